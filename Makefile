@@ -1,0 +1,68 @@
+# make train   pretrains a small biLM on the documentation of Python's standard library, or on your own text:
+#              make train TRAIN=text.txt HELDOUT=other.txt OUT=runs/mine
+#              The same command again takes an interrupted run up where it was.
+# make test    lint, format check, types, tests
+# make lint    the first three of these
+# make clean   removes the environment and the caches, keeps data/ and runs/
+
+# The first of these that runs and is 3.10-3.13: a name on the PATH alone says little (pyenv leaves shims that only print an error).
+PYTHON ?= $(shell for p in python3.13 python3.12 python3.11 python3.10 python3 python; do \
+	$$p -c 'import sys; sys.exit(not (3, 10) <= sys.version_info < (3, 14))' >/dev/null 2>&1 && echo $$p && break; done)
+VENV := .venv
+BIN := $(VENV)/bin
+STAMP := $(VENV)/.installed
+
+ifneq ($(if $(TRAIN),yes),$(if $(HELDOUT),yes))
+$(error TRAIN and HELDOUT go together: make train TRAIN=text.txt HELDOUT=other.txt)
+endif
+ifndef TRAIN
+TRAIN := data/train.txt
+HELDOUT := data/heldout.txt
+STDLIB_TEXT := $(TRAIN) $(HELDOUT)
+endif
+OUT ?= runs/bilm
+CONFIG ?= training_config/bilm.jsonnet
+
+export PIP_DISABLE_PIP_VERSION_CHECK := 1
+export PIP_ROOT_USER_ACTION := ignore
+# Where this is set, every start of AllenNLP compiles PyTorch anew: minutes instead of seconds.
+unexport PYTHONDONTWRITEBYTECODE
+
+.PHONY: train test lint clean
+.DELETE_ON_ERROR:
+
+train: $(STAMP) $(STDLIB_TEXT)
+	$(BIN)/allennlp train $(CONFIG) -s $(OUT) $(if $(wildcard $(OUT)/config.json),--recover) \
+		-o '{"train_data_path": "$(TRAIN)", "validation_data_path": "$(HELDOUT)"}'
+	$(BIN)/allennlp evaluate $(OUT)/model.tar.gz '$(HELDOUT)' --output-file $(OUT)/heldout_metrics.json \
+		--cuda-device $$($(BIN)/python -c 'import torch; print(torch.cuda.is_available() - 1)')
+	$(BIN)/allennlp elmo-export $(OUT)/model.tar.gz $(OUT)/elmo
+	@$(BIN)/python -m allennlp_elmo_plus.training_summary $(OUT)
+
+data/train.txt: | $(STAMP)
+	$(BIN)/python -m allennlp_elmo_plus.stdlib_corpus data
+
+data/heldout.txt: data/train.txt
+
+test: lint
+	$(BIN)/python -m pytest -q
+
+lint: $(STAMP)
+	$(BIN)/ruff check --quiet .
+	$(BIN)/ruff format --check --quiet .
+	$(BIN)/mypy
+
+# uv installs several times as fast as pip; where it cannot be had, or cannot reach what pip's own settings reach, pip does the work.
+$(STAMP): requirements.txt setup.py
+	@test -n "$(PYTHON)" || { echo "No Python 3.10-3.13 found: make PYTHON=/path/to/python3.12" >&2; exit 1; }
+	@echo "Installing the environment into $(VENV) ..."
+	@$(PYTHON) -m venv --clear $(VENV)
+	@{ $(BIN)/python -m pip install -q --no-deps "$$(grep '^uv==' requirements.txt)" && \
+		$(BIN)/uv pip install -q --compile-bytecode --no-deps -p $(BIN)/python -r requirements.txt; } 2>/dev/null || \
+		$(BIN)/python -m pip install -q --no-deps -r requirements.txt
+	@$(BIN)/python -m pip install -q --no-deps --no-build-isolation -e .
+	@touch $@
+
+clean:
+	rm -rf $(VENV) .mypy_cache .pytest_cache .ruff_cache .hypothesis build dist *.egg-info
+	find . -name __pycache__ -prune -exec rm -rf {} +

@@ -1,0 +1,19 @@
+"""
+ELMo biLM pretraining for AllenNLP: `core` computes in plain PyTorch, `plugin` registers it with AllenNLP.
+
+Importing this package imports neither PyTorch nor AllenNLP.
+"""
+
+import warnings
+from importlib.util import find_spec
+
+__version__ = "0.1.0"
+
+HOW_TO_GET_ALLENNLP = (
+    "AllenNLP is not installed (only allennlp_elmo_plus.core works without it): "
+    'pip install "allennlp_elmo_plus[allennlp]" && pip install --no-deps allennlp==2.10.1'
+)
+
+if find_spec("allennlp") is None:
+    # One line: `warn` would print a line of source below it.
+    warnings.warn_explicit(HOW_TO_GET_ALLENNLP, UserWarning, filename=__name__, lineno=1)

@@ -1,0 +1,54 @@
+"""
+Metadata only; the environment of this repository is requirements.txt.
+
+AllenNLP 2.10.1 is the last release, and its own pins (torch<1.13, transformers<4.21, protobuf<4, spacy<3.4 ...) admit no torch 2.
+Naming it in `install_requires` or in an extra would therefore make every `pip install` of this package fail to resolve. The extra
+`allennlp` lists what AllenNLP's code imports, with bounds that hold today, and AllenNLP itself follows without its dependencies:
+
+    pip install "allennlp_elmo_plus[allennlp]"
+    pip install --no-deps allennlp==2.10.1
+"""
+
+import re
+from pathlib import Path
+
+from setuptools import find_packages, setup
+
+HERE = Path(__file__).parent
+VERSION = re.search(r'^__version__ = "(.+)"$', (HERE / "allennlp_elmo_plus" / "__init__.py").read_text("utf-8"), re.M)
+README = HERE / "README.md"
+
+# What AllenNLP's modules import, no more: `wandb`, `sentencepiece` and `sacremoses`, which it also asks for, are imported only by
+# its wandb callback and by some of transformers' tokenizers, and whoever uses those installs them.
+ALLENNLP_NEEDS = [
+    "base58>=2.1.1",
+    "cached-path>=1.6",
+    "dill>=0.3.4",
+    "fairscale>=0.4.13",
+    "huggingface_hub<1",  # 1.0 dropped HfFolder
+    "jsonnet>=0.20",
+    "lmdb>=1.4",
+    "more-itertools>=8.12",
+    "nltk>=3.6.5",
+    "scikit-learn>=1.2",
+    "scipy>=1.10",
+    "spacy>=3.8",  # the first built for numpy 2
+    "tensorboardX>=2.6",
+    "termcolor>=1.1",
+    "torchvision",  # each release names its torch exactly, so the resolver picks the pair
+    "tqdm>=4.62",
+    "transformers>=4.40,<4.50",  # 4.50 dropped the AdamW that AllenNLP subclasses
+]
+
+setup(
+    name="allennlp_elmo_plus",
+    version=VERSION.group(1),
+    description="An AllenNLP plugin that pretrains ELMo's bidirectional language models",
+    long_description=README.read_text("utf-8") if README.exists() else "",
+    long_description_content_type="text/markdown",
+    license="Apache-2.0",
+    packages=find_packages(include=["allennlp_elmo_plus", "allennlp_elmo_plus.*"]),
+    python_requires=">=3.10",
+    install_requires=["torch>=2.4", "numpy>=1.26", "h5py>=3.10"],
+    extras_require={"allennlp": ALLENNLP_NEEDS},
+)
