@@ -1,0 +1,174 @@
+"""
+Path specs -> sentences.
+
+Text is UTF-8, one sentence a line, words separated by white space. It is read and decoded a block of lines at a time,
+in constant memory.
+"""
+
+import glob
+import gzip
+import os
+import sys
+import zlib
+from collections.abc import Iterator
+from contextlib import contextmanager
+from itertools import chain
+from pathlib import Path
+from typing import BinaryIO, Union
+
+from allennlp_elmo_plus.core.errors import InputError
+
+STANDARD_INPUT = "-"
+MAX_LINE_BYTES = 1 << 20
+
+# Not more than MAX_LINE_BYTES: then only the first line of a block, which may have begun in the one before, can be too
+# long.
+_READ_BYTES = 1 << 20
+
+TextSource = Union[Path, str]
+
+
+def resolve_paths(spec: Union[str, "os.PathLike[str]"]) -> list[TextSource]:
+    """
+    The files that `spec` names, in the order they are read.
+
+    `spec` is a path, a glob, a directory (its regular files by name, hidden ones and subdirectories left out), `-` for
+    standard input, or several of these separated by commas. A path that exists is taken as it is, even where it holds a
+    comma or a glob character. A result is a `Path`, or `"-"`.
+
+    Raises `InputError` when the spec or a part of it is empty, names nothing, or names something that holds no file.
+    """
+    text = os.fspath(spec)
+    if os.path.exists(text):
+        return _resolve_one(text, text)
+    return [path for part in text.split(",") for path in _resolve_one(part.strip(), text)]
+
+
+def _resolve_one(part: str, spec: str) -> list[TextSource]:
+    within = "" if part == spec else f" (in `{spec}`)"
+    if not part:
+        raise InputError(f"the text to read is named by an empty path{within}")
+    if part == STANDARD_INPUT:
+        return [STANDARD_INPUT]
+    if os.path.isdir(part):
+        files = sorted(path for path in Path(part).iterdir() if path.is_file() and not path.name.startswith("."))
+        if not files:
+            raise InputError(f"`{part}`{within}: the directory holds no file to read")
+        return list(files)
+    if os.path.exists(part):
+        return [Path(part)]
+    if glob.has_magic(part):
+        files = [Path(match) for match in sorted(glob.glob(part, recursive=True)) if os.path.isfile(match)]
+        if not files:
+            raise InputError(f"`{part}`{within}: the pattern matches no file")
+        return list(files)
+    raise InputError(f"`{part}`{within}: there is no such file")
+
+
+def iter_sentences(spec: Union[str, "os.PathLike[str]"], encoding_errors: str = "strict") -> Iterator[list[str]]:
+    """
+    The sentences of the text that `spec` names (see `resolve_paths`), each a list of words.
+
+    A line ends at a line feed and nowhere else, and its words are what `str.split` finds, so that a carriage return
+    before the line feed vanishes. A blank line is a sentence of no words, as in bilm-tf; bilm-tf also ends lines at a
+    lone carriage return. Files whose names end in `.gz` are decompressed as they are read.
+
+    `encoding_errors` says what to do with bytes that are not UTF-8: `"strict"` refuses them, `"replace"` reads each as
+    U+FFFD.
+
+    Raises `InputError` at once for a bad `spec` or `encoding_errors`; while reading, it names file and line, for text
+    that is not UTF-8, a NUL byte or a line longer than `MAX_LINE_BYTES`, and in the end when there was no word at all.
+    """
+    return chain.from_iterable(iter_sentence_blocks(spec, encoding_errors))
+
+
+def iter_sentence_blocks(
+    spec: Union[str, "os.PathLike[str]"], encoding_errors: str = "strict"
+) -> Iterator[list[list[str]]]:
+    """The sentences of `iter_sentences` in lists of about a megabyte of text, for callers that work on many at once."""
+    check_encoding_errors(encoding_errors)
+    return _sentence_blocks(resolve_paths(spec), os.fspath(spec), encoding_errors)
+
+
+def check_encoding_errors(encoding_errors: str) -> None:
+    """Raises `InputError` unless `encoding_errors` is `"strict"` or `"replace"`."""
+    if encoding_errors not in ("strict", "replace"):
+        raise InputError(f'`encoding_errors` must be "strict" or "replace", got {encoding_errors!r}')
+
+
+def decode_lines(data: bytes, name: str, first_line: int, encoding_errors: str = "strict") -> list[str]:
+    """
+    The lines of `data`, which is whole lines of the file called `name` from line `first_line` (1-based) on.
+
+    Raises `InputError` with file and line for a NUL byte, and for bytes that are not UTF-8 unless `encoding_errors`
+    replaces them.
+    """
+    nul = data.find(b"\0")
+    if nul >= 0:
+        raise InputError(f"{name}, line {first_line + data.count(10, 0, nul)}: NUL byte, so this is not UTF-8 text")
+    try:
+        lines = data.decode("utf-8", encoding_errors).split("\n")
+    except UnicodeDecodeError as error:
+        line = first_line + data.count(10, 0, error.start)
+        raise InputError(
+            f"{name}, line {line}: byte 0x{data[error.start]:02x} is not UTF-8 "
+            '(with `encoding_errors: "replace"` such bytes are read as U+FFFD)'
+        ) from None
+    if not lines[-1]:
+        lines.pop()
+    return lines
+
+
+def _sentence_blocks(sources: list[TextSource], spec: str, encoding_errors: str) -> Iterator[list[list[str]]]:
+    found_word = False
+    for source in sources:
+        name = "standard input" if source == STANDARD_INPUT else str(source)
+        num_lines = 0
+        with _open_text(source, name) as file:
+            for data in _line_blocks(file, name):
+                block = [line.split() for line in decode_lines(data, name, num_lines + 1, encoding_errors)]
+                num_lines += len(block)
+                found_word = found_word or any(block)
+                yield block
+    if not found_word:
+        hint = (
+            " (standard input can be read only once, and only by the main process)" if STANDARD_INPUT in sources else ""
+        )
+        raise InputError(f"`{spec}`: there is not one word in this text{hint}")
+
+
+def _line_blocks(file: BinaryIO, name: str) -> Iterator[bytes]:
+    """Whole lines of `file`, about `_READ_BYTES` at a time; the last may lack its line feed."""
+    num_lines = 0
+    begun = b""
+    while True:
+        data = file.read(_READ_BYTES)
+        end = data.rfind(b"\n") + 1
+        first_end = data.find(b"\n") if end else len(data)
+        if len(begun) + first_end > MAX_LINE_BYTES:
+            raise InputError(f"{name}, line {num_lines + 1}: the line is longer than {MAX_LINE_BYTES} bytes")
+        if not data:
+            break
+        if end:
+            block = begun + data[:end]
+            num_lines += block.count(b"\n")
+            yield block
+            begun = data[end:]
+        else:
+            begun += data
+    if begun:
+        yield begun
+
+
+@contextmanager
+def _open_text(source: TextSource, name: str) -> Iterator[BinaryIO]:
+    if source == STANDARD_INPUT:
+        yield sys.stdin.buffer
+        return
+    try:
+        with gzip.open(source, "rb") if name.endswith(".gz") else open(source, "rb") as file:
+            yield file  # type: ignore[misc]
+    except (EOFError, zlib.error, gzip.BadGzipFile) as error:
+        raise InputError(f"{name}: not a whole gzip file ({error})") from None
+    except OSError as error:
+        raise InputError(f"{name}: cannot be read ({error.strerror or error})") from None

@@ -1,0 +1,94 @@
+"""
+Counting words, and reading and writing the vocabulary file.
+
+The file is bilm-tf's: one token a line, the id of a token being its line number counted from 0. `<S>`, `</S>` and
+`<UNK>` must be there. The order is by falling frequency, which the log-uniform sampler of the softmax assumes (bilm-tf
+never checks either).
+"""
+
+import os
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
+from itertools import chain
+from pathlib import Path
+from typing import Optional, Union
+
+from allennlp_elmo_plus.core.characters import BOS_WORD, EOS_WORD, UNK_WORD
+from allennlp_elmo_plus.core.errors import InputError
+from allennlp_elmo_plus.core.files import atomic_path
+from allennlp_elmo_plus.core.text import decode_lines
+
+SPECIAL_WORDS = (BOS_WORD, EOS_WORD, UNK_WORD)
+
+# How WikiText and the Penn Treebank language-modelling text write a word they took out. As an entry it would be a
+# second class of unknown words beside `<UNK>`.
+UNKNOWN_MARK = "<unk>"
+_NOT_COUNTED = frozenset((*SPECIAL_WORDS, UNKNOWN_MARK))
+
+# Not Unicode's white space: two tokens that differ only in a no-break space keep their two ids.
+_LINE_WHITE_SPACE = " \t\r\v\f"
+
+
+def count_words(sentences: Iterable[Sequence[str]]) -> "Counter[str]":
+    """How often each word occurs in `sentences`."""
+    return Counter(chain.from_iterable(sentences))
+
+
+def order_by_frequency(counts: Mapping[str, int], min_count: int = 1, max_size: Optional[int] = None) -> list[str]:
+    """
+    The words of a vocabulary in the order of their ids: `<S>`, `</S>`, `<UNK>`, then by falling count, equal counts by
+    code point.
+
+    Words that occur less than `min_count` times are left out, and then the rarest, so that at most `max_size` entries
+    are left, the three special words included. Special words that occur in the text are not repeated, and `<unk>`, the
+    mark that prepared texts put in place of a rare word, is no entry either: as a target it is `<UNK>`.
+
+    Raises `InputError` when `min_count` is below 1, `max_size` below 4, or no word is left.
+    """
+    if min_count < 1:
+        raise InputError(f"`min_count` must be at least 1, got {min_count}")
+    if max_size is not None and max_size <= len(SPECIAL_WORDS):
+        specials = ", ".join(SPECIAL_WORDS)
+        raise InputError(
+            f"`max_size` must be at least {len(SPECIAL_WORDS) + 1}, as it counts {specials}, got {max_size}"
+        )
+    words = [word for word, count in counts.items() if count >= min_count and word not in _NOT_COUNTED]
+    if not words:
+        raise InputError(f"no word occurs at least {min_count} times (`min_count`), so the vocabulary would be empty")
+    words.sort(key=lambda word: (-counts[word], word))
+    return [*SPECIAL_WORDS, *words][:max_size]
+
+
+def read_vocabulary(path: Union[str, "os.PathLike[str]"]) -> list[str]:
+    """
+    The words of a vocabulary file, in the order of their bilm-tf ids. White space around a word is dropped.
+
+    Raises `InputError`, naming the file and where there is one the line, for a file that cannot be read or is not
+    UTF-8, an empty line, a line of several words, a word that comes twice, and a missing special word. bilm-tf takes
+    all of these and trains on wrong ids.
+    """
+    try:
+        data = Path(path).read_bytes()
+    except OSError as error:
+        raise InputError(f"{path}: the vocabulary cannot be read ({error.strerror})") from None
+    words = [line.strip(_LINE_WHITE_SPACE) for line in decode_lines(data, str(path), first_line=1)]
+    first_lines: dict[str, int] = {}
+    for number, word in enumerate(words, start=1):
+        if not word:
+            raise InputError(f"{path}, line {number}: the line is empty, a vocabulary has one word on each line")
+        if " " in word or "\t" in word:
+            raise InputError(f"{path}, line {number}: a vocabulary has one word on each line, got {word[:80]!r}")
+        first = first_lines.setdefault(word, number)
+        if first != number:
+            raise InputError(f"{path}, line {number}: {word!r} is on line {first} already")
+    missing = [word for word in SPECIAL_WORDS if word not in first_lines]
+    if missing:
+        raise InputError(f"{path}: the vocabulary lacks {', '.join(missing)}")
+    return words
+
+
+def write_vocabulary(path: Union[str, "os.PathLike[str]"], words: Iterable[str]) -> None:
+    """Writes `words`, in the order of their ids, as a file that `read_vocabulary` and bilm-tf read."""
+    with atomic_path(path) as temporary:
+        with open(temporary, "w", encoding="utf-8", newline="\n") as file:
+            file.writelines(word + "\n" for word in words)
