@@ -1,0 +1,131 @@
+"""Encoded corpora kept from run to run, each as long as its text is the same."""
+
+import hashlib
+import json
+import logging
+import os
+import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any, Union
+
+from allennlp_elmo_plus.core.characters import DEFAULT_MAX_CHARACTERS, check_max_characters
+from allennlp_elmo_plus.core.corpus import EncodedCorpus, encode_for_now, encode_text
+from allennlp_elmo_plus.core.errors import InputError
+from allennlp_elmo_plus.core.text import TextSource, check_encoding_errors, resolve_paths
+
+logger = logging.getLogger(__name__)
+
+FORMAT_VERSION = 1
+_META_FILE = "meta.json"
+_HASHED_AT_ONCE = 1 << 20
+
+Meta = dict[str, Any]
+
+
+def open_or_encode(
+    spec: Union[str, "os.PathLike[str]"],
+    cache_directory: Union[str, "os.PathLike[str]", None] = None,
+    encoding_errors: str = "strict",
+    max_characters: int = DEFAULT_MAX_CHARACTERS,
+) -> EncodedCorpus:
+    """
+    The text that `spec` names (see `core/text.py`), encoded. What is found in `cache_directory` is used when every file
+    of the text has the size and the time it had then, or else the same content; otherwise the text is encoded anew in
+    its place.
+
+    One process encodes while others that want the same text wait. An encoding becomes visible only when it is whole.
+    Without `cache_directory`, or for text that can be read only once (standard input, a pipe), the encoding is a
+    temporary one.
+
+    Raises `InputError` for what `core/text.py` refuses and for a text that changes while it is read, and `ValueError`
+    for a `max_characters` below 3.
+    """
+    check_max_characters(max_characters)
+    check_encoding_errors(encoding_errors)
+    sources = resolve_paths(spec)
+    if cache_directory is None or not all(isinstance(source, Path) and source.is_file() for source in sources):
+        return encode_for_now(spec, encoding_errors, max_characters)
+
+    settings = {"format": FORMAT_VERSION, "encoding_errors": encoding_errors, "max_characters": max_characters}
+    identity = json.dumps([os.fspath(spec), settings], sort_keys=True).encode("utf-8", "surrogatepass")
+    name = f"{Path(sources[0]).name}-{hashlib.blake2b(identity, digest_size=8).hexdigest()}"
+    directory = Path(cache_directory) / name
+    directory.parent.mkdir(parents=True, exist_ok=True)
+    with _locked(directory.with_name(f".{name}.lock")):
+        if not _is_current(directory, settings, sources):
+            _encode(spec, directory, settings, sources)
+        else:
+            logger.info("the encoded text in %s is up to date", directory)
+        return EncodedCorpus(directory, max_characters)
+
+
+def _encode(spec: Union[str, "os.PathLike[str]"], directory: Path, settings: Meta, sources: list[TextSource]) -> None:
+    """Encodes to `directory`, replacing what is there. Only for the holder of the lock."""
+    unfinished = directory.with_name(f".{directory.name}.unfinished")
+    # Left behind by a process that was killed
+    shutil.rmtree(unfinished, ignore_errors=True)
+    unfinished.mkdir()
+    try:
+        described = [{**_stat(source), "blake2b": _hash(source)} for source in sources]
+        encode_text(spec, unfinished, settings["encoding_errors"], settings["max_characters"])
+        for source, before in zip(sources, described, strict=True):
+            if _stat(source).items() - before.items():
+                raise InputError(f"{source}: the text changed while it was being read")
+        sizes = {path.name: path.stat().st_size for path in unfinished.iterdir()}
+        meta = {**settings, "sources": described, "sizes": sizes}
+        (unfinished / _META_FILE).write_text(json.dumps(meta, indent=1), encoding="utf-8")
+        for path in unfinished.iterdir():
+            with open(path, "rb") as file:
+                os.fsync(file.fileno())
+        shutil.rmtree(directory, ignore_errors=True)
+        os.rename(unfinished, directory)
+    except BaseException:
+        shutil.rmtree(unfinished, ignore_errors=True)
+        raise
+
+
+def _is_current(directory: Path, settings: Meta, sources: list[TextSource]) -> bool:
+    """Whether `directory` holds a whole encoding, made with `settings`, of the text that `sources` hold now."""
+    try:
+        meta = json.loads((directory / _META_FILE).read_text(encoding="utf-8"))
+        if {key: meta[key] for key in settings} != settings or len(meta["sources"]) != len(sources):
+            return False
+        if any((directory / name).stat().st_size != size for name, size in meta["sizes"].items()):
+            return False
+        return all(map(_is_same, meta["sources"], sources))
+    except (OSError, ValueError, KeyError, TypeError):
+        # Missing or damaged: the same as none
+        return False
+
+
+def _is_same(before: Meta, source: TextSource) -> bool:
+    now = _stat(source)
+    if now["size"] != before["size"]:
+        return False
+    return all(now[key] == before[key] for key in now) or _hash(source) == before["blake2b"]
+
+
+def _stat(source: TextSource) -> Meta:
+    status = os.stat(source)
+    return {"path": os.path.abspath(source), "size": status.st_size, "mtime_ns": status.st_mtime_ns}
+
+
+def _hash(source: TextSource) -> str:
+    digest = hashlib.blake2b(digest_size=32)
+    with open(source, "rb") as file:
+        while data := file.read(_HASHED_AT_ONCE):
+            digest.update(data)
+    return digest.hexdigest()
+
+
+@contextmanager
+def _locked(path: Path) -> Iterator[None]:
+    """Holds the lock file `path`; the system frees it when the process ends, however that happens."""
+    # Unix only, and the rest of the package need not be
+    import fcntl
+
+    with open(path, "w") as file:
+        fcntl.flock(file, fcntl.LOCK_EX)
+        yield
