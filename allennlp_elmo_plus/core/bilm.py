@@ -1,0 +1,114 @@
+"""Two independent stacks of LSTM layers, one for each reading direction."""
+
+from typing import NamedTuple, Optional
+
+import torch
+from torch import Tensor, nn
+from torch.nn.functional import dropout
+
+from .lstm import LstmLayer
+
+
+class BiLMState(NamedTuple):
+    """The state of every layer between two windows. Directions: forward, then backward where there is one."""
+
+    hidden: Tensor  # (directions, L, B, D)
+    cell: Tensor  # (directions, L, B, cell_size)
+
+    def detach(self) -> "BiLMState":
+        return BiLMState(self.hidden.detach(), self.cell.detach())
+
+
+class BiLMOutput(NamedTuple):
+    """Each layer's output, packed, in the direction's own reading order."""
+
+    forward: list[Tensor]  # L times (N, D)
+    backward: Optional[list[Tensor]]  # L times (N, D)
+    state: BiLMState
+
+
+class BiLM(nn.Module):
+    """
+    A bidirectional language model's recurrent part (Peters et al. 2018, section 3.1): L layers a direction, the directions sharing
+    nothing, so that neither sees what it predicts.
+
+    From the second layer up a layer's input is added to its output (`use_skip_connections`); the recurrent state excludes what is
+    added. Dropout falls on each layer's input anew at every step, and the sum uses the dropped input, as in bilm-tf.
+
+    forward_layers, backward_layers: L `LstmLayer` each; backward_layers is empty for a forward-only model.
+    """
+
+    def __init__(
+        self,
+        forward_layers: list[LstmLayer],
+        backward_layers: list[LstmLayer],
+        use_skip_connections: bool = True,
+        dropout_prob: float = 0.0,
+    ) -> None:
+        super().__init__()
+        if not forward_layers:
+            raise ValueError("`forward_layers` must hold at least 1 layer, got none")
+        if backward_layers and len(backward_layers) != len(forward_layers):
+            raise ValueError(
+                f"`backward_layers` must hold {len(forward_layers)} layers or none, got {len(backward_layers)}"
+            )
+        if not 0 <= dropout_prob < 1:
+            raise ValueError(f"`dropout_prob` must be at least 0 and below 1, got {dropout_prob}")
+        self.forward_layers = nn.ModuleList(forward_layers)
+        self.backward_layers = nn.ModuleList(backward_layers)
+        self.use_skip_connections = use_skip_connections
+        self.dropout_prob = dropout_prob
+
+    @property
+    def output_size(self) -> int:
+        """D, the width of one direction."""
+        return self.forward_layers[0].output_size
+
+    def zero_state(self, num_rows: int) -> BiLMState:
+        """The state of `num_rows` rows that have read nothing."""
+        kernel, cell_size = self.forward_layers[0].kernel, self.forward_layers[0].cell_size
+        shape = (2 if len(self.backward_layers) else 1, len(self.forward_layers), num_rows)
+        return BiLMState(kernel.new_zeros(*shape, self.output_size), kernel.new_zeros(*shape, cell_size))
+
+    def forward(
+        self,
+        forward_inputs: Tensor,
+        backward_inputs: Optional[Tensor],
+        batch_sizes: list[int],
+        state: Optional[BiLMState] = None,
+    ) -> BiLMOutput:
+        """
+        forward_inputs, backward_inputs: (N, D) packed time-major, each in its own reading order, so that step t of the backward one
+        holds the t-th word from a row's end; batch_sizes: rows running at each step; state: of at least batch_sizes[0] rows, zeros
+        where None. Rows of the state that have ended, or never ran, come back as they were.
+        """
+        if state is None:
+            state = self.zero_state(batch_sizes[0] if batch_sizes else 0)
+        forward, forward_hidden, forward_cell = self._run(
+            self.forward_layers, forward_inputs, batch_sizes, state.hidden[0], state.cell[0]
+        )
+        if not len(self.backward_layers):
+            return BiLMOutput(forward, None, BiLMState(forward_hidden.unsqueeze(0), forward_cell.unsqueeze(0)))
+        if backward_inputs is None:
+            raise ValueError("`backward_inputs` must be given to a bidirectional model, got None")
+        backward, backward_hidden, backward_cell = self._run(
+            self.backward_layers, backward_inputs, batch_sizes, state.hidden[1], state.cell[1]
+        )
+        new_state = BiLMState(
+            torch.stack([forward_hidden, backward_hidden]), torch.stack([forward_cell, backward_cell])
+        )
+        return BiLMOutput(forward, backward, new_state)
+
+    def _run(
+        self, layers: nn.ModuleList, inputs: Tensor, batch_sizes: list[int], hidden: Tensor, cell: Tensor
+    ) -> tuple[list[Tensor], Tensor, Tensor]:
+        outputs: list[Tensor] = []
+        hiddens, cells = [], []
+        for index, layer in enumerate(layers):
+            inputs = dropout(inputs, self.dropout_prob, self.training)
+            result = layer(inputs, batch_sizes, hidden[index], cell[index])
+            inputs = result.outputs + inputs if index > 0 and self.use_skip_connections else result.outputs
+            outputs.append(inputs)
+            hiddens.append(result.hidden)
+            cells.append(result.cell)
+        return outputs, torch.stack(hiddens), torch.stack(cells)

@@ -1,0 +1,84 @@
+"""One direction of one LSTM layer with projection and both clips, over packed sequences."""
+
+from typing import NamedTuple, Optional
+
+import torch
+from torch import Tensor, nn
+
+from .lstm_bptt import ClippedLstm
+from .lstm_reference import lstm_reference
+
+
+class LstmOutput(NamedTuple):
+    """What a layer computes over one window."""
+
+    outputs: Tensor  # (N, P) in packed, time-major order
+    hidden: Tensor  # (B, P) after each row's last step
+    cell: Tensor  # (B, cell_size) after each row's last step
+
+
+class LstmLayer(nn.Module):
+    """
+    An LSTM with an optional projection of its output, and with cell and projection clipped (Sak et al. 2014, as in bilm-tf):
+
+        i, g, f, o = [x; h] W + b,   the forget gate's bias raised by 1
+        c = clip(sigmoid(f) * c + sigmoid(i) * tanh(g), cell_clip)
+        h = clip((sigmoid(o) * tanh(c)) P, proj_clip)
+
+    Parameters keep bilm-tf's own layout, so that its HDF5 files are read and written without a change: `kernel`
+    (input_size + P, 4 * cell_size) with rows [x; h] and columns i, g, f, o; `bias` (4 * cell_size) without the 1 of the forget
+    gate; `projection` (cell_size, P), or None when `projection_size` is None and P = cell_size.
+
+    Steps run over packed rows, longest row first: `batch_sizes[t]` rows still run at step t, and rows that have ended keep their
+    state. Nothing is computed for padding. bilm-tf clips the projection only where there is one, and so do we.
+
+    With `reference=True` the plain step-by-step form differentiated by autograd runs instead of the manual backward. It is what
+    the manual one is tested against, and supports double backward, which the manual one refuses.
+    """
+
+    def __init__(
+        self,
+        input_size: int,
+        cell_size: int,
+        projection_size: Optional[int] = None,
+        cell_clip: Optional[float] = None,
+        proj_clip: Optional[float] = None,
+        reference: bool = False,
+    ) -> None:
+        super().__init__()
+        for name, value in (("input_size", input_size), ("cell_size", cell_size), ("projection_size", projection_size)):
+            if value is not None and value < 1:
+                raise ValueError(f"`{name}` must be at least 1, got {value}")
+        for name, clip in (("cell_clip", cell_clip), ("proj_clip", proj_clip)):
+            if clip is not None and not clip > 0:
+                raise ValueError(f"`{name}` must be positive, or None for no clip, got {clip}")
+        self.input_size = input_size
+        self.cell_size = cell_size
+        self.output_size = cell_size if projection_size is None else projection_size
+        self.cell_clip = cell_clip
+        self.proj_clip = None if projection_size is None else proj_clip
+        self.reference = reference
+        self.kernel = nn.Parameter(torch.zeros(input_size + self.output_size, 4 * cell_size))
+        self.bias = nn.Parameter(torch.zeros(4 * cell_size))
+        self.projection = None if projection_size is None else nn.Parameter(torch.zeros(cell_size, projection_size))
+
+    def forward(self, inputs: Tensor, batch_sizes: list[int], hidden: Tensor, cell: Tensor) -> LstmOutput:
+        """
+        inputs (N, input_size) packed time-major, N = sum(batch_sizes); batch_sizes: rows running at each step, never rising and at
+        most B; hidden (B, P) and cell (B, cell_size): the state before the first step.
+        """
+        run = lstm_reference if self.reference else ClippedLstm.apply
+        forget_bias = torch.zeros_like(self.bias)
+        forget_bias[2 * self.cell_size : 3 * self.cell_size] = 1
+        outputs, hidden, cell = run(
+            inputs.to(self.kernel.dtype),
+            batch_sizes,
+            hidden,
+            cell,
+            self.kernel,
+            self.bias + forget_bias,
+            self.projection,
+            self.cell_clip,
+            self.proj_clip,
+        )
+        return LstmOutput(outputs, hidden, cell)
