@@ -1,0 +1,157 @@
+"""
+Sampled softmax: the training loss over a large vocabulary, with its gradient computed in the forward pass.
+
+For a token with target t and a set of sampled words (Jean et al. 2015, in the form of TensorFlow's
+`sampled_softmax_loss`, which bilm-tf trains with):
+
+    nll = log sum_{j in sampled + {t}} exp(l_j) - l_t,      l_j = hidden . weight_j + bias_j - log Q(j)
+
+with Q(j) the expected count of word j among the samples. A target that is also sampled (an "accidental hit") counts
+once; its sampled logit then serves as the target's, so only targets that were not sampled need a product of their own.
+"""
+
+import math
+from typing import Any, NamedTuple, Optional
+
+import torch
+from torch import Tensor
+from torch.autograd.function import once_differentiable
+
+from .negatives import NegativeSample, log_expected_counts
+from .softmax import add_product, check_shapes, target_logits
+
+# Logits held at once. On a CPU, blocks that stay near the cache beat one matrix of all logits, which takes as long to
+# get from the system as to fill; an accelerator is kept busy only by few and large products.
+CPU_BLOCK_LOGITS = 1 << 21
+ACCELERATOR_BLOCK_LOGITS = 1 << 26
+
+
+class _Gradients(NamedTuple):
+    """Gradients of the summed nll; the R distinct words are the samples, then the targets that were not sampled."""
+
+    hidden: Tensor  # (N, D)
+    rows: Tensor  # (R,) int64 vocabulary ids
+    weight: Tensor  # (R, D)
+    bias: Tensor  # (R,)
+
+
+def sampled_softmax_nll(
+    hidden: Tensor, targets: Tensor, weight: Tensor, bias: Tensor, negatives: NegativeSample, sparse: bool = True
+) -> Tensor:
+    """
+    Sum over N tokens of the sampled negative log-likelihood in nats: a scalar, float32 for half-precision `hidden`.
+
+    hidden (N, D), targets (N,) int64 below V, weight (V, D), bias (V). Matrix products run in the type of `hidden`, all
+    else in float32 or wider. Gradients of `weight` and `bias` are coalesced sparse tensors over the distinct words
+    touched, or dense with `sparse=False`. For training only: the value lies far below the exact negative
+    log-likelihood.
+
+    Raises `ValueError` for tensors of other shapes or types.
+    """
+    check_shapes(hidden, targets, weight, bias)
+    if torch.is_grad_enabled() and (hidden.requires_grad or weight.requires_grad or bias.requires_grad):
+        return _SampledSoftmax.apply(hidden, targets, weight, bias, negatives, sparse)
+    return _nll_and_gradients(hidden, targets, weight, bias, negatives, wants_gradients=False)[0]
+
+
+class _SampledSoftmax(torch.autograd.Function):
+    @staticmethod
+    def forward(
+        ctx: Any, hidden: Tensor, targets: Tensor, weight: Tensor, bias: Tensor, negatives: NegativeSample, sparse: bool
+    ) -> Tensor:
+        nll_sum, gradients = _nll_and_gradients(hidden, targets, weight, bias, negatives, wants_gradients=True)
+        assert gradients is not None
+        # Coalesced sparse tensors hold their rows in ascending order.
+        rows, order = gradients.rows.sort()
+        ctx.save_for_backward(gradients.hidden, gradients.weight, gradients.bias, rows, order)
+        ctx.weight_shape, ctx.weight_dtype, ctx.bias_dtype, ctx.sparse = weight.shape, weight.dtype, bias.dtype, sparse
+        return nll_sum
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, grad_nll: Tensor) -> tuple[Optional[Tensor], ...]:
+        grad_hidden, grad_weight, grad_bias, rows, order = ctx.saved_tensors
+        needs = ctx.needs_input_grad
+
+        def of_vocabulary(values: Tensor, size: torch.Size, dtype: torch.dtype) -> Tensor:
+            values = values.index_select(0, order).mul_(grad_nll).to(dtype)
+            if ctx.sparse:
+                # Ascending and in range by construction. torch 2.11 warns unless told so for the whole block of code.
+                with torch.sparse.check_sparse_tensor_invariants(False):
+                    return torch.sparse_coo_tensor(rows.unsqueeze(0), values, size, is_coalesced=True)
+            dense = values.new_zeros(size)
+            dense[rows] = values
+            return dense
+
+        return (
+            grad_hidden * grad_nll.to(grad_hidden.dtype) if needs[0] else None,
+            None,
+            of_vocabulary(grad_weight, ctx.weight_shape, ctx.weight_dtype) if needs[2] else None,
+            of_vocabulary(grad_bias, ctx.weight_shape[:1], ctx.bias_dtype) if needs[3] else None,
+            None,
+            None,
+        )
+
+
+@torch.no_grad()
+def _nll_and_gradients(
+    hidden: Tensor, targets: Tensor, weight: Tensor, bias: Tensor, negatives: NegativeSample, wants_gradients: bool
+) -> tuple[Tensor, Optional[_Gradients]]:
+    """The summed nll and, where wanted, its gradients, over blocks of tokens that reuse one buffer of logits."""
+    sum_dtype = torch.promote_types(hidden.dtype, torch.float32)
+    num_tokens, num_samples = len(hidden), len(negatives.ids)
+    columns = torch.searchsorted(negatives.ids, targets).clamp_(max=num_samples - 1)
+    is_sampled = negatives.ids[columns] == targets
+    missed = (~is_sampled).nonzero().squeeze(1)
+    missed_ids, missed_rows = targets[missed].unique(return_inverse=True)
+    missed_rows += num_samples
+
+    rows = torch.cat([negatives.ids, missed_ids])
+    log_expected = torch.cat(
+        [negatives.log_expected.double(), log_expected_counts(missed_ids, negatives.num_tries, len(weight))]
+    )
+    offsets = bias.index_select(0, rows).to(sum_dtype) - log_expected.to(sum_dtype)
+    row_weight = weight.index_select(0, rows).to(hidden.dtype)
+    sample_weight, sample_offsets = row_weight[:num_samples], offsets[:num_samples]
+    missed_hidden, missed_weight = hidden[missed], row_weight[missed_rows]
+    missed_logits = hidden.new_zeros(num_tokens, dtype=sum_dtype)
+    missed_logits[missed] = target_logits(missed_hidden, missed_weight, offsets[missed_rows])
+
+    block_logits = CPU_BLOCK_LOGITS if hidden.device.type == "cpu" else ACCELERATOR_BLOCK_LOGITS
+    block_size = max(1, min(num_tokens, block_logits // num_samples))
+    buffer = hidden.new_empty(block_size, num_samples, dtype=sum_dtype)
+    nll_sum = buffer.new_zeros(())
+    if wants_gradients:
+        grad_hidden = buffer.new_zeros(hidden.shape)
+        grad_weight, grad_bias = buffer.new_zeros(row_weight.shape), torch.zeros_like(offsets)
+        grad_target = buffer.new_empty(num_tokens)
+    # Below this, exponentials are denormal numbers: nothing to any sum, but a hundred times slower to multiply.
+    lowest = math.log(torch.finfo(sum_dtype).tiny) + 1
+
+    for start in range(0, num_tokens, block_size):
+        block = slice(start, min(start + block_size, num_tokens))
+        block_hidden, block_columns, sampled = hidden[block], columns[block].unsqueeze(1), is_sampled[block]
+        logits = add_product(buffer[: len(block_hidden)].copy_(sample_offsets), block_hidden, sample_weight.t())
+        target = torch.where(sampled, logits.gather(1, block_columns).squeeze(1), missed_logits[block])
+        peak = torch.maximum(logits.amax(1), target)
+        exponentials = logits.sub_(peak.unsqueeze(1)).clamp_(min=lowest).exp_()
+        target_exponential = target.sub_(peak).exp()
+        total = exponentials.sum(1).add_(target_exponential.masked_fill(sampled, 0))
+        nll_sum += (total.log() - target).sum()
+        if wants_gradients:
+            # Exponentials stay undivided by `total`: dividing the narrow factors of the products is far less work.
+            inverse = total.reciprocal()
+            errors = exponentials.scatter_add_(1, block_columns, total.neg().mul_(sampled).unsqueeze(1))
+            factors = errors.to(hidden.dtype)
+            add_product(grad_hidden[block], factors, sample_weight).mul_(inverse.unsqueeze(1))
+            add_product(grad_weight[:num_samples], factors.t(), block_hidden * inverse.unsqueeze(1).to(hidden.dtype))
+            grad_bias[:num_samples].addmv_(errors.t(), inverse)
+            grad_target[block] = target_exponential.mul_(inverse).sub_(1)
+
+    if not wants_gradients:
+        return nll_sum, None
+    missed_errors = grad_target[missed]
+    grad_hidden.index_add_(0, missed, missed_errors.unsqueeze(1) * missed_weight)
+    grad_weight.index_add_(0, missed_rows, missed_errors.unsqueeze(1) * missed_hidden)
+    grad_bias.index_add_(0, missed_rows, missed_errors)
+    return nll_sum, _Gradients(grad_hidden.to(hidden.dtype), rows, grad_weight, grad_bias)

@@ -1,0 +1,75 @@
+"""The leak check passes an honest biLM and catches each known way of cheating."""
+
+import pytest
+import torch
+from torch import nn
+
+from allennlp_elmo_plus.core.language_model import LanguageModel, TopLayer
+from allennlp_elmo_plus.core.leak_check import find_leaks
+from tests.core.small_models import small_model
+
+
+@pytest.mark.parametrize("overrides", [{}, {"bidirectional": False}, {"dropout": 0.5}])
+def test_an_honest_model_has_none(overrides: dict) -> None:
+    model = small_model(**overrides)
+    encoder = model.token_encoder
+    assert find_leaks(model) == []
+    assert model.token_encoder is encoder and model.training and all(p.grad is None for p in model.parameters())
+
+
+class Summed(LanguageModel):
+    """Adds the directions' outputs: each then holds the very word the other has just read."""
+
+    def forward(self, batch, state=None) -> TopLayer:  # type: ignore[override]
+        top = super().forward(batch, state)
+        return TopLayer(top.forward + top.backward, top.backward, top.state)
+
+
+class LooksAhead(LanguageModel):
+    """Its backward direction reads one word too far, as an off-by-one between inputs and targets would have it."""
+
+    def forward(self, batch, state=None) -> TopLayer:  # type: ignore[override]
+        top = super().forward(batch, state)
+        return TopLayer(top.forward, top.backward.roll(-2, 0), top.state)
+
+
+class Bidirectional(nn.Module):
+    """torch's own bidirectional LSTM in two layers, whose second layer reads both directions of the first."""
+
+    def __init__(self, size: int) -> None:
+        super().__init__()
+        self.lstm = nn.LSTM(size, size, num_layers=2, bidirectional=True, batch_first=True).double()
+
+    def forward(self, words: torch.Tensor) -> torch.Tensor:
+        return self.lstm(words)[0]
+
+
+class Stacked(LanguageModel):
+    def forward(self, batch, state=None) -> TopLayer:  # type: ignore[override]
+        words = self.token_encoder(batch.characters, batch.buckets)[batch.forward_inputs]
+        forward, backward = self.mixed(words).chunk(2, dim=-1)
+        return TopLayer(
+            forward.transpose(0, 1).flatten(0, 1),
+            backward.flip(1).transpose(0, 1).flatten(0, 1),
+            self.bilm.zero_state(2),
+        )
+
+
+def cheat(kind: type) -> LanguageModel:
+    honest = small_model()
+    model = kind(honest.token_encoder, honest.bilm, honest.softmax)
+    if kind is Stacked:
+        model.mixed = Bidirectional(honest.bilm.output_size)
+    return model
+
+
+@pytest.mark.parametrize(
+    "kind, directions", [(Summed, {"forward"}), (LooksAhead, {"backward"}), (Stacked, {"forward", "backward"})]
+)
+def test_cheats_are_caught(kind: type, directions: set) -> None:
+    assert {leak.direction for leak in find_leaks(cheat(kind))} == directions
+
+
+def test_the_report_names_the_steps() -> None:
+    leaks = find_leaks(cheat(LooksAhead))
+    assert (("backward", 0, 1)) in leaks and all(leak.input_step > leak.output_step for leak in leaks)
