@@ -1,0 +1,92 @@
+"""Options -> modules, initialised: the one place that knows which parts a biLM with these options has."""
+
+import dataclasses
+from typing import NamedTuple, Optional, Union
+
+from .bilm import BiLM
+from .char_cnn import CharacterCNN
+from .errors import InputError
+from .highway import Highway
+from .initialization import initialize_parameters
+from .language_model import LanguageModel
+from .lstm import LstmLayer
+from .options import BiLMOptions
+from .representation import BiLMEncoder
+from .softmax import SoftmaxLayer
+from .token_encoder import CharacterEncoder, WordEncoder
+
+
+class RepresentationParts(NamedTuple):
+    """A biLM without its softmax."""
+
+    token_encoder: Union[CharacterEncoder, WordEncoder]
+    bilm: BiLM
+
+
+def build_language_model(options: BiLMOptions, vocab_size: int) -> LanguageModel:
+    """
+    A biLM to pretrain, with a softmax over `vocab_size` words, initialised as bilm-tf does from torch's own generator.
+
+    With `share_embedding_softmax` the softmax's weight is the word embedding; its bias stays its own. Raises InputError
+    where `options.n_tokens_vocab` is another number of words, or the sizes add up to too much.
+    """
+    if options.n_tokens_vocab not in (None, vocab_size):
+        raise InputError(
+            f"`n_tokens_vocab` must be {vocab_size}, the number of words in the vocabulary, "
+            f"got {options.n_tokens_vocab}"
+        )
+    options = dataclasses.replace(options, n_tokens_vocab=vocab_size)
+    parts = _build_parts(options, options.dropout, sparse_embedding=options.sample_softmax)
+    softmax = SoftmaxLayer(vocab_size, options.lstm.projection_dim)
+    if options.share_embedding_softmax and isinstance(parts.token_encoder, WordEncoder):
+        softmax.weight = parts.token_encoder.embedding
+    model = LanguageModel(parts.token_encoder, parts.bilm, softmax, options.dropout)
+    initialize_parameters(model)
+    return model
+
+
+def build_representation_parts(options: BiLMOptions) -> RepresentationParts:
+    """
+    The token encoder and the biLM of these options, without dropout, as for anything but pretraining, and initialised.
+
+    Raises InputError where `n_tokens_vocab` is missing for word input.
+    """
+    parts = _build_parts(options, dropout_prob=0.0, sparse_embedding=False)
+    for part in parts:
+        initialize_parameters(part)
+    return parts
+
+
+def build_encoder(options: BiLMOptions) -> BiLMEncoder:
+    """A biLM as a source of word vectors (`core/representation.py`), initialised."""
+    parts = build_representation_parts(options)
+    return BiLMEncoder(*parts, max_characters=None if options.char_cnn is None else options.char_cnn.max_characters)
+
+
+def _build_parts(options: BiLMOptions, dropout_prob: float, sparse_embedding: bool) -> RepresentationParts:
+    lstm = options.lstm
+    forward = _build_direction(options)
+    backward = _build_direction(options) if options.bidirectional else []
+    bilm = BiLM(forward, backward, lstm.use_skip_connections, dropout_prob)
+    return RepresentationParts(_build_token_encoder(options, sparse_embedding), bilm)
+
+
+def _build_token_encoder(options: BiLMOptions, sparse_embedding: bool) -> Union[CharacterEncoder, WordEncoder]:
+    width = options.lstm.projection_dim
+    if options.char_cnn is None:
+        if options.n_tokens_vocab is None:
+            raise InputError("`n_tokens_vocab` must be given for word input")
+        return WordEncoder(options.n_tokens_vocab, width, sparse=sparse_embedding)
+    cnn = options.char_cnn
+    highway: Optional[Highway] = Highway(cnn.n_filters, cnn.n_highway) if cnn.n_highway else None
+    convolutions = CharacterCNN(cnn.embedding_dim, cnn.filters, cnn.activation, cnn.max_characters)
+    return CharacterEncoder(convolutions, highway, width if cnn.n_filters != width else None)
+
+
+def _build_direction(options: BiLMOptions) -> list[LstmLayer]:
+    lstm = options.lstm
+    projection_size = lstm.projection_dim if lstm.has_projection else None
+    return [
+        LstmLayer(lstm.projection_dim, lstm.dim, projection_size, lstm.cell_clip, lstm.proj_clip)
+        for _ in range(lstm.n_layers)
+    ]

@@ -1,0 +1,176 @@
+"""A biLM as a source of word vectors: sentences of words -> the activations of each of its layers."""
+
+from collections.abc import Sequence
+from typing import NamedTuple, Optional, Union
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from .bilm import BiLM, BiLMState
+from .characters import BOS_WORD, EOS_WORD, PADDING_ID, encode_words
+from .distinct_words import distinct_rows
+from .sentences import SentenceLayout
+from .token_encoder import CharacterEncoder, WordEncoder
+from .word_cache import WordVectorCache
+
+_CACHING_CHUNK = 1024
+
+
+class Representation(NamedTuple):
+    """The layers of a batch of sentences, each with its `<S>` and `</S>`. K = 2 D, or D for one direction."""
+
+    layers: list[Tensor]  # L + 1 times (N, K), packed; layer 0 is the word's own vector, once for each direction
+    layout: SentenceLayout  # which word each of the N rows is
+    state: BiLMState  # rows in the order of the sentences, at least B of them
+
+
+class BiLMEncoder(nn.Module):
+    """
+    Layer activations of a biLM without its softmax (Peters et al. 2018, section 3.2), for sentences that get their
+    `<S>` and `</S>` here. Layer 0 is the token representation once for each direction, as bilm-tf concatenates it with
+    itself.
+
+    Each distinct word of a batch is encoded once. While no weight of `token_encoder` asks for a gradient, the vectors
+    of the words met are kept for later batches, up to `WordVectorCache`'s bound, until a weight changes.
+
+    token_encoder: a CharacterEncoder, or a WordEncoder; bilm: without dropout; max_characters: C, or None for word
+    input, where the first two words of the vocabulary are `<S>` and `</S>`.
+    """
+
+    def __init__(
+        self, token_encoder: Union[CharacterEncoder, WordEncoder], bilm: BiLM, max_characters: Optional[int]
+    ) -> None:
+        super().__init__()
+        self.token_encoder = token_encoder
+        self.bilm = bilm
+        self.max_characters = max_characters
+        self._cache = WordVectorCache()
+        self._cached_weights: tuple[object, ...] = ()
+        self._words_to_cache: Optional[np.ndarray] = None
+
+    @property
+    def num_layers(self) -> int:
+        """L + 1: the LSTM layers and the word's own vector."""
+        return len(self.bilm.forward_layers) + 1
+
+    @property
+    def output_size(self) -> int:
+        """K, the width of every layer."""
+        return self.bilm.output_size * (2 if len(self.bilm.backward_layers) else 1)
+
+    def cache_words(self, words: Sequence[str]) -> np.ndarray:
+        """
+        Has the vectors of `words` in the cache from the first batch on, before those of words met. Returns their
+        character ids: (len(words), C). For character input only, else a ValueError.
+        """
+        if self.max_characters is None:
+            raise ValueError("`words` can only be cached for character input, and this biLM takes word ids")
+        characters = encode_words(words, self.max_characters)
+        # In the order given, as the first ones stay where there are more than the cache holds.
+        _, first = np.unique(characters, axis=0, return_index=True)
+        self._words_to_cache = characters[np.sort(first)]
+        self._cached_weights = ()
+        return characters
+
+    def forward(self, ids: Tensor, state: Optional[BiLMState] = None) -> Representation:
+        """
+        ids: character ids (B, T, C), 0 where there is no word; for word input bilm-tf's word ids + 1 (B, T), likewise.
+        Sentences lie at the start of their rows. state: where to begin, one row a sentence; rows it lacks begin with
+        zeros, rows it has beyond B come back as they were. None begins every sentence with zeros.
+
+        Raises ValueError for ids of another width, out of range, or with a gap inside a sentence.
+        """
+        lengths = self._checked_lengths(ids)
+        layout = SentenceLayout.of_lengths(lengths, ids.shape[1], ids.device)
+        words = ids.flatten(0, 1)[layout.word_positions]
+        if self.max_characters is None:
+            boundaries = torch.tensor([1, 2], dtype=words.dtype, device=words.device)
+            vectors = self.token_encoder(torch.cat([words, boundaries]) - 1)[layout.word_of_row]
+        else:
+            boundaries = torch.from_numpy(encode_words([BOS_WORD, EOS_WORD], self.max_characters)).to(words)
+            distinct, inverse = distinct_rows(torch.cat([words, boundaries]))
+            vectors = self._vectors(distinct)[inverse[layout.word_of_row]]
+        return self._run(vectors, layout, state)
+
+    def _run(self, vectors: Tensor, layout: SentenceLayout, state: Optional[BiLMState]) -> Representation:
+        bidirectional = len(self.bilm.backward_layers) > 0
+        state = self._with_rows(state, layout.num_sentences, vectors)
+        output = self.bilm(
+            vectors,
+            vectors[layout.reversal] if bidirectional else None,
+            layout.batch_sizes,
+            BiLMState(state.hidden[:, :, layout.order], state.cell[:, :, layout.order]),
+        )
+        layers = [vectors, *output.forward]
+        if output.backward is not None:
+            backward = [vectors, *(layer[layout.reversal] for layer in output.backward)]
+            layers = [torch.cat(pair, dim=1) for pair in zip(layers, backward, strict=True)]
+        new_state = BiLMState(
+            state.hidden.index_copy(2, layout.order, output.state.hidden),
+            state.cell.index_copy(2, layout.order, output.state.cell),
+        )
+        return Representation(layers, layout, new_state)
+
+    def _with_rows(self, state: Optional[BiLMState], num_rows: int, like: Tensor) -> BiLMState:
+        zeros = self.bilm.zero_state(num_rows)
+        if state is None:
+            return BiLMState(zeros.hidden.to(like), zeros.cell.to(like))
+        old_rows = state.hidden.shape[2]
+        return BiLMState(
+            torch.cat([state.hidden.to(like), zeros.hidden[:, :, old_rows:].to(like)], dim=2),
+            torch.cat([state.cell.to(like), zeros.cell[:, :, old_rows:].to(like)], dim=2),
+        )
+
+    def _vectors(self, words: Tensor) -> Tensor:
+        """The vectors of distinct words: (U, C) -> (U, D)."""
+        # Not kept for weights in training, even in evaluation: a moving average swaps values in without raising their
+        # version.
+        if any(parameter.requires_grad for parameter in self.token_encoder.parameters()):
+            return self.token_encoder(words)
+
+        def compute(missing: np.ndarray) -> Tensor:
+            with torch.no_grad():
+                return self.token_encoder(torch.from_numpy(missing).to(words.device))
+
+        # A tensor made in inference mode may not be written to outside of it, so the cache belongs to one mode.
+        weights: tuple[object, ...] = (
+            torch.is_inference_mode_enabled(),
+            *((weight.data_ptr(), weight.dtype, weight._version) for weight in self.token_encoder.parameters()),
+        )
+        if weights != self._cached_weights:
+            self._cache.clear()
+            self._cached_weights = weights
+            if self._words_to_cache is not None:
+                for first in range(0, min(len(self._words_to_cache), self._cache.max_words), _CACHING_CHUNK):
+                    self._cache.vectors(self._words_to_cache[first : first + _CACHING_CHUNK], compute)
+        return self._cache.vectors(words.to(torch.int16).cpu().numpy(), compute)
+
+    def _checked_lengths(self, ids: Tensor) -> list[int]:
+        expected = "(B, T)" if self.max_characters is None else f"(B, T, {self.max_characters})"
+        if ids.dim() != (2 if self.max_characters is None else 3) or ids.shape[2:] not in ((), (self.max_characters,)):
+            raise ValueError(f"`ids` must have shape {expected}, got {tuple(ids.shape)}")
+        if ids.numel() == 0:
+            return [0] * ids.shape[0]
+        encoder = self.token_encoder
+        high = len(encoder.embedding) if isinstance(encoder, WordEncoder) else PADDING_ID
+        present = (ids if ids.dim() == 3 else ids.unsqueeze(2)) > 0
+        mask = present.any(dim=2)
+        last = (mask * torch.arange(1, ids.shape[1] + 1, device=ids.device)).amax(dim=1)
+        lengths = mask.sum(dim=1)
+        faults = torch.stack([(ids < 0).any() | (ids > high).any(), (mask != present.all(dim=2)).any()])
+        found = torch.cat([lengths, last, faults.long()]).tolist()
+        if found[-2]:
+            raise ValueError(f"`ids` must lie between 0 and {high}, got from {int(ids.min())} to {int(ids.max())}")
+        if found[-1]:
+            raise ValueError(
+                "`ids` must be 0 at all characters of a place without a word and at none of a word, got a mixture"
+            )
+        num_rows = ids.shape[0]
+        for row in range(num_rows):
+            if found[row] != found[num_rows + row]:
+                raise ValueError(
+                    f"`ids` must hold each sentence without a gap, got {found[row]} words up to place "
+                    f"{found[num_rows + row]} in sentence {row}"
+                )
+        return found[:num_rows]
