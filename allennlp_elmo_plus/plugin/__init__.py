@@ -1,0 +1,28 @@
+"""
+What AllenNLP sees of the biLM: importing this package registers every component by name.
+
+Shells only: they unwrap AllenNLP's arguments, call `allennlp_elmo_plus.core`, and wrap the result.
+"""
+
+from allennlp_elmo_plus import HOW_TO_GET_ALLENNLP
+
+try:
+    import allennlp  # noqa: F401
+except ModuleNotFoundError as error:
+    if error.name != "allennlp":
+        raise
+    raise ImportError(HOW_TO_GET_ALLENNLP) from None
+
+from allennlp_elmo_plus.plugin import (  # noqa: F401
+    conll_reader,
+    data_loader,
+    export_command,
+    indexer,
+    metric,
+    model,
+    optimizer,
+    predictor,
+    reader,
+    token_embedder,
+    vocabulary,
+)

@@ -1,0 +1,170 @@
+"""The data loader `bilm`."""
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import torch
+from allennlp.common.checks import ConfigurationError
+from allennlp.common.util import is_distributed
+from allennlp.data.data_loaders import DataLoader
+from allennlp.data.dataset_readers import DatasetReader
+from allennlp.data.instance import Instance
+from allennlp.data.vocabulary import Vocabulary
+from allennlp.nn.util import move_to_device
+
+from allennlp_elmo_plus.core.batch import LanguageModelBatch, WindowBatcher
+from allennlp_elmo_plus.core.characters import DEFAULT_MAX_CHARACTERS
+from allennlp_elmo_plus.core.corpus import EncodedCorpus
+from allennlp_elmo_plus.core.corpus_cache import open_or_encode
+from allennlp_elmo_plus.core.epoch_plan import EpochPlan
+from allennlp_elmo_plus.core.lanes import LaneReader
+from allennlp_elmo_plus.core.negatives import LogUniformSampler
+from allennlp_elmo_plus.core.prefetch import Prefetcher
+from allennlp_elmo_plus.plugin.indexer import BilmCharactersIndexer
+from allennlp_elmo_plus.plugin.known_options import KnownOptions
+from allennlp_elmo_plus.plugin.reader import BilmReader
+from allennlp_elmo_plus.plugin.vocabulary import TOKENS_NAMESPACE
+
+_CACHE_IN_SERIALIZATION_DIR = "encoded_text"
+_BATCHES_AHEAD = 4
+
+
+@DataLoader.register("bilm")
+class BilmDataLoader(KnownOptions, DataLoader):
+    """
+    Running text in lanes, for language-model training and perplexity: each batch is the next `num_steps` positions of
+    `batch_size` lanes, and every word of the text is a target once an epoch in each direction. See
+    `allennlp_elmo_plus.core.epoch_plan` and `core.lanes` for the order, `core.batch` for what a batch holds.
+
+    Each iteration is the next epoch, `epoch` being the number of the coming one, from 0. `start_window`, 0 unless set,
+    is the first window of the coming epoch only: setting both gives the rest of an epoch that was broken off.
+
+    The text is read the first time a length or a batch is asked for, and kept encoded on disk.
+
+    Registered as a `DataLoader` with name "bilm". The reader must be "bilm" too; its `encoding_errors`, its
+    `max_instances` and the
+    `max_characters_per_token` of its `bilm_characters` indexer hold here as well.
+
+    # Parameters
+
+    batch_size : `int`
+        B, the number of lanes.
+    num_steps : `int`, optional (default = `20`)
+        T, the positions of a window; `unroll_steps` in bilm-tf.
+    shuffle : `bool`, optional (default = `True`)
+        Whether each epoch reads the sentences in an order of its own.
+    seed : `int`, optional (default = `13370`)
+        Gives the order of every epoch, and the negative samples of every batch.
+    n_negative_samples_batch : `int`, optional
+        Words to draw for the sampled softmax, for each direction. Left out, batches bring no negative samples.
+    cache_directory : `str`, optional
+        Where encoded text is kept, from run to run. Left out, it is kept in the serialization directory (which AllenNLP
+        passes as
+        `serialization_dir`), and where there is none, in a temporary one.
+    """
+
+    def __init__(
+        self,
+        reader: DatasetReader,
+        data_path: str,
+        batch_size: int,
+        num_steps: int = 20,
+        shuffle: bool = True,
+        seed: int = 13370,
+        n_negative_samples_batch: int | None = None,
+        cache_directory: str | None = None,
+        serialization_dir: str | None = None,
+    ) -> None:
+        if not isinstance(reader, BilmReader):
+            raise ConfigurationError(
+                f'the data loader "bilm" needs the dataset reader "bilm", got a {type(reader).__name__}'
+            )
+        if is_distributed():
+            raise ConfigurationError('the data loader "bilm" cannot share text among processes, got `distributed`')
+        for name, value, least in (("batch_size", batch_size, 1), ("num_steps", num_steps, 1), ("seed", seed, 0)):
+            if value < least:
+                raise ConfigurationError(f"`{name}` must be at least {least}, got {value}")
+        if n_negative_samples_batch is not None and n_negative_samples_batch < 1:
+            raise ConfigurationError(f"`n_negative_samples_batch` must be at least 1, got {n_negative_samples_batch}")
+        self.reader = reader
+        self.data_path = data_path
+        self.batch_size = batch_size
+        self.num_steps = num_steps
+        self.shuffle = shuffle
+        self.seed = seed
+        self.n_negative_samples_batch = n_negative_samples_batch
+        self.cache_directory: Path | None = None
+        if cache_directory is not None:
+            self.cache_directory = Path(cache_directory)
+        elif serialization_dir is not None:
+            self.cache_directory = Path(serialization_dir) / _CACHE_IN_SERIALIZATION_DIR
+        self.epoch = 0
+        self.start_window = 0
+        self._vocabulary: Vocabulary | None = None
+        self._device: torch.device | None = None
+        self._corpus: EncodedCorpus | None = None
+        self._plan: tuple[int, EpochPlan] | None = None
+
+    def __len__(self) -> int:
+        """Batches of the coming epoch. Shuffled epochs may differ by a few."""
+        return max(0, self._plan_of(self.epoch).num_windows - self.start_window)
+
+    def __iter__(self) -> Iterator[dict[str, LanguageModelBatch]]:
+        # A generator, so that `epoch` moves on with the first batch: the trainer takes the length after the iterator.
+        epoch, start_window = self.epoch, self.start_window
+        self.epoch, self.start_window = epoch + 1, 0
+        batcher = self._batcher(epoch)
+        windows = LaneReader(self._encoded().tokens, self._plan_of(epoch), start=start_window)
+        for batch in Prefetcher(map(batcher, windows), _BATCHES_AHEAD):
+            yield {"batch": batch if self._device is None else move_to_device(batch, self._device)}
+
+    def iter_instances(self) -> Iterator[Instance]:
+        """The sentences of the text, one by one, for counting a vocabulary."""
+        return iter(self.reader.read(self.data_path))
+
+    def index_with(self, vocab: Vocabulary) -> None:
+        """Gives targets the ids of `vocab`."""
+        self._vocabulary = vocab
+
+    def set_target_device(self, device: torch.device) -> None:
+        """Has batches moved to `device`."""
+        self._device = device
+
+    def _batcher(self, epoch: int) -> WindowBatcher:
+        if self._vocabulary is None:
+            raise ConfigurationError(
+                'the data loader "bilm" needs `index_with` to be called before it is iterated over'
+            )
+        vocabulary = self._vocabulary.get_token_to_index_vocabulary(TOKENS_NAMESPACE)
+        corpus = self._encoded()
+        sampler = None
+        if self.n_negative_samples_batch is not None:
+            # AllenNLP counts its padding token as an entry.
+            sampler = LogUniformSampler(len(vocabulary) - 1, self.n_negative_samples_batch)
+        return WindowBatcher(corpus, corpus.vocabulary_ids(vocabulary) - 1, sampler, self.seed, epoch)
+
+    def _encoded(self) -> EncodedCorpus:
+        if self._corpus is None:
+            self._corpus = open_or_encode(
+                self.data_path, self.cache_directory, self.reader.encoding_errors, self._max_characters()
+            )
+        return self._corpus
+
+    def _plan_of(self, epoch: int) -> EpochPlan:
+        if self._plan is None or self._plan[0] != epoch:
+            offsets = self._encoded().offsets
+            if self.reader.max_instances is not None:
+                offsets = offsets[: self.reader.max_instances + 1]
+            self._plan = epoch, EpochPlan(offsets, self.batch_size, self.num_steps, self.shuffle, self.seed, epoch)
+        return self._plan[1]
+
+    def _max_characters(self) -> int:
+        indexers = (self.reader.token_indexers or {}).values()
+        widths = {
+            indexer.max_characters_per_token for indexer in indexers if isinstance(indexer, BilmCharactersIndexer)
+        }
+        if len(widths) > 1:
+            raise ConfigurationError(
+                f"`max_characters_per_token` must be the same in all indexers, got {sorted(widths)}"
+            )
+        return widths.pop() if widths else DEFAULT_MAX_CHARACTERS

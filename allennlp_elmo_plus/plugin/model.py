@@ -1,0 +1,261 @@
+"""The model `bilm`."""
+
+from typing import Any, Optional
+
+import numpy as np
+import torch
+from allennlp.common.checks import ConfigurationError
+from allennlp.data import TextFieldTensors, Vocabulary
+from allennlp.models import Model
+
+from allennlp_elmo_plus.core.batch import LanguageModelBatch
+from allennlp_elmo_plus.core.bilm import BiLMState
+from allennlp_elmo_plus.core.builder import build_language_model
+from allennlp_elmo_plus.core.language_model import unpack
+from allennlp_elmo_plus.core.leak_check import Leak, find_leaks
+from allennlp_elmo_plus.core.negatives import LogUniformSampler, NegativeSample
+from allennlp_elmo_plus.core.options import BiLMOptions
+from allennlp_elmo_plus.core.sentence_batch import batch_from_sentences
+from allennlp_elmo_plus.core.training_loss import mean_loss, with_gradient_times
+from allennlp_elmo_plus.plugin.known_options import KnownOptions
+from allennlp_elmo_plus.plugin.metric import BilmPerplexity
+from allennlp_elmo_plus.plugin.vocabulary import TOKENS_NAMESPACE
+
+
+@Model.register("bilm")
+class BilmModel(KnownOptions, Model):
+    """
+    The bidirectional language model of Peters et al. 2018, trained as bilm-tf trains it; see `core.language_model`.
+
+    Takes two kinds of batch: `batch`, windows of running text from the data loader "bilm", whose LSTM state goes on from one batch
+    to the next; or `source`, the padded sentences that the dataset reader "bilm" gives any other loader and the predictor, each of
+    which starts from a zero state.
+
+    In training the loss is the sampled softmax's and the perplexity it gives is called `sampled_perplexity`; it lies far below the
+    real one. In evaluation, and with `sample_softmax` false, the softmax is exact: `perplexity` is the geometric mean of
+    `forward_perplexity` and `backward_perplexity`. `loss` is 0.5 * (forward + backward) nats a target; its gradient is that of
+    loss * `unroll_steps`, as in bilm-tf. In training on windows the sum is divided by all positions of the window, B * T, which
+    matters only in the last windows of an epoch.
+
+    Training and evaluation each carry their own state, dropped by `reset_states()`; every switch to evaluation starts it from zero.
+    The state is no part of the weights and is not saved with them.
+
+    Registered as a `Model` with name "bilm". Every option of bilm-tf's options.json is an argument with its meaning, so that a file
+    can be imported into a config as it is.
+
+    # Parameters
+
+    lstm : `Dict[str, Any]`
+        `dim`, `projection_dim`, `n_layers` (1), `cell_clip`, `proj_clip` (no clip), `use_skip_connections` (false).
+    char_cnn : `Dict[str, Any]`, optional
+        `embedding: {dim}`, `filters`, `activation` ("relu" or "tanh"), `max_characters_per_token` (50), `n_highway` (0),
+        `n_characters` (261). Left out, words have embeddings of their own.
+    bidirectional : `bool`, optional (default = `False`)
+    dropout : `float`, optional (default = `0.0`)
+        On the input of every LSTM layer and on the top layer's output.
+    n_negative_samples_batch : `int`, optional (default = `8192`)
+        Negative samples for each direction. A data loader that draws them must be given the same number.
+    sample_softmax : `bool`, optional (default = `True`)
+    share_embedding_softmax : `bool`, optional (default = `False`)
+        One matrix for the word embedding and the softmax; word input only.
+    unroll_steps : `int`, optional (default = `20`)
+        What the gradient is multiplied by; the `num_steps` of the data loader.
+    n_tokens_vocab : `int`, optional
+        Checked against the vocabulary's size.
+    batch_size, n_epochs, n_train_tokens, all_clip_norm_val, learning_rate : optional
+        In AllenNLP the data loader, the trainer and the optimizer decide these. They are accepted and exported again, so that
+        options.json stays whole.
+    exact_chunk_size : `int`, optional (default = `1024`)
+        Words of the vocabulary whose logits the exact softmax holds at once: memory is bounded by it, not by the vocabulary.
+    """
+
+    default_predictor = "bilm"
+    # One number a batch, which AllenNLP would warn that it cannot split among the sentences of a prediction.
+    _warn_for_unseparable_batches = {"loss"}
+
+    def __init__(
+        self,
+        vocab: Vocabulary,
+        lstm: dict[str, Any],
+        char_cnn: Optional[dict[str, Any]] = None,
+        bidirectional: bool = False,
+        dropout: float = 0.0,
+        n_negative_samples_batch: int = 8192,
+        sample_softmax: bool = True,
+        share_embedding_softmax: bool = False,
+        unroll_steps: int = 20,
+        n_tokens_vocab: Optional[int] = None,
+        batch_size: Optional[int] = None,
+        n_epochs: Optional[int] = None,
+        n_train_tokens: Optional[int] = None,
+        all_clip_norm_val: Optional[float] = None,
+        learning_rate: Optional[float] = None,
+        exact_chunk_size: int = 1024,
+    ) -> None:
+        super().__init__(vocab)
+        if exact_chunk_size < 1:
+            raise ConfigurationError(f"`exact_chunk_size` must be at least 1, got {exact_chunk_size}")
+        self.options = BiLMOptions.from_dict(
+            {
+                "lstm": lstm,
+                "char_cnn": char_cnn,
+                "bidirectional": bidirectional,
+                "dropout": dropout,
+                "n_negative_samples_batch": n_negative_samples_batch,
+                "sample_softmax": sample_softmax,
+                "share_embedding_softmax": share_embedding_softmax,
+                "unroll_steps": unroll_steps,
+                "n_tokens_vocab": n_tokens_vocab,
+                "batch_size": batch_size,
+                "n_epochs": n_epochs,
+                "n_train_tokens": n_train_tokens,
+                "all_clip_norm_val": all_clip_norm_val,
+                "learning_rate": learning_rate,
+            },
+            source="model",
+            inference=False,
+        )
+        # AllenNLP counts its padding token as an entry.
+        vocab_size = vocab.get_vocab_size(TOKENS_NAMESPACE) - 1
+        if sample_softmax and n_negative_samples_batch >= vocab_size:
+            raise ConfigurationError(
+                f"`n_negative_samples_batch` must be below the {vocab_size} words of the vocabulary, got "
+                f"{n_negative_samples_batch}; or set `sample_softmax` to false"
+            )
+        self.language_model = build_language_model(self.options, vocab_size)
+        self.exact_chunk_size = exact_chunk_size
+        self._sampler = LogUniformSampler(vocab_size, n_negative_samples_batch) if sample_softmax else None
+        self._training_state: Optional[BiLMState] = None
+        self._evaluation_state: Optional[BiLMState] = None
+        self._sampled = BilmPerplexity("sampled_perplexity")
+        self._exact = BilmPerplexity()
+
+    def forward(  # type: ignore[override]
+        self, batch: Optional[LanguageModelBatch] = None, source: Optional[TextFieldTensors] = None
+    ) -> dict[str, Any]:
+        """
+        `batch`: a window of B lanes, from the data loader "bilm". `source`: B padded sentences, from any other; the output then
+        also holds `forward_log_probs` and `backward_log_probs` (B, T), natural logarithms of each target's probability in the order
+        of the sentence: `w1 .. wn </S>` forward, `<S> w1 .. wn` backward, and `num_targets` (B,), the n + 1 of each sentence.
+        """
+        if (batch is None) == (source is None):
+            raise ConfigurationError("the model needs either `batch` or `source`")
+        if batch is None:
+            batch = self._batch_of_sentences(source)
+        if self.training and self._sampler is not None:
+            return self._sampled_loss(batch)
+        return self._exact_loss(batch)
+
+    def _sampled_loss(self, batch: LanguageModelBatch) -> dict[str, Any]:
+        result = self.language_model.sampled_loss(batch, self._negatives(batch), self._state(batch))
+        self._keep_state(batch, result.state)
+        self._sampled(result.forward_nll_sum, result.backward_nll_sum, sum(batch.batch_sizes))
+        return {"loss": self._loss(batch, result.forward_nll_sum, result.backward_nll_sum)}
+
+    def _exact_loss(self, batch: LanguageModelBatch) -> dict[str, Any]:
+        result = self.language_model.exact_loss(batch, self._state(batch), self.exact_chunk_size)
+        self._keep_state(batch, result.state)
+        forward_sum = result.forward_nll.sum(dtype=torch.double)
+        backward_sum = None if result.backward_nll is None else result.backward_nll.sum(dtype=torch.double)
+        self._exact(forward_sum, backward_sum, sum(batch.batch_sizes))
+        output = {"loss": self._loss(batch, forward_sum, backward_sum)}
+        if not batch.carries_state:
+            output.update(self._log_probs(batch, result.forward_nll, result.backward_nll))
+        return output
+
+    def _loss(
+        self, batch: LanguageModelBatch, forward_sum: torch.Tensor, backward_sum: Optional[torch.Tensor]
+    ) -> torch.Tensor:
+        num_targets = sum(batch.batch_sizes)
+        if not self.training:
+            return mean_loss(forward_sum, backward_sum, num_targets)
+        num_positions = batch.forward_inputs.numel() if batch.carries_state else num_targets
+        return with_gradient_times(mean_loss(forward_sum, backward_sum, num_positions), self.options.unroll_steps)
+
+    def _log_probs(
+        self, batch: LanguageModelBatch, forward_nll: torch.Tensor, backward_nll: Optional[torch.Tensor]
+    ) -> dict[str, torch.Tensor]:
+        order = torch.argsort(batch.row_order)
+        result = {
+            "num_targets": batch.lengths[order],
+            "forward_log_probs": -unpack(forward_nll, batch.mask)[order],
+        }
+        if backward_nll is not None:
+            # Turned round within each sentence, from the direction's reading order into the sentence's.
+            steps = torch.arange(batch.mask.shape[1], device=batch.lengths.device)
+            mirrored = (batch.lengths[:, None] - 1 - steps).clamp(min=0)
+            log_probs = -unpack(backward_nll, batch.mask).gather(1, mirrored) * batch.mask
+            result["backward_log_probs"] = log_probs[order]
+        return result
+
+    def make_output_human_readable(self, output_dict: dict[str, Any]) -> dict[str, Any]:
+        """Cuts each sentence's row of log-probabilities to its own length."""
+        for key in ("forward_log_probs", "backward_log_probs"):
+            if key in output_dict:
+                output_dict[key] = [row[:length] for row, length in zip(output_dict[key], output_dict["num_targets"])]
+        return output_dict
+
+    def _batch_of_sentences(self, source: Optional[TextFieldTensors]) -> LanguageModelBatch:
+        tensors = {name: tensor for indexed in (source or {}).values() for name, tensor in indexed.items()}
+        for name, indexer in (("elmo_tokens", "bilm_characters"), ("tokens", "single_id")):
+            if name not in tensors:
+                raise ConfigurationError(
+                    f"the model needs a `{indexer}` token indexer in the reader, got {sorted(tensors)}"
+                )
+        return batch_from_sentences(tensors["elmo_tokens"], tensors["tokens"] - 1, tensors["tokens"] > 0)
+
+    def _negatives(self, batch: LanguageModelBatch) -> tuple[NegativeSample, NegativeSample]:
+        if batch.forward_negatives is not None and batch.backward_negatives is not None:
+            drawn = len(batch.forward_negatives.ids)
+            if drawn != self.options.n_negative_samples_batch:
+                raise ConfigurationError(
+                    "`n_negative_samples_batch` must be the same in the model and the data loader, got "
+                    f"{self.options.n_negative_samples_batch} and {drawn}"
+                )
+            return batch.forward_negatives, batch.backward_negatives
+        assert self._sampler is not None
+        rng = np.random.default_rng(torch.randint(2**62, (2,)).tolist())
+        device = batch.lengths.device
+        forward, backward = (self._sampler.sample(rng) for _ in range(2))
+        return tuple(  # type: ignore[return-value]
+            sample._replace(ids=sample.ids.to(device), log_expected=sample.log_expected.to(device))
+            for sample in (forward, backward)
+        )
+
+    def _state(self, batch: LanguageModelBatch) -> Optional[BiLMState]:
+        if not batch.carries_state:
+            return None
+        state = self._training_state if self.training else self._evaluation_state
+        if state is not None and state.hidden.shape[2] != len(batch.lengths):
+            raise ConfigurationError(
+                f"the state carried is of {state.hidden.shape[2]} lanes, got a batch of {len(batch.lengths)}: "
+                "call `reset_states()` before a text in other lanes"
+            )
+        return state
+
+    def _keep_state(self, batch: LanguageModelBatch, state: BiLMState) -> None:
+        if not batch.carries_state:
+            return
+        if self.training:
+            self._training_state = state.detach()
+        else:
+            self._evaluation_state = state.detach()
+
+    def reset_states(self) -> None:
+        """Has training and evaluation start from zero states again, as with a text that has not begun."""
+        self._training_state = self._evaluation_state = None
+
+    def train(self, mode: bool = True) -> "BilmModel":
+        """Switches between training and evaluation; the state of evaluation starts from zero each time."""
+        # The trainer calls nothing else between two passes over held-out text.
+        self._evaluation_state = None
+        return super().train(mode)
+
+    def get_metrics(self, reset: bool = False) -> dict[str, float]:
+        """Sampled perplexities in training (unless the softmax is exact there too), exact ones in evaluation."""
+        metric = self._sampled if self.training and self._sampler is not None else self._exact
+        return metric.get_metric(reset)
+
+    def find_leaks(self) -> list[Leak]:
+        """Ways in which a direction sees what it must predict; none, unless the model was changed. See `core.leak_check`."""
+        return find_leaks(self.language_model)

@@ -1,0 +1,38 @@
+"""The optimizer `bilm`."""
+
+from typing import Any, Optional
+
+import torch
+from allennlp.training.optimizers import Optimizer, ParameterGroupsType, make_parameter_groups
+
+from allennlp_elmo_plus.core.adagrad import Adagrad
+from allennlp_elmo_plus.plugin.known_options import KnownOptions
+
+
+@Optimizer.register("bilm")
+class BilmOptimizer(KnownOptions, Optimizer, Adagrad):
+    """
+    Adagrad with TensorFlow's conventions over dense and row-sparse gradients, with the clip by the global norm built in; see
+    `core.adagrad`. Use it in place of AllenNLP's `adagrad` and the trainer's `grad_norm`, whose clip refuses the sparse gradient
+    of a sampled softmax.
+
+    Registered as an `Optimizer` with name "bilm". Defaults are bilm-tf's.
+
+    # Parameters
+
+    lr : `float`, optional (default = `0.2`)
+    initial_accumulator_value : `float`, optional (default = `1.0`)
+    max_norm : `float`, optional (default = `10.0`)
+        The global norm that gradients are scaled down to; `null` for no clip.
+    """
+
+    def __init__(
+        self,
+        model_parameters: list[tuple[str, torch.nn.Parameter]],
+        parameter_groups: Optional[ParameterGroupsType] = None,
+        lr: float = 0.2,
+        initial_accumulator_value: float = 1.0,
+        max_norm: Optional[float] = 10.0,
+    ) -> None:
+        groups: Any = make_parameter_groups(model_parameters, parameter_groups)
+        super().__init__(groups, lr, initial_accumulator_value, max_norm)

@@ -1,0 +1,233 @@
+import json
+import threading
+
+import pytest
+import torch
+from allennlp.commands.train import train_model
+from allennlp.common import Params
+from allennlp.common.checks import ConfigurationError
+from allennlp.data import DataLoader
+from allennlp.data.dataset_readers import SequenceTaggingDatasetReader
+from allennlp.data.vocabulary import Vocabulary
+from allennlp.models import Model
+from allennlp.models.archival import load_archive
+from torch import nn
+
+from allennlp_elmo_plus.core import corpus_cache
+from allennlp_elmo_plus.core.batch import LanguageModelBatch
+from allennlp_elmo_plus.core.errors import InputError
+from allennlp_elmo_plus.plugin.data_loader import BilmDataLoader
+from allennlp_elmo_plus.plugin.indexer import BilmCharactersIndexer
+from allennlp_elmo_plus.plugin.reader import BilmReader
+from allennlp_elmo_plus.plugin.vocabulary import BilmVocabulary
+
+LINES = ["the hen sat on the egg", "", "a fox ran", "the egg lay still", "no hen ran", "a hen sat"] * 5
+NUM_TARGETS = sum(len(line.split()) + 1 for line in LINES)
+
+
+@Model.register("counts-targets")
+class CountsTargets(Model):
+    """Has a loss, and remembers how many targets it saw."""
+
+    def __init__(self, vocab: Vocabulary) -> None:
+        super().__init__(vocab)
+        self.scale = nn.Parameter(torch.ones(1))
+        self.seen = 0
+
+    def forward(self, batch: LanguageModelBatch) -> dict:
+        self.seen += int(batch.mask.sum())
+        return {"loss": self.scale.sum() * float(batch.mask.sum())}
+
+    def get_metrics(self, reset: bool = False) -> dict:
+        seen = self.seen
+        if reset:
+            self.seen = 0
+        return {"seen": seen}
+
+
+@pytest.fixture
+def path(tmp_path):
+    path = tmp_path / "text.txt"
+    path.write_text("\n".join(LINES) + "\n", encoding="utf-8")
+    return str(path)
+
+
+@pytest.fixture
+def make(path):
+    def make(reader=None, **arguments):
+        loader = BilmDataLoader(reader or BilmReader(), path, **{"batch_size": 3, "num_steps": 4, **arguments})
+        loader.index_with(BilmVocabulary.from_text(loader.iter_instances(), max_size=9))
+        return loader
+
+    return make
+
+
+def targets_of(batches):
+    return [int(number) for item in batches for number in item["batch"].forward_targets[item["batch"].mask]]
+
+
+def same(one, other):
+    return all(map(torch.equal, [one["batch"].forward_targets], [other["batch"].forward_targets]))
+
+
+@pytest.mark.parametrize("shuffle", [True, False])
+def test_the_length_is_exact_for_every_epoch(make, shuffle):
+    loader = make(shuffle=shuffle)
+    for epoch in range(4):
+        assert loader.epoch == epoch
+        assert len(loader) == len(list(loader))
+
+
+def test_every_target_comes_once_an_epoch(make):
+    loader = make()
+    vocabulary = loader._vocabulary
+    expected = sorted(
+        vocabulary.get_token_index(word, "tokens") - 1 for line in LINES for word in [*line.split(), "</S>"]
+    )
+    assert [sorted(targets_of(loader)) for _ in range(2)] == [expected] * 2
+
+
+def test_epochs_differ_and_seeds_repeat_them(make):
+    one, other = make(n_negative_samples_batch=3), make(n_negative_samples_batch=3)
+    first, second = list(one), list(one)
+    assert targets_of(first) != targets_of(second)
+    for epoch in (first, second):
+        for item, again in zip(epoch, other, strict=True):
+            for sample in ("forward_negatives", "backward_negatives"):
+                assert torch.equal(getattr(item["batch"], sample).ids, getattr(again["batch"], sample).ids)
+            assert same(item, again)
+    assert targets_of(make(seed=5)) != targets_of(first)
+    still = make(shuffle=False)
+    assert targets_of(still) == targets_of(still)
+
+
+def test_an_epoch_can_be_taken_up_where_it_broke_off(make):
+    whole = make()
+    next(iter(whole))
+    second = list(whole)
+    loader = make()
+    loader.epoch, loader.start_window = 1, 5
+    assert len(loader) == len(second) - 5
+    rest = list(loader)
+    assert all(map(same, rest, second[5:])) and len(rest) == len(second) - 5
+    assert (loader.epoch, loader.start_window) == (2, 0)
+    loader.start_window = 10**6
+    assert len(loader) == len(list(loader)) == 0
+
+
+def test_the_length_taken_after_the_iterator_is_still_that_of_its_epoch(make):
+    # As AllenNLP's trainer does
+    loader = make(batch_size=2, num_steps=1)
+    for _ in range(3):
+        batches = iter(loader)
+        length = len(loader)
+        assert length == len(list(batches))
+
+
+def test_negatives_come_from_the_vocabulary(make):
+    loader = make(n_negative_samples_batch=8)
+    ids = {int(number) for item in loader for number in item["batch"].forward_negatives.ids}
+    # 9 entries: AllenNLP's padding is none of them
+    assert ids == set(range(9))
+    with pytest.raises(ValueError, match="`num_samples` must be at least 1 and below `vocab_size`, got 9"):
+        next(iter(make(n_negative_samples_batch=9)))
+
+
+def test_batches_are_moved_to_the_device(make):
+    loader = make(n_negative_samples_batch=3)
+    loader.set_target_device(torch.device("meta"))
+    batch = next(iter(loader))["batch"]
+    assert isinstance(batch, LanguageModelBatch)
+    for tensor in (batch.characters, batch.forward_inputs, batch.lengths, batch.mask, batch.forward_negatives.ids):
+        assert tensor.device.type == "meta"
+    assert batch.batch_sizes == [3] * 4
+
+
+def test_leaving_an_epoch_early_leaves_no_thread(make):
+    for _ in make():
+        break
+    assert not [thread for thread in threading.enumerate() if thread.name == "bilm-prefetch"]
+
+
+def test_options_of_the_reader_hold(make, path):
+    loader = make(BilmReader(max_instances=3), shuffle=False)
+    assert len(targets_of(loader)) == sum(len(line.split()) + 1 for line in LINES[:3])
+    narrow = BilmReader({"characters": BilmCharactersIndexer(max_characters_per_token=6)})
+    assert next(iter(make(narrow)))["batch"].characters.shape[1] == 6
+    with open(path, "ab") as file:
+        file.write(b"\xff\n")
+    with pytest.raises(InputError, match="is not UTF-8"):
+        make()
+    assert len(targets_of(make(BilmReader(encoding_errors="replace")))) == NUM_TARGETS + 2
+
+
+def test_the_text_is_kept_where_asked(make, tmp_path):
+    kept, serialization_dir = tmp_path / "kept", tmp_path / "run"
+    len(make(cache_directory=str(kept), serialization_dir=str(serialization_dir)))
+    assert kept.is_dir() and not serialization_dir.exists()
+    len(make(serialization_dir=str(serialization_dir)))
+    assert list((serialization_dir / "encoded_text").iterdir())
+    assert "bilm-corpus-" in str(make()._encoded().directory)
+
+
+def test_the_text_is_not_read_before_it_is_needed(tmp_path):
+    BilmDataLoader(BilmReader(), str(tmp_path / "absent"), batch_size=2)
+
+
+def test_misuse_is_refused(make, path):
+    with pytest.raises(ConfigurationError, match='needs the dataset reader "bilm", got a SequenceTaggingDatasetReader'):
+        BilmDataLoader(SequenceTaggingDatasetReader(), path, batch_size=2)
+    for name, value, least in (
+        ("batch_size", 0, 1),
+        ("num_steps", 0, 1),
+        ("seed", -1, 0),
+        ("n_negative_samples_batch", 0, 1),
+    ):
+        with pytest.raises(ConfigurationError, match=f"`{name}` must be at least {least}, got {value}"):
+            make(**{name: value})
+    with pytest.raises(ConfigurationError, match="needs `index_with` to be called"):
+        next(iter(BilmDataLoader(BilmReader(), path, batch_size=2)))
+    widths = {name: BilmCharactersIndexer(width) for name, width in (("a", 10), ("b", 50))}
+    with pytest.raises(ConfigurationError, match=r"must be the same in all indexers, got \[10, 50\]"):
+        next(iter(make(BilmReader(widths))))
+    plain = make()
+    plain.index_with(Vocabulary())
+    with pytest.raises(InputError, match="lacks <S>, </S>, <UNK>"):
+        next(iter(plain))
+
+
+def test_several_processes_are_refused(make, monkeypatch):
+    monkeypatch.setattr("allennlp_elmo_plus.plugin.data_loader.is_distributed", lambda: True)
+    with pytest.raises(ConfigurationError, match="cannot share text among processes"):
+        make()
+
+
+def test_trains_and_evaluates_under_allennlp(path, tmp_path, monkeypatch):
+    encoded = []
+    encode_text = corpus_cache.encode_text
+    monkeypatch.setattr(corpus_cache, "encode_text", lambda *given: encoded.append(given[0]) or encode_text(*given))
+    run = tmp_path / "run"
+    config = {
+        "dataset_reader": {"type": "bilm"},
+        "vocabulary": {"type": "bilm"},
+        "train_data_path": path,
+        "validation_data_path": path,
+        "test_data_path": path,
+        "evaluate_on_test": True,
+        "model": {"type": "counts-targets"},
+        "data_loader": {"type": "bilm", "batch_size": 3, "num_steps": 4, "n_negative_samples_batch": 4},
+        "validation_data_loader": {"type": "bilm", "batch_size": 2, "shuffle": False},
+        "trainer": {"optimizer": {"type": "sgd", "lr": 0.1}, "num_epochs": 2, "cuda_device": -1},
+    }
+    train_model(Params(config), str(run))
+    metrics = json.loads((run / "metrics.json").read_text())
+    assert metrics["training_seen"] == metrics["validation_seen"] == metrics["test_seen"] == NUM_TARGETS
+    # `serialization_dir` reached the loader, and its three texts are one.
+    assert encoded == [path] and (run / "encoded_text").is_dir()
+
+    archive = load_archive(str(run))
+    params = archive.config["data_loader"]
+    params["batch_size"] = 5
+    loader = DataLoader.from_params(params=params, reader=archive.validation_dataset_reader, data_path=path)
+    loader.index_with(archive.model.vocab)
+    assert loader.batch_size == 5 and len(targets_of(loader)) == NUM_TARGETS

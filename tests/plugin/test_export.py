@@ -1,0 +1,234 @@
+import argparse
+import dataclasses
+import json
+
+import h5py
+import pytest
+import torch
+from allennlp.commands.subcommand import Subcommand
+from allennlp.common import Params
+from allennlp.data import Instance, Token
+from allennlp.data import Vocabulary as AllenNLPVocabulary
+from allennlp.data.fields import TextField
+from allennlp.data.token_indexers import SingleIdTokenIndexer
+from allennlp.models import Model as AllenNLPModel
+from allennlp.models.archival import archive_model
+from allennlp.modules.elmo import batch_to_ids
+
+from allennlp_elmo_plus.core.builder import build_language_model
+from allennlp_elmo_plus.core.errors import InputError
+from allennlp_elmo_plus.core.export import export_model
+from allennlp_elmo_plus.core.options import BiLMOptions
+from allennlp_elmo_plus.core.vocabulary import read_vocabulary
+from allennlp_elmo_plus.plugin import export_command
+from allennlp_elmo_plus.plugin.export_command import export_from_args, largest_difference
+from allennlp_elmo_plus.plugin.token_embedder import BilmTokenEmbedder
+
+OPTIONS = {
+    "bidirectional": True,
+    "char_cnn": {"activation": "relu", "embedding": {"dim": 4}, "filters": [[1, 6], [2, 10]], "n_highway": 1},
+    "lstm": {
+        "dim": 12,
+        "projection_dim": 8,
+        "n_layers": 2,
+        "cell_clip": 3,
+        "proj_clip": 3,
+        "use_skip_connections": True,
+    },
+    "dropout": 0.1,
+}
+WORDS = ["<S>", "</S>", "<UNK>", "the", "cat", "나비"]
+
+
+def changed(section, **values):
+    return BiLMOptions.from_dict({**OPTIONS, section: {**OPTIONS[section], **values}})
+
+
+MODELS = {
+    "usual": BiLMOptions.from_dict(OPTIONS),
+    "tanh": changed("char_cnn", activation="tanh"),
+    "no highway": changed("char_cnn", n_highway=0),
+    "no CNN projection": changed("char_cnn", filters=[[1, 8]]),
+    "no LSTM projection, but a clip of it": changed("lstm", dim=8, proj_clip=0.01),
+    "no clips": changed("lstm", cell_clip=None, proj_clip=None),
+    "clips that bite": changed("lstm", cell_clip=0.1, proj_clip=0.05),
+    "one layer": changed("lstm", n_layers=1),
+}
+
+
+def trained(options):
+    """A model with weights as large as training makes them: at its first values a wrong gate hardly shows."""
+    torch.manual_seed(4)
+    model = build_language_model(options, len(WORDS))
+    with torch.no_grad():
+        for parameter in model.parameters():
+            parameter.add_(torch.randn_like(parameter) * 0.3)
+    return model
+
+
+@pytest.mark.parametrize("name", MODELS)
+def test_allennlps_elmo_computes_what_the_model_does(tmp_path, name):
+    model = trained(MODELS[name])
+    files = export_model(model, MODELS[name], WORDS, tmp_path / "new" / "directory")
+    assert model.training
+    assert largest_difference(model, files) <= 1e-5
+    assert model.training
+    assert sorted(path.name for path in files.options.parent.iterdir()) == ["options.json", "vocab.txt", "weights.hdf5"]
+
+
+def test_a_difference_is_seen(tmp_path):
+    model = trained(MODELS["usual"])
+    files = export_model(model, MODELS["usual"], WORDS, tmp_path)
+    for dataset in ("CNN_high_0/b_carry", "RNN_1/RNN/MultiRNNCell/Cell1/LSTMCell/B"):
+        files = export_model(model, MODELS["usual"], WORDS, tmp_path)
+        with h5py.File(files.weights, "r+") as file:
+            file[dataset][...] += 0.01
+        assert largest_difference(model, files) > 1e-4
+
+
+def test_options_and_vocabulary_say_what_the_model_is(tmp_path):
+    files = export_model(trained(MODELS["usual"]), MODELS["usual"], WORDS, tmp_path)
+    mapping = json.loads(files.options.read_text())
+    assert mapping["char_cnn"]["n_characters"] == 262
+    assert mapping["n_tokens_vocab"] == len(WORDS)
+    assert BiLMOptions.from_file(files.options) == dataclasses.replace(MODELS["usual"], n_tokens_vocab=len(WORDS))
+    assert read_vocabulary(files.vocabulary) == WORDS
+
+
+@pytest.mark.parametrize(
+    "options, message",
+    [
+        (changed("lstm", use_skip_connections=False), "`lstm.use_skip_connections` must be true"),
+        (BiLMOptions.from_dict({**OPTIONS, "bidirectional": False}), "`bidirectional` must be true"),
+        (BiLMOptions.from_dict({**OPTIONS, "char_cnn": None}), "`char_cnn` must be there"),
+        (
+            changed("char_cnn", max_characters_per_token=40),
+            "`char_cnn.max_characters_per_token` must be 50, .*, got 40",
+        ),
+        (
+            changed("char_cnn", filters=[[1, 7]]),
+            "`char_cnn.filters` must number at least `lstm.projection_dim`, which is 8, .*, got 7",
+        ),
+    ],
+)
+def test_a_model_that_a_loader_cannot_hold_is_refused_by_name(tmp_path, options, message):
+    with pytest.raises(InputError, match=f"^cannot be exported: {message}"):
+        export_model(trained(options), options, WORDS, tmp_path / "out")
+    assert not (tmp_path / "out").exists()
+
+
+def test_a_directory_that_cannot_be_made_is_named(tmp_path):
+    (tmp_path / "file").write_text("")
+    with pytest.raises(InputError, match="file: cannot be made a directory: File exists"):
+        export_model(trained(MODELS["usual"]), MODELS["usual"], WORDS, tmp_path / "file")
+
+
+class Vocabulary:
+    def get_index_to_token_vocabulary(self, namespace):
+        assert namespace == "tokens"
+        return {0: "@@PADDING@@", **dict(enumerate(WORDS, start=1))}
+
+
+class Model(torch.nn.Module):
+    """What the command uses of the model `bilm`."""
+
+    def __init__(self, options):
+        super().__init__()
+        self.vocab = Vocabulary()
+        self.options = options
+        self.language_model = trained(options)
+
+
+def run(monkeypatch, model, directory):
+    loaded = argparse.Namespace(model=model)
+    monkeypatch.setattr(export_command, "load_archive", lambda _: loaded)
+    export_from_args(argparse.Namespace(archive_file="model.tar.gz", output_directory=str(directory)))
+
+
+def test_the_command_reports_the_files_and_the_difference(monkeypatch, tmp_path, capsys):
+    run(monkeypatch, Model(MODELS["usual"]), tmp_path)
+    lines = capsys.readouterr().out.splitlines()
+    assert lines[:3] == [f"wrote {tmp_path / name}" for name in ("options.json", "weights.hdf5", "vocab.txt")]
+    assert lines[3].startswith("largest difference from AllenNLP's Elmo on 4 sentences: ")
+    assert float(lines[3].rsplit(" ", 1)[1]) <= 1e-5
+    assert read_vocabulary(tmp_path / "vocab.txt") == WORDS
+
+
+@pytest.mark.parametrize("difference", [2e-5, float("nan")])
+def test_the_command_fails_where_the_files_differ(monkeypatch, tmp_path, difference):
+    monkeypatch.setattr(export_command, "largest_difference", lambda *_: difference)
+    with pytest.raises(SystemExit) as exit:
+        run(monkeypatch, Model(MODELS["usual"]), tmp_path)
+    assert exit.value.code == "the files differ from the model by more than 1e-05: do not use them"
+
+
+def test_weights_that_are_no_numbers_are_a_difference(tmp_path):
+    model = trained(MODELS["usual"])
+    files = export_model(model, MODELS["usual"], WORDS, tmp_path)
+    with torch.no_grad():
+        model.bilm.forward_layers[0].bias[3] = float("nan")
+    assert not largest_difference(model, files) <= 1e-5
+
+
+def test_the_command_refuses_another_model_and_another_shape_in_one_line(monkeypatch, tmp_path):
+    with pytest.raises(SystemExit) as exit:
+        run(monkeypatch, torch.nn.Linear(1, 1), tmp_path)
+    assert exit.value.code == "model.tar.gz: must hold a model of type `bilm`, got Linear"
+    with pytest.raises(SystemExit) as exit:
+        run(monkeypatch, Model(changed("lstm", use_skip_connections=False)), tmp_path)
+    assert exit.value.code.startswith("model.tar.gz: cannot be exported: `lstm.use_skip_connections` must be true")
+
+
+def test_the_command_names_an_archive_that_is_not_there(tmp_path):
+    archive_file = str(tmp_path / "nowhere.tar.gz")
+    with pytest.raises(SystemExit) as exit:
+        export_from_args(argparse.Namespace(archive_file=archive_file, output_directory=str(tmp_path)))
+    assert exit.value.code.startswith(f"{archive_file}: cannot be read as an archive: ")
+
+
+def test_the_command_is_found_by_its_name_and_shows_an_example(capsys):
+    parser = argparse.ArgumentParser("allennlp")
+    Subcommand.by_name("elmo-export")().add_subparser(parser.add_subparsers())
+    with pytest.raises(SystemExit) as exit:
+        parser.parse_args(["elmo-export", "--help"])
+    assert exit.value.code == 0
+    assert "allennlp elmo-export runs/bilm/model.tar.gz exported/" in capsys.readouterr().out
+    args = parser.parse_args(["elmo-export", "model.tar.gz", "out"])
+    assert (args.func, args.archive_file, args.output_directory) == (export_from_args, "model.tar.gz", "out")
+
+
+@pytest.fixture(scope="module")
+def pretrained(tmp_path_factory):
+    """A model.tar.gz as AllenNLP leaves it, and the model in it."""
+    directory = tmp_path_factory.mktemp("pretrained")
+    vocab = vocabulary_of_words()
+    model_config = {"type": "bilm", **OPTIONS, "sample_softmax": False}
+    model = AllenNLPModel.from_params(Params({**model_config}), vocab=vocab)
+    model.language_model.load_state_dict(trained(MODELS["usual"]).state_dict())
+    config = {"dataset_reader": {"type": "bilm"}, "vocabulary": {"type": "bilm"}, "model": model_config}
+    (directory / "config.json").write_text(json.dumps(config))
+    vocab.save_to_files(str(directory / "vocabulary"))
+    torch.save(model.state_dict(), directory / "best.th")
+    return archive_model(directory), model
+
+
+def vocabulary_of_words():
+    # The commonest word first, so that counting gives the order of WORDS.
+    words = [word for rank, word in enumerate(WORDS[3:]) for _ in range(len(WORDS) - rank)]
+    source = TextField([Token(word) for word in words], {"tokens": SingleIdTokenIndexer()})
+    return AllenNLPVocabulary.from_params(Params({"type": "bilm"}), instances=[Instance({"source": source})])
+
+
+def test_the_archive_of_a_real_model_is_exported(pretrained, tmp_path, capsys):
+    archive_file, model = pretrained
+    export_from_args(argparse.Namespace(archive_file=archive_file, output_directory=str(tmp_path)))
+    assert "largest difference from AllenNLP's Elmo on 4 sentences: " in capsys.readouterr().out
+    assert read_vocabulary(tmp_path / "vocab.txt") == WORDS
+    assert BiLMOptions.from_file(tmp_path / "options.json") == dataclasses.replace(
+        model.options, n_tokens_vocab=len(WORDS)
+    )
+    options_file, weight_file = str(tmp_path / "options.json"), str(tmp_path / "weights.hdf5")
+    ids = batch_to_ids([["the", "cat"], ["the"]])
+    from_files = BilmTokenEmbedder(options_file=options_file, weight_file=weight_file).eval()(ids)
+    from_archive = BilmTokenEmbedder(archive_file=archive_file).eval()(ids)
+    torch.testing.assert_close(from_files, from_archive)

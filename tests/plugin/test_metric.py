@@ -1,0 +1,23 @@
+import math
+
+import pytest
+import torch
+from allennlp.common import Params
+from allennlp.training.metrics import Metric
+
+import allennlp_elmo_plus.plugin  # noqa: F401
+
+
+def test_reset_and_names() -> None:
+    metric = Metric.from_params(Params({"type": "bilm"}))
+    metric(torch.tensor(6.0), torch.tensor(3.0), 3)
+    expected = {"perplexity": math.exp(1.5), "forward_perplexity": math.exp(2), "backward_perplexity": math.exp(1)}
+    assert metric.get_metric() == pytest.approx(expected)
+    assert metric.get_metric(reset=True) == pytest.approx(expected)
+    assert math.isnan(metric.get_metric()["perplexity"])
+
+
+def test_forward_only_has_one_figure() -> None:
+    metric = Metric.from_params(Params({"type": "bilm", "name": "sampled_perplexity"}))
+    metric(torch.tensor(6.0), None, 3)
+    assert metric.get_metric() == pytest.approx({"sampled_perplexity": math.exp(2)})

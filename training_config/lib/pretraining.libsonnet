@@ -1,0 +1,44 @@
+// What every pretraining config shares: options (bilm-tf's options.json, see the model `bilm`) -> an AllenNLP config.
+// Anything can be overridden on the command line, for example
+//   -o '{"train_data_path": "corpus/*.gz", "validation_data_path": "heldout.txt"}'
+function(options, train, heldout, vocabulary={}, patience=null) {
+  dataset_reader: {
+    type: 'bilm',
+    token_indexers: {
+      characters: {
+        type: 'bilm_characters',
+        max_characters_per_token: options.char_cnn.max_characters_per_token,
+      },
+      tokens: { type: 'single_id' },
+    },
+  },
+  vocabulary: { type: 'bilm' } + vocabulary,
+  datasets_for_vocab_creation: ['train'],
+  train_data_path: train,
+  validation_data_path: heldout,
+  model: { type: 'bilm' } + options,
+  data_loader: {
+    type: 'bilm',
+    batch_size: options.batch_size,
+    num_steps: options.unroll_steps,
+    n_negative_samples_batch: options.n_negative_samples_batch,
+  },
+  validation_data_loader: {
+    type: 'bilm',
+    batch_size: options.batch_size,
+    num_steps: options.unroll_steps,
+    shuffle: false,
+  },
+  trainer: {
+    num_epochs: options.n_epochs,
+    patience: patience,
+    validation_metric: '-perplexity',
+    optimizer: {
+      type: 'bilm',
+      lr: options.learning_rate,
+      initial_accumulator_value: 1.0,
+      max_norm: options.all_clip_norm_val,
+    },
+    callbacks: [{ type: 'tensorboard', should_log_parameter_statistics: false, should_log_learning_rate: true }],
+  },
+}
