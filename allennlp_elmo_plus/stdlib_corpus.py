@@ -1,0 +1,97 @@
+"""
+Real English with no download: the documentation strings of Python's standard library as a corpus, one sentence a line.
+
+    python -m allennlp_elmo_plus.stdlib_corpus OUT_DIR [--installed-packages] [--heldout-percent 5]
+
+Writes OUT_DIR/train.txt and OUT_DIR/heldout.txt. A sentence is held out by its own hash: the cut is the same on every machine,
+and a sentence both Python versions have falls on the same side in both.
+"""
+
+import argparse
+import sysconfig
+from collections.abc import Iterable, Iterator
+from hashlib import blake2b
+from itertools import chain
+from pathlib import Path
+from typing import Optional
+
+from allennlp_elmo_plus.core.files import atomic_path
+from allennlp_elmo_plus.stdlib_text import prose_sentences
+
+# Tests, other packages, and the code pages' docstrings, which are one sentence a hundred times.
+SKIPPED_DIRECTORIES = {
+    "site-packages",
+    "dist-packages",
+    "test",
+    "tests",
+    "idle_test",
+    "__pycache__",
+    "_vendor",
+    "encodings",
+}
+
+
+def python_files(root: Path) -> Iterator[Path]:
+    """The .py files below `root` that are worth reading, in an order that does not depend on the file system."""
+    for path in sorted(root.iterdir()):
+        if path.is_dir() and path.name not in SKIPPED_DIRECTORIES and not path.is_symlink():
+            yield from python_files(path)
+        elif path.suffix == ".py" and not path.name.startswith("test_") and path.is_file():
+            yield path
+
+
+def is_held_out(sentence: str, percent: float) -> bool:
+    """True for `percent` of all sentences, by a hash of the text alone."""
+    number = int.from_bytes(blake2b(sentence.encode("utf-8"), digest_size=8).digest(), "big")
+    return number < percent / 100 * 2**64
+
+
+def write_corpus(files: Iterable[Path], directory: Path, heldout_percent: float) -> str:
+    """Writes train.txt and heldout.txt under `directory`, every sentence once, in the order of `files`; returns a summary line."""
+    num_files = 0
+    unique: dict[str, None] = {}
+    for path in files:
+        num_files += 1
+        # The language reference that `help()` prints is the value of a dictionary.
+        is_reference = path.parts[-2:] == ("pydoc_data", "topics.py")
+        unique.update(dict.fromkeys(prose_sentences(path.read_bytes(), every_string=is_reference)))
+    parts: dict[str, list[str]] = {"train.txt": [], "heldout.txt": []}
+    for sentence in unique:
+        parts["heldout.txt" if is_held_out(sentence, heldout_percent) else "train.txt"].append(sentence)
+    directory.mkdir(parents=True, exist_ok=True)
+    for name, lines in parts.items():
+        with atomic_path(directory / name) as temporary:
+            temporary.write_text("".join(f"{line}\n" for line in lines), encoding="utf-8", newline="\n")
+    tokens = list(chain.from_iterable(sentence.split(" ") for sentence in unique))
+    return (
+        f"{directory}: {len(unique):,} sentences ({len(parts['heldout.txt']):,} held out), {len(tokens):,} tokens, "
+        f"{len(set(tokens)):,} types, from {num_files:,} files"
+    )
+
+
+def main(arguments: Optional[list[str]] = None) -> None:
+    parser = argparse.ArgumentParser(
+        prog="python -m allennlp_elmo_plus.stdlib_corpus",
+        description="Write the documentation of Python's standard library as text to train on, one tokenised sentence a line.",
+    )
+    parser.add_argument("directory", metavar="OUT_DIR", type=Path, help="where to write train.txt and heldout.txt")
+    parser.add_argument(
+        "--installed-packages",
+        action="store_true",
+        help="add the documentation of the packages installed beside this one",
+    )
+    parser.add_argument(
+        "--heldout-percent", type=float, default=5.0, help="share of the sentences held out (default: 5)"
+    )
+    options = parser.parse_args(arguments)
+    if not 0 < options.heldout_percent < 100:
+        parser.error(f"--heldout-percent must lie between 0 and 100, got {options.heldout_percent:g}")
+    paths = sysconfig.get_paths()
+    files = python_files(Path(paths["stdlib"]))
+    if options.installed_packages:
+        files = chain(files, *(python_files(Path(root)) for root in sorted({paths["purelib"], paths["platlib"]})))
+    print(write_corpus(files, options.directory, options.heldout_percent))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,54 @@
+"""
+`python -m allennlp_elmo_plus.training_summary RUN_DIR`: what a finished `make train` left, in a few lines.
+
+Reads RUN_DIR/metrics.json, which `allennlp train` writes, and RUN_DIR/heldout_metrics.json from `allennlp evaluate --output-file`.
+"""
+
+import json
+import sys
+from pathlib import Path
+from typing import Any
+
+from allennlp_elmo_plus.core.errors import InputError
+
+
+def read_metrics(path: Path) -> dict[str, Any]:
+    """The metrics in one JSON file; `InputError` when there is none."""
+    try:
+        return json.loads(path.read_text("utf-8"))
+    except FileNotFoundError:
+        raise InputError(f"no training summary: `{path}` does not exist") from None
+    except json.JSONDecodeError as error:
+        raise InputError(f"no training summary: `{path}` is not JSON (line {error.lineno})") from None
+
+
+def summary(run: Path) -> str:
+    """Held-out perplexities (exact, full softmax), time, speed where the model reports it, files, and the next command."""
+    heldout, training = read_metrics(run / "heldout_metrics.json"), read_metrics(run / "metrics.json")
+    lines: list[str] = ["Held-out perplexity"]
+    for label, key in (("both", "perplexity"), ("forward", "forward_perplexity"), ("backward", "backward_perplexity")):
+        if key in heldout:
+            lines.append(f"  {label:<9}{heldout[key]:.2f}")
+    lines.append(f"Training   {training.get('training_epochs', 0) + 1} epochs in {training['training_duration']}")
+    if "training_tokens_per_second" in training:
+        lines.append(f"Speed      {training['training_tokens_per_second']:,.0f} tokens/s")
+    lines += [
+        f"Model      {run / 'model.tar.gz'}",
+        f"For Elmo   {run / 'elmo'}: options.json, weights.hdf5, vocab.txt",
+        "Next       try it on a sentence:",
+        f"           echo 'Return the number of items .' | allennlp predict {run / 'model.tar.gz'} - --predictor bilm",
+    ]
+    return "\n".join(lines)
+
+
+def main() -> None:
+    if len(sys.argv) != 2:
+        sys.exit("usage: python -m allennlp_elmo_plus.training_summary RUN_DIR")
+    try:
+        print(summary(Path(sys.argv[1])))
+    except InputError as error:
+        sys.exit(str(error))
+
+
+if __name__ == "__main__":
+    main()
