@@ -66,8 +66,8 @@ def _spell(words: Sequence[str], ids: np.ndarray) -> None:
 
     # Only the word itself tells: a word that reads `<S>` once its surrogates are dropped is spelled like any other.
     for row in np.flatnonzero(ids[:, 1] == _BOUNDARY_FIRST_ID):
-        if words[row] in _BOUNDARY_IDS:
-            ids[row] = spell_as(_BOUNDARY_IDS[words[row]], ids.shape[1])
+        if words[row] in _BOUNDARY_IDS:  # type: ignore[call-overload]
+            ids[row] = spell_as(_BOUNDARY_IDS[words[row]], ids.shape[1])  # type: ignore[call-overload]
 
 
 def encode_word(word: str, max_characters: int = DEFAULT_MAX_CHARACTERS) -> np.ndarray:
