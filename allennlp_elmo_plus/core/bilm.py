@@ -35,7 +35,8 @@ class BiLM(nn.Module):
     From the second layer up a layer's input is added to its output (`use_skip_connections`); the recurrent state excludes what is
     added. Dropout falls on each layer's input anew at every step, and the sum uses the dropped input, as in bilm-tf.
 
-    forward_layers, backward_layers: L `LstmLayer` each; backward_layers is empty for a forward-only model.
+    forward_layers, backward_layers: L `LstmLayer` each; backward_layers is empty for a forward-only model. `output_size`: D, the
+    width of one direction.
     """
 
     def __init__(
@@ -56,19 +57,16 @@ class BiLM(nn.Module):
             raise ValueError(f"`dropout_prob` must be at least 0 and below 1, got {dropout_prob}")
         self.forward_layers = nn.ModuleList(forward_layers)
         self.backward_layers = nn.ModuleList(backward_layers)
+        self.output_size = forward_layers[0].output_size
+        self.cell_size = forward_layers[0].cell_size
         self.use_skip_connections = use_skip_connections
         self.dropout_prob = dropout_prob
 
-    @property
-    def output_size(self) -> int:
-        """D, the width of one direction."""
-        return self.forward_layers[0].output_size
-
     def zero_state(self, num_rows: int) -> BiLMState:
         """The state of `num_rows` rows that have read nothing."""
-        kernel, cell_size = self.forward_layers[0].kernel, self.forward_layers[0].cell_size
+        parameter = next(self.parameters())
         shape = (2 if len(self.backward_layers) else 1, len(self.forward_layers), num_rows)
-        return BiLMState(kernel.new_zeros(*shape, self.output_size), kernel.new_zeros(*shape, cell_size))
+        return BiLMState(parameter.new_zeros(*shape, self.output_size), parameter.new_zeros(*shape, self.cell_size))
 
     def forward(
         self,

@@ -1,7 +1,7 @@
 """Does either direction see what it must predict? Answered by gradients, for any language model that follows the interface."""
 
 from collections.abc import Callable
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor, nn
@@ -31,7 +31,7 @@ class Leak(NamedTuple):
     input_step: int
 
 
-def find_leaks(model: nn.Module) -> list[Leak]:
+def find_leaks(model: Any) -> list[Leak]:
     """
     Every dependence of a direction's top output at step t on an input the direction has not read by then: its own later inputs, or
     any input of the other direction. An honest biLM has none; one whose directions are mixed between layers, or whose input is read
@@ -50,13 +50,13 @@ def find_leaks(model: nn.Module) -> list[Leak]:
         model.token_encoder = probe
         model.eval()
         with torch.enable_grad():
-            return _leaks(lambda batch: model(batch), probe.vectors)
+            return _leaks(model, probe.vectors)
     finally:
         model.token_encoder = encoder
         model.train(was_training)
 
 
-def _leaks(top_layer: Callable[[LanguageModelBatch], "object"], vectors: Tensor) -> list[Leak]:
+def _leaks(top_layer: Callable[[LanguageModelBatch], Any], vectors: Tensor) -> list[Leak]:
     inputs = torch.arange(len(vectors), device=vectors.device).view(2, _NUM_ROWS, _NUM_STEPS)
     targets = torch.zeros_like(inputs[0])
     top = top_layer(
@@ -74,7 +74,7 @@ def _leaks(top_layer: Callable[[LanguageModelBatch], "object"], vectors: Tensor)
         )
     )
     leaks = []
-    for index, (direction, output) in enumerate((("forward", top.forward), ("backward", top.backward))):  # type: ignore[attr-defined]
+    for index, (direction, output) in enumerate((("forward", top.forward), ("backward", top.backward))):
         if output is None:
             continue
         # Squares, so that no output's gradient cancels against another's.

@@ -175,6 +175,7 @@ class BilmModel(KnownOptions, Model):
     def _log_probs(
         self, batch: LanguageModelBatch, forward_nll: torch.Tensor, backward_nll: Optional[torch.Tensor]
     ) -> dict[str, torch.Tensor]:
+        assert batch.row_order is not None
         order = torch.argsort(batch.row_order)
         result = {
             "num_targets": batch.lengths[order],

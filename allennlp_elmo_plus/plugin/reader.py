@@ -30,7 +30,7 @@ class SentenceInstance(Instance):
 
     def __init__(self, words: list[str]) -> None:
         self.words = words
-        self.indexed = False
+        self.indexed = False  # type: ignore[misc]  # a slot of the base class
         self._token_indexers: Optional[dict[str, TokenIndexer]] = None
         self._fields: Optional[dict[str, Field]] = None
 
@@ -67,7 +67,7 @@ class SentenceInstance(Instance):
         return self.words, self.indexed, self._token_indexers, self._fields
 
     def __setstate__(self, state: tuple[Any, ...]) -> None:
-        self.words, self.indexed, self._token_indexers, self._fields = state
+        self.words, self.indexed, self._token_indexers, self._fields = state  # type: ignore[misc]
 
 
 @DatasetReader.register("bilm")
