@@ -25,6 +25,8 @@ CONFIG ?= training_config/bilm.jsonnet
 
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 export PIP_ROOT_USER_ACTION := ignore
+# glibc, keep the memory of one batch for the next, in huge pages: several times faster where a virtual machine makes small ones dear.
+export GLIBC_TUNABLES ?= glibc.malloc.hugetlb=1:glibc.malloc.mmap_threshold=1073741824:glibc.malloc.trim_threshold=4294967296:glibc.malloc.top_pad=67108864
 # Where this is set, every start of AllenNLP compiles PyTorch anew: minutes instead of seconds.
 unexport PYTHONDONTWRITEBYTECODE
 

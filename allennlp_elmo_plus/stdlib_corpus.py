@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Optional
 
 from allennlp_elmo_plus.core.files import atomic_path
+from allennlp_elmo_plus.core.text import STDLIB_HELDOUT_FILE, STDLIB_TRAIN_FILE
 from allennlp_elmo_plus.stdlib_text import prose_sentences
 
 # Tests, other packages, and the code pages' docstrings, which are one sentence a hundred times.
@@ -55,16 +56,16 @@ def write_corpus(files: Iterable[Path], directory: Path, heldout_percent: float)
         # The language reference that `help()` prints is the value of a dictionary.
         is_reference = path.parts[-2:] == ("pydoc_data", "topics.py")
         unique.update(dict.fromkeys(prose_sentences(path.read_bytes(), every_string=is_reference)))
-    parts: dict[str, list[str]] = {"train.txt": [], "heldout.txt": []}
+    parts: dict[str, list[str]] = {STDLIB_TRAIN_FILE: [], STDLIB_HELDOUT_FILE: []}
     for sentence in unique:
-        parts["heldout.txt" if is_held_out(sentence, heldout_percent) else "train.txt"].append(sentence)
+        parts[STDLIB_HELDOUT_FILE if is_held_out(sentence, heldout_percent) else STDLIB_TRAIN_FILE].append(sentence)
     directory.mkdir(parents=True, exist_ok=True)
     for name, lines in parts.items():
         with atomic_path(directory / name) as temporary:
             temporary.write_text("".join(f"{line}\n" for line in lines), encoding="utf-8", newline="\n")
     tokens = list(chain.from_iterable(sentence.split(" ") for sentence in unique))
     return (
-        f"{directory}: {len(unique):,} sentences ({len(parts['heldout.txt']):,} held out), {len(tokens):,} tokens, "
+        f"{directory}: {len(unique):,} sentences ({len(parts[STDLIB_HELDOUT_FILE]):,} held out), {len(tokens):,} tokens, "
         f"{len(set(tokens)):,} types, from {num_files:,} files"
     )
 

@@ -23,16 +23,15 @@ def read_metrics(path: Path) -> dict[str, Any]:
 
 
 def summary(run: Path) -> str:
-    """Held-out perplexities (exact, full softmax), time, speed where the model reports it, files, and the next command."""
+    """Held-out perplexities (exact, full softmax), time, speed, files, and the next command."""
     heldout, training = read_metrics(run / "heldout_metrics.json"), read_metrics(run / "metrics.json")
     lines: list[str] = ["Held-out perplexity"]
     for label, key in (("both", "perplexity"), ("forward", "forward_perplexity"), ("backward", "backward_perplexity")):
         if key in heldout:
             lines.append(f"  {label:<9}{heldout[key]:.2f}")
     lines.append(f"Training   {training.get('training_epochs', 0) + 1} epochs in {training['training_duration']}")
-    if "training_tokens_per_second" in training:
-        lines.append(f"Speed      {training['training_tokens_per_second']:,.0f} tokens/s")
     lines += [
+        f"Speed      {training['training_tokens_per_second']:,.0f} tokens/s in the last epoch",
         f"Model      {run / 'model.tar.gz'}",
         f"For Elmo   {run / 'elmo'}: options.json, weights.hdf5, vocab.txt",
         "Next       try it on a sentence:",

@@ -21,6 +21,10 @@ from allennlp_elmo_plus.core.errors import InputError
 STANDARD_INPUT = "-"
 MAX_LINE_BYTES = 1 << 20
 
+# What `python -m allennlp_elmo_plus.stdlib_corpus` writes: where one is missing, it is more likely unmade than misspelt.
+STDLIB_TRAIN_FILE = "train.txt"
+STDLIB_HELDOUT_FILE = "heldout.txt"
+
 # Not more than MAX_LINE_BYTES: then only the first line of a block, which may have begun in the one before, can be too
 # long.
 _READ_BYTES = 1 << 20
@@ -62,7 +66,11 @@ def _resolve_one(part: str, spec: str) -> list[TextSource]:
         if not files:
             raise InputError(f"`{part}`{within}: the pattern matches no file")
         return list(files)
-    raise InputError(f"`{part}`{within}: there is no such file")
+    hint = ""
+    if Path(part).name in (STDLIB_TRAIN_FILE, STDLIB_HELDOUT_FILE):
+        command = f"python -m allennlp_elmo_plus.stdlib_corpus {Path(part).parent}"
+        hint = f"; `{command}` makes one of the documentation of Python's standard library"
+    raise InputError(f"`{part}`{within}: there is no such file{hint}")
 
 
 def iter_sentences(spec: Union[str, "os.PathLike[str]"], encoding_errors: str = "strict") -> Iterator[list[str]]:

@@ -16,6 +16,7 @@ from allennlp_elmo_plus.core.leak_check import Leak, find_leaks
 from allennlp_elmo_plus.core.negatives import LogUniformSampler, NegativeSample
 from allennlp_elmo_plus.core.options import BiLMOptions
 from allennlp_elmo_plus.core.sentence_batch import batch_from_sentences
+from allennlp_elmo_plus.core.throughput import Throughput
 from allennlp_elmo_plus.core.training_loss import mean_loss, with_gradient_times
 from allennlp_elmo_plus.plugin.known_options import KnownOptions
 from allennlp_elmo_plus.plugin.metric import BilmPerplexity
@@ -129,6 +130,7 @@ class BilmModel(KnownOptions, Model):
         self._evaluation_state: Optional[BiLMState] = None
         self._sampled = BilmPerplexity("sampled_perplexity")
         self._exact = BilmPerplexity()
+        self._throughput = Throughput()
 
     def forward(  # type: ignore[override]
         self, batch: Optional[LanguageModelBatch] = None, source: Optional[TextFieldTensors] = None
@@ -142,6 +144,8 @@ class BilmModel(KnownOptions, Model):
             raise ConfigurationError("the model needs either `batch` or `source`")
         if batch is None:
             batch = self._batch_of_sentences(source)
+        self._throughput.start()
+        self._throughput.add(sum(batch.batch_sizes))
         if self.training and self._sampler is not None:
             return self._sampled_loss(batch)
         return self._exact_loss(batch)
@@ -253,9 +257,15 @@ class BilmModel(KnownOptions, Model):
         return super().train(mode)
 
     def get_metrics(self, reset: bool = False) -> dict[str, float]:
-        """Sampled perplexities in training (unless the softmax is exact there too), exact ones in evaluation."""
+        """
+        Sampled perplexities in training (unless the softmax is exact there too), exact ones in evaluation, and `tokens_per_second`,
+        see `core.throughput`.
+        """
         metric = self._sampled if self.training and self._sampler is not None else self._exact
-        return metric.get_metric(reset)
+        metrics = {**metric.get_metric(reset), "tokens_per_second": self._throughput.tokens_per_second()}
+        if reset:
+            self._throughput.reset()
+        return metrics
 
     def find_leaks(self) -> list[Leak]:
         """Ways in which a direction sees what it must predict; none, unless the model was changed. See `core.leak_check`."""

@@ -56,6 +56,7 @@ def read_json(path: Path) -> dict[str, Any]:
 def test_train(trained: Path) -> None:
     metrics = read_json(trained / "out" / "metrics.json")
     assert "training_perplexity" not in metrics and metrics["training_sampled_perplexity"] > 1
+    assert metrics["training_tokens_per_second"] > 0
     both = math.sqrt(metrics["validation_forward_perplexity"] * metrics["validation_backward_perplexity"])
     assert metrics["validation_perplexity"] == pytest.approx(both)
     words = (trained / "out" / "vocabulary" / "tokens.txt").read_text(encoding="utf-8").split()

@@ -98,7 +98,7 @@ def test_training_reports_a_sampled_figure_and_never_perplexity(parts) -> None:
     model = make_model(parts[1])
     model(**next(iter(lanes(parts))))
     assert set(model.get_metrics(reset=True)) == {
-        "sampled_perplexity", "forward_sampled_perplexity", "backward_sampled_perplexity"
+        "sampled_perplexity", "forward_sampled_perplexity", "backward_sampled_perplexity", "tokens_per_second"
     }  # fmt: skip
     exact = make_model(parts[1], sample_softmax=False)
     exact(**next(iter(lanes(parts))))

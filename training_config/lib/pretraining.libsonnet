@@ -23,10 +23,12 @@ function(options, train, heldout, vocabulary={}, patience=null) {
     num_steps: options.unroll_steps,
     n_negative_samples_batch: options.n_negative_samples_batch,
   },
+  // One lane: the text is read as one stream. Every further lane starts from a state of zeros, which training leaves behind after its
+  // first batches; a trained LSTM now and then never finds its way back from there, and one such lane spoils the figure.
   validation_data_loader: {
     type: 'bilm',
-    batch_size: options.batch_size,
-    num_steps: options.unroll_steps,
+    batch_size: 1,
+    num_steps: options.batch_size * options.unroll_steps,
     shuffle: false,
   },
   trainer: {
@@ -39,6 +41,9 @@ function(options, train, heldout, vocabulary={}, patience=null) {
       initial_accumulator_value: 1.0,
       max_norm: options.all_clip_norm_val,
     },
-    callbacks: [{ type: 'tensorboard', should_log_parameter_statistics: false, should_log_learning_rate: true }],
+    callbacks: [
+      { type: 'console_logger', should_log_inputs: false },
+      { type: 'tensorboard', should_log_parameter_statistics: false, should_log_learning_rate: true },
+    ],
   },
 }
