@@ -54,7 +54,7 @@ def test_evaluation_counts_every_token_once(parts) -> None:
             counted += sum(batch["batch"].batch_sizes)
         assert counted == num_targets
         perplexities.append(model.get_metrics(reset=True))
-    assert set(perplexities[0]) == {"perplexity", "forward_perplexity", "backward_perplexity"}
+    assert set(perplexities[0]) == {"perplexity", "forward_perplexity", "backward_perplexity", "tokens_per_second"}
     for metrics in perplexities:
         expected = math.sqrt(metrics["forward_perplexity"] * metrics["backward_perplexity"])
         assert metrics["perplexity"] == pytest.approx(expected, rel=1e-12)
