@@ -2,7 +2,7 @@
 // small LSTM and the output layer learn. Files in CoNLL-U; for CoNLL-2003 give the reader `file_format: 'conll2003'`.
 //   -o '{"train_data_path": "train.conllu", "validation_data_path": "dev.conllu",
 //        "model.text_field_embedder.token_embedders.elmo.archive_file": "OUT/model.tar.gz"}'
-local width = 128;  // projection_dim of the biLM
+local width = 64;  // projection_dim of the biLM
 
 {
   dataset_reader: {

@@ -1,8 +1,17 @@
-// WikiText-2 with bilm-tf's own settings, for comparing held-out perplexities. The text, one sentence a line, comes with
+// WikiText-2 with the settings of a bilm-tf run, for comparing held-out perplexities. The text, one sentence a line, comes with
 //   -o '{"train_data_path": "train.txt", "validation_data_path": "heldout.txt"}'
-local bilm = import 'bilm.jsonnet';
+local options = import 'lib/options.libsonnet';
+local pretraining = import 'lib/pretraining.libsonnet';
 
-bilm {
-  model+: { n_epochs: 2 },
-  trainer+: { num_epochs: 2 },
-}
+local filters = [[1, 32], [2, 32], [3, 64], [4, 128], [5, 256]];
+
+pretraining(
+  options(dim=512, projection_dim=128, filters=filters, n_highway=1) {
+    batch_size: 32,
+    n_epochs: 2,
+    n_negative_samples_batch: 1024,
+  },
+  train='data/train.txt',
+  heldout='data/heldout.txt',
+  vocabulary={ min_count: 2 },
+)

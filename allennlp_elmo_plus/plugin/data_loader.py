@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Optional
 
 import torch
 from allennlp.common.checks import ConfigurationError
@@ -71,9 +72,9 @@ class BilmDataLoader(KnownOptions, DataLoader):
         num_steps: int = 20,
         shuffle: bool = True,
         seed: int = 13370,
-        n_negative_samples_batch: int | None = None,
-        cache_directory: str | None = None,
-        serialization_dir: str | None = None,
+        n_negative_samples_batch: Optional[int] = None,
+        cache_directory: Optional[str] = None,
+        serialization_dir: Optional[str] = None,
     ) -> None:
         if not isinstance(reader, BilmReader):
             raise ConfigurationError(
@@ -93,17 +94,17 @@ class BilmDataLoader(KnownOptions, DataLoader):
         self.shuffle = shuffle
         self.seed = seed
         self.n_negative_samples_batch = n_negative_samples_batch
-        self.cache_directory: Path | None = None
+        self.cache_directory: Optional[Path] = None
         if cache_directory is not None:
             self.cache_directory = Path(cache_directory)
         elif serialization_dir is not None:
             self.cache_directory = Path(serialization_dir) / _CACHE_IN_SERIALIZATION_DIR
         self.epoch = 0
         self.start_window = 0
-        self._vocabulary: Vocabulary | None = None
-        self._device: torch.device | None = None
-        self._corpus: EncodedCorpus | None = None
-        self._plan: tuple[int, EpochPlan] | None = None
+        self._vocabulary: Optional[Vocabulary] = None
+        self._device: Optional[torch.device] = None
+        self._corpus: Optional[EncodedCorpus] = None
+        self._plan: Optional[tuple[int, EpochPlan]] = None
 
     def __len__(self) -> int:
         """Batches of the coming epoch. Shuffled epochs may differ by a few."""

@@ -1,7 +1,7 @@
 // What every pretraining config shares: options (bilm-tf's options.json, see the model `bilm`) -> an AllenNLP config.
 // Anything can be overridden on the command line, for example
 //   -o '{"train_data_path": "corpus/*.gz", "validation_data_path": "heldout.txt"}'
-function(options, train, heldout, vocabulary={}, patience=null) {
+function(options, train, heldout, vocabulary={}) {
   dataset_reader: {
     type: 'bilm',
     token_indexers: {
@@ -33,7 +33,7 @@ function(options, train, heldout, vocabulary={}, patience=null) {
   },
   trainer: {
     num_epochs: options.n_epochs,
-    patience: patience,
+    patience: 2,
     validation_metric: '-perplexity',
     optimizer: {
       type: 'bilm',
