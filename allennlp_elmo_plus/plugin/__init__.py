@@ -4,6 +4,8 @@ What AllenNLP sees of the biLM: importing this package registers every component
 Shells only: they unwrap AllenNLP's arguments, call `allennlp_elmo_plus.core`, and wrap the result.
 """
 
+import warnings
+
 from allennlp_elmo_plus import HOW_TO_GET_ALLENNLP
 
 try:
@@ -26,3 +28,6 @@ from allennlp_elmo_plus.plugin import (  # noqa: F401
     token_embedder,
     vocabulary,
 )
+
+# The last AllenNLP calls functions by names that torch has deprecated since: nothing that whoever trains a model can change.
+warnings.filterwarnings("ignore", category=FutureWarning, module=r"allennlp\.")
