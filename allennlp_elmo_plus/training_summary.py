@@ -5,6 +5,7 @@ Reads RUN_DIR/metrics.json, which `allennlp train` writes, and RUN_DIR/heldout_m
 """
 
 import json
+import os
 import sys
 from pathlib import Path
 from typing import Any
@@ -29,13 +30,16 @@ def summary(run: Path) -> str:
     for label, key in (("both", "perplexity"), ("forward", "forward_perplexity"), ("backward", "backward_perplexity")):
         if key in heldout:
             lines.append(f"  {label:<9}{heldout[key]:.2f}")
-    lines.append(f"Training   {training.get('training_epochs', 0) + 1} epochs in {training['training_duration']}")
+    # A run that was taken up again with nothing left to do has trained for no epoch, and reports none.
+    if "epoch" in training:
+        lines.append(f"Training   {training['epoch'] + 1} epochs in {training['training_duration']}")
+        lines.append(f"Speed      {training['training_tokens_per_second']:,.0f} tokens/s in the last epoch")
+    allennlp = os.path.relpath(Path(sys.executable).parent / "allennlp")
     lines += [
-        f"Speed      {training['training_tokens_per_second']:,.0f} tokens/s in the last epoch",
         f"Model      {run / 'model.tar.gz'}",
         f"For Elmo   {run / 'elmo'}: options.json, weights.hdf5, vocab.txt",
         "Next       try it on a sentence:",
-        f"           echo 'Return the number of items .' | allennlp predict {run / 'model.tar.gz'} - --predictor bilm",
+        f"           echo 'Return the number of items .' | {allennlp} predict {run / 'model.tar.gz'} -",
     ]
     return "\n".join(lines)
 

@@ -7,7 +7,7 @@ import pytest
 from allennlp_elmo_plus.core.errors import InputError
 from allennlp_elmo_plus.training_summary import summary
 
-TRAINING = {"training_epochs": 3, "training_duration": "0:04:10.5", "training_tokens_per_second": 1234.6}
+TRAINING = {"epoch": 3, "training_duration": "0:04:10.5", "training_tokens_per_second": 1234.6}
 HELDOUT = {"perplexity": 150.126, "forward_perplexity": 140.0, "backward_perplexity": 161.0}
 
 
@@ -22,6 +22,11 @@ def test_says_what_was_reached_how_fast_and_what_to_type_next(tmp_path):
     assert "both     150.13" in text and "forward  140.00" in text and "backward 161.00" in text
     assert "4 epochs in 0:04:10.5" in text and "1,235 tokens/s" in text
     assert f"{tmp_path / 'model.tar.gz'}" in text and "allennlp predict" in text
+
+
+def test_a_run_taken_up_with_nothing_left_to_do_has_no_speed(tmp_path):
+    text = summary(write(tmp_path, training={"best_epoch": 3}))
+    assert "both     150.13" in text and "tokens/s" not in text
 
 
 def test_a_forward_only_model_has_one_perplexity(tmp_path):

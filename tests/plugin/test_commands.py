@@ -14,6 +14,7 @@ from allennlp.commands import main
 from allennlp.common.checks import ConfigurationError
 from allennlp.modules.elmo import Elmo, batch_to_ids
 
+from allennlp_elmo_plus.training_summary import summary
 from tests.plugin.small_text import SENTENCES, small_config, write_text
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -64,11 +65,15 @@ def test_train(trained: Path) -> None:
     assert words[:3] == ["<S>", "</S>", "<UNK>"] and len(words) == len(set(words))
 
 
-def test_evaluate_gives_what_validation_gave(trained: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    output = tmp_path / "metrics.json"
+def test_evaluate_and_the_summary_give_what_validation_gave(
+    trained: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    output = trained / "out" / "heldout_metrics.json"
     run(monkeypatch, "evaluate", trained / "out" / "model.tar.gz", trained / "heldout.txt", "--output-file", output)
     metrics = read_json(trained / "out" / "metrics.json")
     assert read_json(output)["perplexity"] == pytest.approx(metrics["best_validation_perplexity"], rel=1e-6)
+    lines = summary(trained / "out").splitlines()
+    assert any(f" {small_config(tmp_path)['trainer']['num_epochs']} epochs in " in line for line in lines)
 
 
 def test_predict(trained: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
