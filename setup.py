@@ -5,7 +5,7 @@ AllenNLP 2.10.1 is the last release, and its own pins (torch<1.13, transformers<
 Naming it in `install_requires` or in an extra would therefore make every `pip install` of this package fail to resolve. The extra
 `allennlp` lists what AllenNLP's code imports, with bounds that hold today, and AllenNLP itself follows without its dependencies:
 
-    pip install "allennlp_elmo_plus[allennlp]"
+    pip install ".[allennlp]"
     pip install --no-deps allennlp==2.10.1
 """
 

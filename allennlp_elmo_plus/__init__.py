@@ -11,7 +11,7 @@ __version__ = "0.1.0"
 
 HOW_TO_GET_ALLENNLP = (
     "AllenNLP is not installed (only allennlp_elmo_plus.core works without it): "
-    'pip install "allennlp_elmo_plus[allennlp]" && pip install --no-deps allennlp==2.10.1'
+    "in this package's repository, pip install '.[allennlp]' && pip install --no-deps allennlp==2.10.1"
 )
 
 if find_spec("allennlp") is None:

@@ -43,8 +43,7 @@ class BilmDataLoader(KnownOptions, DataLoader):
     The text is read the first time a length or a batch is asked for, and kept encoded on disk.
 
     Registered as a `DataLoader` with name "bilm". The reader must be "bilm" too; its `encoding_errors`, its
-    `max_instances` and the
-    `max_characters_per_token` of its `bilm_characters` indexer hold here as well.
+    `max_instances` and the `max_characters_per_token` of its `bilm_characters` indexer hold here as well.
 
     # Parameters
 
@@ -60,8 +59,7 @@ class BilmDataLoader(KnownOptions, DataLoader):
         Words to draw for the sampled softmax, for each direction. Left out, batches bring no negative samples.
     cache_directory : `str`, optional
         Where encoded text is kept, from run to run. Left out, it is kept in the serialization directory (which AllenNLP
-        passes as
-        `serialization_dir`), and where there is none, in a temporary one.
+        passes as `serialization_dir`), and where there is none, in a temporary one.
     """
 
     def __init__(
