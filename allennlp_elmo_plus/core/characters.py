@@ -70,11 +70,6 @@ def _spell(words: Sequence[str], ids: np.ndarray) -> None:
             ids[row] = spell_as(_BOUNDARY_IDS[words[row]], ids.shape[1])  # type: ignore[call-overload]
 
 
-def encode_word(word: str, max_characters: int = DEFAULT_MAX_CHARACTERS) -> np.ndarray:
-    """Character ids of one word: *Shape:* (C,) int16. See `encode_words`."""
-    return encode_words([word], max_characters)[0]
-
-
 def spell_as(character_id: int, max_characters: int = DEFAULT_MAX_CHARACTERS) -> np.ndarray:
     """
     The ids of a word spelled by the single `character_id` (1 to 261): *Shape:* (C,) int16.

@@ -1,5 +1,5 @@
 """
-Counting words, and reading and writing the vocabulary file.
+The order of a vocabulary, and reading and writing its file.
 
 The file is bilm-tf's: one token a line, the id of a token being its line number counted from 0. `<S>`, `</S>` and
 `<UNK>` must be there. The order is by falling frequency, which the log-uniform sampler of the softmax assumes (bilm-tf
@@ -7,9 +7,7 @@ never checks either).
 """
 
 import os
-from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
-from itertools import chain
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Optional, Union
 
@@ -27,11 +25,6 @@ _NOT_COUNTED = frozenset((*SPECIAL_WORDS, UNKNOWN_MARK))
 
 # Not Unicode's white space: two tokens that differ only in a no-break space keep their two ids.
 _LINE_WHITE_SPACE = " \t\r\v\f"
-
-
-def count_words(sentences: Iterable[Sequence[str]]) -> "Counter[str]":
-    """How often each word occurs in `sentences`."""
-    return Counter(chain.from_iterable(sentences))
 
 
 def order_by_frequency(counts: Mapping[str, int], min_count: int = 1, max_size: Optional[int] = None) -> list[str]:

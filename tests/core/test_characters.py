@@ -4,7 +4,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from allennlp_elmo_plus.core import characters
-from allennlp_elmo_plus.core.characters import encode_word, encode_words, is_cut, spell_as, word_lengths
+from allennlp_elmo_plus.core.characters import encode_words, is_cut, spell_as, word_lengths
 
 # Any code point, lone surrogates included, and the words that are spelled apart or nearly so.
 any_word = st.one_of(
@@ -12,6 +12,10 @@ any_word = st.one_of(
     st.sampled_from(["<S>", "</S>", "<UNK>", "<S", "<S>>", "<S>\ud800", "", "\0", "강" * 17, "👩‍👩‍👧‍👦" * 3]),
 )
 widths = st.integers(3, 60)
+
+
+def encode_word(word: str, max_characters: int = 50) -> np.ndarray:
+    return encode_words([word], max_characters)[0]
 
 
 def spell_one_at_a_time(word: str, max_characters: int) -> list:
