@@ -23,18 +23,12 @@ from allennlp_elmo_plus.core.vocabulary import read_vocabulary
 from allennlp_elmo_plus.plugin import export_command
 from allennlp_elmo_plus.plugin.export_command import export_from_args, largest_difference
 from allennlp_elmo_plus.plugin.token_embedder import BilmTokenEmbedder
+from tests.plugin.small_text import small_model_config
 
 OPTIONS = {
     "bidirectional": True,
     "char_cnn": {"activation": "relu", "embedding": {"dim": 4}, "filters": [[1, 6], [2, 10]], "n_highway": 1},
-    "lstm": {
-        "dim": 12,
-        "projection_dim": 8,
-        "n_layers": 2,
-        "cell_clip": 3,
-        "proj_clip": 3,
-        "use_skip_connections": True,
-    },
+    "lstm": {**small_model_config()["lstm"], "dim": 12},
     "dropout": 0.1,
 }
 WORDS = ["<S>", "</S>", "<UNK>", "the", "cat", "나비"]
