@@ -6,7 +6,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import dropout
 
-from .lstm import LstmLayer
+from .lstm import LstmLayer, LstmOutput, run_directions
 
 
 class BiLMState(NamedTuple):
@@ -82,31 +82,34 @@ class BiLM(nn.Module):
         """
         if state is None:
             state = self.zero_state(batch_sizes[0] if batch_sizes else 0)
-        forward, forward_hidden, forward_cell = self._run(
-            self.forward_layers, forward_inputs, batch_sizes, state.hidden[0], state.cell[0]
-        )
-        if not len(self.backward_layers):
-            return BiLMOutput(forward, None, BiLMState(forward_hidden.unsqueeze(0), forward_cell.unsqueeze(0)))
-        if backward_inputs is None:
+        if len(self.backward_layers) and backward_inputs is None:
             raise ValueError("`backward_inputs` must be given to a bidirectional model, got None")
-        backward, backward_hidden, backward_cell = self._run(
-            self.backward_layers, backward_inputs, batch_sizes, state.hidden[1], state.cell[1]
-        )
-        new_state = BiLMState(
-            torch.stack([forward_hidden, backward_hidden]), torch.stack([forward_cell, backward_cell])
-        )
+        if not len(self.backward_layers) or backward_inputs is None:
+            (forward,), new_state = self._run([forward_inputs], batch_sizes, state)
+            return BiLMOutput(forward, None, new_state)
+        (forward, backward), new_state = self._run([forward_inputs, backward_inputs], batch_sizes, state)
         return BiLMOutput(forward, backward, new_state)
 
     def _run(
-        self, layers: nn.ModuleList, inputs: Tensor, batch_sizes: list[int], hidden: Tensor, cell: Tensor
-    ) -> tuple[list[Tensor], Tensor, Tensor]:
-        outputs: list[Tensor] = []
-        hiddens, cells = [], []
-        for index, layer in enumerate(layers):
-            inputs = dropout(inputs, self.dropout_prob, self.training)
-            result = layer(inputs, batch_sizes, hidden[index], cell[index])
-            inputs = result.outputs + inputs if index > 0 and self.use_skip_connections else result.outputs
-            outputs.append(inputs)
-            hiddens.append(result.hidden)
-            cells.append(result.cell)
-        return outputs, torch.stack(hiddens), torch.stack(cells)
+        self, inputs: list[Tensor], batch_sizes: list[int], state: BiLMState
+    ) -> tuple[list[list[Tensor]], BiLMState]:
+        """Each direction's layers' outputs, and the new state."""
+        stacks = [self.forward_layers, self.backward_layers][: len(inputs)]
+        outputs: list[list[Tensor]] = [[] for _ in inputs]
+        results: list[list[LstmOutput]] = [[] for _ in inputs]
+        for index, layers in enumerate(zip(*stacks, strict=True)):
+            inputs = [dropout(direction, self.dropout_prob, self.training) for direction in inputs]
+            layer_results = run_directions(
+                layers, inputs, batch_sizes, state.hidden[:, index].unbind(), state.cell[:, index].unbind()
+            )
+            adds_inputs = index > 0 and self.use_skip_connections
+            inputs = [
+                result.outputs + direction if adds_inputs else result.outputs
+                for result, direction in zip(layer_results, inputs, strict=True)
+            ]
+            for d, result in enumerate(layer_results):
+                outputs[d].append(inputs[d])
+                results[d].append(result)
+        hidden = torch.stack([torch.stack([result.hidden for result in direction]) for direction in results])
+        cell = torch.stack([torch.stack([result.cell for result in direction]) for direction in results])
+        return outputs, BiLMState(hidden, cell)

@@ -1,5 +1,6 @@
 """The bidirectional language model whole: distinct words -> vectors -> two LSTM stacks -> one softmax, and its loss."""
 
+from functools import partial
 from typing import NamedTuple, Optional, Union
 
 from torch import Tensor, nn
@@ -10,6 +11,7 @@ from .bilm import BiLM, BiLMState
 from .exact_softmax import exact_nll
 from .negatives import NegativeSample
 from .sampled_softmax import sampled_softmax_nll
+from .side_by_side import side_by_side
 from .softmax import SoftmaxLayer
 from .token_encoder import CharacterEncoder, WordEncoder
 
@@ -109,10 +111,13 @@ class LanguageModel(nn.Module):
         gradient of the softmax's weight and bias is sparse: rows that neither were targets nor negatives have none.
         """
         top = self(batch, state)
-        nlls: list[Tensor] = [
-            sampled_softmax_nll(hidden, targets, self.softmax.weight, self.softmax.bias, sample)
-            for hidden, targets, sample in zip(self._directions(top), self._targets(batch), negatives)
-        ]
+        nlls: list[Tensor] = side_by_side(
+            [
+                partial(sampled_softmax_nll, hidden, targets, self.softmax.weight, self.softmax.bias, sample)
+                for hidden, targets, sample in zip(self._directions(top), self._targets(batch), negatives)
+            ],
+            top.forward.device,
+        )
         return SampledLoss(nlls[0], nlls[1] if self.is_bidirectional else None, top.state)
 
     def exact_loss(
@@ -120,10 +125,13 @@ class LanguageModel(nn.Module):
     ) -> ExactLoss:
         """The loss under the full softmax, `chunk_size` words at a time, so that memory does not grow with the vocabulary."""
         top = self(batch, state)
-        nlls: list[Tensor] = [
-            exact_nll(hidden, targets, self.softmax.weight, self.softmax.bias, chunk_size)
-            for hidden, targets in zip(self._directions(top), self._targets(batch))
-        ]
+        nlls: list[Tensor] = side_by_side(
+            [
+                partial(exact_nll, hidden, targets, self.softmax.weight, self.softmax.bias, chunk_size)
+                for hidden, targets in zip(self._directions(top), self._targets(batch))
+            ],
+            top.forward.device,
+        )
         return ExactLoss(nlls[0], nlls[1] if self.is_bidirectional else None, top.state)
 
     def _directions(self, top: TopLayer) -> list[Tensor]:

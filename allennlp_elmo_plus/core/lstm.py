@@ -1,5 +1,7 @@
-"""One direction of one LSTM layer with projection and both clips, over packed sequences."""
+"""An LSTM layer of one direction with projection and both clips, over packed sequences."""
 
+import itertools
+from collections.abc import Sequence
 from typing import NamedTuple, Optional
 
 import torch
@@ -67,18 +69,30 @@ class LstmLayer(nn.Module):
         inputs (N, input_size) packed time-major, N = sum(batch_sizes); batch_sizes: rows running at each step, never rising and at
         most B; hidden (B, P) and cell (B, cell_size): the state before the first step.
         """
-        run = lstm_reference if self.reference else ClippedLstm.apply
+        return run_directions([self], [inputs], batch_sizes, [hidden], [cell])[0]
+
+    def bias_of_gates(self) -> Tensor:
+        """`bias` with the forget gate's 1: (4 * cell_size,)."""
         forget_bias = torch.zeros_like(self.bias)
         forget_bias[2 * self.cell_size : 3 * self.cell_size] = 1
-        outputs, hidden, cell = run(
-            inputs.to(self.kernel.dtype),
-            batch_sizes,
-            hidden,
-            cell,
-            self.kernel,
-            self.bias + forget_bias,
-            self.projection,
-            self.cell_clip,
-            self.proj_clip,
-        )
-        return LstmOutput(outputs, hidden, cell)
+        return self.bias + forget_bias
+
+
+def run_directions(
+    layers: Sequence[LstmLayer],
+    inputs: Sequence[Tensor],
+    batch_sizes: list[int],
+    hidden: Sequence[Tensor],
+    cell: Sequence[Tensor],
+) -> list[LstmOutput]:
+    """`LstmLayer.forward` of the layers of each direction, which have the same sizes, at once."""
+    first = layers[0]
+    tensors = [
+        (inputs[d].to(layer.kernel.dtype), hidden[d], cell[d], layer.kernel, layer.bias_of_gates(), layer.projection)
+        for d, layer in enumerate(layers)
+    ]
+    if first.reference:
+        return [LstmOutput(*lstm_reference(batch_sizes, first.cell_clip, first.proj_clip, *each)) for each in tensors]
+    with torch.autocast(first.kernel.device.type, enabled=False):
+        results = ClippedLstm.apply(batch_sizes, first.cell_clip, first.proj_clip, *itertools.chain(*tensors))
+    return [LstmOutput(*results[start : start + 3]) for start in range(0, len(results), 3)]

@@ -7,15 +7,15 @@ from torch import Tensor
 
 
 def lstm_reference(
-    inputs: Tensor,
     batch_sizes: list[int],
+    cell_clip: Optional[float],
+    proj_clip: Optional[float],
+    inputs: Tensor,
     hidden: Tensor,
     cell: Tensor,
     kernel: Tensor,
     bias: Tensor,
     projection: Optional[Tensor],
-    cell_clip: Optional[float],
-    proj_clip: Optional[float],
 ) -> tuple[Tensor, Tensor, Tensor]:
     """
     The recurrence of `LstmLayer` over packed inputs (N, I); `bias` (4 * cell_size) already holds the 1 of the forget gate.

@@ -26,7 +26,7 @@ def brute_force_nll(model: LanguageModel, words: list, layers: torch.nn.ModuleLi
         for index, layer in enumerate(layers):
             bias = layer.bias + torch.cat([torch.full((layer.cell_size,), float(gate == 2)) for gate in range(4)])
             output, *states[index] = lstm_reference(
-                vector, [1], *states[index], layer.kernel, bias, layer.projection, layer.cell_clip, layer.proj_clip
+                [1], layer.cell_clip, layer.proj_clip, vector, *states[index], layer.kernel, bias, layer.projection
             )
             vector = output + vector if index and skip else output
         log_probs = torch.log_softmax(vector[0] @ model.softmax.weight.t() + model.softmax.bias, dim=0)

@@ -1,0 +1,169 @@
+"""
+The maximum of every filter over the places of a word, and the way back from it to the filters and the characters.
+
+Two words that share a piece of spelling share the windows that lie within it: of a batch's windows of seven characters
+about half are distinct. So each distinct window meets each filter once, in one matrix product a filter width, and
+the maximum over a word's places gathers from the result. Of the forward pass only the winning windows are kept.
+The backward pass adds each gradient to the window that won and ends in two matrix products of the same size.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any, Optional
+
+import numpy as np
+import torch
+from torch import Tensor
+from torch.autograd.function import once_differentiable
+from torch.nn import functional as F
+
+from .characters import PADDING_ID
+from .compiled import loops_for
+
+_MAX_KEY = 2**63 - 1
+
+
+@dataclass(frozen=True)
+class Places:
+    """
+    Which windows a word's places hold. A window starts at its place and is as wide as the widest filter; narrower
+    filters see its beginning.
+
+    rows: (places, U), the distinct window at each place; first_rows: the words from this row on need the place;
+    max_characters: C, beyond which a filter must not reach.
+    """
+
+    rows: Tensor
+    first_rows: list[int]
+    max_characters: int
+
+    def after_the_first(self, width: int) -> range:
+        return range(1, min(len(self.first_rows), self.max_characters - width + 1))
+
+    def num_places(self, width: int) -> np.ndarray:
+        """How many places of each word a filter of this width reads: (U,) int64."""
+        needed = np.searchsorted(self.first_rows, np.arange(self.rows.shape[1]), side="right")
+        return np.minimum(needed, self.max_characters - width + 1)
+
+
+def distinct_windows(characters: Tensor, width: int, num_places: int) -> tuple[Tensor, Tensor]:
+    """The distinct windows (W, width) of `characters` (U, C), and which of them each place holds, (places, U)."""
+    characters = characters[:, : num_places + width - 1].long()
+    beyond = num_places + width - 1 - characters.shape[1]
+    windows = F.pad(characters, (0, beyond), value=PADDING_ID).unfold(1, width, 1).transpose(0, 1).reshape(-1, width)
+    keys, num_keys = windows[:, 0], PADDING_ID + 1
+    for column in windows.unbind(1)[1:]:
+        if num_keys * (PADDING_ID + 1) > _MAX_KEY:
+            distinct, keys = torch.unique(keys, return_inverse=True)
+            num_keys = len(distinct)
+        keys = keys * (PADDING_ID + 1) + column
+        num_keys *= PADDING_ID + 1
+    distinct, rows = torch.unique(keys, return_inverse=True)
+    sample = torch.empty_like(distinct).scatter_(0, rows, torch.arange(len(rows), device=rows.device))
+    return windows[sample], rows.view(num_places, -1)
+
+
+def maxima_over_places(
+    windows: Tensor,
+    places: Places,
+    embedding: Tensor,
+    weights: Sequence[Tensor],
+    biases: Sequence[Tensor],
+    with_winners: bool,
+) -> tuple[Tensor, Optional[Tensor]]:
+    """Each filter's maximum over a word's places, and the window that has it, int32: (U, num_filters) both."""
+    embedded = F.embedding(windows - 1, embedding).flatten(1)
+    num_words, num_filters = places.rows.shape[1], sum(len(bias) for bias in biases)
+    maxima = embedded.new_empty(num_words, num_filters)
+    winners = places.rows.new_empty(num_words, num_filters, dtype=torch.int32) if with_winners else None
+    first_filter = 0
+    for weight, bias in zip(weights, biases, strict=True):
+        matrix = _as_matrix(weight)
+        responses = torch.addmm(bias, embedded[:, : len(matrix)], matrix)
+        _strongest(responses, places, weight.shape[2], first_filter, maxima, winners)
+        first_filter += len(bias)
+    return maxima, winners
+
+
+def _strongest(
+    responses: Tensor, places: Places, width: int, first_filter: int, maxima: Tensor, winners: Optional[Tensor]
+) -> None:
+    """
+    Fills n columns of `maxima` and `winners` from `first_filter` on, from the responses (W, n) of n filters to the distinct
+    windows: the maximum over each word's places, and the window of the first place that has it.
+    """
+    loops = loops_for(responses, "char_maxima_loops")
+    if loops is not None:
+        scratch = torch.empty(1, maxima.shape[1], dtype=torch.int32) if winners is None else winners
+        num_places = places.num_places(width)
+        loops.strongest(
+            responses.detach().numpy(), places.rows.numpy(), num_places, first_filter, maxima.numpy(), scratch.numpy()
+        )
+        return
+    filters = slice(first_filter, first_filter + responses.shape[1])
+    rows = places.rows
+    best = responses.index_select(0, rows[0])
+    winner = rows[0].unsqueeze(1).repeat(1, responses.shape[1])
+    for place in places.after_the_first(width):
+        first = places.first_rows[place]
+        candidates, best_yet = responses.index_select(0, rows[place, first:]), best[first:]
+        if winners is not None:
+            winner[first:] = torch.where(candidates > best_yet, rows[place, first:].unsqueeze(1), winner[first:])
+        torch.maximum(best_yet, candidates, out=best_yet)
+    maxima[:, filters] = best
+    if winners is not None:
+        winners[:, filters] = winner
+
+
+class MaximaOverPlaces(torch.autograd.Function):
+    """`maxima_over_places` with its gradient: a filter's gradient at a word belongs to the one window where its maximum was."""
+
+    @staticmethod
+    def forward(ctx: Any, windows: Tensor, places: Places, embedding: Tensor, *weights_and_biases: Tensor) -> Tensor:
+        num_widths = len(weights_and_biases) // 2
+        weights, biases = weights_and_biases[:num_widths], weights_and_biases[num_widths:]
+        maxima, winners = maxima_over_places(windows, places, embedding, weights, biases, with_winners=True)
+        ctx.save_for_backward(windows, winners, embedding, *weights)
+        return maxima
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, grad: Tensor) -> tuple[Optional[Tensor], ...]:
+        windows, winners, embedding, *weights = ctx.saved_tensors
+        with torch.autocast(grad.device.type, enabled=False):
+            grad = grad.contiguous()
+            embedded = F.embedding(windows - 1, embedding).flatten(1)
+            grad_embedded = torch.zeros_like(embedded)
+            grad_weights, first_filter = [], 0
+            for weight in weights:
+                matrix = _as_matrix(weight)
+                grad_responses = grad.new_zeros(len(windows), len(weight))
+                _add_to_winners(grad, winners, first_filter, grad_responses)
+                first_filter += len(weight)
+                grad_matrix = embedded[:, : len(matrix)].t() @ grad_responses
+                grad_weights.append(_as_weight(grad_matrix, weight.shape[2]))
+                grad_embedded[:, : len(matrix)].addmm_(grad_responses, matrix.t())
+            grad_characters = grad_embedded.view(-1, embedding.shape[1])
+            grad_embedding = torch.zeros_like(embedding).index_add_(0, windows.flatten() - 1, grad_characters)
+            grad_biases = grad.sum(0).split([len(weight) for weight in weights])
+        return (None, None, grad_embedding, *grad_weights, *grad_biases)
+
+
+def _add_to_winners(grad: Tensor, winners: Tensor, first_filter: int, grad_responses: Tensor) -> None:
+    """Adds `grad` (U, num_filters) to the windows that won: to grad_responses (W, n) for the n filters from `first_filter` on."""
+    loops = loops_for(grad, "char_maxima_loops")
+    if loops is not None:
+        loops.add_to_winners(grad.numpy(), winners.numpy(), first_filter, grad_responses.numpy())
+    else:
+        filters = slice(first_filter, first_filter + grad_responses.shape[1])
+        grad_responses.scatter_add_(0, winners[:, filters].long(), grad[:, filters])
+
+
+def _as_matrix(weight: Tensor) -> Tensor:
+    """(n, d, width) -> (width * d, n), to be multiplied by windows whose characters' vectors lie end to end."""
+    return weight.permute(2, 1, 0).flatten(0, 1)
+
+
+def _as_weight(matrix: Tensor, width: int) -> Tensor:
+    """`_as_matrix` undone."""
+    return matrix.unflatten(0, (width, -1)).permute(2, 1, 0)

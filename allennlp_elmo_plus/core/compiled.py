@@ -1,0 +1,47 @@
+"""
+Loops compiled by numba for float32 on a CPU, where one pass over memory replaces many of PyTorch's operations.
+
+Whoever has such loops keeps them in a module of their own, which imports numba, beside one that computes the same with PyTorch's
+operations: for other types and devices, and for machines without numba.
+"""
+
+from collections.abc import Callable
+from functools import cache
+from importlib import import_module
+from types import ModuleType
+from typing import Any, Optional
+
+import torch
+from torch import Tensor
+
+# A compiled loop runs on one thread. With more than this many, PyTorch's operations on all of them are faster.
+MOST_THREADS = 4
+
+# Fused multiply-add and reciprocals change the last bit; nothing may assume that values are finite, so that NaN stays NaN.
+FAST_MATH = {"contract", "arcp", "nsz"}
+
+
+def compiled(function: Callable[..., Any]) -> Callable[..., Any]:
+    """Compiled at the first call, without Python's lock, and kept on disk wherever numba finds a directory that it may write."""
+    import numba
+
+    options: dict[str, Any] = {"nogil": True, "fastmath": FAST_MATH, "error_model": "numpy"}
+    try:
+        return numba.njit(cache=True, **options)(function)
+    except RuntimeError:
+        return numba.njit(**options)(function)
+
+
+def loops_for(tensor: Tensor, module: str) -> Optional[ModuleType]:
+    """The module of compiled loops `module` of this package, or None where they cannot compute or are not the faster way."""
+    if tensor.dtype != torch.float32 or tensor.device.type != "cpu" or torch.get_num_threads() > MOST_THREADS:
+        return None
+    return _load(module)
+
+
+@cache
+def _load(module: str) -> Optional[ModuleType]:
+    try:
+        return import_module(f".{module}", __package__)
+    except ImportError:
+        return None

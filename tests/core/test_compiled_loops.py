@@ -1,0 +1,144 @@
+"""The compiled loops against double precision, and against PyTorch's operations where numba is missing."""
+
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor
+
+from allennlp_elmo_plus.core import compiled
+from allennlp_elmo_plus.core.char_cnn import CharacterCNN
+from allennlp_elmo_plus.core.characters import encode_words
+from allennlp_elmo_plus.core.compiled import loops_for
+from allennlp_elmo_plus.core.lstm import LstmLayer
+
+WORDS = ["a", "an", "ant", "banana", "bananas", "bandanna", "extraordinarily-long", "é", "", "b"]
+
+
+@pytest.fixture
+def without_numba(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(compiled, "_load", lambda module: None)
+
+
+def lstm_run(
+    dtype: torch.dtype, projection: bool, clips: bool, batch_sizes: list[int], scale: float = 1.0
+) -> list[Tensor]:
+    """Outputs, states and every gradient of a layer in which, with `clips`, a good part of the values is clipped."""
+    generator = torch.Generator().manual_seed(3)
+
+    def draw(*shape: int) -> Tensor:
+        return torch.randn(*shape, generator=generator, dtype=torch.double).to(dtype)
+
+    layer = LstmLayer(5, 37, 6 if projection else None, 0.5 if clips else None, 0.3 if clips else None).to(dtype)
+    for parameter in layer.parameters():
+        parameter.data = draw(*parameter.shape) * 0.4
+    inputs = (scale * draw(sum(batch_sizes), 5)).requires_grad_()
+    hidden, cell = draw(4, layer.output_size).requires_grad_(), draw(4, 37).requires_grad_()
+    results = layer(inputs, batch_sizes, hidden, cell)
+    sum((result * draw(*result.shape)).sum() for result in results).backward()
+    with torch.no_grad():
+        without_gradients = layer(inputs, batch_sizes, hidden, cell)
+    for ours, kept in zip(without_gradients, results):
+        assert torch.equal(ours, kept)
+    return [*results, inputs.grad, hidden.grad, cell.grad, *(parameter.grad for parameter in layer.parameters())]
+
+
+@pytest.mark.parametrize("batch_sizes", [[4, 4, 4, 4, 4], [4, 3, 3, 1]])
+@pytest.mark.parametrize("projection, clips", [(True, True), (True, False), (False, True)])
+def test_lstm_follows_double_precision(projection: bool, clips: bool, batch_sizes: list[int]) -> None:
+    assert loops_for(torch.zeros(1), "lstm_loops") is not None
+    expected = lstm_run(torch.double, projection, clips, batch_sizes)
+    for ours, theirs in zip(lstm_run(torch.float, projection, clips, batch_sizes), expected, strict=True):
+        assert ours.dtype == torch.float
+        torch.testing.assert_close(ours.double(), theirs, rtol=1e-5, atol=1e-5)
+
+
+def test_lstm_is_the_same_without_numba(without_numba: None) -> None:
+    assert loops_for(torch.zeros(1), "lstm_loops") is None
+    expected = lstm_run(torch.double, True, True, [4, 3, 2])
+    for ours, theirs in zip(lstm_run(torch.float, True, True, [4, 3, 2]), expected, strict=True):
+        torch.testing.assert_close(ours.double(), theirs, rtol=1e-5, atol=1e-5)
+
+
+def test_gates_far_from_zero_saturate() -> None:
+    expected = lstm_run(torch.double, True, False, [4, 4], scale=500.0)
+    for ours, theirs in zip(lstm_run(torch.float, True, False, [4, 4], scale=500.0), expected, strict=True):
+        torch.testing.assert_close(ours.double(), theirs, rtol=1e-4, atol=1e-4)
+
+
+def test_small_cells_keep_their_digits() -> None:
+    """A tanh computed by a difference alone would give 0 or a power of two here."""
+    layer = LstmLayer(1, 8)
+    cell = torch.logspace(-9, -1, 8).unsqueeze(0)
+    output = layer(torch.zeros(1, 1), [1], torch.zeros(1, 8), cell).outputs
+    kept = torch.sigmoid(torch.tensor(1.0, dtype=torch.double)) * cell.double()
+    torch.testing.assert_close(output.double(), 0.5 * kept.tanh(), rtol=1e-6, atol=0)
+
+
+@pytest.mark.parametrize("value", [float("nan"), float("inf")])
+def test_what_is_not_a_number_is_seen_to(value: float) -> None:
+    layer = LstmLayer(2, 20, 3, cell_clip=1.0, proj_clip=1.0)
+    for parameter in layer.parameters():
+        torch.nn.init.normal_(parameter)
+    inputs = torch.zeros(3, 2)
+    inputs[1] = value
+    result = layer(inputs, [1, 1, 1], torch.zeros(1, 3), torch.zeros(1, 20))
+    assert not result.outputs[0].isnan().any()
+    assert result.outputs[1:].isnan().all()
+
+
+def cnn_run(dtype: torch.dtype) -> list[Tensor]:
+    generator = torch.Generator().manual_seed(4)
+    cnn = CharacterCNN(3, [[1, 5], [2, 19], [4, 7]], "tanh", 20).to(dtype)
+    for parameter in cnn.parameters():
+        parameter.data = torch.randn(parameter.shape, generator=generator, dtype=torch.double).to(dtype)
+    outputs = cnn(torch.from_numpy(encode_words(WORDS, 20)))
+    (outputs * torch.randn(outputs.shape, generator=generator, dtype=torch.double).to(dtype)).sum().backward()
+    with torch.no_grad():
+        assert torch.equal(cnn(torch.from_numpy(encode_words(WORDS, 20))), outputs)
+    return [outputs, *(parameter.grad for parameter in cnn.parameters())]
+
+
+def assert_near_double(found: list[Tensor], expected: list[Tensor]) -> None:
+    for ours, theirs in zip(found, expected, strict=True):
+        torch.testing.assert_close(ours.double(), theirs, rtol=1e-5, atol=1e-5)
+
+
+def test_convolutions_follow_double_precision() -> None:
+    assert_near_double(cnn_run(torch.float), cnn_run(torch.double))
+
+
+def test_convolutions_are_the_same_without_numba(without_numba: None) -> None:
+    assert_near_double(cnn_run(torch.float), cnn_run(torch.double))
+
+
+def test_a_response_that_is_not_a_number_wins(monkeypatch: pytest.MonkeyPatch) -> None:
+    cnn = CharacterCNN(1, [[1, 16]], "relu", 10)
+    # "b" holds a character that no other word holds.
+    cnn.embedding.data.fill_(1.0)[ord("x")] = float("nan")
+    cnn.weights[0].data.fill_(1.0)
+    outputs = cnn(torch.from_numpy(encode_words(["ax", "xa", "aa"], 10)))
+    assert outputs[:2].isnan().all() and not outputs[2].isnan().any()
+
+
+def test_loops_are_for_one_machine_with_few_threads(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert loops_for(torch.zeros(1, dtype=torch.double), "lstm_loops") is None
+    assert loops_for(torch.zeros(1, device="meta"), "lstm_loops") is None
+    monkeypatch.setattr(torch, "get_num_threads", lambda: compiled.MOST_THREADS + 1)
+    assert loops_for(torch.zeros(1), "lstm_loops") is None
+
+
+def test_loops_are_compiled_anew_where_they_cannot_be_kept(monkeypatch: pytest.MonkeyPatch) -> None:
+    import numba
+
+    real, asked = numba.njit, []
+
+    def njit(**options: Any) -> Any:
+        asked.append(options.get("cache", False))
+        if asked[-1]:
+            raise RuntimeError("cannot cache function: no locator available")
+        return real(**options)
+
+    monkeypatch.setattr(numba, "njit", njit)
+    assert compiled.compiled(lambda x: x + 1)(1) == 2
+    assert asked == [True, False]
