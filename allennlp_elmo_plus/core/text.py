@@ -14,7 +14,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from itertools import chain
 from pathlib import Path
-from typing import BinaryIO, Union
+from typing import BinaryIO, Optional, Union
 
 from allennlp_elmo_plus.core.errors import InputError
 
@@ -111,20 +111,25 @@ def decode_lines(data: bytes, name: str, first_line: int, encoding_errors: str =
     Raises `InputError` with file and line for a NUL byte, and for bytes that are not UTF-8 unless `encoding_errors`
     replaces them.
     """
+    lines = decode_block(data, name, first_line, encoding_errors).split("\n")
+    if not lines[-1]:
+        lines.pop()
+    return lines
+
+
+def decode_block(data: bytes, name: str, first_line: int, encoding_errors: str = "strict") -> str:
+    """`decode_lines` before the lines are cut apart."""
     nul = data.find(b"\0")
     if nul >= 0:
         raise InputError(f"{name}, line {first_line + data.count(10, 0, nul)}: NUL byte, so this is not UTF-8 text")
     try:
-        lines = data.decode("utf-8", encoding_errors).split("\n")
+        return data.decode("utf-8", encoding_errors)
     except UnicodeDecodeError as error:
         line = first_line + data.count(10, 0, error.start)
         raise InputError(
             f"{name}, line {line}: byte 0x{data[error.start]:02x} is not UTF-8 "
             '(with `encoding_errors: "replace"` such bytes are read as U+FFFD)'
         ) from None
-    if not lines[-1]:
-        lines.pop()
-    return lines
 
 
 def _sentence_blocks(sources: list[TextSource], spec: str, encoding_errors: str) -> Iterator[list[list[str]]]:
@@ -132,8 +137,8 @@ def _sentence_blocks(sources: list[TextSource], spec: str, encoding_errors: str)
     for source in sources:
         name = "standard input" if source == STANDARD_INPUT else str(source)
         num_lines = 0
-        with _open_text(source, name) as file:
-            for data in _line_blocks(file, name):
+        with open_text(source, name) as file:
+            for data in line_blocks(file, name):
                 block = [line.split() for line in decode_lines(data, name, num_lines + 1, encoding_errors)]
                 num_lines += len(block)
                 found_word = found_word or any(block)
@@ -145,12 +150,17 @@ def _sentence_blocks(sources: list[TextSource], spec: str, encoding_errors: str)
         raise InputError(f"`{spec}`: there is not one word in this text{hint}")
 
 
-def _line_blocks(file: BinaryIO, name: str) -> Iterator[bytes]:
-    """Whole lines of `file`, about `_READ_BYTES` at a time; the last may lack its line feed."""
+def line_blocks(file: BinaryIO, name: str, num_bytes: Optional[int] = None) -> Iterator[bytes]:
+    """
+    Whole lines of `file`, about `_READ_BYTES` at a time; the last may lack its line feed. No more than the next `num_bytes` are
+    read, which end with a line.
+    """
     num_lines = 0
     begun = b""
     while True:
-        data = file.read(_READ_BYTES)
+        data = file.read(_READ_BYTES if num_bytes is None else min(_READ_BYTES, num_bytes))
+        if num_bytes is not None:
+            num_bytes -= len(data)
         end = data.rfind(b"\n") + 1
         first_end = data.find(b"\n") if end else len(data)
         if len(begun) + first_end > MAX_LINE_BYTES:
@@ -169,7 +179,8 @@ def _line_blocks(file: BinaryIO, name: str) -> Iterator[bytes]:
 
 
 @contextmanager
-def _open_text(source: TextSource, name: str) -> Iterator[BinaryIO]:
+def open_text(source: TextSource, name: str) -> Iterator[BinaryIO]:
+    """`source`, one of `resolve_paths`, decompressed where it needs it; errors of the file become `InputError` with `name`."""
     if source == STANDARD_INPUT:
         yield sys.stdin.buffer
         return

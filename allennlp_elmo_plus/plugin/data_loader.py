@@ -21,6 +21,7 @@ from allennlp_elmo_plus.core.epoch_plan import EpochPlan
 from allennlp_elmo_plus.core.lanes import LaneReader
 from allennlp_elmo_plus.core.negatives import LogUniformSampler
 from allennlp_elmo_plus.core.prefetch import Prefetcher
+from allennlp_elmo_plus.plugin.counted_text import CountedText
 from allennlp_elmo_plus.plugin.indexer import BilmCharactersIndexer
 from allennlp_elmo_plus.plugin.known_options import KnownOptions
 from allennlp_elmo_plus.plugin.reader import BilmReader
@@ -118,8 +119,13 @@ class BilmDataLoader(KnownOptions, DataLoader):
             yield {"batch": batch if self._device is None else move_to_device(batch, self._device)}
 
     def iter_instances(self) -> Iterator[Instance]:
-        """The sentences of the text, one by one, for counting a vocabulary."""
-        return iter(self.reader.read(self.data_path))
+        """
+        For counting a vocabulary: the whole text as one `CountedText`, or its sentences one by one where that would not do, since
+        the reader stops early or has indexers that count something else.
+        """
+        if self.reader.max_instances is not None or not self.reader.counts_words_only():
+            return iter(self.reader.read(self.data_path))
+        return iter([CountedText(self._encoded())])
 
     def index_with(self, vocab: Vocabulary) -> None:
         """Gives targets the ids of `vocab`."""

@@ -56,9 +56,7 @@ class SentenceInstance(Instance):
             counts[word] += 1
         counts[BOS_WORD] += 1
         counts[EOS_WORD] += 1
-        for indexer in (self._token_indexers or {}).values():
-            if isinstance(indexer, BilmCharactersIndexer) or getattr(indexer, "namespace", None) == TOKENS_NAMESPACE:
-                continue
+        for indexer in filter(_counts_more, (self._token_indexers or {}).values()):
             for token in self.fields["source"]:
                 indexer.count_vocab_items(token, counter)
 
@@ -68,6 +66,11 @@ class SentenceInstance(Instance):
 
     def __setstate__(self, state: tuple[Any, ...]) -> None:
         self.words, self.indexed, self._token_indexers, self._fields = state  # type: ignore[misc]
+
+
+def _counts_more(indexer: TokenIndexer) -> bool:
+    """Whether `indexer` counts anything but words in the namespace `tokens`."""
+    return not isinstance(indexer, BilmCharactersIndexer) and getattr(indexer, "namespace", None) != TOKENS_NAMESPACE
 
 
 @DatasetReader.register("bilm")
@@ -104,6 +107,10 @@ class BilmReader(KnownOptions, DatasetReader):
             "characters": BilmCharactersIndexer(),
             "tokens": SingleIdTokenIndexer(namespace=TOKENS_NAMESPACE),
         }
+
+    def counts_words_only(self) -> bool:
+        """Whether a vocabulary needs no more of a text than how often each word occurs."""
+        return not any(map(_counts_more, self.token_indexers.values()))
 
     def _read(self, file_path: str) -> Iterator[Instance]:
         sentences = iter_sentences(file_path, self.encoding_errors)

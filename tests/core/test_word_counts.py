@@ -1,0 +1,89 @@
+"""Counting the words of a text, by one process and by several."""
+
+import gzip
+import os
+from collections import Counter
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from allennlp_elmo_plus.core import word_counts
+from allennlp_elmo_plus.core.errors import InputError
+from allennlp_elmo_plus.core.text import iter_sentences
+from allennlp_elmo_plus.core.word_counts import _count_part, _parts, count_words
+
+
+def plain_counts(spec: object) -> Counter[str]:
+    return Counter(word for sentence in iter_sentences(str(spec)) for word in sentence)
+
+
+def text_of(directory: Path, num_lines: int) -> Path:
+    path = directory / "text.txt"
+    path.write_text("".join(f"the river {number % 17} runs\u00a0slow\n\n" for number in range(num_lines)), "utf-8")
+    return path
+
+
+def test_the_words_of_all_files_are_counted(tmp_path: Path) -> None:
+    text_of(tmp_path, 50)
+    with gzip.open(tmp_path / "more.gz", "wt", encoding="utf-8") as file:
+        file.write("the stone\r\nand a last line without its line feed")
+    assert count_words(tmp_path) == plain_counts(tmp_path)
+
+
+@pytest.mark.parametrize("num_parts", [2, 3, 7])
+def test_parts_of_a_file_are_whole_lines_and_all_of_them(
+    num_parts: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(word_counts, "BYTES_WORTH_A_PROCESS", 100)
+    path = text_of(tmp_path, 200)
+    parts = _parts(path, num_parts)
+    assert len(parts) == num_parts
+    assert parts[0].start == 0 and parts[-1].end is None
+    assert [part.end for part in parts[:-1]] == [part.start for part in parts[1:]]
+    data = path.read_bytes()
+    assert all(data[part.start - 1 : part.start] == b"\n" for part in parts[1:])
+    assert sum((_count_part(part, "strict") for part in parts), Counter()) == plain_counts(path)
+
+
+@given(
+    lines=st.lists(st.text(st.sampled_from("ab \u2003"), max_size=12), min_size=1, max_size=12),
+    num_parts=st.integers(1, 9),
+)
+def test_lines_of_any_lengths(lines: list[str], num_parts: int, tmp_path_factory: pytest.TempPathFactory) -> None:
+    path = tmp_path_factory.mktemp("lines") / "text.txt"
+    path.write_text("\n".join(["a", *lines]), "utf-8")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(word_counts, "BYTES_WORTH_A_PROCESS", 1)
+        counted = sum((_count_part(part, "strict") for part in _parts(path, num_parts)), Counter())
+    assert counted == plain_counts(path)
+
+
+def test_several_processes_count_the_same(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(word_counts, "BYTES_WORTH_A_PROCESS", 100)
+    path = text_of(tmp_path, 200)
+    assert count_words(path, num_processes=2) == plain_counts(path)
+    with path.open("ab") as file:
+        file.write(b"bad \xff byte\n")
+    with pytest.raises(InputError, match="text.txt, line 401: byte 0xff is not UTF-8"):
+        count_words(path, num_processes=2)
+    assert count_words(path, "replace", num_processes=2)["\ufffd"] == 1
+
+
+def test_text_without_words_and_bad_arguments(tmp_path: Path) -> None:
+    path = tmp_path / "empty.txt"
+    path.write_text("\n\n", "utf-8")
+    with pytest.raises(InputError, match="empty.txt`: there is not one word in this text$"):
+        count_words(path)
+    with pytest.raises(ValueError, match="^`num_processes` must be at least 1, got 0$"):
+        count_words(path, num_processes=0)
+
+
+def test_standard_input(monkeypatch: pytest.MonkeyPatch) -> None:
+    reading, writing = os.pipe()
+    os.write(writing, b"one two\ntwo\n")
+    os.close(writing)
+    with os.fdopen(reading) as stdin:
+        monkeypatch.setattr("sys.stdin", stdin)
+        assert count_words("-", num_processes=2) == Counter(one=1, two=2)
