@@ -1,13 +1,13 @@
 """An LSTM layer of one direction with projection and both clips, over packed sequences."""
 
-import itertools
 from collections.abc import Sequence
 from typing import NamedTuple, Optional
 
 import torch
 from torch import Tensor, nn
 
-from .lstm_bptt import ClippedLstm
+from .lstm_bptt import LstmTensors, run_clipped
+from .lstm_directions import has_triton, run_stacked
 from .lstm_reference import lstm_reference
 
 
@@ -88,11 +88,13 @@ def run_directions(
     """`LstmLayer.forward` of the layers of each direction, which have the same sizes, at once."""
     first = layers[0]
     tensors = [
-        (inputs[d].to(layer.kernel.dtype), hidden[d], cell[d], layer.kernel, layer.bias_of_gates(), layer.projection)
+        LstmTensors(inputs[d], hidden[d], cell[d], layer.kernel, layer.bias_of_gates(), layer.projection)
         for d, layer in enumerate(layers)
     ]
     if first.reference:
-        return [LstmOutput(*lstm_reference(batch_sizes, first.cell_clip, first.proj_clip, *each)) for each in tensors]
-    with torch.autocast(first.kernel.device.type, enabled=False):
-        results = ClippedLstm.apply(batch_sizes, first.cell_clip, first.proj_clip, *itertools.chain(*tensors))
-    return [LstmOutput(*results[start : start + 3]) for start in range(0, len(results), 3)]
+        results = [lstm_reference(batch_sizes, first.cell_clip, first.proj_clip, *each) for each in tensors]
+    elif first.kernel.device.type == "cuda" and has_triton():
+        results = run_stacked(batch_sizes, first.cell_clip, first.proj_clip, tensors)
+    else:
+        results = run_clipped(batch_sizes, first.cell_clip, first.proj_clip, tensors)
+    return [LstmOutput(*each) for each in results]

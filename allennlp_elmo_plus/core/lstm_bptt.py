@@ -17,8 +17,19 @@ from torch.autograd.function import once_differentiable
 from .lstm_pointwise import backward_step, forward_step
 from .side_by_side import side_by_side
 
-# Tensors of a direction among the arguments, and among the results, of `ClippedLstm`.
-NUM_ARGUMENTS, NUM_RESULTS = 6, 3
+# Tensors of a direction among the results of `ClippedLstm`: outputs, hidden and cell.
+NUM_RESULTS = 3
+
+
+class LstmTensors(NamedTuple):
+    """What a direction computes with."""
+
+    inputs: Tensor  # (N, I) packed, time-major
+    hidden: Tensor  # (B, P) before the first step
+    cell: Tensor  # (B, C) before the first step
+    kernel: Tensor  # (I + P, 4C)
+    bias: Tensor  # (4C,), with the 1 of the forget gate
+    projection: Optional[Tensor]  # (C, P)
 
 
 class _Kept(NamedTuple):
@@ -35,11 +46,11 @@ class _Kept(NamedTuple):
 
 class ClippedLstm(torch.autograd.Function):
     """
-    `lstm_reference` for D directions: arguments batch_sizes, cell_clip, proj_clip, then for each direction inputs, hidden, cell,
-    kernel, bias and projection (or None); results, for each direction, outputs, hidden and cell.
+    `lstm_reference` for D directions: arguments batch_sizes, cell_clip, proj_clip, then the `LstmTensors` of each direction one
+    after the other; results, for each direction, outputs, hidden and cell.
 
     Gradients reach all of a direction's tensors. Where a clip is active its gradient is 0; a value exactly at a clip counts as
-    clipped. Without a gradient to compute only two steps' worth of cells are kept.
+    clipped. See `run_clipped` for what is kept where there is no gradient to compute.
     """
 
     @staticmethod
@@ -50,44 +61,73 @@ class ClippedLstm(torch.autograd.Function):
         proj_clip: Optional[float],
         *tensors: Optional[Tensor],
     ) -> tuple[Tensor, ...]:
-        keep = any(ctx.needs_input_grad)
-        directions = _grouped(tensors, NUM_ARGUMENTS)
-        results = side_by_side(
-            [partial(_forward, direction, batch_sizes, cell_clip, proj_clip, keep) for direction in directions],
-            directions[0][0].device,
-        )
-        if keep:
-            ctx.save_for_backward(*(tensor for _, kept in results for tensor in kept))
-            ctx.batch_sizes, ctx.clips = batch_sizes, (cell_clip, proj_clip)
+        directions = [LstmTensors(*direction) for direction in _grouped(tensors, len(LstmTensors._fields))]
+        results = _forward_side_by_side(batch_sizes, cell_clip, proj_clip, directions, keep=True)
+        ctx.save_for_backward(*(tensor for _, kept in results for tensor in kept))
+        ctx.batch_sizes, ctx.clips = batch_sizes, (cell_clip, proj_clip)
         return tuple(tensor for result, _ in results for tensor in result)
 
     @staticmethod
     @once_differentiable
     def backward(ctx: Any, *grads: Tensor) -> tuple[Optional[Tensor], ...]:
         kept = [_Kept(*direction) for direction in _grouped(ctx.saved_tensors, len(_Kept._fields))]
-        needs = _grouped(ctx.needs_input_grad[3:], NUM_ARGUMENTS)
-        results = side_by_side(
-            [
-                partial(_backward, *direction, ctx.batch_sizes, *ctx.clips)
-                for direction in zip(kept, _grouped(grads, NUM_RESULTS), needs, strict=True)
-            ],
-            grads[0].device,
-        )
+        needs = _grouped(ctx.needs_input_grad[3:], len(LstmTensors._fields))
+        with torch.autocast(grads[0].device.type, enabled=False):
+            results = side_by_side(
+                [
+                    partial(_backward, *direction, ctx.batch_sizes, *ctx.clips)
+                    for direction in zip(kept, _grouped(grads, NUM_RESULTS), needs, strict=True)
+                ],
+                grads[0].device,
+            )
         return (None, None, None, *(grad for direction in results for grad in direction))
 
 
-def _grouped(values: Sequence[Any], size: int) -> list[Sequence[Any]]:
+def run_clipped(
+    batch_sizes: list[int],
+    cell_clip: Optional[float],
+    proj_clip: Optional[float],
+    directions: Sequence[LstmTensors],
+) -> list[tuple[Tensor, Tensor, Tensor]]:
+    """
+    `ClippedLstm` of the tensors of each direction. Without a gradient to compute only two steps' worth of cells are kept, which
+    autograd could not tell: to it a parameter needs a gradient even where none is recorded.
+    """
+    # Half the precision would round the state that windows hand on, and on a CPU saves little.
+    directions = [direction._replace(inputs=direction.inputs.to(direction.kernel.dtype)) for direction in directions]
+    tensors = [tensor for direction in directions for tensor in direction]
+    with torch.autocast(directions[0].inputs.device.type, enabled=False):
+        if torch.is_grad_enabled() and any(tensor is not None and tensor.requires_grad for tensor in tensors):
+            return _grouped(ClippedLstm.apply(batch_sizes, cell_clip, proj_clip, *tensors), NUM_RESULTS)
+        results = _forward_side_by_side(batch_sizes, cell_clip, proj_clip, directions, keep=False)
+    return [result for result, _ in results]
+
+
+def _forward_side_by_side(
+    batch_sizes: list[int],
+    cell_clip: Optional[float],
+    proj_clip: Optional[float],
+    directions: Sequence[LstmTensors],
+    keep: bool,
+) -> list[tuple[tuple[Tensor, Tensor, Tensor], Sequence[Optional[Tensor]]]]:
+    return side_by_side(
+        [partial(_forward, direction, batch_sizes, cell_clip, proj_clip, keep) for direction in directions],
+        directions[0].inputs.device,
+    )
+
+
+def _grouped(values: Sequence[Any], size: int) -> list[Any]:
     return [values[start : start + size] for start in range(0, len(values), size)]
 
 
 def _forward(
-    tensors: Sequence[Any],
+    direction: LstmTensors,
     batch_sizes: list[int],
     cell_clip: Optional[float],
     proj_clip: Optional[float],
     keep: bool,
 ) -> tuple[tuple[Tensor, Tensor, Tensor], Sequence[Optional[Tensor]]]:
-    inputs, hidden, cell, kernel, bias, projection = tensors
+    inputs, hidden, cell, kernel, bias, projection = direction
     input_size, num_rows, num_steps = inputs.shape[1], len(cell), len(batch_sizes)
     recurrent = kernel[input_size:]
     gates = torch.addmm(bias, inputs, kernel[:input_size])

@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from allennlp_elmo_plus.core import compiled
+from allennlp_elmo_plus.core import compiled, lstm_bptt
 from allennlp_elmo_plus.core.char_cnn import CharacterCNN
 from allennlp_elmo_plus.core.characters import encode_words
 from allennlp_elmo_plus.core.compiled import loops_for
@@ -142,3 +142,22 @@ def test_loops_are_compiled_anew_where_they_cannot_be_kept(monkeypatch: pytest.M
     monkeypatch.setattr(numba, "njit", njit)
     assert compiled.compiled(lambda x: x + 1)(1) == 2
     assert asked == [True, False]
+
+
+def test_without_gradients_nothing_is_kept_though_parameters_want_them() -> None:
+    layer = LstmLayer(3, 5)
+    arguments = torch.zeros(2, 3), [1, 1], torch.zeros(1, 5), torch.zeros(1, 5)
+    assert layer(*arguments).outputs.grad_fn is not None
+    kept: list[bool] = []
+    real = lstm_bptt._forward
+
+    def spy(*given: Any) -> Any:
+        kept.append(given[-1])
+        return real(*given)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(lstm_bptt, "_forward", spy)
+        layer(*arguments)
+        with torch.no_grad():
+            layer(*arguments)
+    assert kept == [True, False]
