@@ -3,7 +3,9 @@
 #              The same command again takes an interrupted run up where it was.
 # make test    lint, format check, types, tests
 # make lint    the first three of these
-# make clean   removes the environment and the caches, keeps data/ and runs/
+# make bench   measures this package against its alternatives, results in bench/, see benchmarks/README.md; some of it alone:
+#              make bench BENCH='feeding --rounds 3'
+# make clean   removes the environment and the caches, keeps data/, runs/ and bench/
 
 # The first of these that runs and is 3.10-3.13: a name on the PATH alone says little (pyenv leaves shims that only print an error).
 PYTHON ?= $(shell for p in python3.13 python3.12 python3.11 python3.10 python3 python; do \
@@ -30,7 +32,7 @@ export GLIBC_TUNABLES ?= glibc.malloc.hugetlb=1:glibc.malloc.mmap_threshold=1073
 # Where this is set, every start of AllenNLP compiles PyTorch anew: minutes instead of seconds.
 unexport PYTHONDONTWRITEBYTECODE
 
-.PHONY: train test lint clean
+.PHONY: train test lint bench clean
 .DELETE_ON_ERROR:
 
 train: $(STAMP) $(STDLIB_TEXT)
@@ -53,6 +55,9 @@ lint: $(STAMP)
 	$(BIN)/ruff check --quiet .
 	$(BIN)/ruff format --check --quiet .
 	$(BIN)/mypy
+
+bench: $(STAMP)
+	$(BIN)/python -m benchmarks --output bench $(BENCH)
 
 # uv installs several times as fast as pip; where it cannot be had, or cannot reach what pip's own settings reach, pip does the work.
 $(STAMP): requirements.txt setup.py

@@ -1,0 +1,43 @@
+"""
+The times between batches of `allennlp train`, measured from inside:  python -m benchmarks.clock train CONFIG -s OUT ...
+
+Runs AllenNLP's own command line with the benchmarks' components at hand. `--include-package` would not find them: AllenNLP looks
+among installed packages first, and there may be one called `benchmarks`.
+"""
+
+import json
+import os
+import time
+from pathlib import Path
+from typing import Any
+
+import torch
+from allennlp.commands import main
+from allennlp.training.callbacks import TrainerCallback
+
+from . import allennlp_parts  # noqa: F401
+
+
+@TrainerCallback.register("benchmark_clock")
+class Clock(TrainerCallback):
+    """Writes clock.json into the serialization directory: seconds from the end of batch `warm_up` to the last, and batches."""
+
+    def __init__(self, serialization_dir: str, warm_up: int) -> None:
+        super().__init__(serialization_dir)
+        self.warm_up = warm_up
+        self._ends: list[float] = []
+
+    def on_start(self, *args: Any, **kwargs: Any) -> None:
+        torch.set_num_threads(int(os.environ["BENCHMARK_THREADS"]))
+
+    def on_batch(self, *args: Any, **kwargs: Any) -> None:
+        self._ends.append(time.perf_counter())
+
+    def on_epoch(self, *args: Any, **kwargs: Any) -> None:
+        timed = self._ends[self.warm_up - 1 :]
+        clock = {"seconds": timed[-1] - timed[0], "batches": len(timed) - 1}
+        (Path(self.serialization_dir) / "clock.json").write_text(json.dumps(clock), encoding="utf-8")
+
+
+if __name__ == "__main__":
+    main(prog="allennlp")

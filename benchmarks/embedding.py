@@ -1,0 +1,141 @@
+"""
+Embedding text with a frozen biLM of the released small size (cell 1024, projection 128) with random weights.
+
+Ours is the token embedder `bilm`, or where AllenNLP is not installed the core's encoder and the mean of its layers: with its
+cache of word vectors empty at first, and with the text's words in it. The alternative is AllenNLP's `ElmoTokenEmbedder` with the
+same exported weights: as it is, and with `vocab_to_cache`. All get the same character ids of the same sentences, in batches
+sorted by length. The limits are the matrix products: the LSTMs' alone, and with them those of each distinct word.
+"""
+
+import itertools
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, Optional
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from allennlp_elmo_plus.core.builder import build_encoder
+from allennlp_elmo_plus.core.characters import BOS_WORD, EOS_WORD, encode_words
+from allennlp_elmo_plus.core.export import ExportedFiles, export_model
+from allennlp_elmo_plus.core.options import BiLMOptions
+from allennlp_elmo_plus.core.pretrained import load_encoder
+from allennlp_elmo_plus.core.vocabulary import SPECIAL_WORDS
+
+from .comparison import compare
+from .model_sizes import released_small, tiny
+from .products import Products, lstm_shapes, word_shapes
+from .report import Report
+from .rounds import Contender
+from .sample_text import read_sentences, write_text
+from .settings import Settings
+
+LIMIT_WITH_WORDS = "limit: the products alone"
+LIMIT_OF_LSTM = "limit: those of the LSTMs"
+
+Sentences = list[list[str]]
+# Character ids of a batch (B, T, C) -> its vectors (B, T, K)
+Embedder = Callable[[Tensor], Tensor]
+
+
+def run(settings: Settings) -> Report:
+    torch.manual_seed(0)
+    options = BiLMOptions.from_dict(settings.size(released_small(), tiny()))
+    files = export_model(build_encoder(options), options, SPECIAL_WORDS, settings.scratch / "embedding")
+    batches = _batches(settings)
+    ids = list(map(_character_ids, batches))
+    num_tokens = sum(len(sentence) for batch in batches for sentence in batch)
+
+    reason = settings.why_without_allennlp()
+    load = _core_embedder if reason is not None else _plugin_embedder
+    cold, warm = [load(files)], load(files)
+    lstm = [shape for batch in batches for shape in lstm_shapes(options, sum(len(sentence) + 2 for sentence in batch))]
+    words = sorted({word for batch in batches for sentence in batch for word in sentence} | {BOS_WORD, EOS_WORD})
+    lstm_products = Products(lstm)
+    all_products = Products(lstm + word_shapes(options, encode_words(words)))
+    contenders = [
+        Contender(
+            "ours, cache empty",
+            lambda: _embed(cold[0], ids),
+            num_tokens,
+            prepare=lambda: cold.__setitem__(0, load(files)),
+            flops=all_products.flops,
+            limit=LIMIT_WITH_WORDS,
+        ),
+        Contender(
+            "ours, cache filled", lambda: _embed(warm, ids), num_tokens, flops=lstm_products.flops, limit=LIMIT_OF_LSTM
+        ),
+        *([] if reason is not None else _allennlp_contenders(files, batches, ids, num_tokens)),
+        Contender(LIMIT_WITH_WORDS, all_products, num_tokens, flops=all_products.flops),
+        Contender(LIMIT_OF_LSTM, lstm_products, num_tokens, flops=lstm_products.flops),
+    ]
+    label = f"{num_tokens:,} words in {len(batches)} batches, {len(words):,} distinct"
+    return Report(
+        "embedding",
+        "embedding text with a frozen biLM, cell 1024, projection 128",
+        [compare(label, contenders, settings)],
+        notes=[] if reason is None else [reason],
+    )
+
+
+def _batches(settings: Settings) -> list[Sentences]:
+    num_tokens, batch_size = settings.tokens(10_000, 300), settings.size(64, 8)
+    text: Path = settings.scratch / "embedding.txt"
+    write_text(text, num_tokens)
+    sentences = sorted(read_sentences(text), key=len)
+    return [sentences[first : first + batch_size] for first in range(0, len(sentences), batch_size)]
+
+
+def _character_ids(batch: Sentences) -> Tensor:
+    """(B, T, 50), 0 where there is no word; also what AllenNLP's `batch_to_ids` gives."""
+    ids = np.zeros((len(batch), max(map(len, batch)), 50), dtype=np.int64)
+    for row, sentence in enumerate(batch):
+        ids[row, : len(sentence)] = encode_words(sentence)
+    return torch.from_numpy(ids)
+
+
+@torch.no_grad()
+def _embed(embedder: Callable[..., Tensor], *inputs: list[Tensor]) -> None:
+    for batch in zip(*inputs, strict=True):
+        embedder(*batch)
+
+
+def _core_embedder(files: ExportedFiles) -> Embedder:
+    encoder = load_encoder(BiLMOptions.from_file(files.options), files.weights)
+    for parameter in encoder.parameters():
+        parameter.requires_grad_(False)
+
+    def embed(ids: Tensor) -> Tensor:
+        representation = encoder(ids)
+        return representation.layout.unpack(torch.stack(representation.layers).mean(dim=0))
+
+    return embed
+
+
+def _plugin_embedder(files: ExportedFiles) -> Embedder:
+    from allennlp_elmo_plus.plugin.token_embedder import BilmTokenEmbedder
+
+    return BilmTokenEmbedder(str(files.options), str(files.weights)).eval()
+
+
+def _allennlp_contenders(
+    files: ExportedFiles, batches: list[Sentences], ids: list[Tensor], num_tokens: int
+) -> list[Contender]:
+    from allennlp.modules.token_embedders import ElmoTokenEmbedder
+
+    def embedder(words: Optional[list[str]] = None) -> Any:
+        return ElmoTokenEmbedder(str(files.options), str(files.weights), vocab_to_cache=words).eval()
+
+    # As AllenNLP's vocabulary has it: places 0 and 1 are padding and the unknown word.
+    distinct = sorted(set(itertools.chain.from_iterable(itertools.chain.from_iterable(batches))))
+    place = {word: number for number, word in enumerate(distinct, start=2)}
+    places = [torch.zeros(batch_ids.shape[:2], dtype=torch.int64) for batch_ids in ids]
+    for batch, batch_places in zip(batches, places, strict=True):
+        for row, sentence in enumerate(batch):
+            batch_places[row, : len(sentence)] = torch.tensor([place[word] for word in sentence])
+    plain, cached = embedder(), embedder(["@@PADDING@@", "@@UNKNOWN@@", *distinct])
+    return [
+        Contender("AllenNLP ElmoTokenEmbedder", lambda: _embed(plain, ids), num_tokens, limit=LIMIT_WITH_WORDS),
+        Contender("AllenNLP, vocab_to_cache", lambda: _embed(cached, ids, places), num_tokens, limit=LIMIT_OF_LSTM),
+    ]

@@ -1,0 +1,147 @@
+"""
+How time grows with size: of a training step over the batch, the LSTM and the vocabulary, of feeding over the corpus.
+
+Each size is twice the one before, and all sizes of a row run in turn. `growth` is the time of a size / that of the size before,
+and beside it stands what counting the work gives: multiply-adds for a step, 1 for the vocabulary, on whose size a sampled
+softmax with sparse gradients should not depend, words for the corpus. A step that takes more than 15% longer, or less, than its
+work grew is marked.
+"""
+
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from allennlp_elmo_plus.core.batch import WindowBatcher
+from allennlp_elmo_plus.core.corpus import EncodedCorpus
+from allennlp_elmo_plus.core.corpus_cache import open_or_encode
+from allennlp_elmo_plus.core.lanes import LaneReader
+
+from .comparison import compare
+from .corpora import plan_of, sample_corpus, training_batches, vocabulary_ids
+from .machine import threads
+from .model_sizes import Options, bilm_options
+from .products import Products, training_shapes
+from .report import Case, Report
+from .rounds import Contender, paired_ratio
+from .sample_text import write_text
+from .settings import Settings
+from .training_step import TrainingJob
+
+TOLERANCE = 0.15
+NUM_DOUBLINGS = 4
+_FILTERS = [[1, 16], [2, 32], [3, 64], [4, 144]]
+
+
+def run(settings: Settings) -> Report:
+    num_sizes = settings.size(NUM_DOUBLINGS, 1) + 1
+    cases = [_batch_sizes(settings, num_sizes), _lstm_sizes(settings, num_sizes), _vocabularies(settings, num_sizes)]
+    with threads(1):
+        cases += [_encoding(settings, num_sizes), _windows(settings, num_sizes)]
+    return Report("growth", "growth of time with size, each line twice the one before", cases)
+
+
+def _batch_sizes(settings: Settings, num_sizes: int) -> Case:
+    corpus = _corpus(settings)
+    steps = {f"batch {size}": _step(settings, corpus, batch=size) for size in _doubled(settings.size(16, 2), num_sizes)}
+    return _grown("step, batch size", steps, settings)
+
+
+def _lstm_sizes(settings: Settings, num_sizes: int) -> Case:
+    corpus = _corpus(settings)
+    steps = {
+        f"cell {cell}, projection {cell // 4}": _step(settings, corpus, cell=cell)
+        for cell in _doubled(settings.size(128, 16), num_sizes)
+    }
+    return _grown("step, LSTM size", steps, settings)
+
+
+def _vocabularies(settings: Settings, num_sizes: int) -> Case:
+    corpus = _corpus(settings)
+    steps = {
+        f"{size:,} words": _step(settings, corpus, vocab_size=size)
+        for size in _doubled(settings.size(50_000, 200), num_sizes)
+    }
+    return _grown("step, vocabulary", {name: (run, 1.0) for name, (run, _) in steps.items()}, settings)
+
+
+def _encoding(settings: Settings, num_sizes: int) -> Case:
+    jobs: dict[str, tuple[Callable[[], Any], float]] = {}
+    for size in _corpus_sizes(settings, num_sizes):
+        text = settings.scratch / f"growth-{size}.txt"
+        num_tokens = write_text(text, size)
+        jobs[f"{num_tokens:,} tokens"] = _encode(text, settings.scratch / "growth"), float(num_tokens)
+    return _grown("encoding, corpus", jobs, settings)
+
+
+def _windows(settings: Settings, num_sizes: int) -> Case:
+    jobs: dict[str, tuple[Callable[[], Any], float]] = {}
+    for size in _corpus_sizes(settings, num_sizes):
+        corpus = sample_corpus(settings.scratch, size)
+        jobs[f"{corpus.num_tokens:,} tokens"] = _epoch(corpus, settings.size(32, 2)), float(corpus.num_tokens)
+    return _grown("windows of an epoch, corpus", jobs, settings)
+
+
+def _step(
+    settings: Settings, corpus: EncodedCorpus, batch: int = 0, cell: int = 0, vocab_size: int = 0
+) -> tuple[Callable[[], None], float]:
+    """A training step of a small biLM, and its multiply-adds."""
+    cell, vocab_size, batch = (
+        cell or settings.size(256, 16),
+        vocab_size or settings.size(10_000, 200),
+        batch or settings.size(32, 2),
+    )
+    options: Options = bilm_options(cell, cell // 4, _FILTERS, n_highway=1, n_negatives=settings.size(512, 32))
+    batches = training_batches(corpus, vocab_size, batch, options["n_negative_samples_batch"], count=2)
+    job = TrainingJob(options, vocab_size, batches)
+    return job.step, Products(training_shapes(job.options, batches[0])).flops
+
+
+def _encode(text: Path, cache: Path) -> Callable[[], None]:
+    def encode() -> None:
+        shutil.rmtree(cache, ignore_errors=True)
+        open_or_encode(text, cache)
+
+    return encode
+
+
+def _epoch(corpus: EncodedCorpus, num_lanes: int) -> Callable[[], None]:
+    ids = vocabulary_ids(corpus, corpus.num_types)
+
+    def epoch() -> None:
+        for _ in map(WindowBatcher(corpus, ids), LaneReader(corpus.tokens, plan_of(corpus, num_lanes))):
+            pass
+
+    return epoch
+
+
+def _grown(label: str, jobs: dict[str, tuple[Callable[[], Any], float]], settings: Settings) -> Case:
+    """`jobs`: a job and its work, by name, each twice the size of the one before."""
+    case = compare(label, [Contender(name, run) for name, (run, _) in jobs.items()], settings)
+    works = [work for _, work in jobs.values()]
+    for figures in case.figures:
+        figures.ratio = figures.amount = None
+    for number, (smaller, figures) in enumerate(zip(case.figures, case.figures[1:]), start=1):
+        figures.growth = paired_ratio(figures.seconds, smaller.seconds)
+        figures.growth_of_work = works[number] / works[number - 1]
+        figures.remark = _remark(figures.growth / figures.growth_of_work)
+    return case
+
+
+def _remark(excess: float) -> str:
+    if excess > 1 + TOLERANCE:
+        return "more than its work"
+    return "less than its work" if excess < 1 - TOLERANCE else "as its work"
+
+
+def _doubled(first: int, count: int) -> list[int]:
+    return [first * 2**power for power in range(count)]
+
+
+def _corpus(settings: Settings) -> EncodedCorpus:
+    return sample_corpus(settings.scratch, settings.tokens(200_000, 2_000))
+
+
+def _corpus_sizes(settings: Settings, num_sizes: int) -> list[int]:
+    # Up to a million: beyond that the generated text repeats itself, and only numbers are new words.
+    return _doubled(settings.size(62_500, 500), num_sizes)

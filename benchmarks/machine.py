@@ -1,0 +1,100 @@
+"""What the machine can do at its best, and what it is."""
+
+import os
+import platform
+import statistics
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+_SGEMM_SIDE = 1024
+_COPY_BYTES = 1 << 28
+# What decides how glibc and OpenMP go about memory and threads.
+_ENVIRONMENT = ("GLIBC_TUNABLES", "OMP_NUM_THREADS", "MKL_NUM_THREADS")
+
+
+def facts() -> dict[str, Any]:
+    """The machine and the software on it, for a report to carry."""
+    return {
+        "cpu": cpu_model(),
+        "cpus": len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count(),
+        "memory_bytes": _memory_bytes(),
+        "threads": torch.get_num_threads(),
+        "system": platform.platform(),
+        "python": platform.python_version(),
+        "torch": torch.__version__,
+        "numpy": np.__version__,
+        "environment": {name: os.environ[name] for name in _ENVIRONMENT if name in os.environ},
+        "date": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
+    }
+
+
+def rates(quick: bool = False) -> dict[str, float]:
+    """
+    What the machine reaches now: GFLOP/s of float32 products of square matrices, with one thread and with the threads at hand,
+    and GB/s of copying memory (each byte counted once). Taken before and after a benchmark, they show how steady the machine is.
+    """
+    with threads(1):
+        one_thread = sgemm_gflops(quick)
+    return {
+        "sgemm_gflops_1_thread": one_thread,
+        "sgemm_gflops": sgemm_gflops(quick),
+        "copy_gigabytes_per_second": copy_rate(quick),
+    }
+
+
+def sgemm_gflops(quick: bool = False) -> float:
+    side = 128 if quick else _SGEMM_SIDE
+    left, right = torch.rand(side, side), torch.rand(side, side)
+    result = torch.empty(side, side)
+    return 2 * side**3 / _median_seconds(lambda: torch.mm(left, right, out=result)) / 1e9
+
+
+def copy_rate(quick: bool = False) -> float:
+    source = np.ones(1 << 20 if quick else _COPY_BYTES, dtype=np.uint8)
+    target = np.empty_like(source)
+    return source.nbytes / _median_seconds(lambda: np.copyto(target, source)) / 1e9
+
+
+@contextmanager
+def threads(number: int) -> Iterator[None]:
+    """PyTorch with `number` threads, for jobs that are to be measured on one core."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(number)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)
+
+
+def _median_seconds(job: Callable[[], Any], rounds: int = 5) -> float:
+    job()
+    samples = []
+    for _ in range(rounds):
+        started = time.perf_counter()
+        job()
+        samples.append(time.perf_counter() - started)
+    return statistics.median(samples)
+
+
+def cpu_model() -> str:
+    """The processor's name, "unknown" where the system does not tell."""
+    try:
+        for line in Path("/proc/cpuinfo").read_text("utf-8").splitlines():
+            if line.startswith("model name"):
+                return line.partition(":")[2].strip()
+    except OSError:
+        pass
+    return platform.processor() or "unknown"
+
+
+def _memory_bytes() -> int:
+    try:
+        return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+    except (AttributeError, ValueError, OSError):
+        return 0

@@ -1,0 +1,70 @@
+"""
+A whole training step at the size of Peters et al. 2018: cell 4096, projection 512, 8,192 negatives, 32 lanes of 20 words.
+
+With 50,000 words against AllenNLP's parts put together into the same job (`allennlp_parts.py`, without dropout, which is left
+out here too), and with the 793,471 words of the original vocabulary alone: dense gradients of that many rows make AllenNLP's
+step a matter of minutes. The limit is the step's matrix products: distinct words encoded once, LSTMs, sampled softmax,
+forward and backward.
+"""
+
+from collections.abc import Callable
+from itertools import cycle
+from typing import Optional
+
+from allennlp_elmo_plus.core.batch import LanguageModelBatch
+
+from .comparison import compare
+from .corpora import sample_corpus, training_batches
+from .model_sizes import RELEASED_VOCABULARY, Options, released_original, tiny
+from .products import Products, training_shapes
+from .report import Case, Report
+from .rounds import Contender
+from .settings import Settings
+from .training_step import TrainingJob
+
+NUM_BATCHES = 4
+LIMIT = "limit: the products alone"
+
+AllenNlpStep = Callable[[Options, int], Callable[[LanguageModelBatch], None]]
+
+
+def run(settings: Settings) -> Report:
+    options = settings.size(released_original(), tiny())
+    small, large = settings.size((50_000, RELEASED_VOCABULARY), (200, 500))
+    reason, allennlp_step = _allennlp_step(settings)
+    # One after the other, so that only one model is in memory.
+    cases = [_case(options, small, allennlp_step, settings), _case(options, large, None, settings)]
+    return Report(
+        "original_size", "training step at the original size", cases, notes=[] if reason is None else [reason]
+    )
+
+
+def _case(options: Options, vocab_size: int, allennlp_step: Optional[AllenNlpStep], settings: Settings) -> Case:
+    num_lanes = settings.size(32, 4)
+    corpus = sample_corpus(settings.scratch, settings.tokens(200_000, 2_000))
+    batches = training_batches(corpus, vocab_size, num_lanes, options["n_negative_samples_batch"], NUM_BATCHES)
+    job = TrainingJob(options, vocab_size, batches)
+    num_tokens = int(batches[0].lengths.sum())
+    products = Products(training_shapes(job.options, batches[0]), backward=True)
+    contenders: list[Optional[Contender]] = [
+        Contender("ours", job.step, num_tokens, flops=products.flops, limit=LIMIT),
+        Contender(LIMIT, products, num_tokens, flops=products.flops),
+    ]
+    if allennlp_step is not None:
+        step, theirs = allennlp_step(options, vocab_size), cycle(batches)
+        contenders.insert(
+            1, Contender("AllenNLP's parts", lambda: step(next(theirs)), num_tokens, flops=products.flops, limit=LIMIT)
+        )
+    return compare(f"{vocab_size:,} words, batch {num_lanes} x 20", contenders, settings)
+
+
+def _allennlp_step(settings: Settings) -> tuple[Optional[str], Optional[AllenNlpStep]]:
+    """Why there is no such contender, or the function that makes its step."""
+    reason = settings.why_without_allennlp()
+    if reason is not None:
+        return reason, None
+    try:
+        from .allennlp_parts import allennlp_step
+    except ImportError as error:
+        return f"AllenNLP's contender is left out: {error}", None
+    return None, allennlp_step

@@ -1,0 +1,104 @@
+"""
+Peak memory of training at the original size with the original vocabulary of 793,471 words, and what it consists of.
+
+A child process takes some steps; its peak is counted above imports, text and batches. Beside it stand the parts that no
+implementation of this step does without: the weights, Adagrad's sums, and what one batch's forward pass keeps for the backward
+pass. The gradients that are left to the optimizer are listed too: they come as activations go.
+"""
+
+from pathlib import Path
+
+import torch
+
+from allennlp_elmo_plus.core.corpus import EncodedCorpus
+
+from .corpora import sample_corpus, training_batches
+from .model_sizes import RELEASED_VOCABULARY, Options, released_original, tiny
+from .peak_memory import Meter
+from .report import Case, Figures, Report
+from .settings import Settings
+from .training_step import TrainingJob
+
+NUM_STEPS = 3
+
+
+def run(settings: Settings) -> Report:
+    options = settings.size(released_original(), tiny())
+    vocab_size, num_lanes = settings.size((RELEASED_VOCABULARY, 32), (500, 4))
+    measured = settings.peak_of(
+        "benchmarks.peak_memory_training:in_child",
+        options=options,
+        vocab_size=vocab_size,
+        num_lanes=num_lanes,
+        num_tokens=settings.tokens(200_000, 2_000),
+        scratch=str(settings.scratch),
+    ).result
+    parts = {name: measured[name] for name in ("weights", "Adagrad sums", "activations of a batch")}
+    total = sum(parts.values())
+    lines = [Figures(name, peak_bytes=size, ratio=size / total) for name, size in parts.items()]
+    lines.append(Figures("these together", peak_bytes=total, ratio=1.0))
+    lines.append(Figures("gradients", peak_bytes=measured["gradients"], ratio=measured["gradients"] / total))
+    lines.append(Figures("peak of training", peak_bytes=measured["peak"], ratio=measured["peak"] / total))
+    return Report(
+        "peak_memory_training",
+        "peak memory of training at the original size",
+        [Case(f"{vocab_size:,} words, batch {num_lanes} x 20", lines)],
+        ratio_is="memory / that of weights, Adagrad's sums and activations together",
+    )
+
+
+def in_child(
+    meter: Meter, options: Options, vocab_size: int, num_lanes: int, num_tokens: int, scratch: str
+) -> dict[str, int]:
+    """Bytes of each part, and the peak."""
+    torch.manual_seed(0)
+    corpus = sample_corpus(Path(scratch), num_tokens)
+    batches = training_batches(corpus, vocab_size, num_lanes, options["n_negative_samples_batch"], NUM_STEPS)
+    _take_a_tiny_step(corpus)
+    meter.start()
+    job = TrainingJob(options, vocab_size, batches)
+    for _ in range(NUM_STEPS):
+        job.step()
+    # Before the parts are counted, which takes memory of its own.
+    peak = meter.peak_bytes()
+    job.optimizer.zero_grad()
+    activations = _Activations({parameter.untyped_storage().data_ptr() for parameter in job.model.parameters()})
+    with torch.autograd.graph.saved_tensors_hooks(activations.keep, lambda tensor: tensor):
+        job.backward()
+    parameters = list(job.model.parameters())
+    sums = [value for state in job.optimizer.state.values() for value in state.values() if torch.is_tensor(value)]
+    return {
+        "weights": sum(map(_bytes, parameters)),
+        "Adagrad sums": sum(map(_bytes, sums)),
+        "activations of a batch": activations.num_bytes,
+        "gradients": sum(_bytes(parameter.grad) for parameter in parameters if parameter.grad is not None),
+        "peak": peak,
+    }
+
+
+def _take_a_tiny_step(corpus: EncodedCorpus) -> None:
+    """Has all code loaded that a step needs: some of it is imported, or compiled, at the first one."""
+    options = tiny()
+    TrainingJob(options, 500, training_batches(corpus, 500, 4, options["n_negative_samples_batch"], 1)).step()
+
+
+class _Activations:
+    """Bytes of the memory that autograd is given to keep, each piece counted once, weights left out."""
+
+    def __init__(self, left_out: set[int]) -> None:
+        self.num_bytes = 0
+        self._seen = left_out
+
+    def keep(self, tensor: torch.Tensor) -> torch.Tensor:
+        storage = tensor.untyped_storage()
+        if storage.data_ptr() not in self._seen:
+            self._seen.add(storage.data_ptr())
+            self.num_bytes += storage.nbytes()
+        return tensor
+
+
+def _bytes(tensor: torch.Tensor) -> int:
+    if tensor.is_sparse:
+        # As it is: the two directions' rows lie side by side until the optimizer adds them up.
+        return _bytes(tensor._indices()) + _bytes(tensor._values())
+    return tensor.numel() * tensor.element_size()

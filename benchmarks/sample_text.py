@@ -1,0 +1,63 @@
+"""
+Text for benchmarks: sentences of words whose frequencies follow Zipf's law, the same on every machine.
+
+Words are made of syllables, the common ones short. A share of the tokens is numbers, each one new, so that distinct words go on
+coming however long the text is, as they do in real text; the rest repeats itself every million tokens.
+"""
+
+from pathlib import Path
+
+import numpy as np
+
+NUM_WORDS = 50_000
+NUMBER_SHARE = 0.01
+_BLOCK_TOKENS = 1_000_000
+_SYLLABLES = [consonant + vowel for consonant in "bdfghjklmnprstvz" for vowel in "aeiou"]
+# Zipf-Mandelbrot: flattens the law for the very commonest words.
+_RANK_SHIFT = 2.7
+_SENTENCE_WORDS = (4, 40)
+
+
+def spell(rank: int) -> str:
+    """The word of frequency rank `rank`, counted from 0: its own for each rank."""
+    word, rest = "", rank + 1
+    while rest:
+        rest, syllable = divmod(rest - 1, len(_SYLLABLES))
+        word += _SYLLABLES[syllable]
+    return word
+
+
+def write_text(path: Path, num_tokens: int, num_words: int = NUM_WORDS, seed: int = 0) -> int:
+    """
+    Writes at most `num_tokens` tokens to `path`, one sentence a line, a full stop as a word of its own at the end of each, and
+    returns how many: whole blocks of a million where it is more than one.
+    """
+    block_tokens = min(num_tokens, _BLOCK_TOKENS)
+    template = _template(block_tokens, num_words, np.random.default_rng(seed))
+    numbers_a_block = template.count("%d")
+    num_blocks = num_tokens // block_tokens
+    with open(path, "w", encoding="ascii", newline="\n") as file:
+        for block in range(num_blocks):
+            first = 1000 + block * numbers_a_block
+            file.write(template % tuple(range(first, first + numbers_a_block)))
+    return num_blocks * block_tokens
+
+
+def read_sentences(path: Path) -> list[list[str]]:
+    """The words of each line."""
+    with open(path, encoding="ascii") as file:
+        return [line.split() for line in file]
+
+
+def _template(num_tokens: int, num_words: int, rng: np.random.Generator) -> str:
+    """Lines of `num_tokens` tokens in all, "%d" where a number goes."""
+    cumulative = np.cumsum(1 / (np.arange(num_words) + _RANK_SHIFT))
+    ranks = np.searchsorted(cumulative, rng.random(num_tokens) * cumulative[-1])
+    words = np.array([spell(rank) for rank in range(num_words)], dtype=object)[ranks]
+    words[rng.random(num_tokens) < NUMBER_SHARE] = "%d"
+    lengths = rng.integers(*_SENTENCE_WORDS, size=num_tokens // _SENTENCE_WORDS[0] + 1)
+    ends = np.minimum(np.cumsum(lengths), num_tokens)
+    ends = ends[: int(np.searchsorted(ends, num_tokens)) + 1]
+    words[ends - 1] = "."
+    starts = [0, *ends[:-1].tolist()]
+    return "".join(" ".join(words[start:end]) + "\n" for start, end in zip(starts, ends.tolist(), strict=True))

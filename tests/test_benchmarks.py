@@ -1,0 +1,118 @@
+"""That the benchmarks run and write what they promise. No figure is compared with anything."""
+
+import json
+
+import pytest
+
+from benchmarks import held_out, plot
+from benchmarks.__main__ import BENCHMARKS, main
+
+GROWTH = "growth"
+MEMORY_ALONE = "peak_memory_training"
+
+
+def test_help_names_every_benchmark(capsys):
+    with pytest.raises(SystemExit) as stopped:
+        main(["--help"])
+    assert stopped.value.code == 0
+    printed = capsys.readouterr().out
+    assert all(f"  {name} " in printed and summary in printed for name, summary in BENCHMARKS.items())
+
+
+def test_an_unknown_benchmark_is_refused(capsys):
+    with pytest.raises(SystemExit):
+        main(["lstm_stak"])
+    assert "no benchmark is called lstm_stak; there are lstm_stack, " in capsys.readouterr().err
+
+
+@pytest.fixture(scope="module")
+def directory(tmp_path_factory):
+    return tmp_path_factory.mktemp("bench")
+
+
+def report_of(name, directory, capsys, *options):
+    """What a quick run of `name` wrote, and what it printed."""
+    main([name, "--quick", "--rounds", "1", "--output", str(directory), *options])
+    return json.loads((directory / f"{name}.json").read_text("utf-8")), capsys.readouterr().out
+
+
+def check(report, printed, name):
+    assert report["benchmark"] == name and report["quick"] is True
+    machine = report["machine"]
+    assert machine["cpu"] and machine["threads"] >= 1 and machine["torch"] and machine["date"].endswith("Z")
+    assert {"sgemm_gflops", "sgemm_gflops_1_thread", "copy_gigabytes_per_second"} <= set(machine["before"])
+    assert {"seconds", "ratio", "bytes", "work"} <= set(report["units"])
+    assert f"== {name}: {report['title']}\n" in printed
+    for case in report["cases"]:
+        lines = case["contenders"]
+        assert f"-- {case['label']}\n" in printed
+        assert all(line["contender"] in printed for line in lines)
+        if name == MEMORY_ALONE:
+            # The last line is the peak, which says nothing where it is not that of a child.
+            assert all(line["bytes"] > 0 and line["ratio"] > 0 for line in lines[:-1]) and lines[-1]["bytes"] >= 0
+            continue
+        assert all(len(line["seconds"]) == 1 and line["median_seconds"] > 0 for line in lines)
+        if name == GROWTH:
+            assert lines[0]["growth"] is None
+            assert all(line["growth"] > 0 and line["growth_of_work"] > 0 and line["remark"] for line in lines[1:])
+            continue
+        assert lines[0]["contender"].startswith(("ours", "core"))
+        limits = [line for line in lines if line["contender"].startswith("limit")]
+        assert limits and lines[0]["share_of_limit"] > 0 and lines[0]["rate"] > 0
+        assert all(line["ratio"] > 0 for line in lines[1:] if line not in limits)
+
+
+@pytest.mark.parametrize("name", BENCHMARKS)
+def test_a_quick_run_without_allennlp(name, directory, capsys):
+    report, printed = report_of(name, directory, capsys, "--without-allennlp")
+    check(report, printed, name)
+    names = {line["contender"] for case in report["cases"] for line in case["contenders"]}
+    assert names or name == "pretraining"
+    assert not any("AllenNLP" in contender for contender in names)
+    if name not in (GROWTH, MEMORY_ALONE, "held_out"):
+        assert report["notes"] == ["AllenNLP's contender is left out, as asked for"] and report["notes"][0] in printed
+    assert not list(directory.glob(".scratch-*"))
+    image = directory / f"{name}.png"
+    assert image.is_file() or plot.NO_MATPLOTLIB in printed or not report["cases"]
+    if image.is_file():
+        assert image.read_bytes().startswith(b"\x89PNG")
+
+
+def test_a_benchmark_that_fails_leaves_the_others_to_run(tmp_path, monkeypatch, capsys):
+    def fail(settings):
+        raise OSError("the disk is full")
+
+    monkeypatch.setattr(held_out, "run", fail)
+    with pytest.raises(SystemExit, match="not measured, see above: held_out"):
+        main(["held_out", "vocabulary", "--quick", "--without-allennlp", "--output", str(tmp_path)])
+    assert "the disk is full" in capsys.readouterr().err
+    assert sorted(path.stem for path in tmp_path.glob("*.json")) == ["vocabulary"]
+
+
+def test_allennlp_embeds_the_same_text(directory, capsys):
+    pytest.importorskip("allennlp")
+    report, printed = report_of("embedding", directory, capsys)
+    check(report, printed, "embedding")
+    names = [line["contender"] for line in report["cases"][0]["contenders"]]
+    assert names[2:4] == ["AllenNLP ElmoTokenEmbedder", "AllenNLP, vocab_to_cache"]
+
+
+def test_allennlps_trainer_runs_both_jobs(directory, capsys):
+    pytest.importorskip("allennlp")
+    report, _ = report_of("pretraining", directory, capsys)
+    ours, theirs = report["cases"][0]["contenders"]
+    assert (ours["contender"], theirs["contender"]) == ("ours", "AllenNLP's parts")
+    assert ours["rate"] > 0 and theirs["rate"] > 0 and theirs["ratio"] > 0
+
+
+def test_plots_are_drawn_from_what_was_written_elsewhere(directory, capsys, tmp_path):
+    pytest.importorskip("matplotlib")
+    report_of("feeding", directory, capsys, "--without-allennlp")
+    (tmp_path / "feeding.json").write_bytes((directory / "feeding.json").read_bytes())
+    plot.main([str(tmp_path)])
+    assert (tmp_path / "feeding.png").is_file()
+
+
+def test_plotting_nothing_says_so(tmp_path):
+    with pytest.raises(SystemExit, match="no JSON file there"):
+        plot.main([str(tmp_path)])
