@@ -59,18 +59,20 @@ def test_each_row_moves_its_own_parameter_and_nothing_else(tmp_path, row):
             assert torch.equal(parameter, before[name])
 
 
-@variants
-def test_the_projections_allennlp_requires_are_written_as_identities(tmp_path, variant):
-    options = options_of(variant)
-    path = tmp_path / "weights.hdf5"
-    write_weights(path, random_encoder(options), options)
-    found = datasets(path)
-    assert options.char_cnn is None or np.array_equal(found["CNN_proj/W_proj"], np.eye(10)) == (
-        variant == "no CNN projection"
-    )
-    cell = "RNN_0/RNN/MultiRNNCell/Cell0/LSTMCell"
-    if not options.lstm.has_projection:
-        assert np.array_equal(found[f"{cell}/W_P_0"], np.eye(options.lstm.dim))
+def test_the_projections_allennlp_requires_are_written_as_identities(tmp_path):
+    """Without the layer they stand for, vectors must come through as they are: W an identity, b zeros."""
+    options = options_of("no CNN projection")
+    write_weights(tmp_path / "cnn.hdf5", random_encoder(options), options)
+    found = datasets(tmp_path / "cnn.hdf5")
+    assert np.array_equal(found["CNN_proj/W_proj"], np.eye(10))
+    assert np.array_equal(found["CNN_proj/b_proj"], np.zeros(10))
+
+    options = options_of("no LSTM projection")
+    write_weights(tmp_path / "lstm.hdf5", random_encoder(options), options)
+    found = datasets(tmp_path / "lstm.hdf5")
+    projections = [values for name, values in found.items() if name.endswith("W_P_0")]
+    assert len(projections) == 2 * options.lstm.n_layers
+    assert all(np.array_equal(values, np.eye(options.lstm.dim)) for values in projections)
 
 
 @pytest.mark.parametrize("variant", ["no CNN projection", "no LSTM projection"])
@@ -79,12 +81,15 @@ def test_identities_may_be_missing_but_must_be_identities(tmp_path, variant):
     path = tmp_path / "weights.hdf5"
     encoder, other = random_encoder(options), random_encoder(options, seed=4)
     write_weights(path, encoder, options)
-    filler = filler_table(options)[0].dataset
-    edit(path, lambda file: file[filler].__setitem__((0, 1), 0.5))
-    with pytest.raises(
-        InputError, match=f"dataset `{filler}` must be an identity matrix: with these options the model has no"
-    ):
-        read_weights(path, other, options)
+    for row in filler_table(options):
+        kind = "an identity matrix" if len(row.shape) == 2 else "zeros"
+        kept = datasets(path)[row.dataset]
+        edit(path, lambda file, row=row: file[row.dataset].__setitem__((0, 1)[: len(row.shape)], 0.5))
+        with pytest.raises(
+            InputError, match=f"dataset `{row.dataset}` must be {kind}: with these options the model has no"
+        ):
+            read_weights(path, other, options)
+        edit(path, lambda file, row=row, kept=kept: file[row.dataset].__setitem__(..., kept))
     for row in filler_table(options):
         edit(path, lambda file, row=row: file.__delitem__(row.dataset))
     read_weights(path, other, options)
