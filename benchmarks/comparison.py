@@ -15,21 +15,25 @@ def compare(label: str, contenders: Sequence[Optional[Contender]], settings: Set
     own.
     """
     present = [contender for contender in contenders if contender is not None]
-    seconds = alternate(present, settings.rounds, settings.min_seconds)
+    turns = alternate(present, settings.rounds, settings.min_seconds)
     no_rivals = {present[0].name, *(contender.limit for contender in present)}
-    per_unit = {
-        contender.name: [sample / contender.amount for sample in seconds[contender.name]] for contender in present
-    }
+    medians = {each.name: [turn.median / each.amount for turn in turns[each.name]] for each in present}
+    fastest = {each.name: min(turn.fastest for turn in turns[each.name]) / each.amount for each in present}
+    first = present[0].name
 
     def figures(contender: Contender) -> Figures:
-        mine = per_unit[contender.name]
+        name, limit = contender.name, contender.limit
+        is_rival = name not in no_rivals
         return Figures(
-            contender.name,
-            seconds[contender.name],
+            name,
+            [turn.median for turn in turns[name]],
+            fastest=fastest[name] * contender.amount,
             amount=contender.amount,
             flops=contender.flops,
-            ratio=None if contender.name in no_rivals else paired_ratio(mine, per_unit[present[0].name]),
-            share_of_limit=None if contender.limit is None else paired_ratio(per_unit[contender.limit], mine),
+            ratio=paired_ratio(medians[name], medians[first]) if is_rival else None,
+            ratio_of_fastest=fastest[name] / fastest[first] if is_rival else None,
+            share_of_limit=None if limit is None else paired_ratio(medians[limit], medians[name]),
+            share_of_limit_fastest=None if limit is None else fastest[limit] / fastest[name],
         )
 
     return Case(label, [figures(contender) for contender in present])

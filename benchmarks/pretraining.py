@@ -2,8 +2,8 @@
 Pretraining as a user does it, through `allennlp train`, against AllenNLP's own parts under the same trainer (`allennlp_parts.py`).
 
 LSTM 512/128, 512 filters, 1 highway layer, 1,024 negatives of 9,494 words, batches of 32 lanes x 20 words. Each turn is a fresh
-process; the clock runs between batches, from the `WARM_UP`th on, so that what it takes to start is nobody's job. Everything
-between two batches counts: data, loss, gradients, clip, optimizer, metrics, progress bar.
+process, and its time is the median between the ends of two batches, from the `WARM_UP`th on, so that what it takes to start is
+nobody's job. Everything between two batches counts: data, loss, gradients, clip, optimizer, metrics, progress bar.
 """
 
 import json
@@ -22,7 +22,7 @@ from allennlp_elmo_plus.core.vocabulary import SPECIAL_WORDS, write_vocabulary
 from .comparison import compare
 from .model_sizes import Options, bilm_options, tiny
 from .report import Report
-from .rounds import Contender
+from .rounds import Contender, Turn
 from .sample_text import write_text
 from .settings import Settings
 
@@ -38,7 +38,7 @@ def run(settings: Settings) -> Report:
         return Report("pretraining", title, [], notes=[reason])
     options = settings.size(_options(), tiny())
     vocab_size, num_lanes = settings.size((9_494, NUM_LANES), (150, 4))
-    ours, theirs = settings.size((60, 25), (8, 7))
+    ours, theirs = settings.size((60, 25), (12, 12))
     text = settings.text
     if text is None:
         text = settings.scratch / "text.txt"
@@ -49,8 +49,7 @@ def run(settings: Settings) -> Report:
     def contender(name: str, config: Callable[..., dict[str, Any]], num_batches: int) -> Contender:
         some_text = _beginning(text, settings.scratch / f"{num_batches}.txt", num_batches * num_lanes * NUM_STEPS)
         filled = config(options, num_lanes, some_text, vocabulary, vocab_size)
-        amount = (num_batches - WARM_UP) * num_lanes * NUM_STEPS
-        return Contender(name, lambda: _train(filled, num_batches, settings.scratch), amount, times_itself=True)
+        return Contender(name, lambda: _train(filled, settings.scratch), num_lanes * NUM_STEPS, times_itself=True)
 
     contenders = [
         contender("ours", our_config, ours),
@@ -115,8 +114,8 @@ def _trainer(optimizer: dict[str, Any]) -> dict[str, Any]:
     }
 
 
-def _train(config: dict[str, Any], num_batches: int, scratch: Path) -> float:
-    """Seconds from the end of batch `WARM_UP` to the end of the last one, of `num_batches` or a few less, scaled to all."""
+def _train(config: dict[str, Any], scratch: Path) -> Turn:
+    """Seconds a batch."""
     path, output = scratch / "config.json", scratch / "run"
     path.write_text(json.dumps(config), encoding="utf-8")
     command = [sys.executable, "-m", "benchmarks.clock", "train", str(path), "-s", str(output), "-f"]
@@ -130,8 +129,7 @@ def _train(config: dict[str, Any], num_batches: int, scratch: Path) -> float:
     )
     if process.returncode:
         raise RuntimeError(f"allennlp train failed:\n{process.stderr[-2000:]}")
-    timed = json.loads((output / "clock.json").read_text("utf-8"))
-    return float(timed["seconds"]) / timed["batches"] * (num_batches - WARM_UP)
+    return Turn(**json.loads((output / "clock.json").read_text("utf-8")))
 
 
 def _commonest_words(text: Path, vocab_size: int) -> list[str]:

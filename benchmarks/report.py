@@ -12,11 +12,14 @@ from .rounds import spread
 UNITS = {
     "seconds": "s a run, one number a round",
     "median_seconds": "s a run",
+    "fastest": "s, the fastest run of all",
+    "ratio_of_fastest": "fastest run, for the same work / that of the first line",
     "spread": "distance of the quartiles / median",
     "amount": "units of work a run",
     "rate": "units of work/s",
     "gflops": "10^9 floating-point operations/s",
     "share_of_limit": "1 is the limit itself",
+    "share_of_limit_fastest": "the same, of fastest runs",
     "bytes": "bytes",
     "growth": "time / time of the size before",
     "growth_of_work": "work / work of the size before",
@@ -26,17 +29,20 @@ UNITS = {
 @dataclass
 class Figures:
     """
-    One line of a table. `seconds` a run, one number a round, empty where nothing was timed; `amount` units of work in a run;
-    `ratio`: see `Report.ratio_is`; `peak_bytes`: of memory; `growth`: the paired ratio to the line before, and `growth_of_work`
-    what arithmetic says it should be.
+    One line of a table. `seconds` a run, one number a round, empty where nothing was timed; `fastest` of all runs; `amount` units
+    of work in a run; `ratio`: see `Report.ratio_is`; `peak_bytes`: of memory; `growth`: the paired ratio to the line before, and
+    `growth_of_work` what arithmetic says it should be.
     """
 
     contender: str
     seconds: list[float] = field(default_factory=list)
+    fastest: Optional[float] = None
     amount: Optional[float] = None
     flops: Optional[float] = None
     ratio: Optional[float] = None
+    ratio_of_fastest: Optional[float] = None
     share_of_limit: Optional[float] = None
+    share_of_limit_fastest: Optional[float] = None
     peak_bytes: Optional[int] = None
     growth: Optional[float] = None
     growth_of_work: Optional[float] = None
@@ -127,6 +133,9 @@ def _cells(line: Figures, work_unit: str) -> dict[str, str]:
         "ratio": "" if line.ratio is None else f"{line.ratio:.2f}",
         "GFLOP/s": "" if line.gflops is None else f"{line.gflops:,.1f}",
         "of limit": "" if line.share_of_limit is None else f"{100 * line.share_of_limit:.0f}%",
+        "fastest": "" if line.fastest is None else _time(line.fastest),
+        "ratio of it": "" if line.ratio_of_fastest is None else f"{line.ratio_of_fastest:.2f}",
+        "its limit": "" if line.share_of_limit_fastest is None else f"{100 * line.share_of_limit_fastest:.0f}%",
         "memory": "" if line.peak_bytes is None else f"{line.peak_bytes / 2**20:,.1f} MiB",
         "growth": growth,
         "remark": line.remark,

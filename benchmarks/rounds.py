@@ -2,21 +2,29 @@
 Contenders in turn: A B C, C B A, A B C, ... and how they compare round by round.
 
 A machine's speed drifts. What ran a minute apart is not compared; what ran in the same round is, and of those ratios the median
-is taken. The order turns round from round to round, so that no contender always comes first.
+is taken. The order turns round from round to round, so that no contender always comes first. The fastest run of all is kept too:
+where others use the machine at the same time, it alone says what the job takes.
 """
 
 import statistics
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Any, Optional
+from typing import Any, NamedTuple, Optional
+
+
+class Turn(NamedTuple):
+    """Seconds a run, of the runs in one turn."""
+
+    median: float
+    fastest: float
 
 
 @dataclass(frozen=True)
 class Contender:
     """
-    run: does the job once. Where `times_itself` it returns the seconds the job took, which a child process knows better: the
-    time it takes to start is not the job's. Otherwise what it returns is dropped.
+    run: does the job once. Where `times_itself` it returns the seconds the job took, or a `Turn`, which a child process knows
+    better: the time it takes to start is not the job's. Otherwise what it returns is dropped.
     amount: units of work (tokens) in one run, so that contenders may be given less of a job that is slow for them.
     prepare: called, untimed, before each run.
     flops: floating-point operations in one run, where the job is known by them.
@@ -37,9 +45,9 @@ def alternate(
     rounds: int,
     min_seconds: float = 0.0,
     clock: Callable[[], float] = time.perf_counter,
-) -> dict[str, list[float]]:
+) -> dict[str, list[Turn]]:
     """
-    Seconds a run of each contender, by name, one number a round: the median of as many runs as fill `min_seconds`.
+    The turns of each contender, by name, one a round, each of as many runs as fill `min_seconds`.
 
     Each contender runs once beforehand, outside of all rounds, and once more to find how many runs that is; one that
     `times_itself` starts afresh each time and does without.
@@ -50,31 +58,35 @@ def alternate(
     if len(set(names)) < len(names):
         raise ValueError(f"contenders must have different names, got {names}")
     runs = {contender.name: _runs_a_sample(contender, min_seconds, clock) for contender in contenders}
-    seconds: dict[str, list[float]] = {contender.name: [] for contender in contenders}
+    turns: dict[str, list[Turn]] = {contender.name: [] for contender in contenders}
     for number in range(rounds):
         for contender in contenders if number % 2 == 0 else reversed(contenders):
             # Not the mean: a machine that stalls once would count as a slow job.
-            sample = [_seconds_of_a_run(contender, clock) for _ in range(runs[contender.name])]
-            seconds[contender.name].append(statistics.median(sample))
-    return seconds
+            sample = [_run_once(contender, clock) for _ in range(runs[contender.name])]
+            median = statistics.median(run.median for run in sample)
+            turns[contender.name].append(Turn(median, min(run.fastest for run in sample)))
+    return turns
 
 
 def _runs_a_sample(contender: Contender, min_seconds: float, clock: Callable[[], float]) -> int:
     if contender.times_itself:
         return 1
-    seconds = _seconds_of_a_run(contender, clock)
+    seconds = _run_once(contender, clock).median
     if seconds < min_seconds:
         # The first run may have compiled something, or filled a cache.
-        seconds = _seconds_of_a_run(contender, clock)
+        seconds = _run_once(contender, clock).median
     return max(1, round(min_seconds / max(seconds, 1e-6)))
 
 
-def _seconds_of_a_run(contender: Contender, clock: Callable[[], float]) -> float:
+def _run_once(contender: Contender, clock: Callable[[], float]) -> Turn:
     if contender.prepare is not None:
         contender.prepare()
     started = clock()
     result = contender.run()
-    return float(result) if contender.times_itself else clock() - started
+    if contender.times_itself:
+        return result if isinstance(result, Turn) else Turn(result, result)
+    seconds = clock() - started
+    return Turn(seconds, seconds)
 
 
 def paired_ratio(seconds: Sequence[float], others: Sequence[float]) -> float:

@@ -7,7 +7,7 @@ import pytest
 from allennlp_elmo_plus.core.characters import encode_words
 from benchmarks import peak_memory
 from benchmarks.products import Products, count_windows
-from benchmarks.rounds import Contender, alternate, paired_ratio, spread
+from benchmarks.rounds import Contender, Turn, alternate, paired_ratio, spread
 from benchmarks.sample_text import read_sentences, spell, write_text
 
 
@@ -43,7 +43,8 @@ def test_ratio_is_the_median_of_ratios_within_a_round():
     clock = FakeClock()
     ours = Contender("ours", clock.job("ours", [5.0, 1.0, 3.0, 9.0]))
     theirs = Contender("theirs", clock.job("theirs", [5.0, 2.0, 6.0, 36.0]))
-    seconds = alternate([ours, theirs], rounds=3, clock=clock)
+    turns = alternate([ours, theirs], rounds=3, clock=clock)
+    seconds = {name: [turn.median for turn in of_name] for name, of_name in turns.items()}
     assert seconds == {"ours": [1.0, 3.0, 9.0], "theirs": [2.0, 6.0, 36.0]}
     assert paired_ratio(seconds["theirs"], seconds["ours"]) == 2.0
 
@@ -52,7 +53,7 @@ def test_a_short_job_runs_until_its_turn_is_long_enough_and_one_stall_does_not_c
     clock = FakeClock()
     # Warm-up, a run that tells how many fill a second, then four, of which one is held up.
     job = Contender("ours", clock.job("ours", [0.75, 0.25, 0.25, 9.0, 0.25, 0.25]))
-    assert alternate([job], rounds=1, min_seconds=1.0, clock=clock) == {"ours": [0.25]}
+    assert alternate([job], rounds=1, min_seconds=1.0, clock=clock) == {"ours": [(0.25, 0.25)]}
     assert len(clock.log) == 6
 
 
@@ -60,8 +61,16 @@ def test_preparation_is_not_timed_and_a_job_may_time_itself():
     clock = FakeClock()
     prepared = Contender("prepared", clock.job("run", [1.0] * 2), prepare=clock.job("prepare", [50.0] * 2))
     itself = Contender("itself", lambda: 7.0, times_itself=True)
-    assert alternate([prepared, itself], rounds=1, clock=clock) == {"prepared": [1.0], "itself": [7.0]}
+    assert alternate([prepared, itself], rounds=1, clock=clock) == {"prepared": [(1.0, 1.0)], "itself": [(7.0, 7.0)]}
     assert clock.log == ["prepare", "run"] * 2
+
+
+def test_the_fastest_run_of_a_turn_is_kept():
+    clock = FakeClock()
+    job = Contender("ours", clock.job("ours", [2.0, 2.0, 2.0, 3.0, 1.0]))
+    assert alternate([job], rounds=1, min_seconds=6.0, clock=clock) == {"ours": [(2.0, 1.0)]}
+    itself = Contender("ours", lambda: Turn(3.0, 2.0), times_itself=True)
+    assert alternate([itself], rounds=1) == {"ours": [(3.0, 2.0)]}
 
 
 def test_rounds_and_names_that_cannot_be():
