@@ -6,6 +6,7 @@ once and kept as one number a word, memory-mapped, beside a table that spells ea
 after, grows with the number of types, not with the text.
 """
 
+import hashlib
 import logging
 import os
 import shutil
@@ -36,6 +37,8 @@ from allennlp_elmo_plus.core.text import iter_sentence_blocks
 logger = logging.getLogger(__name__)
 
 # Type ids of the sentence boundaries in every corpus.
+_HASHED_AT_ONCE = 1 << 20
+
 BOS_TYPE = 0
 EOS_TYPE = 1
 
@@ -89,6 +92,15 @@ class EncodedCorpus:
     def num_types(self) -> int:
         """Distinct words of the text, and `<S>` and `</S>`."""
         return len(self.type_characters)
+
+    def digest(self) -> str:
+        """A hash of all words in their order, and of where sentences end; read from disk at each call."""
+        digest = hashlib.blake2b(digest_size=16)
+        for name in ("tokens", "offsets", WORDS_FILE):
+            with open(self.directory / name, "rb") as file:
+                while data := file.read(_HASHED_AT_ONCE):
+                    digest.update(data)
+        return digest.hexdigest()
 
     def type_words(self) -> list[str]:
         """The word of each type, read from disk at each call."""

@@ -37,6 +37,12 @@ def atomic_path(path: Union[str, "os.PathLike[str]"]) -> Iterator[Path]:
     _flush_to_disk(target.parent)
 
 
+def remove_unfinished(directory: Path, suffix: str) -> None:
+    """Removes what `atomic_path`, for names that end in `suffix`, left in `directory` when its process was killed."""
+    for path in directory.glob(f".*.tmp{suffix}"):
+        path.unlink(missing_ok=True)
+
+
 def _flush_to_disk(path: Path) -> None:
     descriptor = os.open(path, os.O_RDONLY)
     try:

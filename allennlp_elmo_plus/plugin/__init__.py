@@ -16,6 +16,7 @@ except ModuleNotFoundError as error:
     raise ImportError(HOW_TO_GET_ALLENNLP) from None
 
 from allennlp_elmo_plus.plugin import (  # noqa: F401
+    checkpointer,
     conll_reader,
     data_loader,
     export_command,
@@ -25,6 +26,7 @@ from allennlp_elmo_plus.plugin import (  # noqa: F401
     optimizer,
     predictor,
     reader,
+    resume,
     token_embedder,
     vocabulary,
 )

@@ -1,8 +1,9 @@
 """The data loader `bilm`."""
 
 from collections.abc import Iterator
+from itertools import repeat
 from pathlib import Path
-from typing import Optional
+from typing import Optional, Union
 
 import torch
 from allennlp.common.checks import ConfigurationError
@@ -100,6 +101,8 @@ class BilmDataLoader(KnownOptions, DataLoader):
             self.cache_directory = Path(serialization_dir) / _CACHE_IN_SERIALIZATION_DIR
         self.epoch = 0
         self.start_window = 0
+        self._epochs_to_pass, self._batches_to_pass = 0, 0
+        self._digest: Optional[str] = None
         self._vocabulary: Optional[Vocabulary] = None
         self._device: Optional[torch.device] = None
         self._corpus: Optional[EncodedCorpus] = None
@@ -113,6 +116,13 @@ class BilmDataLoader(KnownOptions, DataLoader):
         # A generator, so that `epoch` moves on with the first batch: the trainer takes the length after the iterator.
         epoch, start_window = self.epoch, self.start_window
         self.epoch, self.start_window = epoch + 1, 0
+        if self._epochs_to_pass:
+            self._epochs_to_pass -= 1
+            yield from repeat({}, self._plan_of(epoch).num_windows)
+            return
+        if self._batches_to_pass:
+            start_window, self._batches_to_pass = self._batches_to_pass, 0
+            yield from repeat({}, start_window)
         batcher = self._batcher(epoch)
         windows = LaneReader(self._encoded().tokens, self._plan_of(epoch), start=start_window)
         for batch in Prefetcher(map(batcher, windows), _BATCHES_AHEAD):
@@ -126,6 +136,27 @@ class BilmDataLoader(KnownOptions, DataLoader):
         if self.reader.max_instances is not None or not self.reader.counts_words_only():
             return iter(self.reader.read(self.data_path))
         return iter([CountedText(self._encoded())])
+
+    def fast_forward(self, num_epochs: int, num_batches: int) -> None:
+        """
+        Has the next `num_epochs` epochs, and the first `num_batches` batches of the one after, give an empty dict in place of each
+        batch, which takes no time: AllenNLP's trainer, when it takes a run up, counts them and looks at none.
+        """
+        self._epochs_to_pass, self._batches_to_pass = num_epochs, num_batches
+
+    def identity(self) -> dict[str, Union[str, int, bool]]:
+        """What the batches of an epoch follow from, by what it is called in an error."""
+        if self._digest is None:
+            self._digest = self._encoded().digest()
+        return {
+            "text (`train_data_path`)": self._digest,
+            "`batch_size`": self.batch_size,
+            "`num_steps`": self.num_steps,
+            "`shuffle`": self.shuffle,
+            "`seed`": self.seed,
+            "`n_negative_samples_batch`": self.n_negative_samples_batch or 0,
+            "`max_instances`": self.reader.max_instances or 0,
+        }
 
     def index_with(self, vocab: Vocabulary) -> None:
         """Gives targets the ids of `vocab`."""

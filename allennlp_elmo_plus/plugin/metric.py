@@ -1,6 +1,6 @@
 """The metric `bilm`."""
 
-from typing import Optional
+from typing import Any, Optional
 
 import torch
 from allennlp.training.metrics import Metric
@@ -47,3 +47,11 @@ class BilmPerplexity(Metric):
 
     def reset(self) -> None:
         self._sums = PerplexitySums()
+
+    def state_dict(self) -> dict[str, Any]:
+        """The sums so far."""
+        return dict(vars(self._sums))
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        """Goes on from sums that `state_dict` gave."""
+        vars(self._sums).update(state_dict)

@@ -250,6 +250,23 @@ class BilmModel(KnownOptions, Model):
         """Has training and evaluation start from zero states again, as with a text that has not begun."""
         self._training_state = self._evaluation_state = None
 
+    def state_to_resume(self) -> dict[str, Any]:
+        """What the weights do not hold of a training that is to go on: the LSTM's state, or None, and the metrics' sums."""
+        state = self._training_state
+        return {
+            "lstm": None if state is None else list(state),
+            "sampled": self._sampled.state_dict(),
+            "exact": self._exact.state_dict(),
+        }
+
+    def resume(self, state: dict[str, Any]) -> None:
+        """Takes up what `state_to_resume` gave, on the device that the weights are on."""
+        device = next(self.parameters()).device
+        lstm = state["lstm"]
+        self._training_state = None if lstm is None else BiLMState(*(tensor.to(device) for tensor in lstm))
+        self._sampled.load_state_dict(state["sampled"])
+        self._exact.load_state_dict(state["exact"])
+
     def train(self, mode: bool = True) -> "BilmModel":
         """Switches between training and evaluation; the state of evaluation starts from zero each time."""
         # The trainer calls nothing else between two passes over held-out text.

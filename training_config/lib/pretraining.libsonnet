@@ -41,7 +41,10 @@ function(options, train, heldout, vocabulary={}) {
       initial_accumulator_value: 1.0,
       max_norm: options.all_clip_norm_val,
     },
+    // With the callback 'bilm' below, a run that was interrupted goes on exactly: the same command with --recover.
+    checkpointer: { type: 'bilm', save_every_num_seconds: 600 },
     callbacks: [
+      { type: 'bilm' },
       { type: 'console_logger', should_log_inputs: false },
       { type: 'tensorboard', should_log_parameter_statistics: false, should_log_learning_rate: true },
     ],

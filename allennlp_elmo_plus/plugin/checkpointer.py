@@ -1,0 +1,88 @@
+"""The checkpointer `bilm`."""
+
+import logging
+import os
+from pathlib import Path
+from typing import Optional
+
+import torch
+from allennlp.common.checks import ConfigurationError
+from allennlp.training.checkpointer import Checkpointer
+from allennlp.training.trainer import Trainer, TrainerCheckpoint
+
+from allennlp_elmo_plus.core.files import atomic_path, remove_unfinished
+from allennlp_elmo_plus.plugin.known_options import KnownOptions
+
+logger = logging.getLogger(__name__)
+
+
+@Checkpointer.register("bilm")
+class BilmCheckpointer(KnownOptions, Checkpointer):
+    """
+    AllenNLP's checkpointer, with AllenNLP's options, for machines that fail: a checkpoint is there whole or not at all, and where
+    the newest one cannot be read (a disk lost a part of it), that is logged and the one before it is used.
+
+    Each of a checkpoint's two files is written beside its place, flushed to disk and renamed; the one that AllenNLP looks for,
+    `model_state_*.th`, comes last. Files are loaded as plain tensors and numbers: nothing in them can run.
+
+    Registered as a `Checkpointer` with name "bilm". `load_checkpoint` raises `ConfigurationError` where there are checkpoints and
+    none can be read, rather than train from the beginning into the directory of a run that has gone on for days.
+
+    # Parameters
+
+    save_completed_epochs, save_every_num_seconds, save_every_num_batches, keep_most_recent_by_count, keep_most_recent_by_age :
+        as in AllenNLP's checkpointer.
+    """
+
+    def __init__(
+        self,
+        serialization_dir: str,
+        save_completed_epochs: bool = True,
+        save_every_num_seconds: Optional[float] = None,
+        save_every_num_batches: Optional[int] = None,
+        keep_most_recent_by_count: Optional[int] = 2,
+        keep_most_recent_by_age: Optional[int] = None,
+    ) -> None:
+        super().__init__(
+            serialization_dir,
+            save_completed_epochs,
+            save_every_num_seconds,
+            save_every_num_batches,
+            keep_most_recent_by_count,
+            keep_most_recent_by_age,
+        )
+
+    def save_checkpoint(self, trainer: Trainer) -> None:
+        """Writes the trainer's state; a failed write raises and leaves the earlier checkpoints as they are."""
+        state = trainer.get_checkpoint_state()
+        if state is not None:
+            place = state.trainer_state["epochs_completed"], state.trainer_state["batches_in_epoch_completed"]
+            for path, part in (
+                (self._training_state_path(*place), state.trainer_state),
+                (self._model_state_path(*place), state.model_state),
+            ):
+                with atomic_path(path) as temporary:
+                    torch.save(part, temporary)
+        # What is there AllenNLP does not write again; it takes note of the time and removes old checkpoints.
+        super().save_checkpoint(trainer)
+
+    def load_checkpoint(self) -> Optional[TrainerCheckpoint]:
+        """The newest checkpoint that can be read; None where there is none at all."""
+        remove_unfinished(Path(self._serialization_dir), ".th")
+        unreadable: list[str] = []
+        for place in sorted(self._find_all_checkpoints(), reverse=True):
+            paths = self._model_state_path(*place), self._training_state_path(*place)
+            try:
+                states = [torch.load(path, map_location="cpu", weights_only=True) for path in paths]
+            except Exception as error:  # a damaged file makes torch raise nearly anything
+                logger.error(
+                    "checkpoint %s cannot be read, the one before it is used: %s", os.path.basename(paths[0]), error
+                )
+                unreadable.append(os.path.basename(paths[0]))
+            else:
+                return TrainerCheckpoint(*states)
+        if unreadable:
+            raise ConfigurationError(
+                f"no checkpoint in {self._serialization_dir} can be read, tried {', '.join(unreadable)}"
+            )
+        return None

@@ -1,0 +1,225 @@
+"""A run broken off anywhere and taken up again is the run it would have been."""
+
+import errno
+import json
+from pathlib import Path
+from typing import Any, Optional
+
+import pytest
+import torch
+from allennlp.commands.train import train_model
+from allennlp.common import Params
+from allennlp.common.checks import ConfigurationError
+from allennlp.training.callbacks import TrainerCallback
+
+import allennlp_elmo_plus.plugin  # noqa: F401
+from tests.plugin.small_text import SENTENCES, small_config, write_text
+
+NUM_EPOCHS, SAVE_EVERY = 3, 3
+WHOLE_RUN_EPOCHS: list[int] = []
+
+
+class BrokenOff(Exception):
+    pass
+
+
+@TrainerCallback.register("breaks-off")
+class BreaksOff(TrainerCallback):
+    """Raises after `at` batches of this process, those of held-out text counted too, and keeps the losses of training."""
+
+    losses: list[float] = []
+    epochs: list[int] = []
+
+    def __init__(self, serialization_dir: str, at: Optional[int] = None) -> None:
+        super().__init__(serialization_dir)
+        self.at, self.seen = at, 0
+
+    def on_batch(self, trainer: Any, *rest: Any, **kwargs: Any) -> None:
+        self.seen += 1
+        _, _, metrics, epoch, _ = rest
+        if kwargs["is_training"]:
+            BreaksOff.losses.append(metrics["batch_loss"])
+            BreaksOff.epochs.append(epoch)
+        if self.seen == self.at:
+            raise BrokenOff
+
+
+def config_of(directory: Path, at: Optional[int] = None) -> dict[str, Any]:
+    directory.mkdir(exist_ok=True)
+    config = small_config(directory)
+    write_text(directory / "train.txt", SENTENCES * 4)
+    config["trainer"] |= {
+        "num_epochs": NUM_EPOCHS,
+        "patience": 2,
+        "checkpointer": {"type": "bilm", "save_every_num_batches": SAVE_EVERY},
+        "callbacks": [{"type": "bilm"}, {"type": "breaks-off", "at": at}],
+    }
+    return config
+
+
+def train(directory: Path, at: Optional[int] = None, recover: bool = False, **changes: Any) -> list[float]:
+    """The losses of each batch; weights and metrics are in directory/out."""
+    BreaksOff.losses, BreaksOff.epochs = [], []
+    params = Params({**config_of(directory, at), **changes})
+    if recover:
+        # The command line compares configs; here the checkpoint itself is to notice, and when to break off is no part of it.
+        params.duplicate().to_file(str(directory / "out" / "config.json"))
+    try:
+        train_model(params, str(directory / "out"), recover=recover, force=False)
+    except BrokenOff:
+        pass
+    return BreaksOff.losses
+
+
+def epoch_length(epoch: int) -> int:
+    """Batches of an epoch of the whole run; shuffled epochs differ by a few."""
+    return WHOLE_RUN_EPOCHS.count(epoch)
+
+
+def final(directory: Path) -> tuple[dict[str, torch.Tensor], list[dict[str, Any]]]:
+    """Weights of the last epoch, and each epoch's metrics without those of time and memory."""
+    (weights,) = (directory / "out").glob(f"model_state_e{NUM_EPOCHS}_b0.th")
+    metrics = [
+        json.loads((directory / "out" / f"metrics_epoch_{epoch}.json").read_text()) for epoch in range(NUM_EPOCHS)
+    ]
+    timed = ("duration", "_MB", "tokens_per_second")
+    kept = [{key: value for key, value in each.items() if not any(word in key for word in timed)} for each in metrics]
+    return torch.load(weights, weights_only=True), kept
+
+
+@pytest.fixture(scope="module")
+def whole(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, list[float]]:
+    directory = tmp_path_factory.mktemp("whole")
+    losses = train(directory)
+    WHOLE_RUN_EPOCHS[:] = BreaksOff.epochs
+    return directory, losses
+
+
+def assert_same_as_whole(directory: Path, whole: Path) -> None:
+    (weights, metrics), (expected_weights, expected_metrics) = final(directory), final(whole)
+    assert weights.keys() == expected_weights.keys()
+    assert all(torch.equal(weights[name], expected_weights[name]) for name in weights)
+    for ours, expected in zip(metrics, expected_metrics):
+        assert ours.keys() == expected.keys()
+        for name, value in expected.items():
+            assert ours[name] == pytest.approx(value, rel=1e-12), name
+
+
+def test_the_whole_run_is_what_the_others_are_measured_by(whole: tuple[Path, list[float]]) -> None:
+    directory, losses = whole
+    assert len(losses) == sum(map(epoch_length, range(NUM_EPOCHS)))
+    assert epoch_length(0) > 2 * SAVE_EVERY + 1 and epoch_length(0) % SAVE_EVERY
+    assert len(final(directory)[0]) > 10
+
+
+# Before any checkpoint, between two, just after one, at the end of an epoch, in the validation that follows, in the next epoch.
+@pytest.mark.parametrize("at", [1, 5, SAVE_EVERY + 1, "end of an epoch", "validation", "second epoch"])
+def test_every_later_batch_and_the_weights_are_the_same(
+    at: Any, whole: tuple[Path, list[float]], tmp_path: Path
+) -> None:
+    reference, losses = whole
+    length = epoch_length(0)
+    at = {"end of an epoch": length, "validation": length + 1, "second epoch": length + 8}.get(at, at)
+    before = train(tmp_path, at)
+    assert before == losses[: len(before)] and 0 < len(before) < len(losses)
+    after = train(tmp_path, recover=True)
+    assert after == losses[-len(after) :]
+    assert 0 <= len(before) + len(after) - len(losses) <= SAVE_EVERY
+    assert_same_as_whole(tmp_path, reference)
+
+
+def test_broken_off_twice(whole: tuple[Path, list[float]], tmp_path: Path) -> None:
+    reference, losses = whole
+    train(tmp_path, 8)
+    train(tmp_path, 5, recover=True)
+    after = train(tmp_path, recover=True)
+    assert after == losses[-len(after) :]
+    assert_same_as_whole(tmp_path, reference)
+
+
+def test_the_loader_goes_to_its_place_without_reading_up_to_it(
+    whole: tuple[Path, list[float]], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from allennlp_elmo_plus.core.batch import WindowBatcher
+
+    train(tmp_path, epoch_length(0) + epoch_length(1) - 1)
+    made = []
+    make = WindowBatcher.__call__
+    monkeypatch.setattr(WindowBatcher, "__call__", lambda self, window: made.append(window) or make(self, window))
+    after = train(tmp_path, recover=True)
+    # The held-out text of two epochs is among them.
+    assert len(after) <= len(made) < len(after) + epoch_length(0)
+
+
+def test_a_damaged_checkpoint_is_reported_and_the_one_before_it_used(
+    whole: tuple[Path, list[float]], tmp_path: Path
+) -> None:
+    reference, losses = whole
+    train(tmp_path, 2 * SAVE_EVERY + 2)
+    newest = tmp_path / "out" / f"training_state_e0_b{2 * SAVE_EVERY}.th"
+    newest.write_bytes(newest.read_bytes()[:-200])
+    after = train(tmp_path, recover=True)
+    assert (
+        f"checkpoint model_state_e0_b{2 * SAVE_EVERY}.th cannot be read, the one before it is used"
+        in (tmp_path / "out" / "out.log").read_text()
+    )
+    assert len(after) == len(losses) - SAVE_EVERY
+    assert_same_as_whole(tmp_path, reference)
+    for path in (tmp_path / "out").glob("model_state_*.th"):
+        path.write_bytes(b"")
+    with pytest.raises(
+        ConfigurationError, match=r"no checkpoint in .* can be read, tried model_state_e3_b0.th, model_state"
+    ):
+        train(tmp_path, recover=True)
+
+
+def test_a_full_disk_leaves_the_checkpoints_before_it(
+    whole: tuple[Path, list[float]], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    save, written = torch.save, []
+
+    def fill_up(part: Any, path: Any) -> None:
+        save(part, path)
+        written.append(path)
+        if len(written) == 4:
+            Path(path).write_bytes(Path(path).read_bytes()[:100])
+            raise OSError(errno.ENOSPC, "No space left on device")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(torch, "save", fill_up)
+        with pytest.raises(OSError, match="No space left"):
+            train(tmp_path)
+    assert not list((tmp_path / "out").glob(".*.tmp.th"))
+    (tmp_path / "out" / ".model_state_e0_b6.0123.tmp.th").write_bytes(b"left by a process that was killed")
+    train(tmp_path, recover=True)
+    assert not list((tmp_path / "out").glob(".*.tmp.th"))
+    assert_same_as_whole(tmp_path, whole[0])
+
+
+def test_another_text_or_layout_is_refused(tmp_path: Path) -> None:
+    train(tmp_path, 5)
+    loader = {**config_of(tmp_path)["data_loader"], "batch_size": 3}
+    with pytest.raises(ConfigurationError, match="the checkpoint is of a run with another `batch_size`, 4, got 3: "):
+        train(tmp_path, recover=True, data_loader=loader)
+    other = str(write_text(tmp_path / "other.txt", SENTENCES[::-1] * 4))
+    with pytest.raises(ConfigurationError, match=r"run with another text \(`train_data_path`\), "):
+        train(tmp_path, recover=True, train_data_path=other)
+
+
+def test_gradients_of_several_batches_together(tmp_path: Path) -> None:
+    def trained(directory: Path, at: Optional[int], recover: bool = False) -> list[float]:
+        trainer = {**config_of(directory, at)["trainer"], "num_gradient_accumulation_steps": 2}
+        return train(directory, at, recover, trainer=trainer)
+
+    losses = trained(tmp_path / "whole", None)
+    trained(tmp_path / "broken", SAVE_EVERY + 1)
+    after = trained(tmp_path / "broken", None, recover=True)
+    assert after == losses[SAVE_EVERY:]
+
+
+def test_a_model_or_loader_of_another_kind_is_refused(tmp_path: Path) -> None:
+    loader = {"batch_size": 2}
+    with pytest.raises(
+        ConfigurationError, match='callback "bilm" needs the model and the data loader "bilm", got a BilmModel and'
+    ):
+        train(tmp_path, data_loader=loader, validation_data_loader=loader)
