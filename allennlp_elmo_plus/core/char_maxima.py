@@ -9,6 +9,7 @@ The backward pass adds each gradient to the window that won and ends in two matr
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any, Optional
 
 import numpy as np
@@ -42,8 +43,11 @@ class Places:
 
     def num_places(self, width: int) -> np.ndarray:
         """How many places of each word a filter of this width reads: (U,) int64."""
-        needed = np.searchsorted(self.first_rows, np.arange(self.rows.shape[1]), side="right")
-        return np.minimum(needed, self.max_characters - width + 1)
+        return np.minimum(self._places_needed, self.max_characters - width + 1)
+
+    @cached_property
+    def _places_needed(self) -> np.ndarray:
+        return np.searchsorted(self.first_rows, np.arange(self.rows.shape[1]), side="right")
 
 
 def distinct_windows(characters: Tensor, width: int, num_places: int) -> tuple[Tensor, Tensor]:

@@ -14,7 +14,7 @@ from typing import Any, Optional
 import torch
 from torch import Tensor
 
-# A compiled loop runs on one thread, and took a quarter to a half of the time of PyTorch's operations on one: with more threads
+# A compiled loop runs on one thread, and took a tenth to a half of the time of PyTorch's operations on one: with more threads
 # than this they should be the faster.
 MOST_THREADS = 4
 

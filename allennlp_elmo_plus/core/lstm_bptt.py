@@ -93,7 +93,7 @@ def run_clipped(
     `ClippedLstm` of the tensors of each direction. Without a gradient to compute only two steps' worth of cells are kept, which
     autograd could not tell: to it a parameter needs a gradient even where none is recorded.
     """
-    # Half the precision would round the state that windows hand on, and on a CPU saves little.
+    # In the parameters' type under autocast too, so that the state which windows hand on is not rounded.
     directions = [direction._replace(inputs=direction.inputs.to(direction.kernel.dtype)) for direction in directions]
     tensors = [tensor for direction in directions for tensor in direction]
     with torch.autocast(directions[0].inputs.device.type, enabled=False):
@@ -216,10 +216,10 @@ def _backward(
 
 def previous_rows(history: Tensor, num_rows: int, batch_sizes: list[int]) -> Tensor:
     """
-    What each packed row held one step earlier, (N, size). `history` (B + N, size) holds the initial state of the B = `num_rows`
-    rows, then the packed steps.
+    What each packed row held one step earlier, (..., N, size). `history` (..., B + N, size) holds the initial state of the
+    B = `num_rows` rows, then the packed steps.
     """
     if all(rows == num_rows for rows in batch_sizes):
-        return history[:-num_rows]
-    blocks = history.split([num_rows, *batch_sizes])
-    return torch.cat([blocks[t][:rows] for t, rows in enumerate(batch_sizes)])
+        return history[..., :-num_rows, :]
+    blocks = history.split([num_rows, *batch_sizes], dim=-2)
+    return torch.cat([blocks[t][..., :rows, :] for t, rows in enumerate(batch_sizes)], dim=-2)

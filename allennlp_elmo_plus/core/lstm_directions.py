@@ -7,26 +7,19 @@ batched products and the kernels of `core.lstm_triton` take slices of the packed
 
 import importlib.util
 from collections.abc import Sequence
+from functools import cache
 from typing import Any, Optional
 
 import torch
 from torch import Tensor
 from torch.autograd.function import once_differentiable
 
-from .lstm_bptt import LstmTensors
+from .lstm_bptt import LstmTensors, previous_rows
 
 
 def _by_step(buffer: Tensor, batch_sizes: list[int], keep: bool) -> Sequence[Tensor]:
     """Each step's part (D, rows, size) of `buffer`: one after the other or, where nothing is kept, all in the same place."""
     return buffer.split(batch_sizes, dim=1) if keep else [buffer[:, :rows] for rows in batch_sizes]
-
-
-def _previous_rows(history: Tensor, num_rows: int, batch_sizes: list[int]) -> Tensor:
-    """What each packed row held one step earlier, (D, N, size). `history` (D, B + N, size) begins with the B rows' first state."""
-    if all(rows == num_rows for rows in batch_sizes):
-        return history[:, :-num_rows]
-    blocks = history.split([num_rows, *batch_sizes], dim=1)
-    return torch.cat([blocks[t][:, :rows] for t, rows in enumerate(batch_sizes)], dim=1)
 
 
 def _last_rows(state: Tensor, steps: Sequence[Tensor]) -> Tensor:
@@ -148,7 +141,7 @@ class StackedLstm(torch.autograd.Function):
             grad_inputs = torch.bmm(grad_gates, kernel[:, :input_size].transpose(1, 2))
         if needs[4]:
             grad_kernel = torch.empty_like(kernel)
-            previous_outputs = _previous_rows(output_history, num_rows, batch_sizes)
+            previous_outputs = previous_rows(output_history, num_rows, batch_sizes)
             torch.bmm(inputs.transpose(1, 2), grad_gates, out=grad_kernel[:, :input_size])
             torch.bmm(previous_outputs.transpose(1, 2), grad_gates, out=grad_kernel[:, input_size:])
         if needs[5]:
@@ -158,6 +151,7 @@ class StackedLstm(torch.autograd.Function):
         return grad_inputs, None, grad_hidden, grad_cell, grad_kernel, grad_bias, grad_projection, None, None
 
 
+@cache
 def has_triton() -> bool:
     """Whether the kernels can be compiled here."""
     return importlib.util.find_spec("triton") is not None

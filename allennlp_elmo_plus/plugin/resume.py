@@ -37,8 +37,14 @@ class BilmResume(KnownOptions, TrainerCallback):
     def on_start(self, trainer: Any, is_primary: bool = True, **kwargs: Any) -> None:
         super().on_start(trainer, is_primary, **kwargs)
         model, loader = self._parts()
-        if self._restored is None:
+        epochs, batches = trainer._start_after_epochs_completed, trainer._start_after_batches_in_epoch_completed
+        if not epochs and not batches:
             return
+        if not self._restored:
+            raise ConfigurationError(
+                'the checkpoint was written without the callback "bilm", so that the run cannot be taken up exactly: '
+                "leave the callback out, or train anew"
+            )
         restored, self._restored = self._restored, None
         text = loader.identity()
         for name, value in restored["text"].items():
@@ -48,13 +54,10 @@ class BilmResume(KnownOptions, TrainerCallback):
                     "what was trained on cannot be taken up with another text or layout"
                 )
         model.resume(restored["model"])
-        loader.fast_forward(
-            trainer._start_after_epochs_completed,
-            trainer._start_after_batches_in_epoch_completed * trainer._num_gradient_accumulation_steps,
-        )
+        loader.fast_forward(epochs, batches * trainer._num_gradient_accumulation_steps)
         self._loss_sum = restored["loss_sum"]
-        if trainer._start_after_batches_in_epoch_completed:
-            self._epoch_to_correct = trainer._start_after_epochs_completed
+        if batches:
+            self._epoch_to_correct = epochs
         _restore_generators(restored["generators"])
 
     def on_batch(

@@ -113,17 +113,21 @@ def test_the_whole_run_is_what_the_others_are_measured_by(whole: tuple[Path, lis
 
 
 # Before any checkpoint, between two, just after one, at the end of an epoch, in the validation that follows, in the next epoch.
-@pytest.mark.parametrize("at", [1, 5, SAVE_EVERY + 1, "end of an epoch", "validation", "second epoch"])
+@pytest.mark.parametrize("at", [1, 5, SAVE_EVERY + 1, "end of an epoch", "validation", "second epoch", "last batch"])
 def test_every_later_batch_and_the_weights_are_the_same(
     at: Any, whole: tuple[Path, list[float]], tmp_path: Path
 ) -> None:
     reference, losses = whole
     length = epoch_length(0)
-    at = {"end of an epoch": length, "validation": length + 1, "second epoch": length + 8}.get(at, at)
+    # Every epoch ends with 2 batches of held-out text. The last epoch ends at a checkpoint, and is broken off right after it.
+    num_trained = len(losses)
+    assert epoch_length(NUM_EPOCHS - 1) % SAVE_EVERY == 0
+    places = {"end of an epoch": length, "validation": length + 1, "second epoch": length + 8}
+    at = {**places, "last batch": num_trained + 2 * (NUM_EPOCHS - 1) + 1}.get(at, at)
     before = train(tmp_path, at)
-    assert before == losses[: len(before)] and 0 < len(before) < len(losses)
+    assert before == losses[: len(before)] and before
     after = train(tmp_path, recover=True)
-    assert after == losses[-len(after) :]
+    assert after == losses[len(losses) - len(after) :]
     assert 0 <= len(before) + len(after) - len(losses) <= SAVE_EVERY
     assert_same_as_whole(tmp_path, reference)
 
@@ -194,6 +198,13 @@ def test_a_full_disk_leaves_the_checkpoints_before_it(
     train(tmp_path, recover=True)
     assert not list((tmp_path / "out").glob(".*.tmp.th"))
     assert_same_as_whole(tmp_path, whole[0])
+
+
+def test_a_checkpoint_without_the_callbacks_state_is_refused(tmp_path: Path) -> None:
+    trainer = config_of(tmp_path, 5)["trainer"]
+    train(tmp_path, trainer={**trainer, "callbacks": trainer["callbacks"][1:]})
+    with pytest.raises(ConfigurationError, match='^the checkpoint was written without the callback "bilm", so that'):
+        train(tmp_path, recover=True)
 
 
 def test_another_text_or_layout_is_refused(tmp_path: Path) -> None:
