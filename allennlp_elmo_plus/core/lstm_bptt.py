@@ -1,10 +1,11 @@
 """
 The clipped, projected LSTM with back-propagation through time written by hand, for all directions of a layer at once.
 
-The products with the inputs, and those that give the weights' gradients, are one matrix product each over all steps; only what
-recurs stays inside the loops, on buffers allocated once. Directions share nothing and run side by side.
+The products with the inputs are one for some steps at a time, and those that give the weights' gradients one over all steps; only
+what recurs stays inside the loops, on buffers allocated once. Directions share nothing and run side by side.
 """
 
+import math
 from collections.abc import Sequence
 from functools import partial
 from itertools import accumulate
@@ -129,11 +130,15 @@ def _forward(
 ) -> tuple[tuple[Tensor, Tensor, Tensor], Sequence[Optional[Tensor]]]:
     inputs, hidden, cell, kernel, bias, projection = direction
     input_size, num_rows, num_steps = inputs.shape[1], len(cell), len(batch_sizes)
-    recurrent = kernel[input_size:]
-    gates = torch.addmm(bias, inputs, kernel[:input_size])
+    from_inputs, recurrent = kernel[:input_size], kernel[input_size:]
     outputs = inputs.new_empty(num_rows + len(inputs), hidden.shape[1])
     outputs[:num_rows] = hidden
     first_rows = [0, *accumulate(batch_sizes)]
+    # Gates that a product has just written are still in the processor's cache when their step comes. As many rows at a time as
+    # the inputs are wide: from then on the product reads less of the kernel than it writes of gates.
+    block_steps = max(1, math.ceil(input_size / max(1, num_rows)))
+    gates = inputs.new_empty(len(inputs) if keep else block_steps * num_rows, bias.shape[0])
+    first_gates = [row if keep else row - first_rows[t - t % block_steps] for t, row in enumerate(first_rows)]
     # Where nothing has to be kept for a backward pass, two steps take turns in one step's buffers.
     first_cells = [num_rows + row for row in first_rows] if keep else [num_rows * (1 - t % 2) for t in range(num_steps)]
     cells = inputs.new_empty(num_rows + len(inputs) if keep else 2 * num_rows, cell.shape[1])
@@ -144,12 +149,16 @@ def _forward(
         unprojected = inputs.new_empty(len(inputs) if keep else num_rows, cell.shape[1])
         first_unprojected = first_rows if keep else [0] * num_steps
     step = forward_step(gates, cells, unprojected, cell_clip)
-    step_gates, step_outputs = gates.split(batch_sizes), outputs[num_rows:].split(batch_sizes)
+    step_outputs = outputs[num_rows:].split(batch_sizes)
     step_hidden, previous_cells = hidden, 0
     final_hidden, final_cell = hidden.clone(), cell.clone()
     for t, rows in enumerate(batch_sizes):
-        step_gates[t].addmm_(step_hidden[:rows], recurrent)
-        step(first_rows[t], previous_cells, first_cells[t], first_unprojected[t], rows)
+        gate = first_gates[t]
+        if t % block_steps == 0:
+            block = inputs[first_rows[t] : first_rows[min(t + block_steps, num_steps)]]
+            torch.addmm(bias, block, from_inputs, out=gates[gate : gate + len(block)])
+        gates[gate : gate + rows].addmm_(step_hidden[:rows], recurrent)
+        step(gate, previous_cells, first_cells[t], first_unprojected[t], rows)
         step_hidden, previous_cells = step_outputs[t], first_cells[t]
         if projection is not None:
             start = first_unprojected[t]
