@@ -1,0 +1,76 @@
+"""Runs the commands that the pages in docs/ show, page by page, as they stand there, with texts and models made small."""
+
+import re
+import runpy
+import shlex
+import shutil
+import sys
+from pathlib import Path
+
+import pytest
+from allennlp.commands import main
+
+from benchmarks.sample_text import write_text
+
+ROOT = Path(__file__).resolve().parents[1]
+PAGES = {path.name: path for path in (ROOT / "docs").glob("*.md")}
+# What later pages begin with is what the first one leaves.
+ORDER = ["pretrain.md", *sorted(set(PAGES) - {"pretrain.md"})]
+_BLOCK = re.compile(r"^```bash\n(.*?)^```", re.MULTILINE | re.DOTALL)
+
+TAGGED = "".join(
+    f"1\t{noun}\t{noun}\tNOUN\t_\t_\t0\t_\t_\t_\n2\t{verb}\t{verb}\tVERB\t_\t_\t0\t_\t_\t_\n\n"
+    for noun, verb in [("rain", "falls"), ("mills", "turn"), ("winds", "rise"), ("snow", "melts")]
+)
+
+# The sizes that configs ask for are left out of account, all but the width that the tagger's config counts on.
+SMALL_OPTIONS = """
+function(dim, projection_dim, filters, n_highway) {
+  bidirectional: true,
+  char_cnn: { activation: 'relu', embedding: { dim: 4 }, filters: [[1, 4], [2, 8]], n_highway: 1 },
+  lstm: { dim: 66, projection_dim: 64, n_layers: 2, cell_clip: 3, proj_clip: 3, use_skip_connections: true },
+  learning_rate: 0.2,
+  all_clip_norm_val: 10.0,
+  unroll_steps: 20,
+}
+"""
+
+
+def commands(page: str) -> list[list[str]]:
+    """The commands of a page's ```bash blocks, one a line; what is not to be run stands in blocks of another kind."""
+    lines = "".join(_BLOCK.findall(page)).replace("\\\n", " ").splitlines()
+    return [shlex.split(line, comments=True) for line in lines if shlex.split(line, comments=True)]
+
+
+@pytest.fixture(scope="module")
+def workplace(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A directory with what the pages take for granted: texts, labelled sentences, configs."""
+    directory = tmp_path_factory.mktemp("docs")
+    shutil.copytree(ROOT / "training_config", directory / "training_config")
+    (directory / "training_config" / "lib" / "options.libsonnet").write_text(SMALL_OPTIONS, encoding="utf-8")
+    shutil.copy(ROOT / ".allennlp_plugins", directory)
+    write_text(directory / "train.txt", 20_000)
+    write_text(directory / "heldout.txt", 500)
+    for name in ("train.conllu", "dev.conllu"):
+        (directory / name).write_text(TAGGED, encoding="utf-8")
+    return directory
+
+
+@pytest.mark.parametrize("name", ORDER)
+def test_the_commands_of_a_page_run(name: str, workplace: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(workplace)
+    for command in commands(PAGES[name].read_text("utf-8")):
+        run(command, monkeypatch)
+
+
+def run(command: list[str], monkeypatch: pytest.MonkeyPatch) -> None:
+    """In this process, which has imported everything already."""
+    program, *arguments = command
+    if program == "python":
+        assert arguments[0] == "-m", f"only modules are run here, got {shlex.join(command)}"
+        monkeypatch.setattr(sys, "argv", arguments[1:])
+        runpy.run_module(arguments[1], run_name="__main__")
+        return
+    assert program == "allennlp", f"only `allennlp` and `python -m` are run here, got {shlex.join(command)}"
+    monkeypatch.setattr(sys, "argv", command)
+    main(prog="allennlp")
