@@ -50,5 +50,5 @@ setup(
     packages=find_packages(include=["allennlp_elmo_plus", "allennlp_elmo_plus.*"]),
     python_requires=">=3.10",
     install_requires=["torch>=2.4", "numpy>=1.26", "numba>=0.60", "h5py>=3.10"],
-    extras_require={"allennlp": ALLENNLP_NEEDS},
+    extras_require={"allennlp": ALLENNLP_NEEDS, "dask": ["distributed>=2024.1"]},
 )
