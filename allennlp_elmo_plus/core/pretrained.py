@@ -7,7 +7,7 @@ from typing import NamedTuple, Optional, Union
 from .archive import is_archive, load_archived_weights, read_archive
 from .builder import build_encoder, build_language_model
 from .errors import InputError
-from .hdf5 import read_vocab_size, read_weights
+from .hdf5 import check_weights, read_vocab_size, read_weights
 from .language_model import LanguageModel
 from .options import BiLMOptions
 from .representation import BiLMEncoder
@@ -56,6 +56,7 @@ def load_encoder(options: Optional[BiLMOptions], weights: Optional[Union[str, Pa
         return build_encoder(options)
     if options.char_cnn is None and options.n_tokens_vocab is None:
         options = dataclasses.replace(options, n_tokens_vocab=read_vocab_size(weights))
+    check_weights(weights, options)
     encoder = build_encoder(options)
     read_weights(weights, encoder, options)
     return encoder
