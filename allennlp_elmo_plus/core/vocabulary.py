@@ -8,6 +8,7 @@ never checks either).
 
 import os
 from collections.abc import Iterable, Mapping
+from itertools import islice
 from typing import Optional, Union
 
 from allennlp_elmo_plus.core.characters import BOS_WORD, EOS_WORD, UNK_WORD
@@ -18,8 +19,9 @@ from allennlp_elmo_plus.core.text import decode_lines
 
 SPECIAL_WORDS = (BOS_WORD, EOS_WORD, UNK_WORD)
 
-# A hundred times the vocabulary of the published model.
-MAX_VOCABULARY_BYTES = 2**30
+# Thirty times the vocabulary of the published model.
+MAX_VOCABULARY_BYTES = 2**28
+_READ_BYTES = 2**20
 
 # How WikiText and the Penn Treebank language-modelling text write a word they took out. As an entry it would be a
 # second class of unknown words beside `<UNK>`.
@@ -65,7 +67,9 @@ def read_vocabulary(path: Union[str, "os.PathLike[str]"]) -> list[str]:
     """
     try:
         with open(path, "rb") as file:
-            data = file.read(MAX_VOCABULARY_BYTES + 1)
+            # Asked for at once, they would be allocated before there is anything to read.
+            blocks = iter(lambda: file.read(_READ_BYTES), b"")
+            data = b"".join(islice(blocks, MAX_VOCABULARY_BYTES // _READ_BYTES + 1))
     except OSError as error:
         raise InputError(f"{path}: the vocabulary cannot be read ({error.strerror})") from None
     return parse_vocabulary(data, str(path))

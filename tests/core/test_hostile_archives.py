@@ -15,6 +15,7 @@ from allennlp_elmo_plus.core import archive as archive_module
 from allennlp_elmo_plus.core import tar_members
 from allennlp_elmo_plus.core.archive import read_archive
 from allennlp_elmo_plus.core.errors import InputError
+from allennlp_elmo_plus.core.state_pickle import describe_state
 from tests.core.small_archives import (
     archived_files,
     calling,
@@ -71,7 +72,6 @@ KINDS = "must be a file or a directory, got"
         (member("a", type=tarfile.BLKTYPE, devmajor=8), f"the member 'a' {KINDS} a block device"),
         (member("a", type=tarfile.FIFOTYPE), f"the member 'a' {KINDS} a named pipe"),
         (member("a", type=b"Z"), f"the member 'a' {KINDS} one of type b'Z'"),
-        (member("a", b"x", type=tarfile.CONTTYPE), f"the member 'a' {KINDS} one of type b'7'"),
         (member("config.json", b"{}"), "the member 'config.json' must be there once, got it twice"),
         (member("./config.json", b"{}"), "the member './config.json' must be there once, got it twice"),
         (member("vocabulary//tokens.txt"), "the member 'vocabulary//tokens.txt' must be there once, got it twice"),
@@ -113,9 +113,13 @@ def test_a_member_of_negative_size(place):
     header[148:156] = b" " * 8
     header[148:156] = b"%06o\0 " % sum(header)
     path = place / "model.tar.gz"
-    path.write_bytes(gzip.compress(member("a")[0].tobuf() * 4 + bytes(header) + b"\0" * 1024))
-    problem = refused(path, place.parent)
-    assert problem == "the size of a member must be at least 0, got less" or problem.startswith("must be a whole model")
+    before = b"".join(member(f"a{number}")[0].tobuf() for number in range(4))
+    path.write_bytes(gzip.compress(before + bytes(header) + b"\0" * 1024))
+    # Later versions of tarfile take such a header for the end.
+    assert refused(path, place.parent) in (
+        "the size of a member must be at least 0, got less",
+        "holds no `config.json`",
+    )
 
 
 @pytest.mark.parametrize("kind", [tarfile.GNUTYPE_LONGNAME, tarfile.GNUTYPE_LONGLINK, tarfile.XHDTYPE, tarfile.XGLTYPE])
@@ -148,12 +152,12 @@ def test_a_file_with_holes(place):
 
 
 def test_what_decompresses_to_more_than_a_model(place, monkeypatch):
-    monkeypatch.setattr(archive_module, "MAX_ARCHIVE_BYTES", 2**22)
-    path = write_archive(place / "model.tar.gz", archived_files(), (member("zeros", b"\0" * 2**26),))
+    monkeypatch.setattr(archive_module, "MAX_ARCHIVE_BYTES", 2**20)
+    path = write_archive(place / "model.tar.gz", archived_files(), (member("zeros", b"\0" * 2**24),))
     assert path.stat().st_size < 2**20
-    assert refused(path, place.parent) == "must be at most 4,194,304 bytes decompressed, got more"
-    path.write_bytes(gzip.compress(b"\0" * 1024) + gzip.compress(b"\0" * 2**26))
-    assert refused(path, place.parent) == "must be at most 4,194,304 bytes decompressed, got more"
+    assert refused(path, place.parent) == "must be at most 1,048,576 bytes decompressed, got more"
+    path.write_bytes(gzip.compress(b"\0" * 1024) + gzip.compress(b"\0" * 2**24))
+    assert refused(path, place.parent) == "must be at most 1,048,576 bytes decompressed, got more"
 
 
 class TestWeights:
@@ -251,12 +255,8 @@ class TestWeights:
     def test_a_tensor_that_claims_more_numbers_than_the_file_has(self, place):
         content = saved(small_model().state_dict())
         with zipfile.ZipFile(io.BytesIO(content)) as file:
-            folder = file.namelist()[0].split("/")[0]
-            key = next(
-                name
-                for name in file.namelist()
-                if name.startswith(f"{folder}/data/") and file.getinfo(name).file_size == 24
-            ).removeprefix(f"{folder}/")
+            pickled = file.read(next(name for name in file.namelist() if name.endswith("/data.pkl")))
+        key = f"data/{describe_state(pickled)['language_model.softmax.bias'].key}"
         message = self.refused(place, repacked(content, {key: b"\0" * 4}))
         assert message == "`language_model.softmax.bias` must have 24 bytes of numbers in the file, got 4"
         message = self.refused(place, repacked(content, {key: None}))
