@@ -13,7 +13,7 @@ def shown(value: Any) -> str:
     try:
         text = repr(value[:_MAX_SHOWN]) if isinstance(value, str) else " ".join(str(value).split())
     except (RecursionError, ValueError):  # Of too many levels, or a number of too many digits.
-        text = f"a {type(value).__name__} too large to show"
+        text = f"<{type(value).__name__} too large to show>"
     return text if len(text) <= _MAX_SHOWN else f"{text[: _MAX_SHOWN - 3]}..."
 
 
