@@ -5,6 +5,8 @@
 # make lint    the first three of these
 # make bench   measures this package against its alternatives, results in bench/, see benchmarks/README.md; some of it alone:
 #              make bench BENCH='feeding --rounds 3'
+# make fuzz    feeds damaged files to every parser for ten minutes each, see fuzz/README.md; some of it, for longer or shorter:
+#              make fuzz FUZZ='options hdf5' FUZZ_SECONDS=60
 # make clean   removes the environment and the caches, keeps data/, runs/ and bench/
 
 # The first of these that runs and is 3.10-3.13: a name on the PATH alone says little (pyenv leaves shims that only print an error).
@@ -24,6 +26,7 @@ STDLIB_TEXT := $(TRAIN) $(HELDOUT)
 endif
 OUT ?= runs/bilm
 CONFIG ?= training_config/bilm.jsonnet
+FUZZ_SECONDS ?= 600
 
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 export PIP_ROOT_USER_ACTION := ignore
@@ -32,7 +35,7 @@ export GLIBC_TUNABLES ?= glibc.malloc.hugetlb=1:glibc.malloc.mmap_threshold=1073
 # Where this is set, every start of AllenNLP compiles PyTorch anew: minutes instead of seconds.
 unexport PYTHONDONTWRITEBYTECODE
 
-.PHONY: train test lint bench clean
+.PHONY: train test lint bench fuzz clean
 .DELETE_ON_ERROR:
 
 train: $(STAMP) $(STDLIB_TEXT)
@@ -58,6 +61,11 @@ lint: $(STAMP)
 
 bench: $(STAMP)
 	$(BIN)/python -m benchmarks --output bench $(BENCH)
+
+# atheris is for this alone, and has no build for Python 3.10.
+fuzz: $(STAMP)
+	@$(BIN)/python -m pip install -q --no-deps atheris==3.0.0
+	$(BIN)/python -m fuzz --seconds $(FUZZ_SECONDS) $(FUZZ)
 
 # uv installs several times as fast as pip; where it cannot be had, or cannot reach what pip's own settings reach, pip does the work.
 $(STAMP): requirements.txt setup.py

@@ -1,9 +1,8 @@
-"""The options and weights inside a `model.tar.gz` that pretraining with AllenNLP leaves behind."""
+"""The options, the vocabulary and the weights inside a `model.tar.gz` that pretraining with AllenNLP leaves behind."""
 
 import contextlib
 import dataclasses
-import json
-import shutil
+import io
 import tarfile
 import tempfile
 import zlib
@@ -14,18 +13,34 @@ from typing import Any, NamedTuple, Union
 import torch
 from torch import Tensor, nn
 
+from .builder import language_model_shapes
 from .errors import InputError
-from .json_file import MAX_JSON_BYTES
+from .json_file import MAX_JSON_BYTES, parse_json_mapping
 from .options import MAX_PARAMETERS, BiLMOptions, option_keys
+from .tar_members import CheckedTar
+from .vocabulary import MAX_VOCABULARY_BYTES, parse_vocabulary
+from .weights_file import read_state
 
+# Double precision, the widest that weights come in.
+MAX_ARCHIVE_BYTES = 8 * MAX_PARAMETERS
+
+_CONFIG = "config.json"
+_VOCABULARY = "vocabulary/tokens.txt"
+_WEIGHTS = "weights.th"
 _PREFIX = "language_model."
-_WORD_EMBEDDING = "token_encoder.embedding"
+
+# Of a file of weights, beside the weights: names and shapes.
+_MAX_DESCRIPTION_BYTES = 2**20
 
 
 class ArchivedModel(NamedTuple):
-    """What pretraining left: `weights` are named as below a LanguageModel."""
+    """
+    What pretraining left: `vocabulary` in bilm-tf's order, and `weights`, on disk until they are used, named as below a
+    LanguageModel of these options.
+    """
 
     options: BiLMOptions
+    vocabulary: list[str]
     weights: dict[str, Tensor]
 
 
@@ -43,33 +58,39 @@ def is_archive(path: Union[str, Path]) -> bool:
 
 def read_archive(path: Union[str, Path]) -> ArchivedModel:
     """
-    The options in the `model` section of the archive's `config.json`, and the weights of its biLM.
+    The biLM in the archive at `path`, whoever made it: nothing in an archive is run, and nothing is written but its weights, to
+    a temporary file that is gone when this returns.
 
-    Only `config.json` and `weights.th` are read, and the weights as tensors alone (`weights_only`): nothing in an
-    archive is run. For word input the vocabulary's size is that of the weights.
+    Every member is checked first (core/tar_members.py). Then `config.json` is read as JSON, of which the `model` section
+    must be a `bilm`; `vocabulary/tokens.txt`; and `weights.th`, whose tensors must be exactly those of these options and this
+    vocabulary before any is loaded (core/weights_file.py). `options` come back with `n_tokens_vocab`.
 
     Raises InputError where the file is no such archive, is damaged, or holds another kind of model.
     """
-    with tempfile.TemporaryDirectory() as directory, _damage_named(path):
-        with tarfile.open(path, "r:gz") as archive:
-            section = _model_section(_extract(archive, "config.json", directory, MAX_JSON_BYTES))
-            weights_file = _extract(archive, "weights.th", directory, 8 * MAX_PARAMETERS)
-        try:
-            state = torch.load(weights_file, map_location="cpu", weights_only=True)
-            weights = {name[len(_PREFIX) :]: value for name, value in state.items() if name.startswith(_PREFIX)}
-        except Exception as error:  # Whatever a damaged file leads torch.load to.
-            raise InputError(f"its `weights.th` cannot be read as weights: {_one_line(error)}") from None
-        options = BiLMOptions.from_dict(section, "its `config.json`", inference=False)
-    if _WORD_EMBEDDING in weights:
-        options = dataclasses.replace(options, n_tokens_vocab=len(weights[_WORD_EMBEDDING]))
-    return ArchivedModel(options, weights)
+    with _damage_named(path), open(path, "rb") as file:
+        archive = CheckedTar(file, MAX_ARCHIVE_BYTES)
+        options = _options(_content(archive, _CONFIG, MAX_JSON_BYTES))
+        words = parse_vocabulary(_content(archive, _VOCABULARY, MAX_VOCABULARY_BYTES), f"its `{_VOCABULARY}`")
+        shapes = language_model_shapes(options, len(words))
+        options = dataclasses.replace(options, n_tokens_vocab=len(words))
+        num_bytes = 8 * sum(options.parameter_counts().values()) + _MAX_DESCRIPTION_BYTES
+        with tempfile.TemporaryDirectory(prefix="bilm-archive-") as directory:
+            weights_file = Path(directory) / _WEIGHTS
+            with open(weights_file, "wb") as target:
+                archive.copy(_WEIGHTS, target, num_bytes)
+            try:
+                state = read_state(weights_file, {f"{_PREFIX}{name}": shape for name, shape in shapes.items()})
+            except InputError as error:
+                raise InputError(f"its `{_WEIGHTS}` {error}") from None
+    return ArchivedModel(options, words, {name: state[f"{_PREFIX}{name}"] for name in shapes})
 
 
 def load_archived_weights(model: nn.Module, weights: Mapping[str, Tensor], source: str) -> None:
     """
     Fills every parameter of `model`, which has `token_encoder` and `bilm`, from an archive's weights.
 
-    Raises InputError, naming the parameter and `source`, where one is missing or has another shape.
+    Raises InputError, naming the parameter and `source`, where one is missing, has another shape, or holds values that are
+    not finite.
     """
     parameters = dict(model.named_parameters())
     for name, parameter in parameters.items():
@@ -78,35 +99,26 @@ def load_archived_weights(model: nn.Module, weights: Mapping[str, Tensor], sourc
             raise InputError(
                 f"{source}: `{_PREFIX}{name}` must have shape {tuple(parameter.shape)} by the options, got {found}"
             )
+        if not torch.isfinite(weights[name]).all():
+            raise InputError(f"{source}: `{_PREFIX}{name}` must hold finite numbers, got some that are not")
     with torch.no_grad():
         for name, parameter in parameters.items():
             parameter.copy_(weights[name])
 
 
-def _extract(archive: tarfile.TarFile, name: str, directory: str, max_bytes: int) -> Path:
-    try:
-        member = archive.getmember(name)
-    except KeyError:
-        raise InputError(f"holds no `{name}`") from None
-    content = archive.extractfile(member) if member.isreg() else None
-    if content is None or member.size > max_bytes:
-        raise InputError(f"its `{name}` must be a file of at most {max_bytes:,} bytes, got {member.size:,}")
-    target = Path(directory) / name
-    with content, open(target, "wb") as file:
-        shutil.copyfileobj(content, file)
-    return target
+def _content(archive: CheckedTar, name: str, max_bytes: int) -> bytes:
+    content = io.BytesIO()
+    archive.copy(name, content, max_bytes)
+    return content.getvalue()
 
 
-def _model_section(config_file: Path) -> dict[str, Any]:
-    try:
-        section = json.loads(config_file.read_text(encoding="utf-8"))["model"]
-        is_bilm = section["type"] == "bilm"
-    except (ValueError, KeyError, TypeError, RecursionError):
-        is_bilm = False
-    if not is_bilm:
-        raise InputError("its `config.json` must have a `model` of type `bilm`, as pretraining writes it")
+def _options(config: bytes) -> BiLMOptions:
+    source = f"its `{_CONFIG}`"
+    section: Any = parse_json_mapping(config, source).get("model")
+    if not isinstance(section, dict) or section.get("type") != "bilm":
+        raise InputError(f"{source} must have a `model` of type `bilm`, as pretraining writes it")
     known = {key.split(".")[0] for key in option_keys()}
-    return {key: value for key, value in section.items() if key in known}
+    return BiLMOptions.from_dict({key: value for key, value in section.items() if key in known}, source, False)
 
 
 @contextlib.contextmanager
@@ -115,9 +127,10 @@ def _damage_named(path: Union[str, Path]) -> Iterator[None]:
         yield
     except InputError as error:
         raise InputError(f"{path}: {error}") from None
-    except (OSError, EOFError, tarfile.TarError, zlib.error) as error:
-        raise InputError(f"{path}: must be a whole model.tar.gz: {_one_line(error)}") from None
-
-
-def _one_line(error: Exception) -> str:
-    return " ".join(str(error).split())[:200]
+    except OSError as error:
+        # gzip's own has no number.
+        problem = f"cannot be read: {error.strerror}" if error.errno else f"must be a whole model.tar.gz: {error}"
+        raise InputError(f"{path}: {problem}") from None
+    except (EOFError, tarfile.TarError, zlib.error, RecursionError, ValueError) as error:
+        reason = " ".join(str(error).split())[:200]
+        raise InputError(f"{path}: must be a whole model.tar.gz: {reason}") from None

@@ -3,6 +3,8 @@
 import dataclasses
 from typing import NamedTuple, Optional, Union
 
+import torch
+
 from .bilm import BiLM
 from .char_cnn import CharacterCNN
 from .errors import InputError
@@ -30,6 +32,22 @@ def build_language_model(options: BiLMOptions, vocab_size: int) -> LanguageModel
     With `share_embedding_softmax` the softmax's weight is the word embedding; its bias stays its own. Raises InputError
     where `options.n_tokens_vocab` is another number of words, or the sizes add up to too much.
     """
+    model = _assemble_language_model(options, vocab_size)
+    initialize_parameters(model)
+    return model
+
+
+def language_model_shapes(options: BiLMOptions, vocab_size: int) -> dict[str, tuple[int, ...]]:
+    """
+    The shape of every weight of the model that `build_language_model` would build, by name, without taking memory for one. Raises
+    what it raises.
+    """
+    with torch.device("meta"):
+        model = _assemble_language_model(options, vocab_size)
+    return {name: tuple(value.shape) for name, value in model.state_dict().items()}
+
+
+def _assemble_language_model(options: BiLMOptions, vocab_size: int) -> LanguageModel:
     if options.n_tokens_vocab not in (None, vocab_size):
         raise InputError(
             f"`n_tokens_vocab` must be {vocab_size}, the number of words in the vocabulary, "
@@ -40,9 +58,7 @@ def build_language_model(options: BiLMOptions, vocab_size: int) -> LanguageModel
     softmax = SoftmaxLayer(vocab_size, options.lstm.projection_dim)
     if options.share_embedding_softmax and isinstance(parts.token_encoder, WordEncoder):
         softmax.weight = parts.token_encoder.embedding
-    model = LanguageModel(parts.token_encoder, parts.bilm, softmax, options.dropout)
-    initialize_parameters(model)
-    return model
+    return LanguageModel(parts.token_encoder, parts.bilm, softmax, options.dropout)
 
 
 def build_representation_parts(options: BiLMOptions) -> RepresentationParts:

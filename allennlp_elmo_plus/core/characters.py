@@ -24,6 +24,9 @@ UNK_WORD = "<UNK>"
 
 DEFAULT_MAX_CHARACTERS = 50
 
+# A field of tokens takes this much for each.
+MAX_CHARACTERS = 1024
+
 BEGIN_SENTENCE_ID = 257
 END_SENTENCE_ID = 258
 BEGIN_WORD_ID = 259
@@ -45,7 +48,7 @@ def encode_words(words: Sequence[str], max_characters: int = DEFAULT_MAX_CHARACT
     are spelled by their single sentence-boundary id. Code points that UTF-8 cannot encode (lone surrogates) are left
     out. bilm-tf and AllenNLP fix C at 50 for inference; at 50 the ids are AllenNLP's.
 
-    Raises `ValueError` when `max_characters` is below 3, the width of a sentence boundary.
+    Raises `ValueError` when `max_characters` is below 3, the width of a sentence boundary, or over MAX_CHARACTERS.
     """
     check_max_characters(max_characters)
     ids = np.full((len(words), max_characters), PADDING_ID, dtype=np.int16)
@@ -100,6 +103,8 @@ def is_cut(word: str, max_characters: int = DEFAULT_MAX_CHARACTERS) -> bool:
 
 
 def check_max_characters(max_characters: int) -> None:
-    """Raises `ValueError` when no sentence boundary, 3 positions, fits in `max_characters`."""
+    """Raises `ValueError` when no sentence boundary, 3 positions, fits in `max_characters`, or it is over MAX_CHARACTERS."""
     if max_characters < 3:
         raise ValueError(f"`max_characters` must be at least 3, got {max_characters}")
+    if max_characters > MAX_CHARACTERS:
+        raise ValueError(f"`max_characters` must be at most {MAX_CHARACTERS}, got {max_characters}")

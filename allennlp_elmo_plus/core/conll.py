@@ -54,8 +54,8 @@ def read_tagged_sentences(path: Union[str, Path], file_format: str, tag_column: 
         if file_format == CONLLU and line.startswith("#"):
             continue
         columns = line.split("\t") if file_format == CONLLU else line.split()
-        least = _CONLLU_COLUMNS if file_format == CONLLU else max(2, tag_column + 1, -tag_column)
-        if len(columns) < least or not -len(columns) <= tag_column < len(columns):
+        least = max(_CONLLU_COLUMNS if file_format == CONLLU else 2, tag_column + 1, -tag_column)
+        if len(columns) < least:
             raise InputError(f"{path}, line {number}: must have at least {least} columns, got {len(columns)}")
         if file_format == CONLLU and not columns[0].isdecimal():
             continue

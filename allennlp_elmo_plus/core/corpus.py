@@ -104,7 +104,7 @@ class EncodedCorpus:
 
     def type_words(self) -> list[str]:
         """The word of each type, read from disk at each call."""
-        return (self.directory / WORDS_FILE).read_text(encoding="utf-8").split("\n")[:-1]
+        return (self.directory / WORDS_FILE).read_bytes().decode("utf-8").split("\n")[:-1]
 
     def vocabulary_ids(self, vocabulary: Mapping[str, int]) -> np.ndarray:
         """

@@ -5,6 +5,7 @@ import json
 import logging
 import os
 import shutil
+import stat
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -12,6 +13,7 @@ from typing import Any, Union
 
 from allennlp_elmo_plus.core.characters import DEFAULT_MAX_CHARACTERS, check_max_characters
 from allennlp_elmo_plus.core.corpus import EncodedCorpus, encode_for_now, encode_text
+from allennlp_elmo_plus.core.corpus_check import find_damage
 from allennlp_elmo_plus.core.errors import InputError
 from allennlp_elmo_plus.core.text import TextSource, check_encoding_errors, resolve_paths
 
@@ -32,15 +34,15 @@ def open_or_encode(
 ) -> EncodedCorpus:
     """
     The text that `spec` names (see `core/text.py`), encoded. What is found in `cache_directory` is used when every file
-    of the text has the size and the time it had then, or else the same content; otherwise the text is encoded anew in
-    its place.
+    of the text has the size and the time it had then, or else the same content, and what is found belongs together
+    (core/corpus_check.py); otherwise the text is encoded anew in its place.
 
     One process encodes while others that want the same text wait. An encoding becomes visible only when it is whole.
     Without `cache_directory`, or for text that can be read only once (standard input, a pipe), the encoding is a
     temporary one.
 
-    Raises `InputError` for what `core/text.py` refuses and for a text that changes while it is read, and `ValueError`
-    for a `max_characters` below 3.
+    Raises `InputError` for what `core/text.py` refuses, for a text that changes while it is read and for a cache that cannot
+    be locked, and `ValueError` for a `max_characters` below 3.
     """
     check_max_characters(max_characters)
     check_encoding_errors(encoding_errors)
@@ -65,7 +67,7 @@ def _encode(spec: Union[str, "os.PathLike[str]"], directory: Path, settings: Met
     """Encodes to `directory`, replacing what is there. Only for the holder of the lock."""
     unfinished = directory.with_name(f".{directory.name}.unfinished")
     # Left behind by a process that was killed
-    shutil.rmtree(unfinished, ignore_errors=True)
+    _remove(unfinished)
     unfinished.mkdir()
     try:
         described = [{**_stat(source), "blake2b": _hash(source)} for source in sources]
@@ -73,13 +75,12 @@ def _encode(spec: Union[str, "os.PathLike[str]"], directory: Path, settings: Met
         for source, before in zip(sources, described, strict=True):
             if _stat(source).items() - before.items():
                 raise InputError(f"{source}: the text changed while it was being read")
-        sizes = {path.name: path.stat().st_size for path in unfinished.iterdir()}
-        meta = {**settings, "sources": described, "sizes": sizes}
+        meta = {**settings, "sources": described}
         (unfinished / _META_FILE).write_text(json.dumps(meta, indent=1), encoding="utf-8")
         for path in unfinished.iterdir():
             with open(path, "rb") as file:
                 os.fsync(file.fileno())
-        shutil.rmtree(directory, ignore_errors=True)
+        _remove(directory)
         os.rename(unfinished, directory)
     except BaseException:
         shutil.rmtree(unfinished, ignore_errors=True)
@@ -89,15 +90,20 @@ def _encode(spec: Union[str, "os.PathLike[str]"], directory: Path, settings: Met
 def _is_current(directory: Path, settings: Meta, sources: list[TextSource]) -> bool:
     """Whether `directory` holds a whole encoding, made with `settings`, of the text that `sources` hold now."""
     try:
+        if not stat.S_ISREG(os.lstat(directory / _META_FILE).st_mode):
+            return False
         meta = json.loads((directory / _META_FILE).read_text(encoding="utf-8"))
         if {key: meta[key] for key in settings} != settings or len(meta["sources"]) != len(sources):
             return False
-        if any((directory / name).stat().st_size != size for name, size in meta["sizes"].items()):
+        if not all(map(_is_same, meta["sources"], sources)):
             return False
-        return all(map(_is_same, meta["sources"], sources))
-    except (OSError, ValueError, KeyError, TypeError):
+    except (OSError, ValueError, KeyError, TypeError, RecursionError):
         # Missing or damaged: the same as none
         return False
+    damage = find_damage(directory, settings["max_characters"])
+    if damage is not None:
+        logger.warning("the encoded text in %s is damaged and is made again: %s", directory, damage)
+    return damage is None
 
 
 def _is_same(before: Meta, source: TextSource) -> bool:
@@ -120,12 +126,24 @@ def _hash(source: TextSource) -> str:
     return digest.hexdigest()
 
 
+def _remove(path: Path) -> None:
+    """Removes the directory `path`, or a link in its place, of which the target stays."""
+    if path.is_symlink():
+        path.unlink()
+    shutil.rmtree(path, ignore_errors=True)
+
+
 @contextmanager
 def _locked(path: Path) -> Iterator[None]:
     """Holds the lock file `path`; the system frees it when the process ends, however that happens."""
     # Unix only, and the rest of the package need not be
     import fcntl
 
-    with open(path, "w") as file:
+    try:
+        # Neither cut short nor followed: a link here may have been laid by somebody else.
+        descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC, 0o666)
+    except OSError as error:
+        raise InputError(f"{path}: cannot be locked: {error.strerror}") from None
+    with open(descriptor, "w") as file:
         fcntl.flock(file, fcntl.LOCK_EX)
         yield

@@ -1,11 +1,10 @@
 """weights.hdf5: the file of biLM weights that bilm-tf writes, and that bilm-tf and AllenNLP load."""
 
-import contextlib
 import logging
 import os
-from collections.abc import Iterator
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Optional, Union
+from typing import Union
 
 import h5py
 import numpy as np
@@ -14,6 +13,7 @@ from torch import Tensor, nn
 
 from .errors import InputError
 from .files import atomic_path
+from .hdf5_datasets import find, first_datasets_beside, lookup, open_hdf5, read
 from .options import BiLMOptions
 from .weight_table import WeightRow, conversion_table, filler_table
 
@@ -43,41 +43,63 @@ def read_weights(path: PathLike, model: nn.Module, options: BiLMOptions) -> None
     Fills the parameters of `model`, which has `token_encoder` and `bilm`, from the file at `path`.
 
     Beside what write_weights writes it reads the files AllenNLP's loader refuses: one layer without `MultiRNNCell`, one
-    direction, no `CNN_proj`, no `W_P_0`, a word `embedding`; and any floating-point type. Each dataset's shape is
-    compared with the options before any data is read, so that no file makes us allocate more than they say.
+    direction, no `CNN_proj`, no `W_P_0`, a word `embedding`; and any floating-point type. All is checked before any data is
+    read (check_weights).
 
-    Raises InputError, naming the dataset, where one is missing, has another shape, holds values that are not finite, or
-    lies in another file; and where the file is no HDF5 file or is truncated.
+    Raises InputError, naming the dataset, where one is missing, has another shape or kind, holds values that are not finite,
+    lies in another file or is not stored in full and as it is; and where the file is no HDF5 file or is truncated.
     """
     pairs = _pair(model, options)
-    with _open(path) as file:
-        datasets = [_find(file, row.dataset, row.others, row.shape) for row, _ in pairs]
+    with open_hdf5(path) as file:
+        datasets = _find_all(file, [row for row, _ in pairs])
         used = {dataset.name.lstrip("/") for dataset in datasets}
         for (row, parameter), dataset in zip(pairs, datasets, strict=True):
-            values = row.to_parameter(_read(dataset))
+            values = row.to_parameter(read(dataset))
             with torch.no_grad():
                 parameter.copy_(values)
         for filler in filler_table(options):
-            if _lookup(file, filler.dataset) is not None:
-                dataset = _find(file, filler.dataset, (), filler.shape)
+            if lookup(file, filler.dataset) is not None:
+                dataset = find(file, filler.dataset, (), filler.shape)
                 used.add(filler.dataset)
-                if not np.array_equal(_read(dataset), filler.value()):
+                if not np.array_equal(read(dataset), filler.value()):
                     kind = "an identity matrix" if len(filler.shape) == 2 else "zeros"
                     raise InputError(
                         f"dataset `{filler.dataset}` must be {kind}: with these options the model has no such part"
                     )
-        _warn_of_unused(file, used, path)
+        unused = first_datasets_beside(file, used, 4)
+    if unused:
+        logger.warning(
+            "%s: not used, by the options: %s%s", path, ", ".join(unused[:3]), ", ..." if len(unused) > 3 else ""
+        )
+
+
+def check_weights(path: PathLike, options: BiLMOptions) -> None:
+    """
+    Raises what read_weights raises of the datasets a biLM with these options needs, short of reading their values: before memory
+    is taken for the model, which is then no larger than the file.
+    """
+    with open_hdf5(path) as file:
+        _find_all(file, conversion_table(options))
 
 
 def read_vocab_size(path: PathLike) -> int:
     """Number of rows of the word `embedding` in the file at `path`."""
-    with _open(path) as file:
-        dataset = _lookup(file, "embedding")
-        if dataset is None or len(dataset.shape) != 2:
+    with open_hdf5(path) as file:
+        dataset = lookup(file, "embedding")
+        if dataset is None or dataset.is_virtual or len(dataset.shape or ()) != 2:
             raise InputError(
                 "dataset `embedding`, of two dimensions, is missing: options without `char_cnn` mean word input"
             )
-        return int(dataset.shape[0])
+        return int(find(file, "embedding", (), dataset.shape).shape[0])
+
+
+def _find_all(file: h5py.File, rows: Sequence[WeightRow]) -> list[h5py.Dataset]:
+    datasets = [find(file, row.dataset, row.others, row.shape) for row in rows]
+    # Each is in the file; one of them may be so under many names.
+    num_bytes, in_file = sum(dataset.nbytes for dataset in datasets), os.path.getsize(file.filename)
+    if num_bytes > in_file:
+        raise InputError(f"the datasets must be stored apart, {num_bytes:,} bytes, got a file of {in_file:,}")
+    return datasets
 
 
 def _pair(model: nn.Module, options: BiLMOptions) -> list[tuple[WeightRow, Tensor]]:
@@ -92,66 +114,3 @@ def _pair(model: nn.Module, options: BiLMOptions) -> list[tuple[WeightRow, Tenso
             raise ValueError(f"`{row.name}` must have shape {row.parameter_shape} by the options, got {shape}")
         pairs.append((row, parameter))
     return pairs
-
-
-@contextlib.contextmanager
-def _open(path: PathLike) -> Iterator[h5py.File]:
-    if not os.path.isfile(path):
-        raise InputError(f"{path}: there is no such file")
-    try:
-        with h5py.File(str(path), "r") as file:
-            yield file
-    except InputError as error:
-        raise InputError(f"{path}: {error}") from None
-    except (OSError, RuntimeError, KeyError) as error:
-        reason = " ".join(str(error).split())
-        raise InputError(f"{path}: must be a whole HDF5 file of weights; it may be truncated: {reason}") from None
-
-
-def _lookup(file: h5py.File, path: str) -> Optional[h5py.Dataset]:
-    node = file
-    for part in path.split("/"):
-        # Asked for by its link, and not by `in`, which would follow a link into another file.
-        link = node.get(part, getlink=True) if isinstance(node, h5py.Group) else None
-        if link is None:
-            return None
-        if not isinstance(link, h5py.HardLink):
-            raise InputError(f"dataset `{path}` lies behind a link, which is not followed")
-        node = node[part]
-    return node if isinstance(node, h5py.Dataset) else None
-
-
-def _find(file: h5py.File, path: str, others: tuple[str, ...], shape: tuple[int, ...]) -> h5py.Dataset:
-    found = (dataset for dataset in (_lookup(file, candidate) for candidate in (path, *others)) if dataset is not None)
-    dataset = next(found, None)
-    if dataset is None:
-        raise InputError(f"dataset `{path}` is missing; expected shape {shape}")
-    name = dataset.name.lstrip("/")
-    if dataset.external or dataset.is_virtual:
-        raise InputError(f"dataset `{name}` keeps its data in another file, which is not opened")
-    if dataset.dtype.kind != "f" or dataset.dtype.itemsize > 8:
-        raise InputError(f"dataset `{name}` must hold floating-point numbers, got {dataset.dtype}")
-    if dataset.shape != shape:
-        raise InputError(f"dataset `{name}` must have shape {shape} by the options, got {dataset.shape}")
-    return dataset
-
-
-def _read(dataset: h5py.Dataset) -> np.ndarray:
-    values = dataset[...]
-    if not np.isfinite(values).all():
-        raise InputError(f"dataset `{dataset.name.lstrip('/')}` must hold finite numbers, got some that are not")
-    return values.astype(values.dtype.newbyteorder("="), copy=False)
-
-
-def _warn_of_unused(file: h5py.File, used: set[str], path: PathLike) -> None:
-    unused: list[str] = []
-
-    def visit(name: str, node: object) -> None:
-        if isinstance(node, h5py.Dataset) and name not in used:
-            unused.append(name)
-
-    file.visititems(visit)
-    if unused:
-        logger.warning(
-            "%s: not used, by the options: %s%s", path, ", ".join(unused[:3]), ", ..." if len(unused) > 3 else ""
-        )

@@ -5,11 +5,16 @@ from typing import Any, Optional
 
 from .errors import InputError
 
+_MAX_SHOWN = 60
+
 
 def shown(value: Any) -> str:
     """`value` as it goes into a one-line message: at most 60 characters, no line break."""
-    text = repr(value) if isinstance(value, str) else " ".join(str(value).split())
-    return text if len(text) <= 60 else f"{text[:57]}..."
+    try:
+        text = repr(value[:_MAX_SHOWN]) if isinstance(value, str) else " ".join(str(value).split())
+    except (RecursionError, ValueError):  # Of too many levels, or a number of too many digits.
+        text = f"<{type(value).__name__} too large to show>"
+    return text if len(text) <= _MAX_SHOWN else f"{text[: _MAX_SHOWN - 3]}..."
 
 
 def option(key: str, rule: Any, default: Any = dataclasses.MISSING) -> Any:

@@ -20,6 +20,7 @@ _TRAINING_CHARACTERS = 261
 _INFERENCE_CHARACTERS = 262
 _SECTIONS = ("char_cnn", "char_cnn.embedding", "lstm")
 _N_CHARACTERS = "char_cnn.n_characters"
+_MAX_KEY_LENGTH = 100
 
 
 @dataclass(frozen=True)
@@ -223,6 +224,9 @@ def _flatten(mapping: Mapping[str, Any], prefix: str = "") -> tuple[list[str], d
     flat: dict[str, Any] = {}
     for name, value in mapping.items():
         key = f"{prefix}{name}"
+        # With dots it could say again what a section says.
+        if "." in name:
+            raise InputError(f"unknown option {shown(key)}; sections are objects of their own")
         if value is None:
             continue
         if key not in _SECTIONS:
@@ -240,9 +244,11 @@ def _check_keys(flat: Mapping[str, Any]) -> None:
     valid = option_keys()
     for key in flat:
         if key not in valid:
+            # Time grows with the length.
+            near_to = key[:_MAX_KEY_LENGTH]
             by_leaf = {name.rsplit(".", 1)[-1]: name for name in reversed(valid)}
-            near = difflib.get_close_matches(key, valid, 1, 0.0)
-            near_leaf = difflib.get_close_matches(key.rsplit(".", 1)[-1], by_leaf, 1, 0.8)
+            near = difflib.get_close_matches(near_to, valid, 1, 0.0)
+            near_leaf = difflib.get_close_matches(near_to.rsplit(".", 1)[-1], by_leaf, 1, 0.8)
             raise InputError(
                 f"unknown option {shown(key)}; did you mean `{by_leaf[near_leaf[0]] if near_leaf else near[0]}`?"
             )

@@ -2,14 +2,35 @@
 
 import dataclasses
 from pathlib import Path
-from typing import Optional, Union
+from typing import NamedTuple, Optional, Union
 
 from .archive import is_archive, load_archived_weights, read_archive
-from .builder import build_encoder
+from .builder import build_encoder, build_language_model
 from .errors import InputError
-from .hdf5 import read_vocab_size, read_weights
+from .hdf5 import check_weights, read_vocab_size, read_weights
+from .language_model import LanguageModel
 from .options import BiLMOptions
 from .representation import BiLMEncoder
+
+
+class PretrainedModel(NamedTuple):
+    """A biLM with its softmax; `vocabulary` in bilm-tf's order."""
+
+    model: LanguageModel
+    options: BiLMOptions
+    vocabulary: list[str]
+
+
+def load_language_model(archive_file: Union[str, Path]) -> PretrainedModel:
+    """
+    The biLM with its softmax in the model.tar.gz `archive_file`, whoever made it: see `core.archive.read_archive`.
+
+    Raises InputError where the file is no such archive, is damaged, holds another kind of model, or weights that are not finite.
+    """
+    archived = read_archive(archive_file)
+    model = build_language_model(archived.options, len(archived.vocabulary))
+    load_archived_weights(model, archived.weights, str(archive_file))
+    return PretrainedModel(model, archived.options, archived.vocabulary)
 
 
 def load_encoder(options: Optional[BiLMOptions], weights: Optional[Union[str, Path]]) -> BiLMEncoder:
@@ -35,6 +56,7 @@ def load_encoder(options: Optional[BiLMOptions], weights: Optional[Union[str, Pa
         return build_encoder(options)
     if options.char_cnn is None and options.n_tokens_vocab is None:
         options = dataclasses.replace(options, n_tokens_vocab=read_vocab_size(weights))
+    check_weights(weights, options)
     encoder = build_encoder(options)
     read_weights(weights, encoder, options)
     return encoder

@@ -8,15 +8,20 @@ never checks either).
 
 import os
 from collections.abc import Iterable, Mapping
-from pathlib import Path
+from itertools import islice
 from typing import Optional, Union
 
 from allennlp_elmo_plus.core.characters import BOS_WORD, EOS_WORD, UNK_WORD
 from allennlp_elmo_plus.core.errors import InputError
 from allennlp_elmo_plus.core.files import atomic_path
+from allennlp_elmo_plus.core.option_rules import shown
 from allennlp_elmo_plus.core.text import decode_lines
 
 SPECIAL_WORDS = (BOS_WORD, EOS_WORD, UNK_WORD)
+
+# Thirty times the vocabulary of the published model.
+MAX_VOCABULARY_BYTES = 2**28
+_READ_BYTES = 2**20
 
 # How WikiText and the Penn Treebank language-modelling text write a word they took out. As an entry it would be a
 # second class of unknown words beside `<UNK>`.
@@ -56,27 +61,37 @@ def read_vocabulary(path: Union[str, "os.PathLike[str]"]) -> list[str]:
     """
     The words of a vocabulary file, in the order of their bilm-tf ids. White space around a word is dropped.
 
-    Raises `InputError`, naming the file and where there is one the line, for a file that cannot be read or is not
-    UTF-8, an empty line, a line of several words, a word that comes twice, and a missing special word. bilm-tf takes
-    all of these and trains on wrong ids.
+    Raises `InputError`, naming the file and where there is one the line, for a file that cannot be read, is over
+    MAX_VOCABULARY_BYTES or is not UTF-8, an empty line, a line of several words, a word that comes twice, and a missing
+    special word. bilm-tf takes all of these and trains on wrong ids.
     """
     try:
-        data = Path(path).read_bytes()
+        with open(path, "rb") as file:
+            # Asked for at once, they would be allocated before there is anything to read.
+            blocks = iter(lambda: file.read(_READ_BYTES), b"")
+            data = b"".join(islice(blocks, MAX_VOCABULARY_BYTES // _READ_BYTES + 1))
     except OSError as error:
         raise InputError(f"{path}: the vocabulary cannot be read ({error.strerror})") from None
-    words = [line.strip(_LINE_WHITE_SPACE) for line in decode_lines(data, str(path), first_line=1)]
+    return parse_vocabulary(data, str(path))
+
+
+def parse_vocabulary(data: bytes, source: str) -> list[str]:
+    """The words of the vocabulary file of which `data` is the content; `source` names it in errors."""
+    if len(data) > MAX_VOCABULARY_BYTES:
+        raise InputError(f"{source}: a vocabulary must be at most {MAX_VOCABULARY_BYTES:,} bytes, got more")
+    words = [line.strip(_LINE_WHITE_SPACE) for line in decode_lines(data, source, first_line=1)]
     first_lines: dict[str, int] = {}
     for number, word in enumerate(words, start=1):
         if not word:
-            raise InputError(f"{path}, line {number}: the line is empty, a vocabulary has one word on each line")
-        if " " in word or "\t" in word:
-            raise InputError(f"{path}, line {number}: a vocabulary has one word on each line, got {word[:80]!r}")
+            raise InputError(f"{source}, line {number}: the line is empty, a vocabulary has one word on each line")
+        if any(character in word for character in _LINE_WHITE_SPACE):
+            raise InputError(f"{source}, line {number}: a vocabulary has one word on each line, got {shown(word)}")
         first = first_lines.setdefault(word, number)
         if first != number:
-            raise InputError(f"{path}, line {number}: {word!r} is on line {first} already")
+            raise InputError(f"{source}, line {number}: {shown(word)} is on line {first} already")
     missing = [word for word in SPECIAL_WORDS if word not in first_lines]
     if missing:
-        raise InputError(f"{path}: the vocabulary lacks {', '.join(missing)}")
+        raise InputError(f"{source}: the vocabulary lacks {', '.join(missing)}")
     return words
 
 

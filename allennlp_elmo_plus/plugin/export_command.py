@@ -5,13 +5,13 @@ import sys
 
 import torch
 from allennlp.commands.subcommand import Subcommand
-from allennlp.models.archival import load_archive
+from allennlp.common.file_utils import cached_path
 from allennlp.modules.elmo import Elmo, batch_to_ids
 
 from allennlp_elmo_plus.core.errors import InputError
 from allennlp_elmo_plus.core.export import ExportedFiles, export_model
 from allennlp_elmo_plus.core.language_model import LanguageModel
-from allennlp_elmo_plus.core.options import BiLMOptions
+from allennlp_elmo_plus.core.pretrained import load_language_model
 from allennlp_elmo_plus.core.representation import BiLMEncoder
 
 MAX_DIFFERENCE = 1e-5
@@ -60,23 +60,17 @@ class ElmoExport(Subcommand):
 def export_from_args(args: argparse.Namespace) -> None:
     """Runs the command; leaves with status 1 and one line on stderr where it cannot be done, or the files differ."""
     try:
-        model = load_archive(args.archive_file).model
-    except OSError as error:
-        sys.exit(f"{args.archive_file}: cannot be read as an archive: {error}")
-    language_model = getattr(model, "language_model", None)
-    options = getattr(model, "options", None)
-    if not isinstance(language_model, LanguageModel) or not isinstance(options, BiLMOptions):
-        sys.exit(f"{args.archive_file}: must hold a model of type `bilm`, got {type(model).__name__}")
-    tokens = model.vocab.get_index_to_token_vocabulary("tokens")
-    # AllenNLP's id 0 is padding, which bilm-tf's vocabulary has no line for.
-    words = [tokens[index] for index in range(1, len(tokens))]
+        archive_file = cached_path(args.archive_file)
+    except (OSError, ValueError) as error:
+        sys.exit(f"{args.archive_file}: cannot be found: {' '.join(str(error).split())}")
     try:
-        files = export_model(language_model, options, words, args.output_directory)
+        pretrained = load_language_model(archive_file)
+        files = export_model(pretrained.model, pretrained.options, pretrained.vocabulary, args.output_directory)
     except InputError as error:
-        sys.exit(f"{args.archive_file}: {error}")
+        sys.exit(f"{args.archive_file}: {str(error).removeprefix(f'{archive_file}: ')}")
     for file in files:
         print(f"wrote {file}")
-    difference = largest_difference(language_model, files)
+    difference = largest_difference(pretrained.model, files)
     print(f"largest difference from AllenNLP's Elmo on {len(SAMPLE_SENTENCES)} sentences: {difference:.2e}")
     if not difference <= MAX_DIFFERENCE:
         sys.exit(f"the files differ from the model by more than {MAX_DIFFERENCE:g}: do not use them")

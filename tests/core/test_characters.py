@@ -83,3 +83,5 @@ def test_a_width_without_room_for_a_boundary_is_refused(function):
     function(3)
     with pytest.raises(ValueError, match="`max_characters` must be at least 3, got 2"):
         function(2)
+    with pytest.raises(ValueError, match="`max_characters` must be at most 1024, got 1099511627776"):
+        function(2**40)

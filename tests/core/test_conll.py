@@ -47,6 +47,7 @@ def test_conll2003(tmp_path: Path, column: int, tags: list) -> None:
     "content, file_format, column, message",
     [
         (b"1\tWe\twe\tPRON\n", "conllu", 3, "a.txt, line 1: must have at least 10 columns, got 4"),
+        (b"1\t\t\t\t\t\t\t\t\t\n", "conllu", 50, "a.txt, line 1: must have at least 51 columns, got 10"),
         (b"\nWolves NNS\n", "conll2003", 3, "a.txt, line 2: must have at least 4 columns, got 2"),
         (b"Wolves NNS\n", "conll2003", -3, "a.txt, line 1: must have at least 3 columns, got 2"),
         (b"a b\n\xff c\n", "conll2003", 1, "a.txt, line 2: must be UTF-8, got the byte 0xff"),

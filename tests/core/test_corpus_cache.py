@@ -1,5 +1,6 @@
 import gzip
 import json
+import logging
 import os
 import shutil
 import subprocess
@@ -8,10 +9,11 @@ import threading
 from pathlib import Path
 from unittest.mock import patch
 
+import numpy as np
 import pytest
 
 from allennlp_elmo_plus.core import corpus_cache
-from allennlp_elmo_plus.core.corpus import encode_text
+from allennlp_elmo_plus.core.corpus import ARRAY_TYPES, encode_text
 from allennlp_elmo_plus.core.corpus_cache import open_or_encode
 from allennlp_elmo_plus.core.errors import InputError
 from allennlp_elmo_plus.core.text import iter_sentences
@@ -109,6 +111,111 @@ def test_a_damaged_encoding_is_made_again(text, cache, encodings, damage):
     damage(open_or_encode(text, cache).directory)
     assert sentences_of(open_or_encode(text, cache)) == [["the", "hen", "sat"], [], ["the", "egg"]]
     assert encodings.call_count == 2
+
+
+def changed(name, change):
+    """The damage that `change` does to the numbers of the file `name`."""
+
+    def damage(directory):
+        values = np.fromfile(directory / name, ARRAY_TYPES[name])
+        np.asarray(change(values), ARRAY_TYPES[name]).tofile(directory / name)
+
+    return damage
+
+
+def with_value(place, value):
+    def change(values):
+        values[place] = value
+        return values
+
+    return change
+
+
+def words(content):
+    return lambda directory: (directory / "words.txt").write_bytes(content)
+
+
+def a_link(directory):
+    (directory / "tokens").rename(directory / "elsewhere")
+    (directory / "tokens").symlink_to("elsewhere")
+
+
+def a_pipe(directory):
+    (directory / "tokens").unlink()
+    os.mkfifo(directory / "tokens")
+
+
+# The text: the hen sat / / the egg, as types 2 3 4 / / 2 5.
+@pytest.mark.parametrize(
+    "damage, message",
+    [
+        (changed("tokens", with_value(3, 6)), "`tokens` must be below the 6 types, got 6"),
+        (changed("tokens", with_value(3, 2**32 - 1)), "`tokens` must be below the 6 types, got 4294967295"),
+        (changed("tokens", with_value(3, 3)), "`type_counts` must be how often each type is among `tokens`"),
+        (changed("tokens", lambda values: values[:-1]), "`type_counts` must be how often each type is among `tokens`"),
+        (changed("type_counts", with_value(0, -1)), "`type_counts` must be how often each type is among `tokens`"),
+        (changed("offsets", with_value(0, 1)), "`offsets` must go from 0 to the 5 tokens, got from 1 to 5"),
+        (
+            changed("offsets", with_value(-1, 2**40)),
+            "`offsets` must go from 0 to the 5 tokens, got from 0 to 10995116277",
+        ),
+        (changed("offsets", with_value(1, -1)), "`offsets` must not fall"),
+        (changed("offsets", with_value(1, 2**62)), "`offsets` must not fall"),
+        (changed("type_characters", with_value(0, 0)), "`type_characters` and `type_lengths` must spell the words of"),
+        (changed("type_characters", with_value(-1, 9)), "`type_characters` and `type_lengths` must spell the words of"),
+        (changed("type_characters", lambda values: values[:-1]), "`type_characters` must hold whole rows of 100 bytes"),
+        (changed("type_characters", lambda values: values[:-50]), "`type_characters` and `type_lengths` must spell"),
+        (
+            changed("type_characters", lambda values: np.append(values, values[-50:])),
+            "`words.txt` must hold a line for each of the 7 types, got 6",
+        ),
+        (changed("type_lengths", with_value(1, 50)), "`type_characters` and `type_lengths` must spell the words of"),
+        (words(b"<S>\n</S>\nthe\nhen\nsat\negg"), "`words.txt` must hold a line for each of the 6 types, got 6"),
+        (words(b"<S>\n</S>\nthe\nhen\nsat\neggs\n"), "`type_characters` and `type_lengths` must spell the words of"),
+        (words(b"<S>\n</S>\nthe\nhen\nsat\n\xff\n"), "words.txt, line 6: byte 0xff is not UTF-8"),
+        (words(b"</S>\n<S>\nthe\nhen\nsat\negg\n"), "`words.txt` must begin with <S> and </S>"),
+        (words(b""), "`words.txt` must be a file that is not empty"),
+        (a_link, "`tokens` must be a file that is not empty"),
+        (a_pipe, "`tokens` must be a file that is not empty"),
+    ],
+)
+def test_an_encoding_whose_parts_do_not_belong_together_is_made_again(text, cache, encodings, caplog, damage, message):
+    directory = open_or_encode(text, cache).directory
+    damage(directory)
+    with caplog.at_level(logging.WARNING):
+        corpus = open_or_encode(text, cache)
+    assert caplog.messages[0].startswith(f"the encoded text in {directory} is damaged and is made again: {message}")
+    assert sentences_of(corpus) == [["the", "hen", "sat"], [], ["the", "egg"]]
+    assert encodings.call_count == 2
+    open_or_encode(text, cache)
+    assert encodings.call_count == 2
+
+
+@pytest.mark.parametrize(
+    "meta", [b"[1]", b"[" * 10**5, b"\xff", b'{"format": 1}', b'{"format": 1, "sources": 3}', b"null"]
+)
+def test_a_hostile_description_is_none(text, cache, encodings, meta):
+    (open_or_encode(text, cache).directory / "meta.json").write_bytes(meta)
+    assert open_or_encode(text, cache).num_tokens == 5
+    assert encodings.call_count == 2
+
+
+def test_links_in_a_cache_that_others_write_to_are_not_followed(text, cache, tmp_path):
+    directory = open_or_encode(text, cache).directory
+    precious = tmp_path / "precious"
+    precious.mkdir()
+    write(precious / "file", "precious")
+    shutil.rmtree(directory)
+    directory.symlink_to(precious)
+    directory.with_name(f".{directory.name}.unfinished").symlink_to(precious)
+    assert open_or_encode(text, cache).num_tokens == 5
+    assert directory.is_dir() and not directory.is_symlink()
+    lock = directory.with_name(f".{directory.name}.lock")
+    lock.unlink()
+    lock.symlink_to(precious / "file")
+    with pytest.raises(InputError, match=r"\.lock: cannot be locked: Too many levels of symbolic links$"):
+        open_or_encode(text, cache)
+    assert [path.read_text() for path in precious.iterdir()] == ["precious"]
 
 
 def test_an_encoding_that_fails_is_not_seen_and_does_not_cost_the_one_before(text, cache):

@@ -1,4 +1,5 @@
 import copy
+import functools
 import json
 import logging
 
@@ -202,6 +203,31 @@ def test_a_value_out_of_range_is_named_in_one_line(key, value, message):
     assert str(error.value).startswith(f"my.json: {message}")
     assert "\n" not in str(error.value)
     assert len(str(error.value)) < 250
+
+
+def test_a_key_with_dots_does_not_say_again_what_a_section_says():
+    with pytest.raises(InputError) as error:
+        BiLMOptions.from_dict({**FULL, "lstm.dim": 4096}, "my.json")
+    assert str(error.value) == "my.json: unknown option 'lstm.dim'; sections are objects of their own"
+
+
+def test_a_key_as_long_as_a_file_is_answered_like_any_other():
+    with pytest.raises(InputError) as error:
+        BiLMOptions.from_dict({**FULL, "droput" + "\n" * 10**6: 1}, "my.json")
+    assert str(error.value).startswith(r"my.json: unknown option 'droput\n\n") and len(str(error.value)) < 250
+
+
+NESTED = functools.reduce(lambda inner, _: [inner], range(10**4), 1)
+
+
+@pytest.mark.parametrize(
+    "value, text",
+    [(10**5000, "<int too large to show>"), (NESTED, "<list too large to show>")],
+    ids=["of many digits", "of many levels"],
+)
+def test_a_value_that_cannot_be_shown_is_refused_all_the_same(value, text):
+    with pytest.raises(InputError, match=f"`dropout` must be a number at least 0 and below 1, got {text}"):
+        BiLMOptions.from_dict({**MINIMAL, "dropout": value})
 
 
 @pytest.mark.parametrize(

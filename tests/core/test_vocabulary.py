@@ -5,6 +5,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from allennlp_elmo_plus.core import vocabulary
 from allennlp_elmo_plus.core.errors import InputError
 from allennlp_elmo_plus.core.text import iter_sentences
 from allennlp_elmo_plus.core.vocabulary import order_by_frequency, read_vocabulary, write_vocabulary
@@ -80,6 +81,8 @@ def test_ids_are_line_numbers_and_white_space_is_dropped(tmp_path):
         (b"<S>\n</S>\n<UNK>\nthe\t12\n", r"^{path}, line 4: a vocabulary has one word on each line, got 'the\\t12'$"),
         (b"<S>\n</S>\n<UNK>\n\xff\n", "^{path}, line 4: byte 0xff is not UTF-8"),
         (b"<S>\n</S>\n<UNK>\n\0\n", "^{path}, line 4: NUL byte"),
+        (b"<S>\n</S>\n<UNK>\na\rb\n", r"^{path}, line 4: a vocabulary has one word on each line, got 'a\\rb'$"),
+        (b"<S>\n</S>\n<UNK>\n" + b"x" * 999 + b"\n" + b"x" * 999, "^{path}, line 5: 'x{{56}}... is on line 4 already$"),
     ],
 )
 def test_a_bad_vocabulary_file_is_refused(tmp_path, data, message):
@@ -87,6 +90,12 @@ def test_a_bad_vocabulary_file_is_refused(tmp_path, data, message):
     path.write_bytes(data)
     with pytest.raises(InputError, match=message.format(path=path)):
         read_vocabulary(path)
+
+
+def test_a_file_without_an_end_is_refused(monkeypatch):
+    monkeypatch.setattr(vocabulary, "MAX_VOCABULARY_BYTES", 2**20)
+    with pytest.raises(InputError, match="^/dev/zero: a vocabulary must be at most 1,048,576 bytes, got more$"):
+        read_vocabulary("/dev/zero")
 
 
 def test_a_missing_vocabulary_file_is_refused(tmp_path):

@@ -19,10 +19,12 @@ from allennlp_elmo_plus.core.builder import build_language_model
 from allennlp_elmo_plus.core.errors import InputError
 from allennlp_elmo_plus.core.export import export_model
 from allennlp_elmo_plus.core.options import BiLMOptions
+from allennlp_elmo_plus.core.pretrained import PretrainedModel
 from allennlp_elmo_plus.core.vocabulary import read_vocabulary
 from allennlp_elmo_plus.plugin import export_command
 from allennlp_elmo_plus.plugin.export_command import export_from_args, largest_difference
 from allennlp_elmo_plus.plugin.token_embedder import BilmTokenEmbedder
+from tests.core.small_archives import archived_files, calling, member, write_archive
 from tests.plugin.small_text import small_model_config
 
 OPTIONS = {
@@ -117,42 +119,28 @@ def test_a_directory_that_cannot_be_made_is_named(tmp_path):
         export_model(trained(MODELS["usual"]), MODELS["usual"], WORDS, tmp_path / "file")
 
 
-class Vocabulary:
-    def get_index_to_token_vocabulary(self, namespace):
-        assert namespace == "tokens"
-        return {0: "@@PADDING@@", **dict(enumerate(WORDS, start=1))}
-
-
-class Model(torch.nn.Module):
-    """What the command uses of the model `bilm`."""
-
-    def __init__(self, options):
-        super().__init__()
-        self.vocab = Vocabulary()
-        self.options = options
-        self.language_model = trained(options)
-
-
-def run(monkeypatch, model, directory):
-    loaded = argparse.Namespace(model=model)
-    monkeypatch.setattr(export_command, "load_archive", lambda _: loaded)
-    export_from_args(argparse.Namespace(archive_file="model.tar.gz", output_directory=str(directory)))
+def run(monkeypatch, options, directory):
+    loaded = PretrainedModel(trained(options), options, WORDS)
+    monkeypatch.setattr(export_command, "load_language_model", lambda _: loaded)
+    archive_file = directory / "model.tar.gz"
+    archive_file.touch()
+    export_from_args(argparse.Namespace(archive_file=str(archive_file), output_directory=str(directory / "out")))
 
 
 def test_the_command_reports_the_files_and_the_difference(monkeypatch, tmp_path, capsys):
-    run(monkeypatch, Model(MODELS["usual"]), tmp_path)
+    run(monkeypatch, MODELS["usual"], tmp_path)
     lines = capsys.readouterr().out.splitlines()
-    assert lines[:3] == [f"wrote {tmp_path / name}" for name in ("options.json", "weights.hdf5", "vocab.txt")]
+    assert lines[:3] == [f"wrote {tmp_path / 'out' / name}" for name in ("options.json", "weights.hdf5", "vocab.txt")]
     assert lines[3].startswith("largest difference from AllenNLP's Elmo on 4 sentences: ")
     assert float(lines[3].rsplit(" ", 1)[1]) <= 1e-5
-    assert read_vocabulary(tmp_path / "vocab.txt") == WORDS
+    assert read_vocabulary(tmp_path / "out" / "vocab.txt") == WORDS
 
 
 @pytest.mark.parametrize("difference", [2e-5, float("nan")])
 def test_the_command_fails_where_the_files_differ(monkeypatch, tmp_path, difference):
     monkeypatch.setattr(export_command, "largest_difference", lambda *_: difference)
     with pytest.raises(SystemExit) as exit:
-        run(monkeypatch, Model(MODELS["usual"]), tmp_path)
+        run(monkeypatch, MODELS["usual"], tmp_path)
     assert exit.value.code == "the files differ from the model by more than 1e-05: do not use them"
 
 
@@ -164,20 +152,26 @@ def test_weights_that_are_no_numbers_are_a_difference(tmp_path):
     assert not largest_difference(model, files) <= 1e-5
 
 
-def test_the_command_refuses_another_model_and_another_shape_in_one_line(monkeypatch, tmp_path):
+def failure(archive_file, directory):
     with pytest.raises(SystemExit) as exit:
-        run(monkeypatch, torch.nn.Linear(1, 1), tmp_path)
-    assert exit.value.code == "model.tar.gz: must hold a model of type `bilm`, got Linear"
-    with pytest.raises(SystemExit) as exit:
-        run(monkeypatch, Model(changed("lstm", use_skip_connections=False)), tmp_path)
-    assert exit.value.code.startswith("model.tar.gz: cannot be exported: `lstm.use_skip_connections` must be true")
+        export_from_args(argparse.Namespace(archive_file=str(archive_file), output_directory=str(directory)))
+    assert exit.value.code.startswith(f"{archive_file}: ") and len(exit.value.code.splitlines()) == 1
+    return exit.value.code.removeprefix(f"{archive_file}: ")
 
 
-def test_the_command_names_an_archive_that_is_not_there(tmp_path):
-    archive_file = str(tmp_path / "nowhere.tar.gz")
+def test_the_command_refuses_what_it_cannot_export_in_one_line(monkeypatch, tmp_path, capsys):
+    path, out = tmp_path / "model.tar.gz", tmp_path / "out"
+    assert failure(path, out).startswith("cannot be found: ")
+    write_archive(path, archived_files(OPTIONS, model_type="simple_tagger"))
+    assert failure(path, out) == "its `config.json` must have a `model` of type `bilm`, as pretraining writes it"
+    write_archive(path, archived_files(OPTIONS), (member("../x"),))
+    assert failure(path, out) == "the member '../x' must have a relative path without `..`"
+    write_archive(path, {**archived_files(OPTIONS), "weights.th": calling(print, "run")})
+    assert failure(path, out).startswith("its `weights.th` must hold nothing but tensors of floating-point numbers, ")
+    assert not out.exists() and capsys.readouterr().out == ""
     with pytest.raises(SystemExit) as exit:
-        export_from_args(argparse.Namespace(archive_file=archive_file, output_directory=str(tmp_path)))
-    assert exit.value.code.startswith(f"{archive_file}: cannot be read as an archive: ")
+        run(monkeypatch, changed("lstm", use_skip_connections=False), tmp_path)
+    assert exit.value.code.startswith(f"{path}: cannot be exported: `lstm.use_skip_connections` must be true")
 
 
 def test_the_command_is_found_by_its_name_and_shows_an_example(capsys):

@@ -2,7 +2,6 @@ import copy
 import json
 import logging
 import shutil
-import tarfile
 
 import pytest
 import torch
@@ -19,20 +18,16 @@ from allennlp_elmo_plus.core.errors import InputError
 from allennlp_elmo_plus.core.hdf5 import write_weights
 from allennlp_elmo_plus.core.options import BiLMOptions
 from allennlp_elmo_plus.plugin.token_embedder import BilmTokenEmbedder
+from tests.core.small_archives import archived_files, calling, saved, small_model, write_archive
 from tests.plugin.exported_bilm import BATCHES, OPTIONS, close, ids_of
 
 
-def archive(directory, options, encoder, model_type="bilm", weights_name="weights.th"):
-    """A model.tar.gz as AllenNLP writes it, of a model whose core module is `language_model`."""
-    config = {"dataset_reader": {"type": "bilm"}, "model": {"type": model_type, "namespace": "tokens", **options}}
-    (directory / "config.json").write_text(json.dumps(config))
-    state = {f"language_model.{name}": value for name, value in encoder.state_dict().items()}
-    torch.save({**state, "language_model.softmax.bias": torch.zeros(3)}, directory / "weights.th")
-    path = directory / "model.tar.gz"
-    with tarfile.open(path, "w:gz") as file:
-        file.add(directory / "config.json", arcname="config.json")
-        file.add(directory / "weights.th", arcname=weights_name)
-    return str(path)
+def archive(directory, options, encoder=None, **changes):
+    """A model.tar.gz of a language model of these options, with the weights of `encoder`."""
+    files = archived_files(options)
+    if encoder is not None:
+        files["weights.th"] = saved({**small_model(options).state_dict(), **encoder.state_dict()})
+    return str(write_archive(directory / "model.tar.gz", {**files, **changes}))
 
 
 @pytest.mark.parametrize("requires_grad", [False, True])
@@ -58,17 +53,16 @@ def test_an_archive_brings_its_own_options_and_weights(files, tmp_path):
 
 
 def test_an_archive_of_another_kind_or_in_pieces_is_refused(files, tmp_path):
-    encoder = BilmTokenEmbedder(**files)._encoder
+    other = archived_files(OPTIONS, model_type="simple_tagger")["config.json"]
     with pytest.raises(
         InputError, match="its `config.json` must have a `model` of type `bilm`, as pretraining writes it"
     ):
-        BilmTokenEmbedder(archive_file=archive(tmp_path, OPTIONS, encoder, model_type="simple_tagger"))
-    with pytest.raises(InputError, match="model.tar.gz: holds no `weights.th`"):
-        BilmTokenEmbedder(archive_file=archive(tmp_path, OPTIONS, encoder, weights_name="best.th"))
+        BilmTokenEmbedder(archive_file=archive(tmp_path, OPTIONS, **{"config.json": other}))
+    encoder = BilmTokenEmbedder(**files)._encoder
     other = {**OPTIONS, "bidirectional": True, "lstm": {**OPTIONS["lstm"], "dim": 21}}
     with pytest.raises(InputError, match=r"must have shape \(16, 84\) by the options, got \(16, 80\)"):
         BilmTokenEmbedder(archive_file=archive(tmp_path, other, encoder))
-    path = archive(tmp_path, OPTIONS, encoder)
+    path = archive(tmp_path, OPTIONS)
     with open(path, "rb") as file:
         content = file.read()
     with open(path, "wb") as file:
@@ -79,19 +73,10 @@ def test_an_archive_of_another_kind_or_in_pieces_is_refused(files, tmp_path):
         BilmTokenEmbedder(archive_file=files["weight_file"])
 
 
-class Planted:
-    def __reduce__(self):
-        return (print, ("run",))
-
-
-def test_nothing_in_an_archive_is_run(files, tmp_path, capsys):
-    archive(tmp_path, OPTIONS, BilmTokenEmbedder(**files)._encoder)
-    torch.save({"language_model.x": Planted()}, tmp_path / "weights.th")
-    with tarfile.open(tmp_path / "planted.tar.gz", "w:gz") as file:
-        for name in ("config.json", "weights.th"):
-            file.add(tmp_path / name, arcname=name)
-    with pytest.raises(InputError, match="its `weights.th` cannot be read as weights: "):
-        BilmTokenEmbedder(archive_file=str(tmp_path / "planted.tar.gz"))
+def test_nothing_in_an_archive_is_run(tmp_path, capsys):
+    planted = archive(tmp_path, OPTIONS, **{"weights.th": calling(print, "run")})
+    with pytest.raises(InputError, match="its `weights.th` must hold nothing but tensors .*, got the name .*print"):
+        BilmTokenEmbedder(archive_file=planted)
     assert capsys.readouterr().out == ""
 
 

@@ -1,0 +1,107 @@
+"""Every parser of a file that a stranger may have made, with whole files to begin from."""
+
+import gzip
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from allennlp_elmo_plus.core.archive import load_archived_weights, read_archive
+from allennlp_elmo_plus.core.builder import build_encoder, build_language_model
+from allennlp_elmo_plus.core.conll import CONLL2003, CONLLU, read_tagged_sentences
+from allennlp_elmo_plus.core.corpus import encode_for_now
+from allennlp_elmo_plus.core.errors import InputError
+from allennlp_elmo_plus.core.hdf5 import check_weights, read_weights, write_weights
+from allennlp_elmo_plus.core.options import BiLMOptions
+from allennlp_elmo_plus.core.vocabulary import read_vocabulary
+from tests.core.small_archives import WORDS, archived_files, saved, small_model, write_archive
+from tests.core.small_encoders import VARIANTS, options_of, random_encoder
+
+
+class Parser(NamedTuple):
+    """`read` reads the file at a path, whose name ends in `suffix`; `seeds` gives whole files and may write to a directory."""
+
+    read: Callable[[Path], Any]
+    seeds: Callable[[Path], list[bytes]]
+    suffix: str = ""
+
+
+def read_or_refuse(parser: Parser, path: Path) -> bool:
+    """Whether the file at `path` is read; `AssertionError` where it is refused in any other way than it should be."""
+    try:
+        parser.read(path)
+    except InputError as error:
+        assert len(str(error).splitlines()) == 1 and len(str(error)) < 1000, f"must be one line: {error!r}"
+        return False
+    return True
+
+
+_TEXT = "the hen sat\n\nthe egg 나비 🙂\r\n".encode()
+_CONLLU = b"# a\n1\tWe\twe\tPRON\t_\t_\t4\tnsubj\t_\t_\n\n2-3\tdon't\t_\t_\t_\t_\t_\t_\t_\t_\n"
+_CONLL2003 = b"-DOCSTART- -X- O\n\nWolves NNS O\nwon VBD O\n\nRain NN O"
+_HDF5_VARIANT = "one layer"
+
+# Built once: building takes longer than reading.
+_ENCODER = build_encoder(options_of(_HDF5_VARIANT))
+
+
+def _options(_: Path) -> list[bytes]:
+    return [json.dumps(options_of(name).to_dict()).encode() for name in VARIANTS]
+
+
+def _hdf5(directory: Path) -> list[bytes]:
+    path = directory / "seed.hdf5"
+    write_weights(path, random_encoder(options_of(_HDF5_VARIANT)), options_of(_HDF5_VARIANT))
+    return [path.read_bytes()]
+
+
+def _read_hdf5(path: Path) -> None:
+    check_weights(path, options_of(_HDF5_VARIANT))
+    read_weights(path, _ENCODER, options_of(_HDF5_VARIANT))
+
+
+def _archive(directory: Path) -> list[bytes]:
+    return [write_archive(directory / "seed.tar.gz", archived_files()).read_bytes()]
+
+
+def _unpacked_archive(directory: Path) -> list[bytes]:
+    return [gzip.decompress(content) for content in _archive(directory)]
+
+
+def _weights(_: Path) -> list[bytes]:
+    return [saved(small_model().state_dict())]
+
+
+def _read_archive(path: Path) -> None:
+    archived = read_archive(path)
+    model = build_language_model(archived.options, len(archived.vocabulary))
+    load_archived_weights(model, archived.weights, str(path))
+
+
+def _read_unpacked_archive(path: Path) -> None:
+    """Damage beneath the compression, where its checksum does not see it."""
+    packed = path.with_suffix(".gz")
+    packed.write_bytes(gzip.compress(path.read_bytes(), 1))
+    _read_archive(packed)
+
+
+def _read_weights(path: Path) -> None:
+    """Damage beneath tar too."""
+    _read_archive(write_archive(path.with_suffix(".gz"), {**_FILES, "weights.th": path.read_bytes()}))
+
+
+_FILES = archived_files()
+
+PARSERS = {
+    "options": Parser(BiLMOptions.from_file, _options),
+    "vocabulary": Parser(read_vocabulary, lambda _: ["".join(f"{word}\n" for word in WORDS).encode()]),
+    "corpus": Parser(encode_for_now, lambda _: [_TEXT]),
+    "replaced_corpus": Parser(lambda path: encode_for_now(path, "replace"), lambda _: [_TEXT]),
+    "compressed_corpus": Parser(encode_for_now, lambda _: [gzip.compress(_TEXT * 100)], ".gz"),
+    "conllu": Parser(lambda path: list(read_tagged_sentences(path, CONLLU, 3)), lambda _: [_CONLLU]),
+    "conll2003": Parser(lambda path: list(read_tagged_sentences(path, CONLL2003, -1)), lambda _: [_CONLL2003]),
+    "hdf5": Parser(_read_hdf5, _hdf5),
+    "archive": Parser(_read_archive, _archive),
+    "unpacked_archive": Parser(_read_unpacked_archive, _unpacked_archive),
+    "archived_weights": Parser(_read_weights, _weights),
+}

@@ -1,0 +1,32 @@
+"""
+One atheris target: `python -m fuzz.target PARSER DIRECTORY [libFuzzer's arguments]` feeds bytes to one of `fuzz.parsers`, through a
+file in DIRECTORY, until one is neither read nor refused as it should be.
+"""
+
+import logging
+import sys
+from pathlib import Path
+
+import atheris
+
+with atheris.instrument_imports(include=["allennlp_elmo_plus", "tarfile", "zipfile", "pickletools"]):
+    from fuzz.parsers import PARSERS, read_or_refuse
+
+
+def main() -> None:
+    name, directory, *arguments = sys.argv[1:]
+    parser = PARSERS[name]
+    path = Path(directory) / f"input{parser.suffix}"
+    # What is read is warned about, and that takes longer than reading it.
+    logging.disable(logging.CRITICAL)
+
+    def read(data: bytes) -> None:
+        path.write_bytes(data)
+        read_or_refuse(parser, path)
+
+    atheris.Setup([sys.argv[0], *arguments], read)
+    atheris.Fuzz()
+
+
+if __name__ == "__main__":
+    main()
