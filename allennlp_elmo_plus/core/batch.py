@@ -127,7 +127,7 @@ class WindowBatcher:
             backward_targets=torch.from_numpy(targets[1]),
             lengths=torch.from_numpy(window.lengths),
             batch_sizes=[int(size) for size in num_steps_run[1:] if size],
-            carries_state=True,
+            carries_state=window.carries_state,
             forward_negatives=forward_negatives,
             backward_negatives=backward_negatives,
         )

@@ -1,19 +1,20 @@
-"""Two independent stacks of LSTM layers, one for each reading direction."""
+"""Two independent stacks of recurrent layers, one for each reading direction."""
 
+from collections.abc import Sequence
 from typing import NamedTuple, Optional
 
 import torch
 from torch import Tensor, nn
 from torch.nn.functional import dropout
 
-from .lstm import LstmLayer, LstmOutput, run_directions
+from .recurrent_layer import RecurrentLayer, RecurrentOutput
 
 
 class BiLMState(NamedTuple):
     """The state of every layer between two windows. Directions: forward, then backward where there is one."""
 
-    hidden: Tensor  # (directions, L, B, D)
-    cell: Tensor  # (directions, L, B, cell_size)
+    hidden: Tensor  # (directions, L, B, hidden_size); an LSTM's hidden_size is D
+    cell: Tensor  # (directions, L, B, cell_size); cell_size is 0 for cells without a memory cell
 
     def detach(self) -> "BiLMState":
         return BiLMState(self.hidden.detach(), self.cell.detach())
@@ -35,14 +36,14 @@ class BiLM(nn.Module):
     From the second layer up a layer's input is added to its output (`use_skip_connections`); the recurrent state excludes what is
     added. Dropout falls on each layer's input anew at every step, and the sum uses the dropped input, as in bilm-tf.
 
-    forward_layers, backward_layers: L `LstmLayer` each; backward_layers is empty for a forward-only model. `output_size`: D, the
-    width of one direction.
+    forward_layers, backward_layers: L `RecurrentLayer` each, of one kind; backward_layers is empty for a forward-only model.
+    `output_size`: D, the width of one direction.
     """
 
     def __init__(
         self,
-        forward_layers: list[LstmLayer],
-        backward_layers: list[LstmLayer],
+        forward_layers: Sequence[RecurrentLayer],
+        backward_layers: Sequence[RecurrentLayer],
         use_skip_connections: bool = True,
         dropout_prob: float = 0.0,
     ) -> None:
@@ -58,6 +59,7 @@ class BiLM(nn.Module):
         self.forward_layers = nn.ModuleList(forward_layers)
         self.backward_layers = nn.ModuleList(backward_layers)
         self.output_size = forward_layers[0].output_size
+        self.hidden_size = forward_layers[0].hidden_size
         self.cell_size = forward_layers[0].cell_size
         self.use_skip_connections = use_skip_connections
         self.dropout_prob = dropout_prob
@@ -66,7 +68,7 @@ class BiLM(nn.Module):
         """The state of `num_rows` rows that have read nothing."""
         parameter = next(self.parameters())
         shape = (2 if len(self.backward_layers) else 1, len(self.forward_layers), num_rows)
-        return BiLMState(parameter.new_zeros(*shape, self.output_size), parameter.new_zeros(*shape, self.cell_size))
+        return BiLMState(parameter.new_zeros(*shape, self.hidden_size), parameter.new_zeros(*shape, self.cell_size))
 
     def forward(
         self,
@@ -96,10 +98,10 @@ class BiLM(nn.Module):
         """Each direction's layers' outputs, and the new state."""
         stacks = [self.forward_layers, self.backward_layers][: len(inputs)]
         outputs: list[list[Tensor]] = [[] for _ in inputs]
-        results: list[list[LstmOutput]] = [[] for _ in inputs]
+        results: list[list[RecurrentOutput]] = [[] for _ in inputs]
         for index, layers in enumerate(zip(*stacks, strict=True)):
             inputs = [dropout(direction, self.dropout_prob, self.training) for direction in inputs]
-            layer_results = run_directions(
+            layer_results = layers[0].run_directions(
                 layers, inputs, batch_sizes, state.hidden[:, index].unbind(), state.cell[:, index].unbind()
             )
             adds_inputs = index > 0 and self.use_skip_connections

@@ -8,11 +8,14 @@ import torch
 from .bilm import BiLM
 from .char_cnn import CharacterCNN
 from .errors import InputError
+from .gru_rnn import GruLayer, RnnLayer
 from .highway import Highway
 from .initialization import initialize_parameters
 from .language_model import LanguageModel
 from .lstm import LstmLayer
+from .lstm_layer_norm import LayerNormLstmLayer
 from .options import BiLMOptions
+from .recurrent_layer import RecurrentLayer
 from .representation import BiLMEncoder
 from .softmax import SoftmaxLayer
 from .token_encoder import CharacterEncoder, WordEncoder
@@ -99,10 +102,16 @@ def _build_token_encoder(options: BiLMOptions, sparse_embedding: bool) -> Union[
     return CharacterEncoder(convolutions, highway, width if cnn.n_filters != width else None)
 
 
-def _build_direction(options: BiLMOptions) -> list[LstmLayer]:
+def _build_direction(options: BiLMOptions) -> list[RecurrentLayer]:
+    return [_build_layer(options) for _ in range(options.lstm.n_layers)]
+
+
+def _build_layer(options: BiLMOptions) -> RecurrentLayer:
     lstm = options.lstm
     projection_size = lstm.projection_dim if lstm.has_projection else None
-    return [
-        LstmLayer(lstm.projection_dim, lstm.dim, projection_size, lstm.cell_clip, lstm.proj_clip)
-        for _ in range(lstm.n_layers)
-    ]
+    if lstm.cell == "gru":
+        return GruLayer(lstm.projection_dim, lstm.dim, projection_size, lstm.proj_clip)
+    if lstm.cell == "rnn":
+        return RnnLayer(lstm.projection_dim, lstm.dim, projection_size, lstm.proj_clip)
+    layer = LayerNormLstmLayer if lstm.layer_norm else LstmLayer
+    return layer(lstm.projection_dim, lstm.dim, projection_size, lstm.cell_clip, lstm.proj_clip)

@@ -30,6 +30,9 @@ def check_exportable(options: BiLMOptions) -> None:
     One layer, no highway layers and missing projections are no hindrance: see `write_weights`.
     """
     cnn, lstm = options.char_cnn, options.lstm
+    beyond = options.beyond_bilm_tf()
+    if beyond:
+        raise InputError(f"cannot be exported: `{beyond[0]}` must be left out, as neither loader knows it")
     if cnn is None:
         raise InputError("cannot be exported: `char_cnn` must be there, as AllenNLP's loader reads characters only")
     if not options.bidirectional:

@@ -1,15 +1,17 @@
-"""bilm-tf's initial value of every weight."""
+"""The initial value of every weight, bilm-tf's where it has one."""
 
 import math
 from collections.abc import Callable
-from typing import Any, Optional
+from typing import Any, Optional, Union
 
 import torch
 from torch import Tensor, nn
 
 from .char_cnn import CharacterCNN
+from .gru_rnn import GruLayer, RnnLayer
 from .highway import Highway
 from .lstm import LstmLayer
+from .lstm_layer_norm import LayerNormLstmLayer
 from .softmax import SoftmaxLayer
 from .token_encoder import CharacterEncoder, WordEncoder
 
@@ -20,7 +22,7 @@ _RELU_BOUND = 0.05
 def initialize_parameters(module: nn.Module, generator: Optional[torch.Generator] = None) -> None:
     """
     Gives every parameter below `module` the initial value bilm-tf gives it, drawn from `generator`, or torch's own
-    where None.
+    where None. What bilm-tf does not have, the cells other than its LSTM, is drawn after the same rules.
 
     | Parameter | Value |
     |---|---|
@@ -30,6 +32,9 @@ def initialize_parameters(module: nn.Module, generator: Optional[torch.Generator
     | carry bias | -2 |
     | projection of n filters | N(0, 1 / n) |
     | LSTM kernel and projection, word embedding | U(-b, b), b = sqrt(6 / (rows + columns)) (Glorot & Bengio 2010) |
+    | GRU and RNN: both weights, taken for one kernel [x; h] of all gates, and projection | U(-b, b), likewise |
+    | GRU: bias of the reset and the update gate | 1 (as in TensorFlow's `GRUCell`) |
+    | layer normalisation: gains | 1 |
     | softmax weight, width D | N(0, 1 / D) |
     | every other bias | 0; the forget gate's 1 is added where the LSTM runs |
 
@@ -55,6 +60,10 @@ def initialize_parameters(module: nn.Module, generator: Optional[torch.Generator
 
     def glorot(values: Tensor) -> Callable[[Tensor], Any]:
         return uniform(math.sqrt(6 / (values.shape[0] + values.shape[1])))
+
+    def open_gates(size: int) -> Callable[[Tensor], Any]:
+        """The bias of a reset and an update gate of `size`: both open, so that nothing is reset and nothing forgotten."""
+        return lambda values: values.zero_()[: 2 * size].fill_(1.0)
 
     def character_cnn(cnn: CharacterCNN) -> None:
         draw(cnn.embedding, uniform(1.0))
@@ -85,6 +94,24 @@ def initialize_parameters(module: nn.Module, generator: Optional[torch.Generator
         if layer.projection is not None:
             draw(layer.projection, glorot(layer.projection))
 
+    def layer_norm_lstm_layer(layer: LayerNormLstmLayer) -> None:
+        lstm_layer(layer)
+        for gain in (layer.input_gain, layer.recurrent_gain, layer.cell_gain):
+            draw(gain, constant(1.0))
+        draw(layer.cell_bias, constant(0.0))
+
+    def hidden_state_layer(layer: Union[GruLayer, RnnLayer]) -> None:
+        weights = layer.recurrence
+        gates_size = len(weights.bias_ih_l0)
+        bound = math.sqrt(6 / (layer.input_size + layer.hidden_size + gates_size))
+        draw(weights.weight_ih_l0, uniform(bound))
+        draw(weights.weight_hh_l0, uniform(bound))
+        is_gated = isinstance(layer, GruLayer)
+        draw(weights.bias_ih_l0, open_gates(layer.hidden_size) if is_gated else constant(0.0))
+        draw(weights.bias_hh_l0, constant(0.0))
+        if layer.projection is not None:
+            draw(layer.projection, glorot(layer.projection))
+
     def softmax_layer(layer: SoftmaxLayer) -> None:
         draw(layer.weight, normal(1 / layer.weight.shape[1]))
         draw(layer.bias, constant(0.0))
@@ -95,6 +122,9 @@ def initialize_parameters(module: nn.Module, generator: Optional[torch.Generator
         CharacterEncoder: character_encoder,
         WordEncoder: word_encoder,
         LstmLayer: lstm_layer,
+        LayerNormLstmLayer: layer_norm_lstm_layer,
+        GruLayer: hidden_state_layer,
+        RnnLayer: hidden_state_layer,
         SoftmaxLayer: softmax_layer,
     }
     for part in module.modules():

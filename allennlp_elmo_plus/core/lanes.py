@@ -28,6 +28,7 @@ class Window(NamedTuple):
     Window `number` of an epoch, as type ids (B, T) int64, each direction in its own reading order, 0 past a row's
     end.
     `lengths` (B,) int64: real positions of each row, never rising from row to row.
+    `carries_state`: whether rows go on where those of the window before ended.
     """
 
     number: int
@@ -36,6 +37,7 @@ class Window(NamedTuple):
     backward_inputs: np.ndarray
     backward_targets: np.ndarray
     lengths: np.ndarray
+    carries_state: bool = True
 
 
 class _Cursor:
@@ -46,7 +48,7 @@ class _Cursor:
         self.remaining = remaining
 
 
-class _Pieces(NamedTuple):
+class Pieces(NamedTuple):
     """Parts of sentences, (M,) int64 each: the sentence's first word, its words, the first step and how many."""
 
     offsets: np.ndarray
@@ -110,12 +112,12 @@ class LaneReader:
         chunk = tuple(np.zeros(is_real.shape, dtype=np.int64) for _ in range(4))
         # No piece at all: the lanes read here have ended before the longest of the plan.
         if pieces:
-            streams = self._lay_out(_Pieces(*map(np.concatenate, zip(*pieces, strict=True))))
+            streams = lay_out(self._tokens, Pieces(*map(np.concatenate, zip(*pieces, strict=True))))
             for padded, stream in zip(chunk, streams, strict=True):
                 padded[is_real] = stream
         return chunk
 
-    def _advance(self, cursor: _Cursor, num_steps: int) -> Iterator[_Pieces]:
+    def _advance(self, cursor: _Cursor, num_steps: int) -> Iterator[Pieces]:
         """Moves `cursor` on by `num_steps` positions, or to its lane's end, over the pieces of sentences it gives."""
         plan = self._plan
         missing = min(num_steps, cursor.remaining)
@@ -133,7 +135,7 @@ class LaneReader:
             cut_off = max(0, int(ends[num_pieces - 1]) - missing)
             num_taken[-1] -= cut_off
             missing -= int(num_taken.sum())
-            yield _Pieces(
+            yield Pieces(
                 plan.sentence_offsets[sentences[:num_pieces]], num_positions[:num_pieces] - 1, first_steps, num_taken
             )
             if cut_off:
@@ -145,23 +147,25 @@ class LaneReader:
             if cursor.rank == plan.num_sentences_in(cursor.slot):
                 cursor.slot, cursor.rank = cursor.slot + 1, 0
 
-    def _lay_out(self, pieces: _Pieces) -> tuple[np.ndarray, ...]:
-        """Forward inputs and targets, backward inputs and targets, of `pieces` one after the other."""
-        ends = np.cumsum(pieces.num_steps)
-        starts = ends - pieces.num_steps
-        # Step j of a sentence of n words at offset o: words o + j - 1 -> o + j, backward o + n - j -> o + n - j - 1.
-        step_word = np.repeat(pieces.offsets + pieces.first_steps - starts, pieces.num_steps)
-        step_word += np.arange(len(step_word))
-        mirrored = np.repeat(2 * pieces.offsets + pieces.num_words, pieces.num_steps)
-        mirrored -= step_word
-        first_steps = starts[pieces.first_steps == 0]
-        last_steps = ends[pieces.first_steps + pieces.num_steps == pieces.num_words + 1] - 1
-        forward_inputs, forward_targets = self._words_at(step_word - 1), self._words_at(step_word)
-        backward_inputs, backward_targets = self._words_at(mirrored), self._words_at(mirrored - 1)
-        forward_inputs[first_steps], forward_targets[last_steps] = BOS_TYPE, EOS_TYPE
-        backward_inputs[first_steps], backward_targets[last_steps] = EOS_TYPE, BOS_TYPE
-        return forward_inputs, forward_targets, backward_inputs, backward_targets
 
-    def _words_at(self, indices: np.ndarray) -> np.ndarray:
+def lay_out(tokens: np.ndarray, pieces: Pieces) -> tuple[np.ndarray, ...]:
+    """Forward inputs and targets, backward inputs and targets, of `pieces` one after the other: type ids, (N,) each."""
+    ends = np.cumsum(pieces.num_steps)
+    starts = ends - pieces.num_steps
+    # Step j of a sentence of n words at offset o: words o + j - 1 -> o + j, backward o + n - j -> o + n - j - 1.
+    step_word = np.repeat(pieces.offsets + pieces.first_steps - starts, pieces.num_steps)
+    step_word += np.arange(len(step_word))
+    mirrored = np.repeat(2 * pieces.offsets + pieces.num_words, pieces.num_steps)
+    mirrored -= step_word
+    first_steps = starts[pieces.first_steps == 0]
+    last_steps = ends[pieces.first_steps + pieces.num_steps == pieces.num_words + 1] - 1
+
+    def words_at(indices: np.ndarray) -> np.ndarray:
         # Out of range only where a sentence boundary is written over it.
-        return self._tokens.take(indices, mode="clip")
+        return tokens.take(indices, mode="clip")
+
+    forward_inputs, forward_targets = words_at(step_word - 1), words_at(step_word)
+    backward_inputs, backward_targets = words_at(mirrored), words_at(mirrored - 1)
+    forward_inputs[first_steps], forward_targets[last_steps] = BOS_TYPE, EOS_TYPE
+    backward_inputs[first_steps], backward_targets[last_steps] = EOS_TYPE, BOS_TYPE
+    return forward_inputs, forward_targets, backward_inputs, backward_targets

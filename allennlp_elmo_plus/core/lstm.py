@@ -1,7 +1,7 @@
 """An LSTM layer of one direction with projection and both clips, over packed sequences."""
 
 from collections.abc import Sequence
-from typing import NamedTuple, Optional
+from typing import Optional
 
 import torch
 from torch import Tensor, nn
@@ -9,17 +9,10 @@ from torch import Tensor, nn
 from .lstm_bptt import LstmTensors, run_clipped
 from .lstm_directions import has_triton, run_stacked
 from .lstm_reference import lstm_reference
+from .recurrent_layer import RecurrentLayer, RecurrentOutput, check_clips, check_sizes
 
 
-class LstmOutput(NamedTuple):
-    """What a layer computes over one window."""
-
-    outputs: Tensor  # (N, P) in packed, time-major order
-    hidden: Tensor  # (B, P) after each row's last step
-    cell: Tensor  # (B, cell_size) after each row's last step
-
-
-class LstmLayer(nn.Module):
+class LstmLayer(RecurrentLayer):
     """
     An LSTM with an optional projection of its output, and with cell and projection clipped (Sak et al. 2014, as in bilm-tf):
 
@@ -31,8 +24,7 @@ class LstmLayer(nn.Module):
     (input_size + P, 4 * cell_size) with rows [x; h] and columns i, g, f, o; `bias` (4 * cell_size) without the 1 of the forget
     gate; `projection` (cell_size, P), or None when `projection_size` is None and P = cell_size.
 
-    Steps run over packed rows, longest row first: `batch_sizes[t]` rows still run at step t, and rows that have ended keep their
-    state. Nothing is computed for padding. bilm-tf clips the projection only where there is one, and so do we.
+    What recurs is the output, P wide. bilm-tf clips the projection only where there is one, and so do we.
 
     With `reference=True` the plain step-by-step form differentiated by autograd runs instead of the manual backward. It is what
     the manual one is tested against, and supports double backward, which the manual one refuses.
@@ -48,15 +40,11 @@ class LstmLayer(nn.Module):
         reference: bool = False,
     ) -> None:
         super().__init__()
-        for name, value in (("input_size", input_size), ("cell_size", cell_size), ("projection_size", projection_size)):
-            if value is not None and value < 1:
-                raise ValueError(f"`{name}` must be at least 1, got {value}")
-        for name, clip in (("cell_clip", cell_clip), ("proj_clip", proj_clip)):
-            if clip is not None and not clip > 0:
-                raise ValueError(f"`{name}` must be positive, or None for no clip, got {clip}")
+        check_sizes(input_size=input_size, cell_size=cell_size, projection_size=projection_size)
+        check_clips(cell_clip=cell_clip, proj_clip=proj_clip)
         self.input_size = input_size
         self.cell_size = cell_size
-        self.output_size = cell_size if projection_size is None else projection_size
+        self.output_size = self.hidden_size = cell_size if projection_size is None else projection_size
         self.cell_clip = cell_clip
         self.proj_clip = None if projection_size is None else proj_clip
         self.reference = reference
@@ -64,37 +52,33 @@ class LstmLayer(nn.Module):
         self.bias = nn.Parameter(torch.zeros(4 * cell_size))
         self.projection = None if projection_size is None else nn.Parameter(torch.zeros(cell_size, projection_size))
 
-    def forward(self, inputs: Tensor, batch_sizes: list[int], hidden: Tensor, cell: Tensor) -> LstmOutput:
-        """
-        inputs (N, input_size) packed time-major, N = sum(batch_sizes); batch_sizes: rows running at each step, never rising and at
-        most B; hidden (B, P) and cell (B, cell_size): the state before the first step.
-        """
-        return run_directions([self], [inputs], batch_sizes, [hidden], [cell])[0]
+    def forward(self, inputs: Tensor, batch_sizes: list[int], hidden: Tensor, cell: Tensor) -> RecurrentOutput:
+        return self.run_directions([self], [inputs], batch_sizes, [hidden], [cell])[0]
+
+    @staticmethod
+    def run_directions(  # type: ignore[override]
+        layers: Sequence["LstmLayer"],
+        inputs: Sequence[Tensor],
+        batch_sizes: list[int],
+        hidden: Sequence[Tensor],
+        cell: Sequence[Tensor],
+    ) -> list[RecurrentOutput]:
+        """`forward` of the layers of each direction, which have the same sizes, at once."""
+        first = layers[0]
+        tensors = [
+            LstmTensors(inputs[d], hidden[d], cell[d], layer.kernel, layer.bias_of_gates(), layer.projection)
+            for d, layer in enumerate(layers)
+        ]
+        if first.reference:
+            results = [lstm_reference(batch_sizes, first.cell_clip, first.proj_clip, *each) for each in tensors]
+        elif first.kernel.device.type == "cuda" and has_triton():
+            results = run_stacked(batch_sizes, first.cell_clip, first.proj_clip, tensors)
+        else:
+            results = run_clipped(batch_sizes, first.cell_clip, first.proj_clip, tensors)
+        return [RecurrentOutput(*each) for each in results]
 
     def bias_of_gates(self) -> Tensor:
         """`bias` with the forget gate's 1: (4 * cell_size,)."""
         forget_bias = torch.zeros_like(self.bias)
         forget_bias[2 * self.cell_size : 3 * self.cell_size] = 1
         return self.bias + forget_bias
-
-
-def run_directions(
-    layers: Sequence[LstmLayer],
-    inputs: Sequence[Tensor],
-    batch_sizes: list[int],
-    hidden: Sequence[Tensor],
-    cell: Sequence[Tensor],
-) -> list[LstmOutput]:
-    """`LstmLayer.forward` of the layers of each direction, which have the same sizes, at once."""
-    first = layers[0]
-    tensors = [
-        LstmTensors(inputs[d], hidden[d], cell[d], layer.kernel, layer.bias_of_gates(), layer.projection)
-        for d, layer in enumerate(layers)
-    ]
-    if first.reference:
-        results = [lstm_reference(batch_sizes, first.cell_clip, first.proj_clip, *each) for each in tensors]
-    elif first.kernel.device.type == "cuda" and has_triton():
-        results = run_stacked(batch_sizes, first.cell_clip, first.proj_clip, tensors)
-    else:
-        results = run_clipped(batch_sizes, first.cell_clip, first.proj_clip, tensors)
-    return [LstmOutput(*each) for each in results]

@@ -17,12 +17,12 @@ def shown(value: Any) -> str:
     return text if len(text) <= _MAX_SHOWN else f"{text[: _MAX_SHOWN - 3]}..."
 
 
-def option(key: str, rule: Any, default: Any = dataclasses.MISSING) -> Any:
+def option(key: str, rule: Any, default: Any = dataclasses.MISSING, in_bilm_tf: bool = True) -> Any:
     """
     A dataclass field read from `key` of options.json (sections joined by dots) and checked by `rule`; required without
-    default.
+    default. `in_bilm_tf`: whether bilm-tf has this option too.
     """
-    return dataclasses.field(default=default, metadata={"key": key, "rule": rule})
+    return dataclasses.field(default=default, metadata={"key": key, "rule": rule, "in_bilm_tf": in_bilm_tf})
 
 
 @dataclasses.dataclass(frozen=True)

@@ -3,7 +3,7 @@
 import dataclasses
 import difflib
 import logging
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Optional, Union
@@ -54,7 +54,12 @@ class CharacterOptions:
 
 @dataclass(frozen=True)
 class LstmOptions:
-    """`lstm`: `dim` is the size of the cell, `projection_dim` (D) that of each direction's output and input."""
+    """
+    `lstm`: `dim` is the size of the cell, `projection_dim` (D) that of each direction's output and input.
+
+    `cell` and `layer_norm` are ours: which recurrence it is, and whether an LSTM's sums are normalised. A gated unit
+    ("gru") and a simple recurrence ("rnn") have no memory cell to clip, and are not normalised.
+    """
 
     dim: int = option("lstm.dim", Integer(1, 65536))
     projection_dim: int = option("lstm.projection_dim", Integer(1, 65536))
@@ -62,9 +67,15 @@ class LstmOptions:
     cell_clip: Optional[float] = option("lstm.cell_clip", Number(0, above=True), default=None)
     proj_clip: Optional[float] = option("lstm.proj_clip", Number(0, above=True), default=None)
     use_skip_connections: bool = option("lstm.use_skip_connections", Boolean(), default=False)
+    cell: str = option("lstm.cell", Choice("lstm", "gru", "rnn"), default="lstm", in_bilm_tf=False)
+    layer_norm: bool = option("lstm.layer_norm", Boolean(), default=False, in_bilm_tf=False)
 
     def __post_init__(self) -> None:
         _check_fields(self)
+        if self.cell != "lstm":
+            for name in ("cell_clip", "layer_norm"):
+                if getattr(self, name):
+                    raise InputError(f"`lstm.{name}` needs `lstm.cell` lstm: leave it out, got `lstm.cell` {self.cell}")
         if self.projection_dim > self.dim:
             raise InputError(
                 f"`lstm.projection_dim` must be at most `lstm.dim`, which is {self.dim}, got {self.projection_dim}"
@@ -74,6 +85,17 @@ class LstmOptions:
     def has_projection(self) -> bool:
         """bilm-tf projects only where that makes the output smaller."""
         return self.projection_dim < self.dim
+
+    def layer_parameter_count(self) -> int:
+        """Number of parameters of one layer of one direction, which is `projection_dim` wide at both ends."""
+        gates = {"lstm": 4, "gru": 3, "rnn": 1}[self.cell] * self.dim
+        if self.cell == "lstm":
+            kernel_and_biases = 2 * self.projection_dim * gates + gates
+        else:
+            # What recurs is as wide as the cell, and PyTorch keeps two biases.
+            kernel_and_biases = (self.projection_dim + self.dim) * gates + 2 * gates
+        gains = 2 * gates + 2 * self.dim if self.layer_norm else 0
+        return kernel_and_biases + gains + (self.dim * self.projection_dim if self.has_projection else 0)
 
 
 @dataclass(frozen=True)
@@ -157,22 +179,29 @@ class BiLMOptions:
         """
         The options in bilm-tf's keys, for `json.dump`. With `inference`, n_characters is 262, and every key that
         AllenNLP's loader requires is there, clips too, as null where there is none; without, it is 261. Other options
-        that are None are left out.
+        that are None are left out, and so are those that bilm-tf does not know, where they are at their defaults.
         """
         result: dict[str, Any] = {}
-        for part in (self.char_cnn, self.lstm, self):
-            for field in dataclasses.fields(part) if part is not None else ():
-                key = field.metadata.get("key")
-                value = getattr(part, field.name)
-                if key is not None and (value is not None or key.endswith("_clip")):
-                    *parents, leaf = key.split(".")
-                    section = result
-                    for parent in parents:
-                        section = section.setdefault(parent, {})
-                    section[leaf] = [list(pair) for pair in value] if key == "char_cnn.filters" else value
+        beyond = self.beyond_bilm_tf()
+        for field, value in self._fields_and_values():
+            key = field.metadata["key"]
+            if (field.metadata["in_bilm_tf"] or key in beyond) and (value is not None or key.endswith("_clip")):
+                *parents, leaf = key.split(".")
+                section = result
+                for parent in parents:
+                    section = section.setdefault(parent, {})
+                section[leaf] = [list(pair) for pair in value] if key == "char_cnn.filters" else value
         if self.char_cnn is not None:
             result["char_cnn"]["n_characters"] = _INFERENCE_CHARACTERS if inference else _TRAINING_CHARACTERS
         return result
+
+    def beyond_bilm_tf(self) -> list[str]:
+        """Keys of the options that bilm-tf does not have, and that make this a model it cannot hold."""
+        return [
+            field.metadata["key"]
+            for field, value in self._fields_and_values()
+            if not field.metadata["in_bilm_tf"] and value != field.default
+        ]
 
     def parameter_counts(self) -> dict[str, int]:
         """
@@ -180,8 +209,7 @@ class BiLMOptions:
         known.
         """
         lstm, width = self.lstm, self.lstm.projection_dim
-        layer = 2 * width * 4 * lstm.dim + 4 * lstm.dim + (lstm.dim * width if lstm.has_projection else 0)
-        counts = {"`lstm`": (2 if self.bidirectional else 1) * lstm.n_layers * layer}
+        counts = {"`lstm`": (2 if self.bidirectional else 1) * lstm.n_layers * lstm.layer_parameter_count()}
         if self.char_cnn is not None:
             cnn = self.char_cnn
             filters = sum((filter_width * cnn.embedding_dim + 1) * number for filter_width, number in cnn.filters)
@@ -192,6 +220,13 @@ class BiLMOptions:
             tables = 2 if self.char_cnn is None and not self.share_embedding_softmax else 1
             counts["`n_tokens_vocab`"] = self.n_tokens_vocab * (tables * width + 1)
         return counts
+
+    def _fields_and_values(self) -> Iterator[tuple[dataclasses.Field, Any]]:
+        """Every option that a key of options.json stands for."""
+        for part in (self.char_cnn, self.lstm, self):
+            for field in dataclasses.fields(part) if part is not None else ():
+                if "key" in field.metadata:
+                    yield field, getattr(part, field.name)
 
 
 def option_keys() -> list[str]:

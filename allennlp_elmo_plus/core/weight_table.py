@@ -63,7 +63,13 @@ def conversion_table(options: BiLMOptions, vocab_size: Optional[int] = None) -> 
     """
     Every weight of a biLM with these options; its softmax has no place in the file. `vocab_size` is the number of rows
     of the word embedding, `options.n_tokens_vocab` where None; only word input needs it.
+
+    Raises InputError, naming them, for options that bilm-tf does not have: the file has no place for such a model.
     """
+    beyond = options.beyond_bilm_tf()
+    if beyond:
+        named = ", ".join(f"`{key}`" for key in beyond)
+        raise InputError(f"weights.hdf5 has no place for a model with {named}, which bilm-tf does not know")
     lstm = options.lstm
     rows: list[WeightRow] = []
     if options.char_cnn is None:

@@ -27,6 +27,7 @@ from allennlp_elmo_plus.plugin import (  # noqa: F401
     predictor,
     reader,
     resume,
+    sentence_loader,
     token_embedder,
     vocabulary,
 )

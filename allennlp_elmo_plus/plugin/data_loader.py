@@ -1,10 +1,11 @@
 """The data loader `bilm`."""
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from itertools import repeat
 from pathlib import Path
 from typing import Optional, Union
 
+import numpy as np
 import torch
 from allennlp.common.checks import ConfigurationError
 from allennlp.common.util import is_distributed
@@ -19,7 +20,7 @@ from allennlp_elmo_plus.core.characters import DEFAULT_MAX_CHARACTERS
 from allennlp_elmo_plus.core.corpus import EncodedCorpus
 from allennlp_elmo_plus.core.corpus_cache import open_or_encode
 from allennlp_elmo_plus.core.epoch_plan import EpochPlan
-from allennlp_elmo_plus.core.lanes import LaneReader
+from allennlp_elmo_plus.core.lanes import LaneReader, Window
 from allennlp_elmo_plus.core.negatives import LogUniformSampler
 from allennlp_elmo_plus.core.prefetch import Prefetcher
 from allennlp_elmo_plus.plugin.counted_text import CountedText
@@ -124,8 +125,7 @@ class BilmDataLoader(KnownOptions, DataLoader):
             start_window, self._batches_to_pass = self._batches_to_pass, 0
             yield from repeat({}, start_window)
         batcher = self._batcher(epoch)
-        windows = LaneReader(self._encoded().tokens, self._plan_of(epoch), start=start_window)
-        for batch in Prefetcher(map(batcher, windows), _BATCHES_AHEAD):
+        for batch in Prefetcher(map(batcher, self._windows(epoch, start_window)), _BATCHES_AHEAD):
             yield {"batch": batch if self._device is None else move_to_device(batch, self._device)}
 
     def iter_instances(self) -> Iterator[Instance]:
@@ -191,8 +191,14 @@ class BilmDataLoader(KnownOptions, DataLoader):
             offsets = self._encoded().offsets
             if self.reader.max_instances is not None:
                 offsets = offsets[: self.reader.max_instances + 1]
-            self._plan = epoch, EpochPlan(offsets, self.batch_size, self.num_steps, self.shuffle, self.seed, epoch)
+            self._plan = epoch, self._make_plan(offsets, epoch)
         return self._plan[1]
+
+    def _make_plan(self, sentence_offsets: np.ndarray, epoch: int) -> EpochPlan:
+        return EpochPlan(sentence_offsets, self.batch_size, self.num_steps, self.shuffle, self.seed, epoch)
+
+    def _windows(self, epoch: int, start: int) -> Iterable[Window]:
+        return LaneReader(self._encoded().tokens, self._plan_of(epoch), start=start)
 
     def _max_characters(self) -> int:
         indexers = (self.reader.token_indexers or {}).values()

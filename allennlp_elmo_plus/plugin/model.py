@@ -28,9 +28,9 @@ class BilmModel(KnownOptions, Model):
     """
     The bidirectional language model of Peters et al. 2018, trained as bilm-tf trains it; see `core.language_model`.
 
-    Takes two kinds of batch: `batch`, windows of running text from the data loader "bilm", whose LSTM state goes on from one batch
-    to the next; or `source`, the padded sentences that the dataset reader "bilm" gives any other loader and the predictor, each of
-    which starts from a zero state.
+    Takes two kinds of batch: `batch`, windows of running text from the data loader "bilm", whose LSTM state goes on from one
+    batch to the next, or whole sentences from "bilm_sentences"; or `source`, the padded sentences that the dataset reader
+    "bilm" gives any other loader and the predictor. Whole and padded sentences start from a zero state each.
 
     In training the loss is the sampled softmax's and the perplexity it gives is called `sampled_perplexity`; it lies far below the
     real one. In evaluation, and with `sample_softmax` false, the softmax is exact: `perplexity` is the geometric mean of
@@ -47,7 +47,8 @@ class BilmModel(KnownOptions, Model):
     # Parameters
 
     lstm : `Dict[str, Any]`
-        `dim`, `projection_dim`, `n_layers` (1), `cell_clip`, `proj_clip` (no clip), `use_skip_connections` (false).
+        `dim`, `projection_dim`, `n_layers` (1), `cell_clip`, `proj_clip` (no clip), `use_skip_connections` (false). Beyond
+        bilm-tf's: `cell` ("lstm", or "gru" or "rnn"), `layer_norm` (false), see `core.gru_rnn` and `core.lstm_layer_norm`.
     char_cnn : `Dict[str, Any]`, optional
         `embedding: {dim}`, `filters`, `activation` ("relu" or "tanh"), `max_characters_per_token` (50), `n_highway` (0),
         `n_characters` (261). Left out, words have embeddings of their own.
@@ -136,9 +137,10 @@ class BilmModel(KnownOptions, Model):
         self, batch: Optional[LanguageModelBatch] = None, source: Optional[TextFieldTensors] = None
     ) -> dict[str, Any]:
         """
-        `batch`: a window of B lanes, from the data loader "bilm". `source`: B padded sentences, from any other; the output then
-        also holds `forward_log_probs` and `backward_log_probs` (B, T), natural logarithms of each target's probability in the order
-        of the sentence: `w1 .. wn </S>` forward, `<S> w1 .. wn` backward, and `num_targets` (B,), the n + 1 of each sentence.
+        `batch`: B lanes from the data loader "bilm", or sentences from "bilm_sentences". `source`: B padded sentences, from any
+        other; the output then also holds `forward_log_probs` and `backward_log_probs` (B, T), natural logarithms of each
+        target's probability in the order of the sentence: `w1 .. wn </S>` forward, `<S> w1 .. wn` backward, and `num_targets`
+        (B,), the n + 1 of each sentence.
         """
         if (batch is None) == (source is None):
             raise ConfigurationError("the model needs either `batch` or `source`")
@@ -163,7 +165,7 @@ class BilmModel(KnownOptions, Model):
         backward_sum = None if result.backward_nll is None else result.backward_nll.sum(dtype=torch.double)
         self._exact(forward_sum, backward_sum, sum(batch.batch_sizes))
         output = {"loss": self._loss(batch, forward_sum, backward_sum)}
-        if not batch.carries_state:
+        if batch.row_order is not None:
             output.update(self._log_probs(batch, result.forward_nll, result.backward_nll))
         return output
 

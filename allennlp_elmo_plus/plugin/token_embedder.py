@@ -1,20 +1,13 @@
 """The token embedder `bilm`."""
 
-import logging
 from typing import Any, Optional
 
 import torch
 from allennlp.common.checks import ConfigurationError
-from allennlp.common.file_utils import cached_path
-from allennlp.modules.scalar_mix import ScalarMix
 from allennlp.modules.token_embedders import TokenEmbedder
 
-from allennlp_elmo_plus.core.bilm import BiLMState
-from allennlp_elmo_plus.core.options import BiLMOptions
-from allennlp_elmo_plus.core.pretrained import load_encoder
 from allennlp_elmo_plus.plugin.known_options import KnownOptions
-
-logger = logging.getLogger(__name__)
+from allennlp_elmo_plus.plugin.representations import BilmRepresentations
 
 
 @TokenEmbedder.register("bilm")
@@ -25,7 +18,8 @@ class BilmTokenEmbedder(KnownOptions, TokenEmbedder):
     Registered as a `TokenEmbedder` with name "bilm". A drop-in for AllenNLP's "elmo_token_embedder": the same arguments
     and, to rounding, the same vectors as a fresh one, except that a sentence's vectors do not depend on the sentences
     before it unless `stateful` asks for that. With tokens indexed by "elmo_characters" or "bilm_characters"; for a biLM
-    of word input by "single_id", with a vocabulary whose ids are those of pretraining.
+    of word input by "single_id", with a vocabulary whose ids are those of pretraining. For several mixes of one biLM in a
+    model of your own, see `BilmRepresentations`, of which this is one with a projection; it says how layers are mixed.
 
     The biLM comes from exactly one of: `options_file` with `weight_file`; `archive_file`; `options`. With `options` the
     archive of a model that uses this embedder can be loaded where the files of pretraining are gone: AllenNLP drops
@@ -50,7 +44,7 @@ class BilmTokenEmbedder(KnownOptions, TokenEmbedder):
         Words whose vectors to keep from the first batch on. A word not among them is encoded from its characters, where
         AllenNLP may fail. `word_inputs`, if given, are places in this list.
     scalar_mix_parameters : `List[float]`, optional
-        Fixed weights of the layers, before the softmax.
+        Fixed weights of the layers, before the softmax; gamma is 1 then.
     archive_file : `str`, optional
         A model.tar.gz that pretraining the model "bilm" left.
     keep_sentence_boundaries : `bool`, optional (default = `False`)
@@ -63,6 +57,12 @@ class BilmTokenEmbedder(KnownOptions, TokenEmbedder):
     pretrained_file : `str`, optional
         With `options`: the weights, a weights.hdf5 or a model.tar.gz. Left out, they start at random and are to come
         from the archive of the model.
+    use_top_only : `bool`, optional (default = `False`)
+        The top layer in place of a mix, as in bilm-tf: nothing is learned but gamma.
+    use_average : `bool`, optional (default = `False`)
+        The plain average of the layers in place of a mix with learned weights: nothing is learned but gamma.
+    use_gamma : `bool`, optional (default = `True`)
+        Whether to learn gamma, which the mix is multiplied by; else it is 1.
     """
 
     def __init__(
@@ -80,52 +80,33 @@ class BilmTokenEmbedder(KnownOptions, TokenEmbedder):
         stateful: bool = False,
         options: Optional[dict[str, Any]] = None,
         pretrained_file: Optional[str] = None,
+        use_top_only: bool = False,
+        use_average: bool = False,
+        use_gamma: bool = True,
     ) -> None:
         super().__init__()
-        sources = {"options_file": options_file, "archive_file": archive_file, "options": options}
-        given = [name for name, value in sources.items() if value is not None]
-        if len(given) != 1:
-            raise ConfigurationError(
-                "exactly one of `options_file` (with `weight_file`), `archive_file` and `options` must be given, "
-                f"got {' and '.join(f'`{name}`' for name in given) or 'none'}"
-            )
-        for name, value, partner in (
-            ("weight_file", weight_file, "options_file"),
-            ("pretrained_file", pretrained_file, "options"),
-        ):
-            if value is not None and given != [partner]:
-                raise ConfigurationError(f"`{name}` goes with `{partner}`, got `{given[0]}`")
-        if options_file is not None and weight_file is None:
-            raise ConfigurationError("`weight_file` must be given with `options_file`")
-        parsed: Optional[BiLMOptions] = None
-        if options_file is not None:
-            parsed = BiLMOptions.from_file(cached_path(options_file))
-        elif options is not None:
-            parsed = BiLMOptions.from_dict(options, "`options`")
-        weights = weight_file or archive_file or pretrained_file
-        if weights is None:
-            logger.warning("no `pretrained_file`: the biLM's weights are random until those of an archive are loaded")
-        self._encoder = load_encoder(parsed, None if weights is None else cached_path(weights))
-        for parameter in self._encoder.parameters():
-            parameter.requires_grad_(requires_grad)
-        self._mix = ScalarMix(
-            self._encoder.num_layers,
+        self._elmo = BilmRepresentations(
+            options_file=options_file,
+            weight_file=weight_file,
+            num_output_representations=1,
+            requires_grad=requires_grad,
             do_layer_norm=do_layer_norm,
-            initial_scalar_parameters=scalar_mix_parameters,
-            trainable=scalar_mix_parameters is None,
+            dropout=dropout,
+            vocab_to_cache=vocab_to_cache,
+            keep_sentence_boundaries=keep_sentence_boundaries,
+            scalar_mix_parameters=scalar_mix_parameters,
+            archive_file=archive_file,
+            stateful=stateful,
+            options=options,
+            pretrained_file=pretrained_file,
+            use_top_only=use_top_only,
+            use_average=use_average,
+            use_gamma=use_gamma,
         )
-        self._dropout = torch.nn.Dropout(dropout)
-        self._projection = torch.nn.Linear(self._encoder.output_size, projection_dim) if projection_dim else None
-        self._keep_sentence_boundaries = keep_sentence_boundaries
-        self._stateful = stateful
-        # Not a buffer: DistributedDataParallel would send the first process's state to all.
-        self._state: Optional[BiLMState] = None
-        self._characters_to_cache: Optional[torch.Tensor] = None
-        if vocab_to_cache:
-            self._characters_to_cache = torch.from_numpy(self._encoder.cache_words(vocab_to_cache))
+        self._projection = torch.nn.Linear(self._elmo.get_output_dim(), projection_dim) if projection_dim else None
 
     def get_output_dim(self) -> int:
-        return self._encoder.output_size if self._projection is None else self._projection.out_features
+        return self._elmo.get_output_dim() if self._projection is None else self._projection.out_features
 
     def forward(
         self,
@@ -151,29 +132,8 @@ class BilmTokenEmbedder(KnownOptions, TokenEmbedder):
             Shape `(B, T, K)`, or `(B, T + 2, K)` with sentence boundaries; zeros where there is no word, before any
             projection.
         """
-        ids = self._ids(elmo_tokens, word_inputs, tokens)
-        num_leading = ids.dim() - (1 if self._encoder.max_characters is None else 2)
-        rows = ids.flatten(0, num_leading - 1)
-        representation = self._encoder(rows, self._state if self._stateful else None)
-        if self._stateful:
-            self._state = representation.state.detach()
-        layers, layout = representation.layers, representation.layout
-        # Mixed where there are words only, so that a masked mean needs no mask.
-        mixed = self._mix(layers, torch.ones_like(layers[0][:, 0], dtype=torch.bool))
-        vectors = self._dropout(layout.unpack(mixed, self._keep_sentence_boundaries))
-        if self._projection is not None:
-            vectors = self._projection(vectors)
-        return vectors.view(*ids.shape[:num_leading], *vectors.shape[1:])
-
-    def _ids(
-        self, elmo_tokens: Optional[torch.Tensor], word_inputs: Optional[torch.Tensor], tokens: Optional[torch.Tensor]
-    ) -> torch.Tensor:
-        name, ids = ("tokens", tokens) if self._encoder.max_characters is None else ("elmo_tokens", elmo_tokens)
+        name, ids = ("tokens", tokens) if self._elmo.takes_word_ids else ("elmo_tokens", elmo_tokens)
         if ids is None:
             raise ConfigurationError(f"`{name}` must be given to this biLM, got none")
-        if word_inputs is None or self._characters_to_cache is None:
-            return ids
-        self._characters_to_cache = self._characters_to_cache.to(ids.device)
-        listed = (word_inputs > 0) & (word_inputs < len(self._characters_to_cache))
-        characters = self._characters_to_cache[word_inputs * listed].to(ids.dtype)
-        return torch.where(listed.unsqueeze(-1), characters, ids)
+        (vectors,) = self._elmo(ids, word_inputs)["elmo_representations"]
+        return vectors if self._projection is None else self._projection(vectors)

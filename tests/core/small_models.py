@@ -11,6 +11,25 @@ from allennlp_elmo_plus.core.language_model import LanguageModel
 from allennlp_elmo_plus.core.options import BiLMOptions
 from allennlp_elmo_plus.core.sentence_batch import batch_from_sentences
 
+LSTM = {
+    "dim": 9,
+    "projection_dim": 5,
+    "n_layers": 2,
+    "cell_clip": 0.6,
+    "proj_clip": 0.4,
+    "use_skip_connections": True,
+}
+# The `lstm` section of every recurrence there is, with and without projection.
+RECURRENCES = {
+    f"{name}, {width}": {**LSTM, **changes, **sizes}
+    for name, changes in {
+        "lstm": {},
+        "lstm, layer norm": {"layer_norm": True},
+        "gru": {"cell": "gru", "cell_clip": None},
+        "rnn": {"cell": "rnn", "cell_clip": None},
+    }.items()
+    for width, sizes in {"projected": {}, "not projected": {"dim": 5}}.items()
+}
 VOCABULARY = [BOS_WORD, EOS_WORD, "<UNK>", "the", "river", "rises", "and", "falls", "slowly", "mill", "turns", "."]
 
 
@@ -25,14 +44,7 @@ def small_options(**overrides: object) -> BiLMOptions:
             "n_highway": 1,
             "n_characters": 261,
         },
-        "lstm": {
-            "dim": 9,
-            "projection_dim": 5,
-            "n_layers": 2,
-            "cell_clip": 0.6,
-            "proj_clip": 0.4,
-            "use_skip_connections": True,
-        },
+        "lstm": LSTM,
     }
     options.update(overrides)
     return BiLMOptions.from_dict(options, inference=False)

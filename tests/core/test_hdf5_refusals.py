@@ -14,7 +14,7 @@ from allennlp_elmo_plus.core.hdf5 import check_weights, read_weights, write_weig
 from allennlp_elmo_plus.core.options import BiLMOptions
 from allennlp_elmo_plus.core.pretrained import load_encoder
 from allennlp_elmo_plus.core.weight_table import conversion_table
-from tests.core.small_encoders import edit, options_of, random_encoder
+from tests.core.small_encoders import BASE, edit, options_of, random_encoder
 
 
 def replace(name, value):
@@ -288,3 +288,18 @@ def test_a_model_of_other_options_is_refused_before_the_file_is_opened(tmp_path)
     ):
         write_weights(tmp_path / "weights.hdf5", build_encoder(options_of("no highway")), options_of("usual"))
     assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize(
+    "changes, named",
+    [({"cell": "gru"}, "`lstm.cell`"), ({"cell": "rnn"}, "`lstm.cell`"), ({"layer_norm": True}, "`lstm.layer_norm`")],
+)
+def test_a_model_that_the_format_has_no_place_for_is_refused_by_name(written, tmp_path, changes, named):
+    path, _ = written
+    options = BiLMOptions.from_dict({**BASE, "lstm": {**BASE["lstm"], **changes}})
+    message = f"^weights.hdf5 has no place for a model with {named}, which bilm-tf does not know$"
+    with pytest.raises(InputError, match=message):
+        write_weights(tmp_path / "new.hdf5", build_encoder(options), options)
+    with pytest.raises(InputError, match=message):
+        read_weights(path, build_encoder(options), options)
+    assert not (tmp_path / "new.hdf5").exists()

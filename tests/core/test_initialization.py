@@ -8,6 +8,7 @@ from allennlp_elmo_plus.core.builder import build_language_model, build_represen
 from allennlp_elmo_plus.core.errors import InputError
 from allennlp_elmo_plus.core.initialization import initialize_parameters
 from allennlp_elmo_plus.core.options import BiLMOptions
+from tests.core.small_models import RECURRENCES
 
 VOCAB_SIZE = 300
 
@@ -94,6 +95,45 @@ def test_a_word_embedding_is_drawn_as_one_also_where_the_softmax_shares_it(share
     assert (model.softmax.bias == 0).all()
     if not shared:
         check_normal(model.softmax.weight, math.sqrt(1 / 40))
+
+
+@pytest.mark.parametrize("cell, gates", [("gru", 3), ("rnn", 1)])
+@pytest.mark.parametrize("projected", [True, False])
+def test_other_cells_are_drawn_after_the_same_rules(cell, gates, projected):
+    size, width = 200, 100 if projected else 200
+    torch.manual_seed(13)
+    parts = build_representation_parts(
+        BiLMOptions.from_dict({"lstm": {"dim": size, "projection_dim": width, "cell": cell}, "n_tokens_vocab": 9})
+    )
+    (layer,) = parts.bilm.forward_layers
+    weights = layer.recurrence
+    for weight in (weights.weight_ih_l0, weights.weight_hh_l0):
+        check_uniform(weight, math.sqrt(6 / (width + size + gates * size)))
+    # r, z and n are the columns of PyTorch's unit: its reset and its update gate begin open.
+    assert (weights.bias_ih_l0[: (gates - 1) * size] == 1).all() and (
+        weights.bias_ih_l0[(gates - 1) * size :] == 0
+    ).all()
+    assert (weights.bias_hh_l0 == 0).all()
+    if projected:
+        check_uniform(layer.projection, math.sqrt(6 / (size + width)))
+
+
+def test_layer_normalisation_starts_with_gains_of_one():
+    parts = build_representation_parts(
+        BiLMOptions.from_dict({"lstm": {"dim": 80, "projection_dim": 40, "layer_norm": True}, "n_tokens_vocab": 9})
+    )
+    for layer in (*parts.bilm.forward_layers, *parts.bilm.backward_layers):
+        check_uniform(layer.kernel, math.sqrt(6 / (80 + 320)))
+        check_uniform(layer.projection, math.sqrt(6 / 120))
+        assert all((gain == 1).all() for gain in (layer.input_gain, layer.recurrent_gain, layer.cell_gain))
+        assert (layer.bias == 0).all() and (layer.cell_bias == 0).all()
+
+
+@pytest.mark.parametrize("recurrence", RECURRENCES)
+def test_the_parameters_of_every_recurrence_are_counted(recurrence):
+    options = BiLMOptions.from_dict({"lstm": RECURRENCES[recurrence], "n_tokens_vocab": 9})
+    parts = build_representation_parts(options)
+    assert sum(parameter.numel() for parameter in parts.bilm.parameters()) == options.parameter_counts()["`lstm`"]
 
 
 def test_the_seed_decides_every_weight():

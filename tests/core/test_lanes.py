@@ -136,7 +136,7 @@ def test_readers_of_some_lanes_see_what_a_reader_of_all_sees(lengths, num_lanes,
         part = list(LaneReader(tokens, plan, lanes=own))
         assert len(part) == len(whole)
         for one, other in zip(part, whole, strict=True):
-            assert all(np.array_equal(a, b[list(own)]) for a, b in zip(one[1:], other[1:], strict=True))
+            assert all(np.array_equal(a, b[list(own)]) for a, b in zip(one[1:6], other[1:6], strict=True))
 
 
 @given(LENGTHS, st.integers(1, 5))

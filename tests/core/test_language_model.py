@@ -9,7 +9,7 @@ from allennlp_elmo_plus.core.language_model import LanguageModel, pack, unpack
 from allennlp_elmo_plus.core.lstm_reference import lstm_reference
 from allennlp_elmo_plus.core.softmax import SoftmaxLayer
 from allennlp_elmo_plus.core.training_loss import mean_loss, with_gradient_times
-from tests.core.small_models import VOCABULARY, batch_of, nlls_by_sentence, small_model
+from tests.core.small_models import RECURRENCES, VOCABULARY, batch_of, nlls_by_sentence, small_model
 
 SENTENCES = [["the", "river", "rises", "slowly", "."], ["falls"], ["the", "mill", "turns", "."], []]
 
@@ -47,8 +47,9 @@ def test_exact_loss_equals_brute_force(bidirectional: bool) -> None:
             assert backward is None
 
 
-def test_padding_order_and_company_change_nothing() -> None:
-    model = small_model().eval()
+@pytest.mark.parametrize("recurrence", RECURRENCES)
+def test_padding_order_and_company_change_nothing(recurrence: str) -> None:
+    model = small_model(lstm=RECURRENCES[recurrence]).eval()
     alone = [nlls_by_sentence(model, batch_of([sentence]))[0] for sentence in SENTENCES]
     for sentences, padding in ((SENTENCES, 0), (SENTENCES, 9), (SENTENCES[::-1], 3)):
         together = nlls_by_sentence(model, batch_of(sentences, padding))
@@ -75,8 +76,9 @@ def test_each_word_encoded_once_changes_no_gradient() -> None:
             torch.testing.assert_close(parameter.grad, once[name], rtol=0, atol=1e-12)
 
 
-def test_lanes_cut_into_windows_equal_one_long_window() -> None:
-    model = small_model().eval()
+@pytest.mark.parametrize("recurrence", RECURRENCES)
+def test_lanes_cut_into_windows_equal_one_long_window(recurrence: str) -> None:
+    model = small_model(lstm=RECURRENCES[recurrence]).eval()
     batch = batch_of(
         [
             ["the", "river", "rises", "slowly", "and", "falls", "."],

@@ -14,9 +14,10 @@ import torch
 from torch import Tensor
 
 import allennlp_elmo_plus.core
-from allennlp_elmo_plus.core.lstm import LstmLayer, LstmOutput
+from allennlp_elmo_plus.core.lstm import LstmLayer
 from allennlp_elmo_plus.core.lstm_bptt import LstmTensors
 from allennlp_elmo_plus.core.lstm_directions import StackedLstm, run_stacked
+from allennlp_elmo_plus.core.recurrent_layer import RecurrentOutput
 
 KERNELS = "allennlp_elmo_plus.core.lstm_triton"
 DEVICE = "cuda" if torch.cuda.is_available() else "cpu"
@@ -51,15 +52,15 @@ def random_layers(num=2, projection=True, clips=True, dtype=torch.double) -> lis
     return layers
 
 
-def run_reference(layers, inputs, batch_sizes, hidden, cell) -> list[LstmOutput]:
+def run_reference(layers, inputs, batch_sizes, hidden, cell) -> list[RecurrentOutput]:
     return [layer(inputs[d], batch_sizes, hidden[d], cell[d]) for d, layer in enumerate(layers)]
 
 
-def stacked(layers, inputs, batch_sizes, hidden, cell) -> list[LstmOutput]:
+def stacked(layers, inputs, batch_sizes, hidden, cell) -> list[RecurrentOutput]:
     first = layers[0]
     weights = [(layer.kernel, layer.bias_of_gates(), layer.projection) for layer in layers]
     directions = [LstmTensors(*tensors, *each) for *tensors, each in zip(inputs, hidden, cell, weights)]
-    return [LstmOutput(*each) for each in run_stacked(batch_sizes, first.cell_clip, first.proj_clip, directions)]
+    return [RecurrentOutput(*each) for each in run_stacked(batch_sizes, first.cell_clip, first.proj_clip, directions)]
 
 
 def arguments(layers: list[LstmLayer], batch_sizes: list[int], num_rows: int) -> tuple:
@@ -111,7 +112,7 @@ def test_equals_the_reference_without_some_parts(num: int, projection: bool, cli
     torch.testing.assert_close(ours, run_with_gradients(run_reference, layers, FALLING, 4), rtol=0, atol=1e-12)
 
 
-def run_autocast(*given) -> list[LstmOutput]:
+def run_autocast(*given) -> list[RecurrentOutput]:
     with torch.autocast(DEVICE, torch.bfloat16):
         results = stacked(*given)
     for result in results:

@@ -46,6 +46,10 @@ MINIMAL = {
 }
 
 
+# What bilm-tf does not have: written only where it changes the model.
+OURS = ["lstm.cell", "lstm.layer_norm"]
+
+
 def changed(base, key, value):
     result = copy.deepcopy(base)
     section = result
@@ -72,7 +76,7 @@ def test_the_full_example_holds_every_key():
         for name, value in mapping.items():
             yield from keys(value, f"{prefix}{name}.") if isinstance(value, dict) else [f"{prefix}{name}"]
 
-    assert sorted(keys(FULL)) == sorted(option_keys())
+    assert sorted([*keys(FULL), *OURS]) == sorted(option_keys())
 
 
 def test_defaults_are_those_of_bilm_tf():
@@ -94,6 +98,16 @@ def test_defaults_are_those_of_bilm_tf():
 def test_a_file_to_load_weights_with_is_bidirectional_unless_it_says_otherwise():
     assert BiLMOptions.from_dict(MINIMAL).bidirectional is True
     assert BiLMOptions.from_dict(changed(MINIMAL, "bidirectional", False)).bidirectional is False
+
+
+def test_what_bilm_tf_does_not_have_is_written_only_where_it_changes_the_model():
+    plain = BiLMOptions.from_dict(changed(changed(FULL, "lstm.cell", "lstm"), "lstm.layer_norm", False))
+    assert plain.to_dict() == FULL and plain.beyond_bilm_tf() == []
+    gru = changed(changed(FULL, "lstm.cell", "gru"), "lstm.cell_clip", None)
+    normed = changed(FULL, "lstm.layer_norm", True)
+    for mapping, beyond in ((gru, ["lstm.cell"]), (normed, ["lstm.layer_norm"])):
+        options = BiLMOptions.from_dict(mapping)
+        assert options.to_dict() == mapping and options.beyond_bilm_tf() == beyond
 
 
 def test_null_counts_as_left_out():
@@ -191,6 +205,13 @@ def test_an_unknown_key_names_the_nearest(key, nearest):
             "`share_embedding_softmax` needs word input: leave it out, or leave out `char_cnn`",
         ),
         ("lstm", [1], "`lstm` must be an object of options, got [1]"),
+        ("lstm.cell", "GRU", "`lstm.cell` must be one of lstm, gru, rnn, got 'GRU'"),
+        ("lstm.cell", "gru", "`lstm.cell_clip` needs `lstm.cell` lstm: leave it out, got `lstm.cell` gru"),
+        (
+            "lstm",
+            {"dim": 8, "projection_dim": 4, "cell": "rnn", "layer_norm": True},
+            "`lstm.layer_norm` needs `lstm.cell` lstm: leave it out, got `lstm.cell` rnn",
+        ),
         ("lstm", None, "`lstm` is missing"),
         ("char_cnn", {}, "`char_cnn.embedding.dim` is missing"),
         ("dropout", {"rate": 1}, "`dropout` must be a number at least 0 and below 1, got {'rate': 1}"),

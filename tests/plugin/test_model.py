@@ -15,6 +15,7 @@ from allennlp.models import Model
 import allennlp_elmo_plus.plugin  # noqa: F401
 from allennlp_elmo_plus.core.errors import InputError
 from allennlp_elmo_plus.plugin.model import BilmModel
+from tests.core.small_models import RECURRENCES
 from tests.plugin.small_text import SENTENCES, small_model_config, write_text
 
 
@@ -175,5 +176,33 @@ def test_options_json_is_accepted_whole(parts) -> None:
     assert model.options.to_dict(inference=False)["n_train_tokens"] == 1000
 
 
-def test_has_no_leak(parts) -> None:
-    assert make_model(parts[1]).find_leaks() == []
+@pytest.mark.parametrize("bidirectional", [True, False])
+@pytest.mark.parametrize("recurrence", RECURRENCES)
+def test_every_recurrence_learns_without_a_leak(parts, recurrence: str, bidirectional: bool) -> None:
+    model = make_model(parts[1], lstm=RECURRENCES[recurrence], bidirectional=bidirectional)
+    assert model.find_leaks() == []
+    optimizer = torch.optim.Adagrad((p for p in model.parameters()), lr=0.1)
+    held_out = []
+    for _ in range(3):
+        model.eval()
+        for batch in lanes(parts, shuffle=False):
+            model(**batch)
+        held_out.append(model.get_metrics(reset=True)["perplexity"])
+        model.train()
+        for batch in lanes(parts):
+            optimizer.zero_grad()
+            model(**batch)["loss"].backward()
+            optimizer.step()
+    assert held_out[0] > held_out[1] > held_out[2] and model.find_leaks() == []
+
+
+@pytest.mark.parametrize("recurrence", RECURRENCES)
+def test_every_recurrence_carries_its_state_on_and_can_be_taken_up(parts, recurrence: str) -> None:
+    first, second = list(lanes(parts, n_negative_samples_batch=10))[:2]
+    model, taken_up = (make_model(parts[1], lstm=RECURRENCES[recurrence], dropout=0.0) for _ in range(2))
+    model(**first)
+    taken_up.resume(model.state_to_resume())
+    loss = model(**second)["loss"].item()
+    assert taken_up(**second)["loss"].item() == loss
+    model.reset_states()
+    assert model(**second)["loss"].item() != loss

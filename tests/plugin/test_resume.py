@@ -228,6 +228,21 @@ def test_gradients_of_several_batches_together(tmp_path: Path) -> None:
     assert after == losses[SAVE_EVERY:]
 
 
+@pytest.mark.parametrize("what", ["gated units", "sentences"])
+def test_other_recurrences_and_loaders_are_taken_up_too(what: str, tmp_path: Path) -> None:
+    config = config_of(tmp_path / "whole")
+    changes: dict[str, Any] = {}
+    if what == "sentences":
+        changes["data_loader"] = {"type": "bilm_sentences", "batch_tokens": 40, "n_negative_samples_batch": 10}
+    else:
+        changes["model"] = {**config["model"], "lstm": {"cell": "gru", "dim": 16, "projection_dim": 8, "n_layers": 2}}
+    losses = train(tmp_path / "whole", **changes)
+    assert len(losses) > 3 * NUM_EPOCHS
+    train(tmp_path / "broken", SAVE_EVERY + 1, **changes)
+    assert train(tmp_path / "broken", recover=True, **changes) == losses[SAVE_EVERY:]
+    assert_same_as_whole(tmp_path / "broken", tmp_path / "whole")
+
+
 def test_a_model_or_loader_of_another_kind_is_refused(tmp_path: Path) -> None:
     loader = {"batch_size": 2}
     with pytest.raises(

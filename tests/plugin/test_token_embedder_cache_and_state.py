@@ -32,7 +32,7 @@ def test_stateful_goes_on_as_elmo_token_embedder_does_over_batches_of_different_
 def test_a_state_follows_a_change_of_precision_and_keeps_no_graph(files):
     embedder = BilmTokenEmbedder(**files, stateful=True, requires_grad=True).eval()
     embedder(ids_of(BATCHES[0]))
-    assert not embedder._state.hidden.requires_grad
+    assert not embedder._elmo._state.hidden.requires_grad
     vectors = embedder.double()(ids_of(BATCHES[2]))
     assert vectors.dtype == torch.float64
     vectors.sum().backward()
@@ -41,7 +41,7 @@ def test_a_state_follows_a_change_of_precision_and_keeps_no_graph(files):
 
 def count_encoded_words(embedder):
     counts = []
-    embedder._encoder.token_encoder.register_forward_pre_hook(lambda _, inputs: counts.append(len(inputs[0])))
+    embedder._elmo._encoder.token_encoder.register_forward_pre_hook(lambda _, inputs: counts.append(len(inputs[0])))
     return counts
 
 
@@ -62,7 +62,7 @@ def test_a_frozen_embedder_encodes_each_word_once_until_its_weights_change(files
     embedder(ids_of([["sat"]]))
     assert counts == [4, 1]
     with torch.no_grad():
-        embedder._encoder.token_encoder.projection_bias.add_(1.0)
+        embedder._elmo._encoder.token_encoder.projection_bias.add_(1.0)
     changed = embedder(ids_of([["sat"]]))
     assert counts == [4, 1, 3]
     reference = BilmTokenEmbedder(**files).eval()
@@ -83,7 +83,7 @@ def test_a_cache_filled_in_inference_mode_does_not_hinder_training(files):
     with torch.inference_mode():
         embedder(ids_of([["the", "cat"]]))
     embedder(ids_of([["the", "cat", "sat"]])).sum().backward()
-    assert embedder._mix.gamma.grad is not None
+    assert embedder._elmo.scalar_mix_0.gamma.grad is not None
 
 
 def test_words_to_cache_are_encoded_first_and_others_from_their_characters(files):
@@ -125,4 +125,4 @@ def test_word_inputs_are_places_in_the_words_to_cache_as_in_elmo_token_embedder(
 def test_in_fine_tuning_words_to_cache_still_get_gradients(files):
     embedder = BilmTokenEmbedder(**files, vocab_to_cache=WORDS, requires_grad=True)
     embedder(ids_of([["the"]])).sum().backward()
-    assert all(parameter.grad is not None for parameter in embedder._encoder.parameters())
+    assert all(parameter.grad is not None for parameter in embedder._elmo._encoder.parameters())

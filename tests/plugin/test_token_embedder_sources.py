@@ -19,6 +19,7 @@ from allennlp_elmo_plus.core.hdf5 import write_weights
 from allennlp_elmo_plus.core.options import BiLMOptions
 from allennlp_elmo_plus.plugin.token_embedder import BilmTokenEmbedder
 from tests.core.small_archives import archived_files, calling, saved, small_model, write_archive
+from tests.core.small_models import RECURRENCES
 from tests.plugin.exported_bilm import BATCHES, OPTIONS, close, ids_of
 
 
@@ -34,13 +35,13 @@ def archive(directory, options, encoder=None, **changes):
 def test_requires_grad_holds_for_every_weight_of_the_bilm_and_only_those(files, requires_grad):
     embedder = BilmTokenEmbedder(**files, requires_grad=requires_grad, projection_dim=3)
     for name, parameter in embedder.named_parameters():
-        assert parameter.requires_grad == (requires_grad or not name.startswith("_encoder."))
+        assert parameter.requires_grad == (requires_grad or not name.startswith("_elmo._encoder."))
 
 
 def test_an_archive_brings_its_own_options_and_weights(files, tmp_path):
     reference = BilmTokenEmbedder(**files).eval()
     config = {**OPTIONS, "bidirectional": True}
-    path = archive(tmp_path, config, reference._encoder)
+    path = archive(tmp_path, config, reference._elmo._encoder)
     ids = ids_of(BATCHES[0])
     close(BilmTokenEmbedder(archive_file=path).eval()(ids), reference(ids), 1e-6)
     inline = BilmTokenEmbedder(options=OPTIONS, pretrained_file=path).eval()
@@ -50,6 +51,27 @@ def test_an_archive_brings_its_own_options_and_weights(files, tmp_path):
     other = {**OPTIONS, "lstm": {**OPTIONS["lstm"], "cell_clip": 3}}
     with pytest.raises(InputError, match="its `lstm` must be that of `options`, .*cell_clip=3,.* got .*cell_clip=0.6"):
         BilmTokenEmbedder(options=other, pretrained_file=path)
+
+
+@pytest.mark.parametrize("recurrence", RECURRENCES)
+@pytest.mark.parametrize("bidirectional", [True, False])
+def test_every_recurrence_embeds_from_an_archive_and_from_options(files, tmp_path, recurrence, bidirectional):
+    config = {**OPTIONS, "bidirectional": bidirectional, "lstm": RECURRENCES[recurrence]}
+    torch.manual_seed(4)
+    encoder = build_encoder(BiLMOptions.from_dict(config, inference=False)).eval()
+    path = archive(tmp_path, config, encoder)
+    with torch.no_grad():
+        layers, layout, _ = encoder(ids_of(BATCHES[0]))
+        expected = layout.unpack(sum(layers) / 3)
+    for source in ({"archive_file": path}, {"options": config, "pretrained_file": path}):
+        embedder = BilmTokenEmbedder(**source).eval()
+        vectors = embedder(ids_of(BATCHES[0]))
+        assert embedder.get_output_dim() == 5 * (1 + bidirectional)
+        close(vectors, expected, 1e-6)
+        close(embedder(ids_of(BATCHES[0][3:])), vectors[3:], 1e-6)
+    if "gru" in recurrence or "rnn" in recurrence or "norm" in recurrence:
+        with pytest.raises(InputError, match="weights.hdf5 has no place for a model with `lstm."):
+            BilmTokenEmbedder(options=config, pretrained_file=files["weight_file"])
 
 
 def test_an_archive_of_another_kind_or_in_pieces_is_refused(files, tmp_path):

@@ -46,7 +46,7 @@ def test_each_argument_does_what_it_does_in_elmo_token_embedder(files, arguments
         ours._projection.load_state_dict(theirs._projection.state_dict())
     close(ours(ids_of(BATCHES[0])), theirs(ids_of(BATCHES[0])))
     assert ours.get_output_dim() == theirs.get_output_dim()
-    assert [parameter.requires_grad for parameter in ours._mix.parameters()] == [
+    assert [parameter.requires_grad for parameter in ours._elmo.scalar_mix_0.parameters()] == [
         parameter.requires_grad for parameter in theirs._elmo.scalar_mix_0.parameters()
     ]
 
@@ -55,7 +55,7 @@ def test_dropout_falls_between_the_mix_and_the_projection(files):
     arguments = {**files, "dropout": 0.4, "projection_dim": 3}
     ours, theirs = BilmTokenEmbedder(**arguments), ElmoTokenEmbedder(**arguments)
     ours._projection.load_state_dict(theirs._projection.state_dict())
-    assert ours._dropout.p == 0.4
+    assert ours._elmo._dropout.p == 0.4
     ids = ids_of(BATCHES[0])
     torch.manual_seed(5)
     vectors = ours(ids)
@@ -70,7 +70,7 @@ def test_gradients_of_every_weight_are_those_of_elmo_token_embedder(files):
     weights = torch.randn(4, 5, 16, dtype=torch.float64, generator=torch.Generator().manual_seed(2))
     (ours(ids) * weights).sum().backward()
     (theirs(ids) * weights).sum().backward()
-    encoder, cell = ours._encoder, theirs._elmo._elmo_lstm
+    encoder, cell = ours._elmo._encoder, theirs._elmo._elmo_lstm
     tokens = cell._token_embedder
     grads = {name: parameter.grad for name, parameter in encoder.named_parameters()}
     assert all(grad is not None and grad.abs().sum() > 0 for grad in grads.values())

@@ -18,7 +18,7 @@ def read(name: str) -> dict:
 
 
 def test_every_config_is_tested() -> None:
-    assert {path.stem for path in CONFIGS.glob("*.jsonnet")} == {*PRETRAINING, "pos_tagger"}
+    assert {path.stem for path in CONFIGS.glob("*.jsonnet")} == {*PRETRAINING, "pos_tagger", "sentences"}
 
 
 @pytest.mark.parametrize("name", PRETRAINING)
@@ -39,6 +39,17 @@ def test_the_parts_of_a_pretraining_config_agree(name: str) -> None:
     assert "grad_norm" not in trainer and "grad_clipping" not in trainer
     indexers = config["dataset_reader"]["token_indexers"]
     assert indexers["characters"]["max_characters_per_token"] == model["char_cnn"]["max_characters_per_token"]
+
+
+def test_sentences_differ_from_the_default_in_their_loaders_only() -> None:
+    ours, default = read("sentences"), read("bilm")
+    loader, held_out = ours.pop("data_loader"), ours.pop("validation_data_loader")
+    assert loader == {"type": "bilm_sentences", "batch_tokens": 640, "n_negative_samples_batch": 512}
+    assert held_out == {"type": "bilm_sentences", "batch_tokens": 640, "shuffle": False}
+    lanes = default.pop("data_loader")
+    assert lanes["batch_size"] * lanes["num_steps"] == loader["batch_tokens"]
+    del default["validation_data_loader"]
+    assert ours == default
 
 
 @pytest.mark.parametrize("name, millions", [("bilm_small", 13.6), ("bilm_medium", 28.0), ("bilm_original", 93.6)])
