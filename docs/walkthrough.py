@@ -1,9 +1,9 @@
 """
 From raw text to a better classifier, with nothing but what is installed:  python docs/walkthrough.py [DIRECTORY]
 
-The raw text is the documentation of Python's standard library. The task: which package does a sentence document? A biLM learns from
-the raw text; then a classifier learns from few labelled sentences, once over words of its own, once over a biLM that learnt nothing,
-once over the pretrained one. Under 15 minutes on two CPU cores.
+The raw text is the documentation of Python's standard library. The task: which package does a sentence document? A biLM learns
+from the raw text; then a classifier learns from few labelled sentences, once over words of its own, once over a biLM that learnt
+nothing, once over the pretrained one. Under 15 minutes on two CPU cores.
 
 Runs as a script; editors that know `# %%` run it cell by cell. Every step is a command that could be typed in the repository.
 """
@@ -22,7 +22,18 @@ from allennlp_elmo_plus.stdlib_corpus import is_held_out, python_files
 from allennlp_elmo_plus.stdlib_text import prose_sentences
 
 CONFIG = Path("training_config/bilm.jsonnet")
-PACKAGES = ["asyncio", "ctypes", "email", "http", "idlelib", "logging", "multiprocessing", "tkinter", "unittest", "urllib"]
+PACKAGES = [
+    "asyncio",
+    "ctypes",
+    "email",
+    "http",
+    "idlelib",
+    "logging",
+    "multiprocessing",
+    "tkinter",
+    "unittest",
+    "urllib",
+]
 LABELLED_A_PACKAGE = 40
 
 
