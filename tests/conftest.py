@@ -1,7 +1,11 @@
+import socket
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 import torch
+
+from tests.process_pool import ProcessPool
 
 torch.set_num_threads(1)
 
@@ -13,3 +17,18 @@ def shared_data() -> Path:
     if not SHARED_DATA.is_dir():
         pytest.skip(f"real text is not at hand: {SHARED_DATA} is absent")
     return SHARED_DATA
+
+
+@pytest.fixture(scope="session")
+def processes(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ProcessPool]:
+    """Three processes that are started by the first test that asks for them."""
+    pool = ProcessPool(3, tmp_path_factory.mktemp("processes"))
+    yield pool
+    pool.close()
+
+
+@pytest.fixture
+def free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return probe.getsockname()[1]

@@ -7,6 +7,8 @@ from typing import Any, Optional
 import torch
 from torch import Tensor
 
+from .row_exchange import RowExchange
+
 # Elements updated at once on a CPU, so that parameter, gradient and accumulator stay in the cache between operations.
 CPU_BLOCK_SIZE = 1 << 17
 
@@ -25,8 +27,9 @@ class Adagrad(torch.optim.Optimizer):
     A gradient that is sparse in its first dimension updates the rows it holds and reads no others, so that the time of
     a step does not depend on the number of rows. The result is that of the same gradient made dense.
 
-    max_norm: None for no clip. Parameter groups may set `lr` and `initial_accumulator_value`; the norm is over all
-    groups. `last_grad_norm`: the norm before the clip at the last `step`, None before the first.
+    max_norm: None for no clip. row_exchange: averages sparse gradients over processes, before the norm is taken.
+    Parameter groups may set `lr` and `initial_accumulator_value`; the norm is over all groups. `last_grad_norm`: the
+    norm before the clip at the last `step`, None before the first.
 
     Raises `ValueError` for arguments out of range. `step` raises `FloatingPointError` when the norm is not finite,
     having changed nothing, and `ValueError` for a gradient sparse in further dimensions.
@@ -38,10 +41,12 @@ class Adagrad(torch.optim.Optimizer):
         lr: float = 0.2,
         initial_accumulator_value: float = 1.0,
         max_norm: Optional[float] = None,
+        row_exchange: Optional[RowExchange] = None,
     ) -> None:
         if max_norm is not None and not 0 < max_norm < math.inf:
             raise ValueError(f"`max_norm` must be positive and finite, or None for no clip, got {max_norm}")
         self.max_norm = max_norm
+        self.row_exchange = row_exchange
         self.last_grad_norm: Optional[float] = None
         super().__init__(params, {"lr": lr, "initial_accumulator_value": initial_accumulator_value, "num_steps": 0})
 
@@ -62,6 +67,8 @@ class Adagrad(torch.optim.Optimizer):
         if closure is not None:
             with torch.enable_grad():
                 loss = closure()
+        if self.row_exchange is not None:
+            self.row_exchange.average()
         self.last_grad_norm = norm = self._global_norm()
         if not math.isfinite(norm):
             step = self.param_groups[0]["num_steps"] + 1
