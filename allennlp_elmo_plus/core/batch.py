@@ -76,8 +76,8 @@ class WindowBatcher:
     Makes batches of the windows of `corpus`.
 
     `vocabulary_ids` (num_types,) int64: the vocabulary id of each type, counted from 0.
-    `sampler` draws the negatives, None for none. Those of a window follow from `seed`, `epoch` and the number of
-    the window alone.
+    `sampler` draws the negatives, None for none. Those of a window follow from `seed`, `epoch`, the number of the
+    window and `negatives_stream` alone: processes that have different ones draw apart from each other.
     `trim_margin`: columns of padding that buckets keep; at least the width of the widest filter.
     """
 
@@ -89,12 +89,13 @@ class WindowBatcher:
         seed: int = 0,
         epoch: int = 0,
         trim_margin: int = DEFAULT_TRIM_MARGIN,
+        negatives_stream: int = 0,
     ) -> None:
         self._characters = corpus.type_characters
         self._lengths = corpus.type_lengths
         self._vocabulary_ids = vocabulary_ids
         self._sampler = sampler
-        self._seed, self._epoch = seed, epoch
+        self._seed, self._epoch, self._negatives_stream = seed, epoch, negatives_stream
         self._trim_margin = trim_margin
         # Only entries of types in the window at hand mean anything.
         self._row_of_type = np.empty(corpus.num_types, dtype=np.int64)
@@ -145,4 +146,7 @@ class WindowBatcher:
     def _negatives(self, window: int, direction: int) -> NegativeSample | None:
         if self._sampler is None:
             return None
-        return self._sampler.sample(np.random.default_rng([self._seed, _NEGATIVES, self._epoch, window, direction]))
+        seed = [self._seed, _NEGATIVES, self._epoch, window, direction]
+        if self._negatives_stream:
+            seed.append(self._negatives_stream)
+        return self._sampler.sample(np.random.default_rng(seed))

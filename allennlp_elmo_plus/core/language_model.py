@@ -82,6 +82,13 @@ class LanguageModel(nn.Module):
     def is_bidirectional(self) -> bool:
         return len(self.bilm.backward_layers) > 0
 
+    def parameters_with_row_gradients(self) -> list[nn.Parameter]:
+        """Those whose gradient `sampled_loss` leaves sparse: of the softmax and, with word input, of the embedding."""
+        parameters = [self.softmax.weight, self.softmax.bias]
+        if isinstance(self.token_encoder, WordEncoder) and self.token_encoder.embedding is not self.softmax.weight:
+            parameters.append(self.token_encoder.embedding)
+        return parameters
+
     def forward(self, batch: LanguageModelBatch, state: Optional[BiLMState] = None) -> TopLayer:
         """The top layer's output for each position, from `state`, or from zeros where None."""
         if isinstance(self.token_encoder, WordEncoder):

@@ -3,6 +3,9 @@
 import math
 from typing import NamedTuple, Optional
 
+import torch
+import torch.distributed as dist
+
 
 class Perplexities(NamedTuple):
     """exp of the mean negative log-likelihood a target: of both directions together, and of each."""
@@ -40,6 +43,15 @@ class PerplexitySums:
         if backward_nll is not None:
             self.backward_nll = (self.backward_nll or 0.0) + backward_nll
         self.num_targets += num_targets
+
+    def sum_over_processes(self, device: torch.device) -> None:
+        """Adds up what each process of `torch.distributed` has, on `device`; all of them call it together."""
+        sums = torch.tensor([self.forward_nll, self.backward_nll or 0.0, self.num_targets], dtype=torch.double)
+        sums = sums.to(device)
+        dist.all_reduce(sums)
+        self.forward_nll, backward_nll, num_targets = sums.tolist()
+        self.backward_nll = None if self.backward_nll is None else backward_nll
+        self.num_targets = round(num_targets)
 
     def perplexities(self) -> Perplexities:
         """Of all that was added; not a number where nothing was."""

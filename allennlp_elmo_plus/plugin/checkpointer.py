@@ -2,6 +2,7 @@
 
 import logging
 import os
+import time
 from pathlib import Path
 from typing import Optional
 
@@ -11,7 +12,10 @@ from allennlp.training.checkpointer import Checkpointer
 from allennlp.training.trainer import Trainer, TrainerCheckpoint
 
 from allennlp_elmo_plus.core.files import atomic_path, remove_unfinished
+from allennlp_elmo_plus.core.processes import common, of_all, of_process_0, share
 from allennlp_elmo_plus.plugin.known_options import KnownOptions
+from allennlp_elmo_plus.plugin.process_state import rank_on_machine
+from allennlp_elmo_plus.plugin.resume import BilmResume
 
 logger = logging.getLogger(__name__)
 
@@ -24,6 +28,10 @@ class BilmCheckpointer(KnownOptions, Checkpointer):
 
     Each of a checkpoint's two files is written beside its place, flushed to disk and renamed; the one that AllenNLP looks for,
     `model_state_*.th`, comes last. Files are loaded as plain tensors and numbers: nothing in them can run.
+
+    In distributed training the first process of each machine writes, into the serialization directory of its machine, what all of
+    them need. All save at the same batch; with `save_every_num_seconds`, which AllenNLP refuses there, the clock of process 0
+    decides. At recovery all take the newest checkpoint that every one of them can read.
 
     Registered as a `Checkpointer` with name "bilm". `load_checkpoint` raises `ConfigurationError` where there are checkpoints and
     none can be read, rather than train from the beginning into the directory of a run that has gone on for days.
@@ -43,6 +51,10 @@ class BilmCheckpointer(KnownOptions, Checkpointer):
         keep_most_recent_by_count: Optional[int] = 2,
         keep_most_recent_by_age: Optional[int] = None,
     ) -> None:
+        self._seconds_between: Optional[float] = None
+        rank, num_processes = share()
+        if num_processes > 1:
+            self._seconds_between, save_every_num_seconds = save_every_num_seconds, None
         super().__init__(
             serialization_dir,
             save_completed_epochs,
@@ -51,11 +63,35 @@ class BilmCheckpointer(KnownOptions, Checkpointer):
             keep_most_recent_by_count,
             keep_most_recent_by_age,
         )
+        # AllenNLP's own, process 0 of all, would never remove the old checkpoints of the other machines.
+        self._rank = rank_on_machine(rank)
+
+    def maybe_save_checkpoint(
+        self, trainer: Trainer, num_epochs_completed: int, num_batches_in_epoch_completed: int
+    ) -> bool:
+        """As AllenNLP's; whether a checkpoint was due, which is the same in all processes."""
+        if self._seconds_between is not None and of_process_0(
+            time.time() - self._last_save_time >= self._seconds_between
+        ):
+            self.save_checkpoint(trainer)
+            return True
+        return super().maybe_save_checkpoint(trainer, num_epochs_completed, num_batches_in_epoch_completed)
 
     def save_checkpoint(self, trainer: Trainer) -> None:
-        """Writes the trainer's state; a failed write raises and leaves the earlier checkpoints as they are."""
+        """
+        Writes the trainer's state; a failed write raises and leaves the earlier checkpoints as they are. All processes call it
+        together.
+        """
+        for callback in trainer._callbacks:  # type: ignore[attr-defined]
+            if isinstance(callback, BilmResume):
+                callback.gather()
         state = trainer.get_checkpoint_state()
-        if state is not None:
+        if state is None:
+            # Another process of this machine writes. AllenNLP lets the others forget when that was.
+            self._last_save_time = time.time()
+            self._last_save_num_epochs_completed = trainer._epochs_completed  # type: ignore[attr-defined]
+            self._last_save_num_batches_in_epoch_completed = trainer._batches_in_epoch_completed  # type: ignore[attr-defined]
+        else:
             place = state.trainer_state["epochs_completed"], state.trainer_state["batches_in_epoch_completed"]
             for path, part in (
                 (self._training_state_path(*place), state.trainer_state),
@@ -70,19 +106,29 @@ class BilmCheckpointer(KnownOptions, Checkpointer):
         """The newest checkpoint that can be read; None where there is none at all."""
         remove_unfinished(Path(self._serialization_dir), ".th")
         unreadable: list[str] = []
-        for place in sorted(self._find_all_checkpoints(), reverse=True):
-            paths = self._model_state_path(*place), self._training_state_path(*place)
-            try:
-                states = [torch.load(path, map_location="cpu", weights_only=True) for path in paths]
-            except Exception as error:  # a damaged file makes torch raise nearly anything
-                logger.error(
-                    "checkpoint %s cannot be read, the one before it is used: %s", os.path.basename(paths[0]), error
-                )
-                unreadable.append(os.path.basename(paths[0]))
-            else:
-                return TrainerCheckpoint(*states)
+        # The directories of several machines need not hold the same: one may have ended before the others.
+        own = self._find_all_checkpoints()
+        places = common(own)
+        if not places and any(of_all(bool(own))):
+            raise ConfigurationError("the serialization directories of the machines have no checkpoint in common")
+        for place in sorted(places, reverse=True):
+            checkpoint = self._read(place)
+            if all(of_all(checkpoint is not None)):
+                return checkpoint
+            unreadable.append(os.path.basename(self._model_state_path(*place)))
         if unreadable:
             raise ConfigurationError(
                 f"no checkpoint in {self._serialization_dir} can be read, tried {', '.join(unreadable)}"
             )
         return None
+
+    def _read(self, place: tuple[int, int]) -> Optional[TrainerCheckpoint]:
+        """The checkpoint of that many epochs and batches; None where it cannot be read, which is logged."""
+        paths = self._model_state_path(*place), self._training_state_path(*place)
+        try:
+            return TrainerCheckpoint(*(torch.load(path, map_location="cpu", weights_only=True) for path in paths))
+        except Exception as error:  # a damaged file makes torch raise nearly anything
+            logger.error(
+                "checkpoint %s cannot be read, the one before it is used: %s", os.path.basename(paths[0]), error
+            )
+            return None

@@ -8,7 +8,6 @@ from typing import Optional, Union
 import numpy as np
 import torch
 from allennlp.common.checks import ConfigurationError
-from allennlp.common.util import is_distributed
 from allennlp.data.data_loaders import DataLoader
 from allennlp.data.dataset_readers import DatasetReader
 from allennlp.data.instance import Instance
@@ -23,6 +22,7 @@ from allennlp_elmo_plus.core.epoch_plan import EpochPlan
 from allennlp_elmo_plus.core.lanes import LaneReader, Window
 from allennlp_elmo_plus.core.negatives import LogUniformSampler
 from allennlp_elmo_plus.core.prefetch import Prefetcher
+from allennlp_elmo_plus.core.processes import Share, share
 from allennlp_elmo_plus.plugin.counted_text import CountedText
 from allennlp_elmo_plus.plugin.indexer import BilmCharactersIndexer
 from allennlp_elmo_plus.plugin.known_options import KnownOptions
@@ -31,6 +31,8 @@ from allennlp_elmo_plus.plugin.vocabulary import TOKENS_NAMESPACE
 
 _CACHE_IN_SERIALIZATION_DIR = "encoded_text"
 _BATCHES_AHEAD = 4
+# In the identity of what is trained on.
+NUM_LANES = "number of lanes (`batch_size` times processes)"
 
 
 @DataLoader.register("bilm")
@@ -43,6 +45,10 @@ class BilmDataLoader(KnownOptions, DataLoader):
     Each iteration is the next epoch, `epoch` being the number of the coming one, from 0. `start_window`, 0 unless set,
     is the first window of the coming epoch only: setting both gives the rest of an epoch that was broken off.
 
+    In distributed training each process owns `batch_size` lanes of its own, and all of them together are the lanes of one process
+    with that many: process r of W has lanes r, r + W and so on. Text that is read under `torch.no_grad()`, as AllenNLP reads
+    held-out text, is not shared out: each process reads the whole of it in `batch_size` lanes, as a single one does.
+
     The text is read the first time a length or a batch is asked for, and kept encoded on disk.
 
     Registered as a `DataLoader` with name "bilm". The reader must be "bilm" too; its `encoding_errors`, its
@@ -51,7 +57,7 @@ class BilmDataLoader(KnownOptions, DataLoader):
     # Parameters
 
     batch_size : `int`
-        B, the number of lanes.
+        B, the number of lanes of a process.
     num_steps : `int`, optional (default = `20`)
         T, the positions of a window; `unroll_steps` in bilm-tf.
     shuffle : `bool`, optional (default = `True`)
@@ -60,6 +66,9 @@ class BilmDataLoader(KnownOptions, DataLoader):
         Gives the order of every epoch, and the negative samples of every batch.
     n_negative_samples_batch : `int`, optional
         Words to draw for the sampled softmax, for each direction. Left out, batches bring no negative samples.
+    shared_negatives : `bool`, optional (default = `False`)
+        Whether in distributed training all processes have the same negative samples, those that a single one would draw. They then
+        exchange the gradients of fewer rows of the softmax.
     cache_directory : `str`, optional
         Where encoded text is kept, from run to run. Left out, it is kept in the serialization directory (which AllenNLP
         passes as `serialization_dir`), and where there is none, in a temporary one.
@@ -74,6 +83,7 @@ class BilmDataLoader(KnownOptions, DataLoader):
         shuffle: bool = True,
         seed: int = 13370,
         n_negative_samples_batch: Optional[int] = None,
+        shared_negatives: bool = False,
         cache_directory: Optional[str] = None,
         serialization_dir: Optional[str] = None,
     ) -> None:
@@ -81,8 +91,6 @@ class BilmDataLoader(KnownOptions, DataLoader):
             raise ConfigurationError(
                 f'the data loader "bilm" needs the dataset reader "bilm", got a {type(reader).__name__}'
             )
-        if is_distributed():
-            raise ConfigurationError('the data loader "bilm" cannot share text among processes, got `distributed`')
         for name, value, least in (("batch_size", batch_size, 1), ("num_steps", num_steps, 1), ("seed", seed, 0)):
             if value < least:
                 raise ConfigurationError(f"`{name}` must be at least {least}, got {value}")
@@ -95,6 +103,7 @@ class BilmDataLoader(KnownOptions, DataLoader):
         self.shuffle = shuffle
         self.seed = seed
         self.n_negative_samples_batch = n_negative_samples_batch
+        self.shared_negatives = shared_negatives
         self.cache_directory: Optional[Path] = None
         if cache_directory is not None:
             self.cache_directory = Path(cache_directory)
@@ -107,7 +116,7 @@ class BilmDataLoader(KnownOptions, DataLoader):
         self._vocabulary: Optional[Vocabulary] = None
         self._device: Optional[torch.device] = None
         self._corpus: Optional[EncodedCorpus] = None
-        self._plan: Optional[tuple[int, EpochPlan]] = None
+        self._plan: Optional[tuple[tuple[int, int], EpochPlan]] = None
 
     def __len__(self) -> int:
         """Batches of the coming epoch. Shuffled epochs may differ by a few."""
@@ -135,6 +144,10 @@ class BilmDataLoader(KnownOptions, DataLoader):
         """
         if self.reader.max_instances is not None or not self.reader.counts_words_only():
             return iter(self.reader.read(self.data_path))
+        if self.cache_directory is None and self.reader.serialization_dir is not None:
+            # Before it starts the processes of a distributed training, AllenNLP counts with a loader that it does not tell
+            # where the training will look for encoded text; the reader it does tell.
+            self.cache_directory = Path(self.reader.serialization_dir) / _CACHE_IN_SERIALIZATION_DIR
         return iter([CountedText(self._encoded())])
 
     def fast_forward(self, num_epochs: int, num_batches: int) -> None:
@@ -150,7 +163,7 @@ class BilmDataLoader(KnownOptions, DataLoader):
             self._digest = self._encoded().digest()
         return {
             "text (`train_data_path`)": self._digest,
-            "`batch_size`": self.batch_size,
+            NUM_LANES: self.batch_size * share().num_processes,
             "`num_steps`": self.num_steps,
             "`shuffle`": self.shuffle,
             "`seed`": self.seed,
@@ -177,7 +190,9 @@ class BilmDataLoader(KnownOptions, DataLoader):
         if self.n_negative_samples_batch is not None:
             # AllenNLP counts its padding token as an entry.
             sampler = LogUniformSampler(len(vocabulary) - 1, self.n_negative_samples_batch)
-        return WindowBatcher(corpus, corpus.vocabulary_ids(vocabulary) - 1, sampler, self.seed, epoch)
+        stream = 0 if self.shared_negatives else _share_of_text().rank
+        ids = corpus.vocabulary_ids(vocabulary) - 1
+        return WindowBatcher(corpus, ids, sampler, self.seed, epoch, negatives_stream=stream)
 
     def _encoded(self) -> EncodedCorpus:
         if self._corpus is None:
@@ -187,18 +202,23 @@ class BilmDataLoader(KnownOptions, DataLoader):
         return self._corpus
 
     def _plan_of(self, epoch: int) -> EpochPlan:
-        if self._plan is None or self._plan[0] != epoch:
+        num_lanes = self._num_lanes()
+        if self._plan is None or self._plan[0] != (epoch, num_lanes):
             offsets = self._encoded().offsets
             if self.reader.max_instances is not None:
                 offsets = offsets[: self.reader.max_instances + 1]
-            self._plan = epoch, self._make_plan(offsets, epoch)
+            self._plan = (epoch, num_lanes), self._make_plan(offsets, epoch)
         return self._plan[1]
 
     def _make_plan(self, sentence_offsets: np.ndarray, epoch: int) -> EpochPlan:
-        return EpochPlan(sentence_offsets, self.batch_size, self.num_steps, self.shuffle, self.seed, epoch)
+        return EpochPlan(sentence_offsets, self._num_lanes(), self.num_steps, self.shuffle, self.seed, epoch)
+
+    def _num_lanes(self) -> int:
+        return self.batch_size * _share_of_text().num_processes
 
     def _windows(self, epoch: int, start: int) -> Iterable[Window]:
-        return LaneReader(self._encoded().tokens, self._plan_of(epoch), start=start)
+        plan, (rank, num_processes) = self._plan_of(epoch), _share_of_text()
+        return LaneReader(self._encoded().tokens, plan, range(rank, plan.num_lanes, num_processes), start)
 
     def _max_characters(self) -> int:
         indexers = (self.reader.token_indexers or {}).values()
@@ -210,3 +230,8 @@ class BilmDataLoader(KnownOptions, DataLoader):
                 f"`max_characters_per_token` must be the same in all indexers, got {sorted(widths)}"
             )
         return widths.pop() if widths else DEFAULT_MAX_CHARACTERS
+
+
+def _share_of_text() -> Share:
+    """Which share of the lanes this process reads: all of a text that is held out, which AllenNLP reads without gradients."""
+    return share() if torch.is_grad_enabled() else Share(0, 1)

@@ -45,6 +45,10 @@ class BilmPerplexity(Metric):
             return {self.name: both}
         return {self.name: both, f"forward_{self.name}": forward, f"backward_{self.name}": backward}
 
+    def sum_over_processes(self, device: torch.device) -> None:
+        """Adds up what each process of a distributed training has counted; all of them call it together."""
+        self._sums.sum_over_processes(device)
+
     def reset(self) -> None:
         self._sums = PerplexitySums()
 

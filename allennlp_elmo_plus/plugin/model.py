@@ -7,6 +7,7 @@ import torch
 from allennlp.common.checks import ConfigurationError
 from allennlp.data import TextFieldTensors, Vocabulary
 from allennlp.models import Model
+from allennlp.nn.util import dist_reduce_sum
 
 from allennlp_elmo_plus.core.batch import LanguageModelBatch
 from allennlp_elmo_plus.core.bilm import BiLMState
@@ -15,9 +16,11 @@ from allennlp_elmo_plus.core.language_model import unpack
 from allennlp_elmo_plus.core.leak_check import Leak, find_leaks
 from allennlp_elmo_plus.core.negatives import LogUniformSampler, NegativeSample
 from allennlp_elmo_plus.core.options import BiLMOptions
+from allennlp_elmo_plus.core.processes import share
+from allennlp_elmo_plus.core.row_exchange import is_in_row_exchange, is_left_to_row_exchange, leave_to_row_exchange
 from allennlp_elmo_plus.core.sentence_batch import batch_from_sentences
 from allennlp_elmo_plus.core.throughput import Throughput
-from allennlp_elmo_plus.core.training_loss import mean_loss, with_gradient_times
+from allennlp_elmo_plus.core.training_loss import mean_loss, with_all_parameters, with_gradient_times
 from allennlp_elmo_plus.plugin.known_options import KnownOptions
 from allennlp_elmo_plus.plugin.metric import BilmPerplexity
 from allennlp_elmo_plus.plugin.vocabulary import TOKENS_NAMESPACE
@@ -125,6 +128,8 @@ class BilmModel(KnownOptions, Model):
                 f"{n_negative_samples_batch}; or set `sample_softmax` to false"
             )
         self.language_model = build_language_model(self.options, vocab_size)
+        if sample_softmax:
+            leave_to_row_exchange(self, self.language_model.parameters_with_row_gradients())
         self.exact_chunk_size = exact_chunk_size
         self._sampler = LogUniformSampler(vocab_size, n_negative_samples_batch) if sample_softmax else None
         self._training_state: Optional[BiLMState] = None
@@ -153,6 +158,8 @@ class BilmModel(KnownOptions, Model):
         return self._exact_loss(batch)
 
     def _sampled_loss(self, batch: LanguageModelBatch) -> dict[str, Any]:
+        if share().num_processes > 1:
+            self._check_row_exchange()
         result = self.language_model.sampled_loss(batch, self._negatives(batch), self._state(batch))
         self._keep_state(batch, result.state)
         self._sampled(result.forward_nll_sum, result.backward_nll_sum, sum(batch.batch_sizes))
@@ -169,6 +176,14 @@ class BilmModel(KnownOptions, Model):
             output.update(self._log_probs(batch, result.forward_nll, result.backward_nll))
         return output
 
+    def _check_row_exchange(self) -> None:
+        parameters = self.language_model.parameters_with_row_gradients()
+        if not all(is_in_row_exchange(each) for each in parameters if each.requires_grad):
+            raise ConfigurationError(
+                'distributed training of the model "bilm" needs the optimizer "bilm", which averages the gradient of the softmax '
+                "over the processes; or set `sample_softmax` to false"
+            )
+
     def _loss(
         self, batch: LanguageModelBatch, forward_sum: torch.Tensor, backward_sum: Optional[torch.Tensor]
     ) -> torch.Tensor:
@@ -176,7 +191,13 @@ class BilmModel(KnownOptions, Model):
         if not self.training:
             return mean_loss(forward_sum, backward_sum, num_targets)
         num_positions = batch.forward_inputs.numel() if batch.carries_state else num_targets
-        return with_gradient_times(mean_loss(forward_sum, backward_sum, num_positions), self.options.unroll_steps)
+        loss = with_gradient_times(mean_loss(forward_sum, backward_sum, num_positions), self.options.unroll_steps)
+        if num_targets:
+            return loss
+        averaged_whole = (
+            each for each in self.parameters() if each.requires_grad and not is_left_to_row_exchange(each)
+        )
+        return with_all_parameters(loss, averaged_whole)
 
     def _log_probs(
         self, batch: LanguageModelBatch, forward_nll: torch.Tensor, backward_nll: Optional[torch.Tensor]
@@ -256,7 +277,7 @@ class BilmModel(KnownOptions, Model):
         """What the weights do not hold of a training that is to go on: the LSTM's state, or None, and the metrics' sums."""
         state = self._training_state
         return {
-            "lstm": None if state is None else list(state),
+            "lstm": None if state is None else [tensor.cpu() for tensor in state],
             "sampled": self._sampled.state_dict(),
             "exact": self._exact.state_dict(),
         }
@@ -279,9 +300,16 @@ class BilmModel(KnownOptions, Model):
         """
         Sampled perplexities in training (unless the softmax is exact there too), exact ones in evaluation, and `tokens_per_second`,
         see `core.throughput`.
+
+        With `reset` in distributed training, of what all processes did, which call it together at the end of an epoch; otherwise of
+        this process. In evaluation each of them reads the whole text.
         """
         metric = self._sampled if self.training and self._sampler is not None else self._exact
-        metrics = {**metric.get_metric(reset), "tokens_per_second": self._throughput.tokens_per_second()}
+        tokens_per_second = self._throughput.tokens_per_second()
+        if reset and self.training and share().num_processes > 1:
+            metric.sum_over_processes(next(self.parameters()).device)
+            tokens_per_second = dist_reduce_sum(tokens_per_second)
+        metrics = {**metric.get_metric(reset), "tokens_per_second": tokens_per_second}
         if reset:
             self._throughput.reset()
         return metrics

@@ -6,6 +6,8 @@ import torch
 from allennlp.training.optimizers import Optimizer, ParameterGroupsType, make_parameter_groups
 
 from allennlp_elmo_plus.core.adagrad import Adagrad
+from allennlp_elmo_plus.core.processes import share
+from allennlp_elmo_plus.core.row_exchange import RowExchange, is_left_to_row_exchange
 from allennlp_elmo_plus.plugin.known_options import KnownOptions
 
 
@@ -14,7 +16,7 @@ class BilmOptimizer(KnownOptions, Optimizer, Adagrad):
     """
     Adagrad with TensorFlow's conventions over dense and row-sparse gradients, with the clip by the global norm built in; see
     `core.adagrad`. Use it in place of AllenNLP's `adagrad` and the trainer's `grad_norm`, whose clip refuses the sparse gradient
-    of a sampled softmax.
+    of a sampled softmax. In distributed training it averages that gradient over the processes, see `core.row_exchange`.
 
     Registered as an `Optimizer` with name "bilm". Defaults are bilm-tf's.
 
@@ -35,4 +37,6 @@ class BilmOptimizer(KnownOptions, Optimizer, Adagrad):
         max_norm: Optional[float] = 10.0,
     ) -> None:
         groups: Any = make_parameter_groups(model_parameters, parameter_groups)
-        super().__init__(groups, lr, initial_accumulator_value, max_norm)
+        by_rows = [parameter for _, parameter in model_parameters if is_left_to_row_exchange(parameter)]
+        row_exchange = RowExchange(by_rows) if by_rows and share().num_processes > 1 else None
+        super().__init__(groups, lr, initial_accumulator_value, max_norm, row_exchange)

@@ -97,9 +97,13 @@ class BilmReader(KnownOptions, DatasetReader):
         token_indexers: Optional[dict[str, TokenIndexer]] = None,
         encoding_errors: str = "strict",
         max_instances: Optional[int] = None,
+        serialization_dir: Optional[str] = None,
     ) -> None:
         super().__init__(
-            max_instances=max_instances, manual_distributed_sharding=True, manual_multiprocess_sharding=True
+            max_instances=max_instances,
+            manual_distributed_sharding=True,
+            manual_multiprocess_sharding=True,
+            serialization_dir=serialization_dir,
         )
         check_encoding_errors(encoding_errors)
         self.encoding_errors = encoding_errors

@@ -2,17 +2,23 @@
 
 import os
 import random
+import sys
 from typing import Any, Optional
 
 import numpy as np
 import torch
 from allennlp.common.checks import ConfigurationError
 from allennlp.common.util import dump_metrics
+from allennlp.nn.util import dist_reduce_sum
 from allennlp.training.callbacks import TrainerCallback
+from allennlp.training.checkpointer import Checkpointer
 
+from allennlp_elmo_plus.core.heartbeat import Heartbeat, store_of_processes
+from allennlp_elmo_plus.core.processes import of_all, seed_of, share
 from allennlp_elmo_plus.plugin.data_loader import BilmDataLoader
 from allennlp_elmo_plus.plugin.known_options import KnownOptions
 from allennlp_elmo_plus.plugin.model import BilmModel
+from allennlp_elmo_plus.plugin.process_state import ProcessState, gathered, state_for
 
 
 @TrainerCallback.register("bilm")
@@ -23,20 +29,34 @@ class BilmResume(KnownOptions, TrainerCallback):
     With each of AllenNLP's checkpoints it keeps the LSTM's state, the sums of the metrics and of the loss so far, and the states of
     all generators of random numbers. At recovery the data loader `bilm` goes to its place at once instead of reading up to it.
 
+    In distributed training, which takes the checkpointer "bilm" too, it keeps these of each process. It also gives each process
+    random numbers of its own, for dropout, where AllenNLP gives all the same, and ends all processes within a minute when one of
+    them fails or is gone, see `core.heartbeat`.
+
     Registered as a `TrainerCallback` with name "bilm". Raises `ConfigurationError` at recovery where the training text, or how it
-    is laid out in lanes, is no longer that of the checkpoint.
+    is laid out in lanes, is no longer that of the checkpoint, and in distributed training where it is not the same everywhere.
     """
 
     def __init__(self, serialization_dir: str) -> None:
         super().__init__(serialization_dir)
         self._loss_sum = 0.0
         self._restored: Optional[dict[str, Any]] = None
+        self._states_of_all: Optional[list[ProcessState]] = None
+        self._heartbeat: Optional[Heartbeat] = None
         # Of the epoch that was broken off; the trainer divides what came after by all batches.
         self._epoch_to_correct: Optional[int] = None
 
     def on_start(self, trainer: Any, is_primary: bool = True, **kwargs: Any) -> None:
         super().on_start(trainer, is_primary, **kwargs)
         model, loader = self._parts()
+        process = share()
+        if process.num_processes > 1:
+            self._check_processes(trainer, loader)
+            store = store_of_processes()
+            if store is not None:
+                self._heartbeat = Heartbeat(store, *process)
+                self._heartbeat.start()
+            torch.manual_seed(seed_of(torch.initial_seed(), process.rank))
         epochs, batches = trainer._start_after_epochs_completed, trainer._start_after_batches_in_epoch_completed
         if not epochs and not batches:
             return
@@ -53,12 +73,14 @@ class BilmResume(KnownOptions, TrainerCallback):
                     f"the checkpoint is of a run with another {name}, {value}, got {text[name]}: "
                     "what was trained on cannot be taken up with another text or layout"
                 )
-        model.resume(restored["model"])
+        own = state_for(process, restored["processes"])
+        model.resume(own["model"])
         loader.fast_forward(epochs, batches * trainer._num_gradient_accumulation_steps)
-        self._loss_sum = restored["loss_sum"]
+        self._loss_sum = own["loss_sum"]
         if batches:
             self._epoch_to_correct = epochs
-        _restore_generators(restored["generators"])
+        if own["generators"] is not None:
+            _restore_generators(own["generators"])
 
     def on_batch(
         self,
@@ -86,26 +108,60 @@ class BilmResume(KnownOptions, TrainerCallback):
                 model.train()
                 for name, value in model.get_metrics(reset=True).items():
                     metrics[f"training_{name}"] = value
-            metrics["training_loss"] = self._loss_sum / trainer._batches_in_epoch_completed
+            # As the trainer computes it, from what all processes have.
+            metrics["training_loss"] = dist_reduce_sum(self._loss_sum) / dist_reduce_sum(
+                trainer._batches_in_epoch_completed
+            )
             if is_primary:
                 dump_metrics(os.path.join(self.serialization_dir, f"metrics_epoch_{epoch}.json"), metrics)
         self._loss_sum = 0.0
 
+    def on_end(self, trainer: Any, is_primary: bool = True, **kwargs: Any) -> None:
+        # The trainer calls this on its way out of a failure too, and tells nobody which.
+        error = sys.exc_info()[1]
+        if self._heartbeat is None:
+            return
+        if error is None:
+            self._heartbeat.stop()
+        else:
+            self._heartbeat.fail(f"process {share().rank} failed, {type(error).__name__}: {error}")
+
+    def gather(self) -> None:
+        """
+        Has `state_dict` hold what every process of a distributed training needs. They call this together; the checkpointer "bilm"
+        does, before it saves.
+        """
+        self._states_of_all = gathered(self._state(), share().num_processes)
+
     def state_dict(self) -> dict[str, Any]:
-        model, loader = self._parts()
-        return {
-            "text": loader.identity(),
-            "model": model.state_to_resume(),
-            "loss_sum": self._loss_sum,
-            "generators": _generators(),
-        }
+        _, loader = self._parts()
+        return {"text": loader.identity(), "processes": self._states_of_all or [self._state()]}
+
+    def _state(self) -> ProcessState:
+        model, _ = self._parts()
+        return {"model": model.state_to_resume(), "loss_sum": self._loss_sum, "generators": _generators()}
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         self._restored = state_dict
 
+    def _check_processes(self, trainer: Any, loader: BilmDataLoader) -> None:
+        if not isinstance(trainer._checkpointer, (Checkpointer.by_name("bilm"), type(None))):
+            raise ConfigurationError(
+                'the callback "bilm" needs the checkpointer "bilm" in distributed training, '
+                f"got a {type(trainer._checkpointer).__name__}"
+            )
+        first, *others = of_all(loader.identity())
+        for rank, other in enumerate(others, start=1):
+            for name, value in other.items():
+                if value != first[name]:
+                    raise ConfigurationError(
+                        f"all processes must train on the same text in the same layout, got another {name} in process {rank} "
+                        f"than in process 0: {value} and {first[name]}"
+                    )
+
     def _parts(self) -> tuple[BilmModel, BilmDataLoader]:
         assert self.trainer is not None
-        model, loader = self.trainer._pytorch_model, self.trainer.data_loader
+        model, loader = self.trainer.model, self.trainer.data_loader
         if not isinstance(model, BilmModel) or not isinstance(loader, BilmDataLoader):
             raise ConfigurationError(
                 'the callback "bilm" needs the model and the data loader "bilm", '

@@ -11,7 +11,7 @@ from allennlp.data.dataset_readers import DatasetReader
 
 from allennlp_elmo_plus.core.lanes import Window
 from allennlp_elmo_plus.core.sentence_plan import SentencePlan, SentenceReader
-from allennlp_elmo_plus.plugin.data_loader import BilmDataLoader
+from allennlp_elmo_plus.plugin.data_loader import NUM_LANES, BilmDataLoader
 
 
 @DataLoader.register("bilm_sentences")
@@ -74,7 +74,7 @@ class BilmSentenceLoader(BilmDataLoader):
 
     def identity(self) -> dict[str, Union[str, int, bool]]:
         identity = super().identity()
-        del identity["`batch_size`"], identity["`num_steps`"]
+        del identity[NUM_LANES], identity["`num_steps`"]
         return {**identity, "`batch_tokens`": self.batch_tokens}
 
     def _make_plan(self, sentence_offsets: np.ndarray, epoch: int) -> SentencePlan:  # type: ignore[override]

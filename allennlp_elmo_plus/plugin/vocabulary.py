@@ -1,5 +1,6 @@
 """The vocabulary `bilm`: bilm-tf's order of words in AllenNLP's `Vocabulary`."""
 
+import functools
 import os
 from collections import Counter, defaultdict
 from collections.abc import Iterable
@@ -83,3 +84,23 @@ class BilmVocabulary(KnownOptions, Vocabulary):
             PADDING_TOKEN if padding_token is None else padding_token,
             UNK_WORD if oov_token is None else oov_token,
         )
+
+
+_from_files = Vocabulary.from_files.__func__  # type: ignore[attr-defined]
+
+
+@functools.wraps(_from_files)
+def _from_files_of_any_vocabulary(cls, *arguments, **options):
+    """
+    `Vocabulary.from_files`, which also loads a vocabulary whose tokens are not AllenNLP's own where it is not told of them. To take
+    up a distributed training AllenNLP calls it so, whatever the vocabulary's type is in the config, and fails.
+    """
+    try:
+        return _from_files(cls, *arguments, **options)
+    except AssertionError:
+        if cls is not Vocabulary or len(arguments) != 1 or options:
+            raise
+        return BilmVocabulary.from_files(*arguments)
+
+
+Vocabulary.from_files = classmethod(_from_files_of_any_vocabulary)  # type: ignore[assignment,method-assign]

@@ -16,6 +16,7 @@ from torch import nn
 from allennlp_elmo_plus.core import corpus_cache
 from allennlp_elmo_plus.core.batch import LanguageModelBatch
 from allennlp_elmo_plus.core.errors import InputError
+from allennlp_elmo_plus.core.processes import Share
 from allennlp_elmo_plus.plugin.data_loader import BilmDataLoader
 from allennlp_elmo_plus.plugin.indexer import BilmCharactersIndexer
 from allennlp_elmo_plus.plugin.reader import BilmReader
@@ -196,10 +197,56 @@ def test_misuse_is_refused(make, path):
         next(iter(plain))
 
 
-def test_several_processes_are_refused(make, monkeypatch):
-    monkeypatch.setattr("allennlp_elmo_plus.plugin.data_loader.is_distributed", lambda: True)
-    with pytest.raises(ConfigurationError, match="cannot share text among processes"):
-        make()
+def streams_of(loader):
+    """What each lane reads, and the negatives of each batch."""
+    batches = [batch["batch"] for batch in loader]
+    lanes = [[] for _ in batches[0].lengths]
+    for batch in batches:
+        for row, length in enumerate(batch.lengths.tolist()):
+            lanes[row] += batch.forward_targets[row, :length].tolist()
+    return lanes, [batch.forward_negatives.ids.tolist() for batch in batches]
+
+
+def as_process(monkeypatch, rank, num_processes):
+    monkeypatch.setattr("allennlp_elmo_plus.plugin.data_loader.share", lambda: Share(rank, num_processes))
+
+
+@pytest.mark.parametrize("num_processes", [2, 3, 40])
+@pytest.mark.parametrize("shared", [True, False])
+def test_processes_share_the_lanes_of_one(make, monkeypatch, num_processes, shared):
+    """Forty processes have more lanes than the text has sentences."""
+    options = {"n_negative_samples_batch": 4, "shared_negatives": shared}
+    lanes, negatives = streams_of(make(batch_size=2 * num_processes, **options))
+    for rank in range(num_processes):
+        as_process(monkeypatch, rank, num_processes)
+        loader = make(batch_size=2, **options)
+        assert len(loader) == len(negatives)
+        own_lanes, own_negatives = streams_of(loader)
+        assert own_lanes == lanes[rank::num_processes]
+        # Process 0 draws what a single one would.
+        assert (own_negatives == negatives) == (shared or rank == 0)
+
+
+def test_held_out_text_is_not_shared_out(make, monkeypatch):
+    options = {"shuffle": False, "n_negative_samples_batch": 4}
+    expected = streams_of(make(**options))
+    as_process(monkeypatch, 1, 2)
+    with torch.no_grad():
+        loader = make(**options)
+        assert len(loader) == len(expected[1])
+        assert streams_of(loader) == expected
+    assert streams_of(make(**options)) != expected
+
+
+def test_counting_words_leaves_the_text_where_training_looks_for_it(path, tmp_path, monkeypatch):
+    encoded = []
+    encode_text = corpus_cache.encode_text
+    monkeypatch.setattr(corpus_cache, "encode_text", lambda *given: encoded.append(given[0]) or encode_text(*given))
+    run = str(tmp_path / "run")
+    # As AllenNLP does before it starts processes, and in each of them.
+    list(BilmDataLoader(BilmReader(serialization_dir=run), path, 2).iter_instances())
+    len(BilmDataLoader(BilmReader(serialization_dir=run), path, 2, serialization_dir=run))
+    assert encoded == [path]
 
 
 def test_trains_and_evaluates_under_allennlp(path, tmp_path, monkeypatch):

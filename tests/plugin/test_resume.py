@@ -210,7 +210,9 @@ def test_a_checkpoint_without_the_callbacks_state_is_refused(tmp_path: Path) -> 
 def test_another_text_or_layout_is_refused(tmp_path: Path) -> None:
     train(tmp_path, 5)
     loader = {**config_of(tmp_path)["data_loader"], "batch_size": 3}
-    with pytest.raises(ConfigurationError, match="the checkpoint is of a run with another `batch_size`, 4, got 3: "):
+    with pytest.raises(
+        ConfigurationError, match=r"of a run with another number of lanes \(`batch_size` times processes\), 4, got 3: "
+    ):
         train(tmp_path, recover=True, data_loader=loader)
     other = str(write_text(tmp_path / "other.txt", SENTENCES[::-1] * 4))
     with pytest.raises(ConfigurationError, match=r"run with another text \(`train_data_path`\), "):

@@ -14,6 +14,7 @@ from allennlp.models import Model
 from allennlp.models.archival import load_archive
 
 import allennlp_elmo_plus.plugin  # noqa: F401
+from allennlp_elmo_plus.plugin.data_loader import NUM_LANES
 from allennlp_elmo_plus.plugin.model import BilmModel
 from allennlp_elmo_plus.plugin.sentence_loader import BilmSentenceLoader
 from allennlp_elmo_plus.plugin.token_embedder import BilmTokenEmbedder
@@ -112,7 +113,7 @@ def test_goes_to_its_place_for_a_run_taken_up(parts) -> None:
 
 def test_its_identity_names_its_own_options(parts) -> None:
     assert make(parts).identity()["`batch_tokens`"] == 30
-    assert not {"`batch_size`", "`num_steps`"} & set(make(parts).identity())
+    assert not {NUM_LANES, "`num_steps`"} & set(make(parts).identity())
 
 
 def test_misuse_is_refused(parts, monkeypatch: pytest.MonkeyPatch) -> None:
