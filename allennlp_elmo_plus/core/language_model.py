@@ -3,6 +3,7 @@
 from functools import partial
 from typing import NamedTuple, Optional, Union
 
+import torch
 from torch import Tensor, nn
 from torch.nn.functional import dropout
 
@@ -102,10 +103,9 @@ class LanguageModel(nn.Module):
         forward_inputs = words[pack(batch.forward_inputs, mask)]
         backward_inputs = words[pack(batch.backward_inputs, mask)] if self.is_bidirectional else None
         output = self.bilm(forward_inputs, backward_inputs, batch.batch_sizes, state)
-        forward = dropout(output.forward[-1], self.dropout_prob, self.training)
-        if output.backward is None:
-            return TopLayer(forward, None, output.state)
-        return TopLayer(forward, dropout(output.backward[-1], self.dropout_prob, self.training), output.state)
+        forward = self._for_softmax(output.forward[-1])
+        backward = None if output.backward is None else self._for_softmax(output.backward[-1])
+        return TopLayer(forward, backward, output.state)
 
     def sampled_loss(
         self,
@@ -140,6 +140,13 @@ class LanguageModel(nn.Module):
             top.forward.device,
         )
         return ExactLoss(nlls[0], nlls[1] if self.is_bidirectional else None, top.state)
+
+    def _for_softmax(self, hidden: Tensor) -> Tensor:
+        """With dropout, and in the type that the softmax's products are to have: autocast's, where that is enabled."""
+        device_type = hidden.device.type
+        if torch.is_autocast_enabled(device_type):
+            hidden = hidden.to(torch.get_autocast_dtype(device_type))
+        return dropout(hidden, self.dropout_prob, self.training)
 
     def _directions(self, top: TopLayer) -> list[Tensor]:
         return [top.forward] if top.backward is None else [top.forward, top.backward]

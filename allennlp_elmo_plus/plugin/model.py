@@ -1,5 +1,6 @@
 """The model `bilm`."""
 
+from contextlib import AbstractContextManager, nullcontext
 from typing import Any, Optional
 
 import numpy as np
@@ -72,6 +73,9 @@ class BilmModel(KnownOptions, Model):
         options.json stays whole.
     exact_chunk_size : `int`, optional (default = `1024`)
         Words of the vocabulary whose logits the exact softmax holds at once: memory is bounded by it, not by the vocabulary.
+    precision : `str`, optional (default = `"fp32"`)
+        `"bf16"` has the matrix products of training in bfloat16, those of the LSTM only on a GPU; weights, gradients, the cell, the
+        state carried and the loss stay in float32, and evaluation is all in float32.
     """
 
     default_predictor = "bilm"
@@ -96,10 +100,13 @@ class BilmModel(KnownOptions, Model):
         all_clip_norm_val: Optional[float] = None,
         learning_rate: Optional[float] = None,
         exact_chunk_size: int = 1024,
+        precision: str = "fp32",
     ) -> None:
         super().__init__(vocab)
         if exact_chunk_size < 1:
             raise ConfigurationError(f"`exact_chunk_size` must be at least 1, got {exact_chunk_size}")
+        if precision not in ("fp32", "bf16"):
+            raise ConfigurationError(f'`precision` must be "fp32" or "bf16", got "{precision}"')
         self.options = BiLMOptions.from_dict(
             {
                 "lstm": lstm,
@@ -131,6 +138,7 @@ class BilmModel(KnownOptions, Model):
         if sample_softmax:
             leave_to_row_exchange(self, self.language_model.parameters_with_row_gradients())
         self.exact_chunk_size = exact_chunk_size
+        self.precision = precision
         self._sampler = LogUniformSampler(vocab_size, n_negative_samples_batch) if sample_softmax else None
         self._training_state: Optional[BiLMState] = None
         self._evaluation_state: Optional[BiLMState] = None
@@ -160,13 +168,15 @@ class BilmModel(KnownOptions, Model):
     def _sampled_loss(self, batch: LanguageModelBatch) -> dict[str, Any]:
         if share().num_processes > 1:
             self._check_row_exchange()
-        result = self.language_model.sampled_loss(batch, self._negatives(batch), self._state(batch))
+        with self._products_in_precision(batch):
+            result = self.language_model.sampled_loss(batch, self._negatives(batch), self._state(batch))
         self._keep_state(batch, result.state)
         self._sampled(result.forward_nll_sum, result.backward_nll_sum, sum(batch.batch_sizes))
         return {"loss": self._loss(batch, result.forward_nll_sum, result.backward_nll_sum)}
 
     def _exact_loss(self, batch: LanguageModelBatch) -> dict[str, Any]:
-        result = self.language_model.exact_loss(batch, self._state(batch), self.exact_chunk_size)
+        with self._products_in_precision(batch):
+            result = self.language_model.exact_loss(batch, self._state(batch), self.exact_chunk_size)
         self._keep_state(batch, result.state)
         forward_sum = result.forward_nll.sum(dtype=torch.double)
         backward_sum = None if result.backward_nll is None else result.backward_nll.sum(dtype=torch.double)
@@ -175,6 +185,11 @@ class BilmModel(KnownOptions, Model):
         if batch.row_order is not None:
             output.update(self._log_probs(batch, result.forward_nll, result.backward_nll))
         return output
+
+    def _products_in_precision(self, batch: LanguageModelBatch) -> AbstractContextManager[Any]:
+        if self.training and self.precision == "bf16":
+            return torch.autocast(batch.lengths.device.type, torch.bfloat16)
+        return nullcontext()
 
     def _check_row_exchange(self) -> None:
         parameters = self.language_model.parameters_with_row_gradients()

@@ -80,6 +80,24 @@ def test_losses_perplexities_and_weights_are_those_of_one_process(
     assert ours["test_perplexity"] == pytest.approx(theirs["test_perplexity"], rel=1e-6)
 
 
+def test_bf16_and_gradients_of_several_windows_at_once(
+    processes: ProcessPool, alone: tuple[Path, dict[str, Any]], tmp_path: Path
+) -> None:
+    """Each by itself is compared with float32 and with a large batch in other tests."""
+    both = {"precision": "bf16", "num_gradient_accumulation_steps": 2}
+    expected = single(tmp_path / "alone", **both)
+    results = run(processes, 2, tmp_path / "two", **both)
+    assert [result["error"] for result in results] == [None, None]
+    assert 0 < len(expected["losses"]) == len(results[0]["losses"]) <= len(alone[1]["losses"]) // 2 + NUM_EPOCHS
+    # Rounding depends on the rows that a product has.
+    mean = torch.tensor([result["losses"] for result in results]).mean(0)
+    torch.testing.assert_close(mean, torch.tensor(expected["losses"]), rtol=5e-3, atol=0)
+    in_fp32 = single(tmp_path / "fp32", num_gradient_accumulation_steps=2)
+    torch.testing.assert_close(mean, torch.tensor(in_fp32["losses"]), rtol=2e-2, atol=0)
+    assert expected["losses"] != in_fp32["losses"]
+    assert all(value.dtype == torch.float32 for value in weights(tmp_path / "two" / "out").values())
+
+
 def own_numbers(directory: Path) -> dict[str, Any]:
     """A config in which processes draw negatives and dropout of their own."""
     config = config_of(directory, 2)
