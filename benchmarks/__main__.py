@@ -24,6 +24,7 @@ BENCHMARKS = {
     "pretraining": "pretraining through `allennlp train`, against AllenNLP's parts under the same trainer",
     "original_size": "a training step at the original size, against AllenNLP's parts",
     "peak_memory_training": "peak memory of training at the original size, and its parts",
+    "scaling": "a training step in one and in two processes, and the bytes that these exchange",
     "growth": "how time grows as batch, LSTM, vocabulary and corpus double",
 }
 DEFAULT_ROUNDS = 5

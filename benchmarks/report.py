@@ -21,6 +21,7 @@ UNITS = {
     "share_of_limit": "1 is the limit itself",
     "share_of_limit_fastest": "the same, of fastest runs",
     "bytes": "bytes",
+    "exchanged_bytes": "bytes that a process puts into the sums of a step, by part",
     "growth": "time / time of the size before",
     "growth_of_work": "work / work of the size before",
 }
@@ -30,7 +31,8 @@ UNITS = {
 class Figures:
     """
     One line of a table. `seconds` a run, one number a round, empty where nothing was timed; `fastest` of all runs; `amount` units
-    of work in a run; `ratio`: see `Report.ratio_is`; `peak_bytes`: of memory; `growth`: the paired ratio to the line before, and
+    of work in a run; `ratio`: see `Report.ratio_is`; `peak_bytes`: of memory; `exchanged_bytes`:
+    among processes, by part; `growth`: the paired ratio to the line before, and
     `growth_of_work` what arithmetic says it should be.
     """
 
@@ -44,6 +46,7 @@ class Figures:
     share_of_limit: Optional[float] = None
     share_of_limit_fastest: Optional[float] = None
     peak_bytes: Optional[int] = None
+    exchanged_bytes: Optional[dict[str, int]] = None
     growth: Optional[float] = None
     growth_of_work: Optional[float] = None
     remark: str = ""
@@ -137,6 +140,7 @@ def _cells(line: Figures, work_unit: str) -> dict[str, str]:
         "ratio of it": "" if line.ratio_of_fastest is None else f"{line.ratio_of_fastest:.2f}",
         "its limit": "" if line.share_of_limit_fastest is None else f"{100 * line.share_of_limit_fastest:.0f}%",
         "memory": "" if line.peak_bytes is None else f"{line.peak_bytes / 2**20:,.1f} MiB",
+        "exchanged": "" if line.exchanged_bytes is None else f"{sum(line.exchanged_bytes.values()) / 2**20:,.1f} MiB",
         "growth": growth,
         "remark": line.remark,
     }

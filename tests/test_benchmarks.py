@@ -9,6 +9,7 @@ from benchmarks.__main__ import BENCHMARKS, main
 
 GROWTH = "growth"
 MEMORY_ALONE = "peak_memory_training"
+SCALING = "scaling"
 
 
 def test_help_names_every_benchmark(capsys):
@@ -69,7 +70,13 @@ def test_a_quick_run_without_allennlp(name, directory, capsys):
     names = {line["contender"] for case in report["cases"] for line in case["contenders"]}
     assert names or name == "pretraining"
     assert not any("AllenNLP" in contender for contender in names)
-    if name not in (GROWTH, MEMORY_ALONE, "held_out"):
+    if name == SCALING:
+        own, same, _, _ = report["cases"][0]["contenders"]
+        parts = {"dense gradients", "which rows", "values of rows"}
+        assert all(
+            set(line["exchanged_bytes"]) == parts and min(line["exchanged_bytes"].values()) > 0 for line in (own, same)
+        )
+    elif name not in (GROWTH, MEMORY_ALONE, "held_out"):
         assert report["notes"] == ["AllenNLP's contender is left out, as asked for"] and report["notes"][0] in printed
     assert not list(directory.glob(".scratch-*"))
     image = directory / f"{name}.png"
