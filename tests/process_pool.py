@@ -15,6 +15,8 @@ from typing import Any, Optional
 
 ROOT = Path(__file__).resolve().parents[1]
 _NO_MORE_WORK = b""
+# What is not installed is passed over.
+_PRELOADED = ["pytest", "torch._dynamo", "torch.nn.parallel", "allennlp.commands.train", "allennlp_elmo_plus.plugin"]
 
 
 class ProcessPool:
@@ -25,7 +27,7 @@ class ProcessPool:
         self._num_runs = 0
         # Forked from a process that has imported what takes long, and has done nothing else.
         context = get_context("forkserver")
-        context.set_forkserver_preload(["allennlp.commands.train", "torch._dynamo", "torch.nn.parallel"])
+        context.set_forkserver_preload(_PRELOADED)
         self._workers = []
         for _ in range(size):
             here, there = context.Pipe()
