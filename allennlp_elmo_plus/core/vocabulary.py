@@ -9,7 +9,7 @@ never checks either).
 import os
 from collections.abc import Iterable, Mapping
 from pathlib import Path
-from typing import Optional, Union
+from typing import NamedTuple, Optional, Union
 
 from allennlp_elmo_plus.core.characters import BOS_WORD, EOS_WORD, UNK_WORD
 from allennlp_elmo_plus.core.errors import InputError
@@ -52,6 +52,13 @@ def order_by_frequency(counts: Mapping[str, int], min_count: int = 1, max_size: 
     return [*SPECIAL_WORDS, *words][:max_size]
 
 
+class VocabularyFile(NamedTuple):
+    """What a vocabulary file holds: the word of each line, and what makes the file unusable, a line of text each."""
+
+    words: list[str]
+    problems: list[str]
+
+
 def read_vocabulary(path: Union[str, "os.PathLike[str]"]) -> list[str]:
     """
     The words of a vocabulary file, in the order of their bilm-tf ids. White space around a word is dropped.
@@ -60,24 +67,38 @@ def read_vocabulary(path: Union[str, "os.PathLike[str]"]) -> list[str]:
     UTF-8, an empty line, a line of several words, a word that comes twice, and a missing special word. bilm-tf takes
     all of these and trains on wrong ids.
     """
+    words, problems = examine_vocabulary(path)
+    if problems:
+        raise InputError(problems[0])
+    return words
+
+
+def examine_vocabulary(path: Union[str, "os.PathLike[str]"]) -> VocabularyFile:
+    """
+    `read_vocabulary` with all that it would refuse, in the order of the lines.
+
+    Raises `InputError` for a file that cannot be read or is not UTF-8.
+    """
     try:
         data = Path(path).read_bytes()
     except OSError as error:
         raise InputError(f"{path}: the vocabulary cannot be read ({error.strerror})") from None
     words = [line.strip(_LINE_WHITE_SPACE) for line in decode_lines(data, str(path), first_line=1)]
+    problems: list[str] = []
     first_lines: dict[str, int] = {}
     for number, word in enumerate(words, start=1):
         if not word:
-            raise InputError(f"{path}, line {number}: the line is empty, a vocabulary has one word on each line")
-        if " " in word or "\t" in word:
-            raise InputError(f"{path}, line {number}: a vocabulary has one word on each line, got {word[:80]!r}")
-        first = first_lines.setdefault(word, number)
-        if first != number:
-            raise InputError(f"{path}, line {number}: {word!r} is on line {first} already")
+            problems.append(f"{path}, line {number}: the line is empty, a vocabulary has one word on each line")
+        elif " " in word or "\t" in word:
+            problems.append(f"{path}, line {number}: a vocabulary has one word on each line, got {word[:80]!r}")
+        else:
+            first = first_lines.setdefault(word, number)
+            if first != number:
+                problems.append(f"{path}, line {number}: {word!r} is on line {first} already")
     missing = [word for word in SPECIAL_WORDS if word not in first_lines]
     if missing:
-        raise InputError(f"{path}: the vocabulary lacks {', '.join(missing)}")
-    return words
+        problems.append(f"{path}: the vocabulary lacks {', '.join(missing)}")
+    return VocabularyFile(words, problems)
 
 
 def write_vocabulary(path: Union[str, "os.PathLike[str]"], words: Iterable[str]) -> None:

@@ -28,6 +28,7 @@ from allennlp_elmo_plus.plugin import (  # noqa: F401
     reader,
     resume,
     token_embedder,
+    vocab_command,
     vocabulary,
 )
 
