@@ -23,12 +23,16 @@ from allennlp_elmo_plus.plugin import (  # noqa: F401
     indexer,
     metric,
     model,
+    neighbors_command,
     optimizer,
+    plan,
     predictor,
     reader,
+    report_command,
     resume,
     sentence_loader,
     token_embedder,
+    vocab_command,
     vocabulary,
 )
 
