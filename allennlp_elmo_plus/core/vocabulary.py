@@ -64,7 +64,12 @@ def read_vocabulary(path: Union[str, "os.PathLike[str]"]) -> list[str]:
         data = Path(path).read_bytes()
     except OSError as error:
         raise InputError(f"{path}: the vocabulary cannot be read ({error.strerror})") from None
-    words = [line.strip(_LINE_WHITE_SPACE) for line in decode_lines(data, str(path), first_line=1)]
+    return parse_vocabulary(data, str(path))
+
+
+def parse_vocabulary(data: bytes, path: str) -> list[str]:
+    """`read_vocabulary` of the bytes of a file that errors call `path`."""
+    words = [line.strip(_LINE_WHITE_SPACE) for line in decode_lines(data, path, first_line=1)]
     first_lines: dict[str, int] = {}
     for number, word in enumerate(words, start=1):
         if not word:

@@ -12,6 +12,7 @@ from allennlp.modules.token_embedders import TokenEmbedder
 from allennlp_elmo_plus.core.bilm import BiLMState
 from allennlp_elmo_plus.core.options import BiLMOptions
 from allennlp_elmo_plus.core.pretrained import load_encoder
+from allennlp_elmo_plus.core.token_embeddings import read_token_embeddings
 from allennlp_elmo_plus.plugin.known_options import KnownOptions
 
 logger = logging.getLogger(__name__)
@@ -63,6 +64,9 @@ class BilmTokenEmbedder(KnownOptions, TokenEmbedder):
     pretrained_file : `str`, optional
         With `options`: the weights, a weights.hdf5 or a model.tar.gz. Left out, they start at random and are to come
         from the archive of the model.
+    token_embedding_file : `str`, optional
+        Vectors of words, written by `allennlp elmo-cache` from this biLM. While the biLM is frozen, words in it are not
+        encoded from their characters. Not with `vocab_to_cache`.
     """
 
     def __init__(
@@ -80,6 +84,7 @@ class BilmTokenEmbedder(KnownOptions, TokenEmbedder):
         stateful: bool = False,
         options: Optional[dict[str, Any]] = None,
         pretrained_file: Optional[str] = None,
+        token_embedding_file: Optional[str] = None,
     ) -> None:
         super().__init__()
         sources = {"options_file": options_file, "archive_file": archive_file, "options": options}
@@ -123,6 +128,11 @@ class BilmTokenEmbedder(KnownOptions, TokenEmbedder):
         self._characters_to_cache: Optional[torch.Tensor] = None
         if vocab_to_cache:
             self._characters_to_cache = torch.from_numpy(self._encoder.cache_words(vocab_to_cache))
+        if token_embedding_file is not None:
+            if vocab_to_cache:
+                raise ConfigurationError("`token_embedding_file` brings its own words, got `vocab_to_cache` too")
+            table = read_token_embeddings(cached_path(token_embedding_file))
+            self._encoder.cache_words(table.words, table.vectors)
 
     def get_output_dim(self) -> int:
         return self._encoder.output_size if self._projection is None else self._projection.out_features
