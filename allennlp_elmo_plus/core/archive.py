@@ -3,6 +3,7 @@
 import contextlib
 import dataclasses
 import io
+import os
 import tarfile
 import tempfile
 import zlib
@@ -24,9 +25,9 @@ from .weights_file import read_state
 # Double precision, the widest that weights come in.
 MAX_ARCHIVE_BYTES = 8 * MAX_PARAMETERS
 
-_CONFIG = "config.json"
-_VOCABULARY = "vocabulary/tokens.txt"
-_WEIGHTS = "weights.th"
+CONFIG_MEMBER = "config.json"
+VOCABULARY_MEMBER = "vocabulary/tokens.txt"
+WEIGHTS_MEMBER = "weights.th"
 _PREFIX = "language_model."
 
 # Of a file of weights, beside the weights: names and shapes.
@@ -69,20 +70,32 @@ def read_archive(path: Union[str, Path]) -> ArchivedModel:
     """
     with _damage_named(path), open(path, "rb") as file:
         archive = CheckedTar(file, MAX_ARCHIVE_BYTES)
-        options = _options(_content(archive, _CONFIG, MAX_JSON_BYTES))
-        words = parse_vocabulary(_content(archive, _VOCABULARY, MAX_VOCABULARY_BYTES), f"its `{_VOCABULARY}`")
+        options = _options(_content(archive, CONFIG_MEMBER, MAX_JSON_BYTES))
+        words = parse_vocabulary(
+            _content(archive, VOCABULARY_MEMBER, MAX_VOCABULARY_BYTES), f"its `{VOCABULARY_MEMBER}`"
+        )
         shapes = language_model_shapes(options, len(words))
         options = dataclasses.replace(options, n_tokens_vocab=len(words))
         num_bytes = 8 * sum(options.parameter_counts().values()) + _MAX_DESCRIPTION_BYTES
         with tempfile.TemporaryDirectory(prefix="bilm-archive-") as directory:
-            weights_file = Path(directory) / _WEIGHTS
+            weights_file = Path(directory) / WEIGHTS_MEMBER
             with open(weights_file, "wb") as target:
-                archive.copy(_WEIGHTS, target, num_bytes)
+                archive.copy(WEIGHTS_MEMBER, target, num_bytes)
             try:
                 state = read_state(weights_file, {f"{_PREFIX}{name}": shape for name, shape in shapes.items()})
             except InputError as error:
-                raise InputError(f"its `{_WEIGHTS}` {error}") from None
+                raise InputError(f"its `{WEIGHTS_MEMBER}` {error}") from None
     return ArchivedModel(options, words, {name: state[f"{_PREFIX}{name}"] for name in shapes})
+
+
+def read_member(path: Union[str, "os.PathLike[str]"], name: str, max_bytes: int) -> bytes:
+    """
+    The content of the file `name` in the archive at `path`, whoever made it: every member is checked first, nothing is unpacked.
+
+    Raises InputError where there is none, it is over `max_bytes`, or the archive is damaged.
+    """
+    with _damage_named(path), open(path, "rb") as file:
+        return _content(CheckedTar(file, MAX_ARCHIVE_BYTES), name, max_bytes)
 
 
 def load_archived_weights(model: nn.Module, weights: Mapping[str, Tensor], source: str) -> None:
@@ -113,7 +126,7 @@ def _content(archive: CheckedTar, name: str, max_bytes: int) -> bytes:
 
 
 def _options(config: bytes) -> BiLMOptions:
-    source = f"its `{_CONFIG}`"
+    source = f"its `{CONFIG_MEMBER}`"
     section: Any = parse_json_mapping(config, source).get("model")
     if not isinstance(section, dict) or section.get("type") != "bilm":
         raise InputError(f"{source} must have a `model` of type `bilm`, as pretraining writes it")
@@ -122,7 +135,7 @@ def _options(config: bytes) -> BiLMOptions:
 
 
 @contextlib.contextmanager
-def _damage_named(path: Union[str, Path]) -> Iterator[None]:
+def _damage_named(path: Union[str, "os.PathLike[str]"]) -> Iterator[None]:
     try:
         yield
     except InputError as error:
