@@ -260,7 +260,7 @@ def test_the_token_embedder_takes_a_cache_of_words(bilm, tmp_path, run):
     plain = BilmTokenEmbedder(**files).eval()
     embedder = BilmTokenEmbedder(**files, token_embedding_file=str(tmp_path / "words.hdf5")).eval()
     counts: list[int] = []
-    embedder._encoder.token_encoder.register_forward_pre_hook(lambda _, inputs: counts.append(len(inputs[0])))
+    embedder._elmo._encoder.token_encoder.register_forward_pre_hook(lambda _, inputs: counts.append(len(inputs[0])))
     ids = ids_of([sentence.split() for sentence in SENTENCES])
     close(embedder(ids), plain(ids))
     # A sample of 16 words to compare, and then no word but those that are not in the vocabulary: none.
