@@ -1,5 +1,6 @@
 """Runs the commands that the pages in docs/ show, page by page, as they stand there, with texts and models made small."""
 
+import io
 import re
 import runpy
 import shlex
@@ -37,9 +38,10 @@ function(dim, projection_dim, filters, n_highway) {
 
 
 def commands(page: str) -> list[list[str]]:
-    """The commands of a page's ```bash blocks, one a line; what is not to be run stands in blocks of another kind."""
+    """The commands of a page's ```bash blocks, one a line; what is not to be run stands in blocks of another kind, as ```sh."""
     lines = "".join(_BLOCK.findall(page)).replace("\\\n", " ").splitlines()
-    return [shlex.split(line, comments=True) for line in lines if shlex.split(line, comments=True)]
+    split = (shlex.split(line, comments=True) for line in lines)
+    return [command for command in split if command]
 
 
 @pytest.fixture(scope="module")
@@ -51,6 +53,9 @@ def workplace(tmp_path_factory: pytest.TempPathFactory) -> Path:
     shutil.copy(ROOT / ".allennlp_plugins", directory)
     write_text(directory / "train.txt", 20_000)
     write_text(directory / "heldout.txt", 500)
+    (directory / "data").mkdir()
+    for name in ("train.txt", "heldout.txt"):
+        shutil.copy(directory / name, directory / "data")
     for name in ("train.conllu", "dev.conllu"):
         (directory / name).write_text(TAGGED, encoding="utf-8")
     return directory
@@ -64,7 +69,11 @@ def test_the_commands_of_a_page_run(name: str, workplace: Path, monkeypatch: pyt
 
 
 def run(command: list[str], monkeypatch: pytest.MonkeyPatch) -> None:
-    """In this process, which has imported everything already."""
+    """In this process, which has imported everything already; `echo TEXT | COMMAND` gives the command its standard input."""
+    if command[0] == "echo":
+        assert command[2] == "|", f"only one word can be echoed here, got {shlex.join(command)}"
+        monkeypatch.setattr(sys, "stdin", io.StringIO(f"{command[1]}\n"))
+        command = command[3:]
     program, *arguments = command
     if program == "python":
         assert arguments[0] == "-m", f"only modules are run here, got {shlex.join(command)}"
