@@ -32,7 +32,7 @@ def check_exportable(options: BiLMOptions) -> None:
     cnn, lstm = options.char_cnn, options.lstm
     beyond = options.beyond_bilm_tf()
     if beyond:
-        raise InputError(f"cannot be exported: `{beyond[0]}` must be left out, as neither loader knows it")
+        raise InputError(f"cannot be exported: the files have no place for `{beyond[0]}`, which bilm-tf does not know")
     if cnn is None:
         raise InputError("cannot be exported: `char_cnn` must be there, as AllenNLP's loader reads characters only")
     if not options.bidirectional:

@@ -73,9 +73,11 @@ class BilmSentenceLoader(BilmDataLoader):
         self.batch_tokens = batch_tokens
 
     def identity(self) -> dict[str, Union[str, int, bool]]:
-        identity = super().identity()
-        del identity["`batch_size`"], identity["`num_steps`"]
-        return {**identity, "`batch_tokens`": self.batch_tokens}
+        of_lanes = ("`batch_size`", "`num_steps`")
+        others = {
+            name: value for name, value in super().identity().items() if not any(map(name.__contains__, of_lanes))
+        }
+        return {**others, "`batch_tokens`": self.batch_tokens}
 
     def _make_plan(self, sentence_offsets: np.ndarray, epoch: int) -> SentencePlan:  # type: ignore[override]
         return SentencePlan(sentence_offsets, self.batch_tokens, self.shuffle, self.seed, epoch)

@@ -228,18 +228,12 @@ def test_gradients_of_several_batches_together(tmp_path: Path) -> None:
     assert after == losses[SAVE_EVERY:]
 
 
-@pytest.mark.parametrize("what", ["gated units", "sentences"])
-def test_other_recurrences_and_loaders_are_taken_up_too(what: str, tmp_path: Path) -> None:
-    config = config_of(tmp_path / "whole")
-    changes: dict[str, Any] = {}
-    if what == "sentences":
-        changes["data_loader"] = {"type": "bilm_sentences", "batch_tokens": 40, "n_negative_samples_batch": 10}
-    else:
-        changes["model"] = {**config["model"], "lstm": {"cell": "gru", "dim": 16, "projection_dim": 8, "n_layers": 2}}
-    losses = train(tmp_path / "whole", **changes)
+def test_a_run_over_sentences_is_taken_up_too(tmp_path: Path) -> None:
+    loader = {"type": "bilm_sentences", "batch_tokens": 40, "n_negative_samples_batch": 10}
+    losses = train(tmp_path / "whole", data_loader=loader)
     assert len(losses) > 3 * NUM_EPOCHS
-    train(tmp_path / "broken", SAVE_EVERY + 1, **changes)
-    assert train(tmp_path / "broken", recover=True, **changes) == losses[SAVE_EVERY:]
+    train(tmp_path / "broken", SAVE_EVERY + 1, data_loader=loader)
+    assert train(tmp_path / "broken", recover=True, data_loader=loader) == losses[SAVE_EVERY:]
     assert_same_as_whole(tmp_path / "broken", tmp_path / "whole")
 
 
