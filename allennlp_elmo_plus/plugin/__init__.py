@@ -29,6 +29,7 @@ from allennlp_elmo_plus.plugin import (  # noqa: F401
     resume,
     sentence_loader,
     token_embedder,
+    vocab_command,
     vocabulary,
 )
 
