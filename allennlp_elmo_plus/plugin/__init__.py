@@ -24,6 +24,7 @@ from allennlp_elmo_plus.plugin import (  # noqa: F401
     metric,
     model,
     optimizer,
+    plan,
     predictor,
     reader,
     resume,

@@ -113,6 +113,11 @@ class BilmDataLoader(KnownOptions, DataLoader):
         """Batches of the coming epoch. Shuffled epochs may differ by a few."""
         return max(0, self._plan_of(self.epoch).num_windows - self.start_window)
 
+    @property
+    def num_positions(self) -> int:
+        """Targets of a whole epoch in each direction: the words of the text, and an end of each sentence."""
+        return self._plan_of(self.epoch).num_positions
+
     def __iter__(self) -> Iterator[dict[str, LanguageModelBatch]]:
         # A generator, so that `epoch` moves on with the first batch: the trainer takes the length after the iterator.
         epoch, start_window = self.epoch, self.start_window

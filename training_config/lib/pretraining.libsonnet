@@ -45,6 +45,8 @@ function(options, train, heldout, vocabulary={}) {
     checkpointer: { type: 'bilm', save_every_num_seconds: 600 },
     callbacks: [
       { type: 'bilm' },
+      // Before the two that write down what it adds to the metrics of each batch.
+      { type: 'bilm_plan' },
       { type: 'console_logger', should_log_inputs: false },
       { type: 'tensorboard', should_log_parameter_statistics: false, should_log_learning_rate: true },
     ],
