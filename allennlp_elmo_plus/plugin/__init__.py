@@ -23,6 +23,7 @@ from allennlp_elmo_plus.plugin import (  # noqa: F401
     indexer,
     metric,
     model,
+    neighbors_command,
     optimizer,
     plan,
     predictor,
