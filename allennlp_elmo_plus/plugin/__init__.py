@@ -28,6 +28,7 @@ from allennlp_elmo_plus.plugin import (  # noqa: F401
     plan,
     predictor,
     reader,
+    report_command,
     resume,
     sentence_loader,
     token_embedder,

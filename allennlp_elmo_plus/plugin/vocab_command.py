@@ -34,9 +34,6 @@ a config takes the file as `vocabulary: {type: 'bilm', vocab_file: 'vocab.txt'}`
 class ElmoVocab(Subcommand):
     """Counts the words of a text into a vocabulary file, or checks such a file, and reports what it covers."""
 
-    # The vocabulary needs no model, and no package to be imported.
-    requires_plugins = False
-
     def add_subparser(self, parser: argparse._SubParsersAction) -> argparse.ArgumentParser:
         subparser = parser.add_parser(
             self.name,
