@@ -19,6 +19,12 @@ PAGES = {path.name: path for path in (ROOT / "docs").glob("*.md")}
 ORDER = ["pretrain.md", *sorted(set(PAGES) - {"pretrain.md"})]
 _BLOCK = re.compile(r"^```bash\n(.*?)^```", re.MULTILINE | re.DOTALL)
 
+REQUESTS = """{"sentence": "Return the number of items .", "top": 3}
+{"prefix": "Return the", "max_words": 8}
+{"prefix": "Return the", "beam": 4}
+{"suffix": "of items .", "temperature": 0.8, "seed": 1}
+"""
+
 TAGGED = "".join(
     f"1\t{noun}\t{noun}\tNOUN\t_\t_\t0\t_\t_\t_\n2\t{verb}\t{verb}\tVERB\t_\t_\t0\t_\t_\t_\n\n"
     for noun, verb in [("rain", "falls"), ("mills", "turn"), ("winds", "rise"), ("snow", "melts")]
@@ -56,9 +62,14 @@ def workplace(tmp_path_factory: pytest.TempPathFactory) -> Path:
     (directory / "data").mkdir()
     for name in ("train.txt", "heldout.txt"):
         shutil.copy(directory / name, directory / "data")
+    (directory / "requests.jsonl").write_text(REQUESTS, encoding="utf-8")
     for name in ("train.conllu", "dev.conllu"):
         (directory / name).write_text(TAGGED, encoding="utf-8")
     return directory
+
+
+def test_the_requests_are_those_the_page_shows() -> None:
+    assert f"```json\n{REQUESTS}```" in PAGES["tools.md"].read_text("utf-8")
 
 
 @pytest.mark.parametrize("name", ORDER)

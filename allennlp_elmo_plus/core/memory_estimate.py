@@ -13,6 +13,9 @@ _DISTINCT_SHARE = 0.5
 _DISTINCT_LEAST = 100
 # What comes and goes with every batch leaves gaps: allocators hold about so much for it.
 _SLACK = 1.2
+# Numbers that the forward pass keeps of each step, in widths of the cell: by hand for the plain LSTM, by autograd for the others.
+_KEPT_WIDTHS = {"lstm": 5, "gru": 10, "rnn": 3}
+_KEPT_WIDTHS_NORMALISED = 17
 # Distinct windows of characters for each distinct word.
 _WINDOWS_A_WORD = 5
 
@@ -53,7 +56,8 @@ def estimate_training_memory(
     batched copies.
 
     What is counted are the tensors that `core`'s training step makes. How many of a batch's words are distinct is a guess, made
-    from English text; the program and its libraries are not counted.
+    from English text, and so is, for recurrences other than the plain LSTM, what autograd keeps of a step. The program and its
+    libraries are not counted.
     """
     parameters = _parameter_counts(options, vocab_size)
     stages = [
@@ -120,11 +124,11 @@ def _softmax(options: BiLMOptions, vocab_size: int, num_tokens: int, on_accelera
 def _lstm_layer(
     options: BiLMOptions, batch_size: int, num_steps: int, num_parameters: int, on_accelerator: bool
 ) -> _Stage:
-    """One layer, all directions; see `core.lstm_bptt`."""
+    """One layer, all directions; see `core.lstm_bptt`, `core.lstm_layer_norm` and `core.gru_rnn`."""
     lstm, directions, num_tokens = options.lstm, _num_directions(options), batch_size * num_steps
     cell, width = lstm.dim, lstm.projection_dim
-    with_start = num_tokens + batch_size
-    kept = num_tokens * 4 * cell + with_start * (cell + width)
+    widths = _KEPT_WIDTHS_NORMALISED if lstm.layer_norm else _KEPT_WIDTHS[lstm.cell]
+    kept = num_tokens * widths * cell + batch_size * cell + (num_tokens + batch_size) * width
     if lstm.has_projection:
         kept += num_tokens * cell
     # The layer's input, and where dropout fell on it.

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from .characters import encode_words
+from .characters import UNK_WORD, encode_words
 from .representation import BiLMEncoder
 from .sentence_ids import sentence_ids
 from .token_encoder import WordEncoder
@@ -180,7 +180,8 @@ class NeighborSearch:
         token_encoder = self._encoder.token_encoder
         if isinstance(token_encoder, WordEncoder):
             assert self._word_ids is not None
-            ids = torch.tensor([self._word_ids[word] for word in words], device=self._device)
+            unknown = self._word_ids[UNK_WORD]
+            ids = torch.tensor([self._word_ids.get(word, unknown) for word in words], device=self._device)
         else:
             assert self._encoder.max_characters is not None
             ids = torch.from_numpy(encode_words(words, self._encoder.max_characters)).to(self._device)

@@ -75,10 +75,7 @@ def read_vocabulary(path: Union[str, "os.PathLike[str]"]) -> list[str]:
     MAX_VOCABULARY_BYTES or is not UTF-8, an empty line, a line of several words, a word that comes twice, and a missing
     special word. bilm-tf takes all of these and trains on wrong ids.
     """
-    words, problems = examine_vocabulary(path)
-    if problems:
-        raise InputError(problems[0])
-    return words
+    return _words_of(examine_vocabulary(path))
 
 
 def examine_vocabulary(path: Union[str, "os.PathLike[str]"]) -> VocabularyFile:
@@ -99,10 +96,13 @@ def examine_vocabulary(path: Union[str, "os.PathLike[str]"]) -> VocabularyFile:
 
 def parse_vocabulary(data: bytes, source: str) -> list[str]:
     """The words of the vocabulary file of which `data` is the content; `source` names it in errors."""
-    words, problems = _examine(data, source)
-    if problems:
-        raise InputError(problems[0])
-    return words
+    return _words_of(_examine(data, source))
+
+
+def _words_of(file: VocabularyFile) -> list[str]:
+    if file.problems:
+        raise InputError(file.problems[0])
+    return file.words
 
 
 def _examine(data: bytes, source: str) -> VocabularyFile:

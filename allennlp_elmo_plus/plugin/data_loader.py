@@ -116,7 +116,8 @@ class BilmDataLoader(KnownOptions, DataLoader):
     @property
     def num_positions(self) -> int:
         """Targets of a whole epoch in each direction: the words of the text, and an end of each sentence."""
-        return self._plan_of(self.epoch).num_positions
+        offsets = self._sentence_offsets()
+        return int(offsets[-1] - offsets[0]) + len(offsets) - 1
 
     def __iter__(self) -> Iterator[dict[str, LanguageModelBatch]]:
         # A generator, so that `epoch` moves on with the first batch: the trainer takes the length after the iterator.
@@ -193,11 +194,12 @@ class BilmDataLoader(KnownOptions, DataLoader):
 
     def _plan_of(self, epoch: int) -> EpochPlan:
         if self._plan is None or self._plan[0] != epoch:
-            offsets = self._encoded().offsets
-            if self.reader.max_instances is not None:
-                offsets = offsets[: self.reader.max_instances + 1]
-            self._plan = epoch, self._make_plan(offsets, epoch)
+            self._plan = epoch, self._make_plan(self._sentence_offsets(), epoch)
         return self._plan[1]
+
+    def _sentence_offsets(self) -> np.ndarray:
+        offsets = self._encoded().offsets
+        return offsets if self.reader.max_instances is None else offsets[: self.reader.max_instances + 1]
 
     def _make_plan(self, sentence_offsets: np.ndarray, epoch: int) -> EpochPlan:
         return EpochPlan(sentence_offsets, self.batch_size, self.num_steps, self.shuffle, self.seed, epoch)

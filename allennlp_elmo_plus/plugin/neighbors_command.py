@@ -14,7 +14,7 @@ from allennlp_elmo_plus.core.errors import InputError
 from allennlp_elmo_plus.core.files import atomic_path
 from allennlp_elmo_plus.core.neighbors import MAX_SENTENCE_WORDS, Neighbors, NeighborSearch, Place
 from allennlp_elmo_plus.core.options import BiLMOptions
-from allennlp_elmo_plus.core.pretrained import load_encoder
+from allennlp_elmo_plus.core.pretrained import load_encoder, load_language_model
 from allennlp_elmo_plus.core.representation import BiLMEncoder
 from allennlp_elmo_plus.core.text import STANDARD_INPUT, iter_sentence_blocks, resolve_paths
 from allennlp_elmo_plus.core.token_encoder import WordEncoder
@@ -84,7 +84,7 @@ class ElmoNeighbors(Subcommand):
             "--vocab",
             metavar="FILE",
             help="a vocabulary file, among whose words those without context are looked for (default: the words of the text); a "
-            "biLM that takes words needs the one it was trained with",
+            "biLM that takes words, given as a directory, needs the one it was trained with",
         )
         subparser.add_argument("--output", metavar="FILE", help="write the result as JSON too, for elmo-report")
         subparser.add_argument(
@@ -118,7 +118,8 @@ def neighbors_from_args(args: argparse.Namespace) -> None:
 
 
 def _find(args: argparse.Namespace, queries: Sequence[Place]) -> list[Neighbors]:
-    encoder = _load(args.model).eval()
+    encoder, own_vocabulary = _load(args.model)
+    encoder.eval()
     if args.cuda_device >= 0:
         encoder.cuda(args.cuda_device)
     encoder.requires_grad_(False)
@@ -127,7 +128,7 @@ def _find(args: argparse.Namespace, queries: Sequence[Place]) -> list[Neighbors]
             f"--layer must be from 0 to {encoder.num_layers - 1}, the layers of this biLM, got {args.layer}"
         )
     vocabulary = None if args.vocab is None else read_vocabulary(args.vocab)
-    word_ids = _word_ids(encoder, vocabulary)
+    word_ids = _word_ids(encoder, own_vocabulary or vocabulary)
     search = NeighborSearch(encoder, queries, args.top, -1 if args.layer is None else args.layer, vocabulary, word_ids)
     with progress_bar(_num_lines(args.text), " sentences", desc="comparing") as bar:
         for block in iter_sentence_blocks(args.text):
@@ -141,10 +142,14 @@ def _find(args: argparse.Namespace, queries: Sequence[Place]) -> list[Neighbors]
     return search.result()
 
 
-def _load(model: str) -> BiLMEncoder:
+def _load(model: str) -> tuple[BiLMEncoder, Optional[list[str]]]:
+    """The biLM, and its vocabulary where it comes with one."""
     if Path(model).is_dir():
-        return load_encoder(BiLMOptions.from_file(Path(model) / "options.json"), Path(model) / "weights.hdf5")
-    return load_encoder(None, model)
+        options = BiLMOptions.from_file(Path(model) / "options.json")
+        return load_encoder(options, Path(model) / "weights.hdf5"), None
+    language_model, options, vocabulary = load_language_model(model)
+    max_characters = None if options.char_cnn is None else options.char_cnn.max_characters
+    return BiLMEncoder(language_model.token_encoder, language_model.bilm, max_characters), vocabulary
 
 
 def _word_ids(encoder: BiLMEncoder, vocabulary: Optional[list[str]]) -> Optional[dict[str, int]]:

@@ -12,8 +12,9 @@ from allennlp_elmo_plus.core.pretrained import load_encoder
 from allennlp_elmo_plus.plugin import neighbors_command
 from allennlp_elmo_plus.plugin.neighbors_command import shown
 from allennlp_elmo_plus.plugin.report_command import read_neighbors
+from tests.core.small_archives import archived_files, write_archive
 from tests.plugin.command_line import only_line, run_command
-from tests.plugin.exported_bilm import OPTIONS, exported
+from tests.plugin.exported_bilm import OPTIONS, WORDS, exported
 from tests.plugin.small_text import SENTENCES, write_text
 
 QUERY = ("mill", "the mill turns when the mill stands")
@@ -71,6 +72,32 @@ def test_a_vocabulary_and_a_layer(model: Path, text: Path, tmp_path: Path, monke
     assert {line.split()[1] for line in without.splitlines()[2:]} == {"<S>", "</S>", "<UNK>", "windmill"}
     # Layer 0 knows no context: the same word is the same everywhere.
     assert within.count("1.000") == within.count("[mill]") - 1 == 3
+
+
+def test_an_archive_of_a_bilm_of_words_brings_its_vocabulary(text: Path, tmp_path: Path, monkeypatch, capsys) -> None:
+    options = {
+        "lstm": {"dim": 6, "projection_dim": 4, "use_skip_connections": True, "n_layers": 2},
+        "bidirectional": True,
+    }
+    archive = write_archive(tmp_path / "model.tar.gz", archived_files(options))
+    ended = run_command(monkeypatch, capsys, "elmo-neighbors", archive, text, "--query", "the", "the hen sleeps")
+    assert ended.status == 0 and ended.out.startswith("the\n  without its context\n")
+    exported(tmp_path, BiLMOptions.from_dict({**options, "n_tokens_vocab": 3 + len(WORDS)}))
+    ended = run_command(monkeypatch, capsys, "elmo-neighbors", tmp_path, text, "--query", "the", "the hen sleeps")
+    assert ended.status == 1 and "the vocabulary that it was trained with must be given" in only_line(ended.err)
+    ended = run_command(
+        monkeypatch,
+        capsys,
+        "elmo-neighbors",
+        tmp_path,
+        text,
+        "--query",
+        "the",
+        "the hen",
+        "--vocab",
+        tmp_path / "v.txt",
+    )
+    assert ended.status == 1 and "v.txt: the vocabulary cannot be read" in only_line(ended.err)
 
 
 def test_a_long_sentence_is_shown_around_the_word() -> None:
