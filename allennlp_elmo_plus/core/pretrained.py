@@ -9,6 +9,7 @@ from .builder import build_encoder, build_language_model
 from .errors import InputError
 from .hdf5 import check_weights, read_vocab_size, read_weights
 from .language_model import LanguageModel
+from .model_files import ModelFiles
 from .options import BiLMOptions
 from .representation import BiLMEncoder
 
@@ -60,6 +61,11 @@ def load_encoder(options: Optional[BiLMOptions], weights: Optional[Union[str, Pa
     encoder = build_encoder(options)
     read_weights(weights, encoder, options)
     return encoder
+
+
+def load_files(files: ModelFiles) -> BiLMEncoder:
+    """`load_encoder` of the files that `find_model` found."""
+    return load_encoder(None if files.options is None else BiLMOptions.from_file(files.options), files.weights)
 
 
 def _check_same_model(options: BiLMOptions, archived: BiLMOptions, source: str) -> None:

@@ -16,9 +16,11 @@ except ModuleNotFoundError as error:
     raise ImportError(HOW_TO_GET_ALLENNLP) from None
 
 from allennlp_elmo_plus.plugin import (  # noqa: F401
+    cache_command,
     checkpointer,
     conll_reader,
     data_loader,
+    elmo_command,
     export_command,
     indexer,
     metric,

@@ -63,6 +63,9 @@ class BilmTokenEmbedder(KnownOptions, TokenEmbedder):
         The plain average of the layers in place of a mix with learned weights: nothing is learned but gamma.
     use_gamma : `bool`, optional (default = `True`)
         Whether to learn gamma, which the mix is multiplied by; else it is 1.
+    token_embedding_file : `str`, optional
+        Vectors of words that `allennlp elmo-cache` wrote from this biLM. While the biLM is frozen, words in it are not encoded
+        from their characters. Not with `vocab_to_cache`.
     """
 
     def __init__(
@@ -83,6 +86,7 @@ class BilmTokenEmbedder(KnownOptions, TokenEmbedder):
         use_top_only: bool = False,
         use_average: bool = False,
         use_gamma: bool = True,
+        token_embedding_file: Optional[str] = None,
     ) -> None:
         super().__init__()
         self._elmo = BilmRepresentations(
@@ -102,6 +106,7 @@ class BilmTokenEmbedder(KnownOptions, TokenEmbedder):
             use_top_only=use_top_only,
             use_average=use_average,
             use_gamma=use_gamma,
+            token_embedding_file=token_embedding_file,
         )
         self._projection = torch.nn.Linear(self._elmo.get_output_dim(), projection_dim) if projection_dim else None
 
