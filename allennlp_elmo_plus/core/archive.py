@@ -25,9 +25,9 @@ from .weights_file import read_state
 # Double precision, the widest that weights come in.
 MAX_ARCHIVE_BYTES = 8 * MAX_PARAMETERS
 
-CONFIG_MEMBER = "config.json"
-VOCABULARY_MEMBER = "vocabulary/tokens.txt"
-WEIGHTS_MEMBER = "weights.th"
+CONFIG = "config.json"
+VOCABULARY = "vocabulary/tokens.txt"
+WEIGHTS = "weights.th"
 _PREFIX = "language_model."
 
 # Of a file of weights, beside the weights: names and shapes.
@@ -68,34 +68,21 @@ def read_archive(path: Union[str, Path]) -> ArchivedModel:
 
     Raises InputError where the file is no such archive, is damaged, or holds another kind of model.
     """
-    with _damage_named(path), open(path, "rb") as file:
-        archive = CheckedTar(file, MAX_ARCHIVE_BYTES)
-        options = _options(_content(archive, CONFIG_MEMBER, MAX_JSON_BYTES))
-        words = parse_vocabulary(
-            _content(archive, VOCABULARY_MEMBER, MAX_VOCABULARY_BYTES), f"its `{VOCABULARY_MEMBER}`"
-        )
+    with open_archive(path) as archive:
+        options = _options(content_of(archive, CONFIG, MAX_JSON_BYTES))
+        words = vocabulary_of(archive)
         shapes = language_model_shapes(options, len(words))
         options = dataclasses.replace(options, n_tokens_vocab=len(words))
         num_bytes = 8 * sum(options.parameter_counts().values()) + _MAX_DESCRIPTION_BYTES
         with tempfile.TemporaryDirectory(prefix="bilm-archive-") as directory:
-            weights_file = Path(directory) / WEIGHTS_MEMBER
+            weights_file = Path(directory) / WEIGHTS
             with open(weights_file, "wb") as target:
-                archive.copy(WEIGHTS_MEMBER, target, num_bytes)
+                archive.copy(WEIGHTS, target, num_bytes)
             try:
                 state = read_state(weights_file, {f"{_PREFIX}{name}": shape for name, shape in shapes.items()})
             except InputError as error:
-                raise InputError(f"its `{WEIGHTS_MEMBER}` {error}") from None
+                raise InputError(f"its `{WEIGHTS}` {error}") from None
     return ArchivedModel(options, words, {name: state[f"{_PREFIX}{name}"] for name in shapes})
-
-
-def read_member(path: Union[str, "os.PathLike[str]"], name: str, max_bytes: int) -> bytes:
-    """
-    The content of the file `name` in the archive at `path`, whoever made it: every member is checked first, nothing is unpacked.
-
-    Raises InputError where there is none, it is over `max_bytes`, or the archive is damaged.
-    """
-    with _damage_named(path), open(path, "rb") as file:
-        return _content(CheckedTar(file, MAX_ARCHIVE_BYTES), name, max_bytes)
 
 
 def load_archived_weights(model: nn.Module, weights: Mapping[str, Tensor], source: str) -> None:
@@ -119,14 +106,27 @@ def load_archived_weights(model: nn.Module, weights: Mapping[str, Tensor], sourc
             parameter.copy_(weights[name])
 
 
-def _content(archive: CheckedTar, name: str, max_bytes: int) -> bytes:
+@contextlib.contextmanager
+def open_archive(path: Union[str, Path]) -> Iterator[CheckedTar]:
+    """The members of the tar.gz at `path`, checked; whatever is wrong with it is raised as an InputError that names `path`."""
+    with _damage_named(path), open(path, "rb") as file:
+        yield CheckedTar(file, MAX_ARCHIVE_BYTES)
+
+
+def content_of(archive: CheckedTar, name: str, max_bytes: int) -> bytes:
+    """Raises InputError where the file `name` is missing or over `max_bytes`."""
     content = io.BytesIO()
     archive.copy(name, content, max_bytes)
     return content.getvalue()
 
 
+def vocabulary_of(archive: CheckedTar) -> list[str]:
+    """The vocabulary of pretraining, in bilm-tf's order."""
+    return parse_vocabulary(content_of(archive, VOCABULARY, MAX_VOCABULARY_BYTES), f"its `{VOCABULARY}`")
+
+
 def _options(config: bytes) -> BiLMOptions:
-    source = f"its `{CONFIG_MEMBER}`"
+    source = f"its `{CONFIG}`"
     section: Any = parse_json_mapping(config, source).get("model")
     if not isinstance(section, dict) or section.get("type") != "bilm":
         raise InputError(f"{source} must have a `model` of type `bilm`, as pretraining writes it")

@@ -4,9 +4,9 @@ import os
 from pathlib import Path
 from typing import NamedTuple, Optional, Union
 
-from .archive import VOCABULARY_MEMBER, is_archive, read_member
+from .archive import is_archive, open_archive, vocabulary_of
 from .errors import InputError
-from .vocabulary import MAX_VOCABULARY_BYTES, parse_vocabulary, read_vocabulary
+from .vocabulary import read_vocabulary
 
 PathLike = Union[str, "os.PathLike[str]"]
 
@@ -91,5 +91,5 @@ def read_words(files: ModelFiles) -> Optional[list[str]]:
         return read_vocabulary(files.vocabulary)
     if files.options is not None:
         return None
-    data = read_member(files.weights, VOCABULARY_MEMBER, MAX_VOCABULARY_BYTES)
-    return parse_vocabulary(data, f"{files.weights}: {VOCABULARY_MEMBER}")
+    with open_archive(files.weights) as archive:
+        return vocabulary_of(archive)

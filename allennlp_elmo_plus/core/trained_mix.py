@@ -1,18 +1,19 @@
 """The mix of layers that a downstream model has learned, out of its archive."""
 
-import io
+import tempfile
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
 
-from .archive import CONFIG_MEMBER, MAX_ARCHIVE_BYTES, WEIGHTS_MEMBER, read_member
+from .archive import CONFIG, MAX_ARCHIVE_BYTES, WEIGHTS, content_of, open_archive
 from .errors import InputError
 from .json_file import MAX_JSON_BYTES, parse_json_mapping
 from .layer_output import LayerMix
-from .model_files import PathLike
 from .representation import BiLMEncoder
+from .tar_members import CheckedTar
 
 _GAMMA = ".gamma"
 _WEIGHT = ".scalar_parameters."
@@ -24,7 +25,7 @@ class TrainedMix(NamedTuple):
     encoder_weights: dict[str, Tensor]  # of the biLM below the mix, named as in a BiLMEncoder
 
 
-def read_trained_mix(path: PathLike) -> TrainedMix:
+def read_trained_mix(path: Path) -> TrainedMix:
     """
     The trained weights of the one mix of a token embedder "bilm" in the model.tar.gz at `path`, and the biLM's below it, which
     training may have changed (`requires_grad`). Only `config.json` and `weights.th` are read, the weights as tensors alone.
@@ -32,20 +33,13 @@ def read_trained_mix(path: PathLike) -> TrainedMix:
     Raises InputError where there is no such mix, or more than one, or it normalises layers (`do_layer_norm`): the mean and the
     variance are those of a batch then, so that a sentence has no vectors of its own.
     """
-    config = parse_json_mapping(read_member(path, CONFIG_MEMBER, MAX_JSON_BYTES), f"{path}: its `{CONFIG_MEMBER}`")
-    if _has_layer_norm(config):
-        raise InputError(
-            f"{path}: a mix with `do_layer_norm` cannot be used, as it takes its mean and variance from a whole batch"
-        )
-    try:
-        content = io.BytesIO(read_member(path, WEIGHTS_MEMBER, MAX_ARCHIVE_BYTES))
-        state = torch.load(content, map_location="cpu", weights_only=True)
-        names = [name for name in state if name.endswith(_GAMMA) and _owner(name, state)]
-    except InputError:
-        raise
-    except Exception as error:  # Whatever a damaged file leads torch.load to.
-        reason = " ".join(str(error).split())[:200]
-        raise InputError(f"{path}: its `weights.th` cannot be read as weights: {reason}") from None
+    with open_archive(path) as archive:
+        if _has_layer_norm(parse_json_mapping(content_of(archive, CONFIG, MAX_JSON_BYTES), f"its `{CONFIG}`")):
+            raise InputError(
+                "a mix with `do_layer_norm` cannot be used, as it takes its mean and variance from a whole batch"
+            )
+        state = _read_state(archive)
+    names = [name for name in state if name.endswith(_GAMMA) and _owner(name, state)]
     if len(names) != 1:
         raise InputError(
             f"{path}: must hold the mix of one token embedder of type `bilm`, got {', '.join(names) or 'none'}"
@@ -58,6 +52,19 @@ def read_trained_mix(path: PathLike) -> TrainedMix:
         LayerMix(tuple((float(state[names[0]]) * shares).tolist())),
         {name[len(owner) :]: value for name, value in state.items() if name.startswith(owner)},
     )
+
+
+def _read_state(archive: CheckedTar) -> dict[str, Tensor]:
+    with tempfile.TemporaryDirectory(prefix="bilm-archive-") as directory:
+        weights_file = Path(directory) / WEIGHTS
+        with open(weights_file, "wb") as target:
+            archive.copy(WEIGHTS, target, MAX_ARCHIVE_BYTES)
+        try:
+            state = torch.load(weights_file, map_location="cpu", weights_only=True)
+            return {str(name): value for name, value in state.items() if isinstance(value, Tensor)}
+        except Exception as error:  # Whatever a damaged file leads torch.load to.
+            reason = " ".join(str(error).split())[:200]
+            raise InputError(f"its `{WEIGHTS}` cannot be read as weights: {reason}") from None
 
 
 def load_encoder_weights(encoder: BiLMEncoder, weights: Mapping[str, Tensor], source: str) -> None:

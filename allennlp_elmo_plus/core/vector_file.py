@@ -6,14 +6,11 @@ may leave a file that nobody can open. Here every dataset is made, and has its p
 closed, synced and renamed to `NAME.part`. After that HDF5 never writes to it again: an array's bytes are written where they
 belong, over what was there, and may be written twice.
 
-A journal beside it, `NAME.part.journal`, says which run this is and how many sentences are known to be on disk; its lines are
-added one at a time, and one cut short counts for nothing. While a process holds its lock no other writes to the file.
+A journal beside it, `NAME.part.journal`, says which run this is and how many sentences are known to be on disk, see
+`core/run_journal.py`.
 """
 
-import errno
-import fcntl
 import glob
-import json
 import os
 import shutil
 import time
@@ -28,6 +25,7 @@ import numpy as np
 
 from .errors import InputError
 from .files import atomic_path
+from .run_journal import RunJournal, Written, check_same_run
 
 _SECONDS_BETWEEN_RECORDS = 10.0
 
@@ -37,13 +35,6 @@ class Layout(NamedTuple):
 
     shapes: Callable[[], Iterable[tuple[str, tuple[int, ...]]]]  # key and shape of each
     texts: Callable[[], dict[str, str]]  # key and content, asked for after `shapes` has been read to its end
-
-
-class Written(NamedTuple):
-    """How far the file is."""
-
-    num_arrays: int
-    num_words: int
 
 
 class VectorFile:
@@ -59,29 +50,24 @@ class VectorFile:
     def __init__(self, path: Path, run: dict[str, Any], layout: Layout, num_bytes: int) -> None:
         self.path = path
         self.part = path.with_name(f"{path.name}.part")
-        self._journal_path = path.with_name(f"{path.name}.part.journal")
         check_new(path)
-        self._journal = _open_locked(self._journal_path)
+        self._journal = RunJournal(path.with_name(f"{path.name}.part.journal"))
         try:
             # Once more: a process that held the lock until now may have made it.
             check_new(path)
             _remove_unfinished(self.part)
             _remove_unfinished(path)
-            found = _read_journal(self._journal) if self.part.exists() else None
+            found = self._journal.read() if self.part.exists() else None
             if found is None:
                 self._begin(run, layout, num_bytes)
             else:
-                _check_same_run(found[0], run, self.part)
-            self.written = Written(0, 0) if found is None else found[1]
+                check_same_run(found.run, run, self.part)
+            self.written = Written(0, 0) if found is None else found.written
             self._data = os.open(self.part, os.O_RDWR)
             # The lock is the journal's.
             self._datasets = h5py.File(str(self.part), "r", locking=False)
         except BaseException:
-            try:
-                if os.fstat(self._journal).st_size == 0:
-                    self._journal_path.unlink(missing_ok=True)
-            finally:
-                os.close(self._journal)
+            self._journal.close()
             raise
         self._recorded = self.written
         self._recorded_at = time.monotonic()
@@ -101,7 +87,7 @@ class VectorFile:
         """Sees to it that what is written so far is on disk and need not be written again."""
         if self.written != self._recorded:
             os.fsync(self._data)
-            _add_line(self._journal, self.written._asdict())
+            self._journal.add(self.written)
             self._recorded = self.written
         self._recorded_at = time.monotonic()
 
@@ -118,7 +104,7 @@ class VectorFile:
             os.replace(self.part, self.path)
             _sync(self.path.parent)
         self.part.unlink(missing_ok=True)
-        self._journal_path.unlink(missing_ok=True)
+        self._journal.remove()
 
     def _begin(self, run: dict[str, Any], layout: Layout, num_bytes: int) -> None:
         free = shutil.disk_usage(self.path.parent).free
@@ -126,10 +112,10 @@ class VectorFile:
             raise InputError(
                 f"cannot write `{self.path}`: it takes {num_bytes:,} bytes, and the disk has {free:,} free"
             )
-        os.ftruncate(self._journal, 0)
+        self._journal.clear()
         with atomic_path(self.part) as temporary:
             _lay_out(temporary, layout)
-        _add_line(self._journal, run)
+        self._journal.begin(run)
 
     def _close(self) -> None:
         self._datasets.close()
@@ -147,7 +133,7 @@ class VectorFile:
         finally:
             if self._datasets:
                 self._close()
-            os.close(self._journal)
+            self._journal.close()
 
 
 def check_new(path: Path) -> None:
@@ -176,60 +162,12 @@ def _lay_out(path: Path, layout: Layout) -> None:
             file.create_dataset(key, (1,), dtype=h5py.string_dtype())[0] = text
 
 
-def _open_locked(path: Path) -> int:
-    try:
-        descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_APPEND, 0o666)
-    except OSError as error:
-        raise InputError(f"cannot write `{path}`: {error.strerror}") from None
-    try:
-        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except OSError as error:
-        os.close(descriptor)
-        if error.errno not in (errno.EWOULDBLOCK, errno.EACCES):
-            raise
-        raise InputError(f"`{path}`: another process is writing this file") from None
-    return descriptor
-
-
-def _read_journal(journal: int) -> Optional[tuple[dict[str, Any], Written]]:
-    """The run, and how far it was; None where not even the run is there whole. Cuts off what comes after the last whole line."""
-    num_bytes = 0
-    lines: list[dict[str, Any]] = []
-    for line in os.pread(journal, os.fstat(journal).st_size, 0).splitlines(keepends=True):
-        try:
-            lines.append(json.loads(line))
-        except ValueError:
-            break
-        if not line.endswith(b"\n"):
-            lines.pop()
-            break
-        num_bytes += len(line)
-    os.ftruncate(journal, num_bytes)
-    if not lines:
-        return None
-    return lines[0], Written(**lines[-1]) if len(lines) > 1 else Written(0, 0)
-
-
-def _add_line(journal: int, content: dict[str, Any]) -> None:
-    _write_all(journal, json.dumps(content).encode("utf-8") + b"\n", None)
-    os.fsync(journal)
-
-
-def _write_all(descriptor: int, data: bytes, offset: Optional[int]) -> None:
+def _write_all(descriptor: int, data: bytes, offset: int) -> None:
     view = memoryview(data)
     while view:
-        count = os.write(descriptor, view) if offset is None else os.pwrite(descriptor, view, offset)
+        count = os.pwrite(descriptor, view, offset)
         view = view[count:]
-        offset = None if offset is None else offset + count
-
-
-def _check_same_run(found: dict[str, Any], run: dict[str, Any], part: Path) -> None:
-    for name, value in run.items():
-        if found.get(name) != value:
-            raise InputError(
-                f"`{part}` was begun with another {name}, {found.get(name)}, got {value}: "
-                f"go on with that, or remove it and begin anew"
-            )
+        offset += count
 
 
 def _sync(directory: Path) -> None:

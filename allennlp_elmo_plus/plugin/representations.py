@@ -77,7 +77,7 @@ class BilmRepresentations(KnownOptions, torch.nn.Module):
     use_gamma : `bool`, optional (default = `True`)
         Whether to learn gamma; else it is 1.
     token_embedding_file : `str`, optional
-        Vectors of words, written by `allennlp elmo-cache` from this biLM. While the biLM is frozen, words in it are not encoded
+        Vectors of words that `allennlp elmo-cache` wrote from this biLM. While the biLM is frozen, words in it are not encoded
         from their characters. Not with `vocab_to_cache`.
     """
 

@@ -64,8 +64,8 @@ class BilmTokenEmbedder(KnownOptions, TokenEmbedder):
     use_gamma : `bool`, optional (default = `True`)
         Whether to learn gamma, which the mix is multiplied by; else it is 1.
     token_embedding_file : `str`, optional
-        Vectors of words, written by `allennlp elmo-cache` from this biLM. While the biLM is frozen, words in it are not
-        encoded from their characters. Not with `vocab_to_cache`.
+        Vectors of words that `allennlp elmo-cache` wrote from this biLM. While the biLM is frozen, words in it are not encoded
+        from their characters. Not with `vocab_to_cache`.
     """
 
     def __init__(

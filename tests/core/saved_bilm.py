@@ -1,14 +1,14 @@
 """A small biLM in every form that one is kept in, and sentences to embed with it."""
 
 import json
-import tarfile
 from pathlib import Path
 
-import torch
-
 from allennlp_elmo_plus import ElmoEmbedder
+from allennlp_elmo_plus.core.builder import build_language_model
 from allennlp_elmo_plus.core.hdf5 import write_weights
 from allennlp_elmo_plus.core.vocabulary import write_vocabulary
+from tests.core.small_archives import archived_files, write_archive
+from tests.core.small_archives import saved as saved_state
 from tests.core.small_encoders import options_of, random_encoder
 
 VOCABULARY = ["<S>", "</S>", "<UNK>", "the", "river", "rises", "and", "mill", "turns", "나비", "."]
@@ -28,13 +28,10 @@ def saved(directory: Path, variant: str = "usual") -> ElmoEmbedder:
     (directory / "options.json").write_text(json.dumps(options.to_dict()), encoding="utf-8")
     write_weights(directory / "weights.hdf5", encoder, options)
     write_vocabulary(directory / "vocab.txt", VOCABULARY)
-    config = {"model": {"type": "bilm", **options.to_dict(inference=False)}}
-    (directory / "config.json").write_text(json.dumps(config), encoding="utf-8")
-    torch.save(
-        {f"language_model.{name}": value for name, value in encoder.state_dict().items()}, directory / "weights.th"
-    )
-    with tarfile.open(directory / "model.tar.gz", "w:gz") as archive:
-        archive.add(directory / "config.json", "config.json")
-        archive.add(directory / "weights.th", "weights.th")
-        archive.add(directory / "vocab.txt", "vocabulary/tokens.txt")
+    model = build_language_model(options, len(VOCABULARY))
+    files = archived_files()
+    files["config.json"] = json.dumps({"model": {"type": "bilm", **options.to_dict(inference=False)}}).encode()
+    files["weights.th"] = saved_state({**model.state_dict(), **encoder.state_dict()})
+    files["vocabulary/tokens.txt"] = (directory / "vocab.txt").read_bytes()
+    write_archive(directory / "model.tar.gz", files)
     return ElmoEmbedder(encoder, VOCABULARY if options.char_cnn is None else None)

@@ -8,7 +8,6 @@ import shutil
 import signal
 import time
 from collections.abc import Callable
-from functools import partial
 from pathlib import Path
 
 import h5py
@@ -138,12 +137,17 @@ def test_killed_again_and_again_at_any_time_it_ends(tmp_path):
 def test_nothing_is_on_record_before_it_is_on_disk(tmp_path, monkeypatch):
     events: list[tuple[str, int]] = []
 
-    def noted(name, function, descriptor, *arguments):
-        events.append((name, descriptor))
-        return function(descriptor, *arguments)
+    def note(name: str) -> None:
+        function = getattr(os, name)
+
+        def noted(descriptor, *arguments):
+            events.append((name, descriptor))
+            return function(descriptor, *arguments)
+
+        monkeypatch.setattr(os, name, noted)
 
     for name in ("pwrite", "write", "fsync"):
-        monkeypatch.setattr(os, name, partial(noted, name, getattr(os, name)))
+        note(name)
     with VectorFile(tmp_path / "vectors.hdf5", RUN, LAYOUT, num_bytes=1000) as file:
         events.clear()
         for key, array in ARRAYS.items():

@@ -42,6 +42,9 @@ def text(tmp_path: Path) -> Path:
 
 @pytest.fixture
 def run(monkeypatch: pytest.MonkeyPatch) -> Any:
+    # The plugin is imported here; for each command AllenNLP would walk through every module of its own and of allennlp_models.
+    monkeypatch.setattr("allennlp.commands.import_plugins", lambda: None)
+
     def run_command(*arguments: Any) -> None:
         monkeypatch.setattr(sys, "argv", ["allennlp", *map(str, arguments)])
         main(prog="allennlp")
