@@ -22,6 +22,7 @@ from allennlp_elmo_plus.plugin import (  # noqa: F401
     data_loader,
     elmo_command,
     export_command,
+    import_command,
     indexer,
     metric,
     model,
@@ -36,6 +37,7 @@ from allennlp_elmo_plus.plugin import (  # noqa: F401
     token_embedder,
     vocab_command,
     vocabulary,
+    word_indexer,
 )
 
 # The last AllenNLP calls functions by names that torch has deprecated since: nothing that whoever trains a model can change.
