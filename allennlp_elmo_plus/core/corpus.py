@@ -183,11 +183,11 @@ def encode_text(
                 logger.info("encoded %d words, %d distinct", num_tokens, len(types))
         write("type_counts", counts[: len(types)])
 
-    words = {word: count for word, count in zip(types, counts[: len(types)].tolist()) if count}
+    found = {word: count for word, count in zip(types, counts[: len(types)].tolist()) if count}
     logger.info(
         "encoded %s: %d sentences, %d words, %d distinct, in %.0f s; %s",
-        *(spec, num_sentences, num_tokens, len(words), time.monotonic() - started),
-        cut_words(words, max_characters).describe(),
+        *(spec, num_sentences, num_tokens, len(found), time.monotonic() - started),
+        cut_words(found, max_characters).describe(),
     )
 
 

@@ -9,7 +9,7 @@ import stat
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, Union
+from typing import Any, Optional, Union
 
 from allennlp_elmo_plus.core.characters import DEFAULT_MAX_CHARACTERS, check_max_characters
 from allennlp_elmo_plus.core.corpus import EncodedCorpus, encode_for_now, encode_text
@@ -32,7 +32,7 @@ def open_or_encode(
     cache_directory: Union[str, "os.PathLike[str]", None] = None,
     encoding_errors: str = "strict",
     max_characters: int = DEFAULT_MAX_CHARACTERS,
-    encode: Encode = encode_text,
+    encode: Optional[Encode] = None,
 ) -> EncodedCorpus:
     """
     The text that `spec` names (see `core/text.py`), encoded. What is found in `cache_directory` is used when every file
@@ -41,7 +41,7 @@ def open_or_encode(
 
     One process encodes while others that want the same text wait. An encoding becomes visible only when it is whole.
     Without `cache_directory`, or for text that can be read only once (standard input, a pipe), the encoding is a
-    temporary one. `encode` has the arguments and the result of `encode_text`, which it may replace in a `cache_directory`.
+    temporary one. `encode` takes the place of `encode_text` where there is a `cache_directory`.
 
     Raises `InputError` for what `core/text.py` refuses, for a text that changes while it is read and for a cache that cannot
     be locked, and `ValueError` for a `max_characters` below 3.
@@ -59,7 +59,7 @@ def open_or_encode(
     directory.parent.mkdir(parents=True, exist_ok=True)
     with _locked(directory.with_name(f".{name}.lock")):
         if not _is_current(directory, settings, sources):
-            _encode(spec, directory, settings, sources, encode)
+            _encode(spec, directory, settings, sources, encode or encode_text)
         else:
             logger.info("the encoded text in %s is up to date", directory)
         return EncodedCorpus(directory, max_characters)

@@ -3,7 +3,7 @@
 import hashlib
 import json
 from collections import deque
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import NamedTuple, Protocol
@@ -36,14 +36,14 @@ class EmbedSettings(NamedTuple):
     output_format: str = HDF5
 
 
+# Adds steps to those done.
+Advance = Callable[[int], object]
+
+
 class Progress(Protocol):
-    """A bar for `total` steps of work, `done` of which are behind us: calls of it add to these."""
+    """A bar for `total` steps of work, `done` of which are behind us."""
 
-    def __call__(self, what: str, unit: str, total: int, done: int) -> AbstractContextManager["Advance"]: ...
-
-
-class Advance(Protocol):
-    def __call__(self, steps: int) -> object: ...
+    def __call__(self, what: str, unit: str, total: int, done: int, /) -> AbstractContextManager[Advance]: ...
 
 
 def embed_file(
@@ -84,7 +84,7 @@ def weights_digest(encoder: BiLMEncoder) -> str:
     digest = hashlib.blake2b(digest_size=16)
     for name, parameter in encoder.named_parameters():
         digest.update(f"{name} {tuple(parameter.shape)} {parameter.dtype}".encode())
-        digest.update(parameter.detach().cpu().contiguous().view(torch.uint8).numpy())
+        digest.update(memoryview(parameter.detach().cpu().contiguous().view(torch.uint8).numpy()))
     return digest.hexdigest()
 
 

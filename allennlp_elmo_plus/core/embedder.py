@@ -82,12 +82,12 @@ class ElmoEmbedder:
             words = read_words(files)
             if words is None:
                 raise InputError(f"{path}: a biLM of word input needs its vocabulary, `vocab_file`, got none")
-            num_rows = len(encoder.token_encoder.embedding)
-            if len(words) != num_rows:
-                raise InputError(f"{path}: the vocabulary must have {num_rows} words, as the biLM, got {len(words)}")
+            table: torch.Tensor = encoder.token_encoder.embedding
+            if len(words) != len(table):
+                raise InputError(f"{path}: the vocabulary must have {len(table)} words, as the biLM, got {len(words)}")
         if token_embedding_file is not None:
-            table = read_token_embeddings(local_path(token_embedding_file), files.vocabulary)
-            encoder.cache_words(table.words, table.vectors)
+            cached = read_token_embeddings(local_path(token_embedding_file), files.vocabulary)
+            encoder.cache_words(cached.words, cached.vectors)
         return cls(encoder.to(device), words, batch_size)
 
     @property
@@ -125,11 +125,11 @@ class ElmoEmbedder:
                 embedded = self._embed([window[place] for place in places], layers)
                 for place, array in zip(places, embedded, strict=True):
                     arrays[place] = array
-            for place, array in enumerate(arrays):
+            for place, vectors in enumerate(arrays):
                 # A caller who keeps none should not have all kept.
                 arrays[place] = None
-                assert array is not None
-                yield array
+                assert vectors is not None
+                yield vectors
 
     @torch.no_grad()
     def _embed(self, sentences: list[Sequence[str]], layers: LayerOutput) -> list[np.ndarray]:

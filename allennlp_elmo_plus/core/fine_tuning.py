@@ -51,10 +51,10 @@ def read_pretrained(path: Union[str, Path], options: BiLMOptions) -> PretrainedW
         archived = read_archive(path)
         check_same_model(options, archived.options, str(path))
         _check_sharing(options, archived.options, str(path))
-        weights, words = archived.weights, archived.vocabulary
+        weights = archived.weights
         if not any(weights[name].any() for name in _SOFTMAX if name in weights):
             weights = {name: value for name, value in weights.items() if name not in _SOFTMAX}
-        return PretrainedWeights(weights, words)
+        return PretrainedWeights(weights, archived.vocabulary)
     words = words_beside(path)
     if words is None and (options.char_cnn is None or has_softmax(path)):
         raise InputError(

@@ -132,7 +132,7 @@ def _lstm_layer(
     if lstm.has_projection:
         kept += num_tokens * cell
     # The layer's input, and where dropout fell on it.
-    kept += num_tokens * width * (1.25 if options.dropout else 1)
+    kept += num_tokens * width * 5 // 4 if options.dropout else num_tokens * width
     working = num_tokens * (4 * cell + 5 * width) + width * 4 * cell
     layer = num_parameters / lstm.n_layers
     copies = layer * _FLOAT if on_accelerator else 0

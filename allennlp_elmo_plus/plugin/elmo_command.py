@@ -11,7 +11,7 @@ from allennlp.common import Tqdm
 
 from allennlp_elmo_plus.core.embed_file import HDF5, NPZ, EmbedSettings, embed_file
 from allennlp_elmo_plus.core.embedder import DEFAULT_BATCH_SIZE, ElmoEmbedder
-from allennlp_elmo_plus.core.layer_output import ALL, AVERAGE, TOP
+from allennlp_elmo_plus.core.layer_output import ALL, AVERAGE, TOP, LayerOutput
 from allennlp_elmo_plus.core.model_files import local_path
 from allennlp_elmo_plus.core.trained_mix import load_encoder_weights, read_trained_mix
 from allennlp_elmo_plus.core.vector_file import check_new
@@ -97,7 +97,7 @@ def embed_from_args(parser: argparse.ArgumentParser, args: argparse.Namespace) -
             device_of(args.cuda_device),
             args.batch_size,
         )
-        layers = ALL if args.all else TOP if args.top else AVERAGE
+        layers: LayerOutput = ALL if args.all else TOP if args.top else AVERAGE
         if args.mix is not None:
             trained = read_trained_mix(local_path(args.mix))
             load_encoder_weights(embedder.encoder, trained.encoder_weights, args.mix)

@@ -179,14 +179,15 @@ def test_options_json_is_accepted_whole(parts) -> None:
 @pytest.mark.parametrize("recurrence", RECURRENCES)
 def test_every_recurrence_learns_without_a_leak(parts, recurrence: str) -> None:
     # Either way of reading, with either way of projecting.
+    torch.manual_seed(0)
     model = make_model(
         parts[1], lstm=RECURRENCES[recurrence], bidirectional="not projected" in recurrence, sample_softmax=False
     )
     assert model.find_leaks() == []
-    optimizer = torch.optim.Adagrad(model.parameters(), lr=0.05)
+    optimizer = torch.optim.Adagrad(model.parameters(), lr=0.1)
     (batch,) = lanes(parts, batch_size=4, num_steps=60, shuffle=False)
     losses = []
-    for _ in range(12):
+    for _ in range(25):
         model.reset_states()
         optimizer.zero_grad()
         loss = model(**batch)["loss"]
