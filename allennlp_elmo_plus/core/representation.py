@@ -35,16 +35,24 @@ class BiLMEncoder(nn.Module):
     of the words met are kept for later batches, up to `WordVectorCache`'s bound, until a weight changes.
 
     token_encoder: a CharacterEncoder, or a WordEncoder; bilm: without dropout; max_characters: C, or None for word
-    input, where the first two words of the vocabulary are `<S>` and `</S>`.
+    input; boundary_ids: the lines of `<S>` and `</S>` in the vocabulary of word input, which are kept with the weights.
     """
 
+    boundary_ids: Tensor
+
     def __init__(
-        self, token_encoder: Union[CharacterEncoder, WordEncoder], bilm: BiLM, max_characters: Optional[int]
+        self,
+        token_encoder: Union[CharacterEncoder, WordEncoder],
+        bilm: BiLM,
+        max_characters: Optional[int],
+        boundary_ids: tuple[int, int] = (0, 1),
     ) -> None:
         super().__init__()
         self.token_encoder = token_encoder
         self.bilm = bilm
         self.max_characters = max_characters
+        if max_characters is None:
+            self.register_buffer("boundary_ids", torch.tensor(boundary_ids))
         self._cache = WordVectorCache()
         self._cached_weights: tuple[object, ...] = ()
         self._words_to_cache: Optional[np.ndarray] = None
@@ -85,8 +93,7 @@ class BiLMEncoder(nn.Module):
         layout = SentenceLayout.of_lengths(lengths, ids.shape[1], ids.device)
         words = ids.flatten(0, 1)[layout.word_positions]
         if self.max_characters is None:
-            boundaries = torch.tensor([1, 2], dtype=words.dtype, device=words.device)
-            vectors = self.token_encoder(torch.cat([words, boundaries]) - 1)[layout.word_of_row]
+            vectors = self.token_encoder(torch.cat([words - 1, self.boundary_ids.to(words)]))[layout.word_of_row]
         else:
             boundaries = torch.from_numpy(encode_words([BOS_WORD, EOS_WORD], self.max_characters)).to(words)
             distinct, inverse = distinct_rows(torch.cat([words, boundaries]))

@@ -5,7 +5,7 @@ function(options, train, heldout, vocabulary={}) {
   dataset_reader: {
     type: 'bilm',
     token_indexers: {
-      characters: {
+      [if std.objectHas(options, 'char_cnn') then 'characters']: {
         type: 'bilm_characters',
         max_characters_per_token: options.char_cnn.max_characters_per_token,
       },
