@@ -1,16 +1,19 @@
 """The model `bilm`."""
 
+import logging
 from typing import Any, Optional
 
 import numpy as np
 import torch
 from allennlp.common.checks import ConfigurationError
+from allennlp.common.file_utils import cached_path
 from allennlp.data import TextFieldTensors, Vocabulary
 from allennlp.models import Model
 
 from allennlp_elmo_plus.core.batch import LanguageModelBatch
 from allennlp_elmo_plus.core.bilm import BiLMState
 from allennlp_elmo_plus.core.builder import build_language_model
+from allennlp_elmo_plus.core.fine_tuning import carry_over, read_pretrained
 from allennlp_elmo_plus.core.language_model import unpack
 from allennlp_elmo_plus.core.leak_check import Leak, find_leaks
 from allennlp_elmo_plus.core.negatives import LogUniformSampler, NegativeSample
@@ -20,7 +23,9 @@ from allennlp_elmo_plus.core.throughput import Throughput
 from allennlp_elmo_plus.core.training_loss import mean_loss, with_gradient_times
 from allennlp_elmo_plus.plugin.known_options import KnownOptions
 from allennlp_elmo_plus.plugin.metric import BilmPerplexity
-from allennlp_elmo_plus.plugin.vocabulary import TOKENS_NAMESPACE
+from allennlp_elmo_plus.plugin.vocabulary import TOKENS_NAMESPACE, words_of
+
+logger = logging.getLogger(__name__)
 
 
 @Model.register("bilm")
@@ -69,6 +74,10 @@ class BilmModel(KnownOptions, Model):
         options.json stays whole.
     exact_chunk_size : `int`, optional (default = `1024`)
         Words of the vocabulary whose logits the exact softmax holds at once: memory is bounded by it, not by the vocabulary.
+    pretrained_file : `str`, optional
+        What to start from, for fine-tuning: the model.tar.gz of a model "bilm" with the same options, or its weights.hdf5 with its
+        vocab.txt beside it. A path or a URL. The rows of the softmax, and of a word embedding, are carried over by word, those of
+        new words are fresh; without an old softmax all are. AllenNLP leaves this out when it loads an archive.
     """
 
     default_predictor = "bilm"
@@ -93,6 +102,7 @@ class BilmModel(KnownOptions, Model):
         all_clip_norm_val: Optional[float] = None,
         learning_rate: Optional[float] = None,
         exact_chunk_size: int = 1024,
+        pretrained_file: Optional[str] = None,
     ) -> None:
         super().__init__(vocab)
         if exact_chunk_size < 1:
@@ -125,6 +135,10 @@ class BilmModel(KnownOptions, Model):
                 f"{n_negative_samples_batch}; or set `sample_softmax` to false"
             )
         self.language_model = build_language_model(self.options, vocab_size)
+        if pretrained_file is not None:
+            pretrained = read_pretrained(cached_path(pretrained_file), self.options)
+            carried = carry_over(self.language_model, pretrained, words_of(vocab), pretrained_file)
+            logger.info("starting from %s: %s", pretrained_file, carried.describe())
         self.exact_chunk_size = exact_chunk_size
         self._sampler = LogUniformSampler(vocab_size, n_negative_samples_batch) if sample_softmax else None
         self._training_state: Optional[BiLMState] = None
@@ -132,6 +146,7 @@ class BilmModel(KnownOptions, Model):
         self._sampled = BilmPerplexity("sampled_perplexity")
         self._exact = BilmPerplexity()
         self._throughput = Throughput()
+        self._softmax_was_looked_at = False
 
     def forward(  # type: ignore[override]
         self, batch: Optional[LanguageModelBatch] = None, source: Optional[TextFieldTensors] = None
@@ -159,6 +174,14 @@ class BilmModel(KnownOptions, Model):
         return {"loss": self._loss(batch, result.forward_nll_sum, result.backward_nll_sum)}
 
     def _exact_loss(self, batch: LanguageModelBatch) -> dict[str, Any]:
+        if not self.training and not self._softmax_was_looked_at:
+            self._softmax_was_looked_at = True
+            if self.language_model.softmax.is_blank:
+                logger.warning(
+                    "this model has no softmax, as it was imported from files without one: probabilities and perplexities are "
+                    "those of guessing among its %d words; fine-tune it first",
+                    len(self.language_model.softmax.bias),
+                )
         result = self.language_model.exact_loss(batch, self._state(batch), self.exact_chunk_size)
         self._keep_state(batch, result.state)
         forward_sum = result.forward_nll.sum(dtype=torch.double)
@@ -204,12 +227,15 @@ class BilmModel(KnownOptions, Model):
 
     def _batch_of_sentences(self, source: Optional[TextFieldTensors]) -> LanguageModelBatch:
         tensors = {name: tensor for indexed in (source or {}).values() for name, tensor in indexed.items()}
-        for name, indexer in (("elmo_tokens", "bilm_characters"), ("tokens", "single_id")):
+        indexers = {"tokens": "single_id"}
+        if self.options.char_cnn is not None:
+            indexers["elmo_tokens"] = "bilm_characters"
+        for name, indexer in indexers.items():
             if name not in tensors:
                 raise ConfigurationError(
                     f"the model needs a `{indexer}` token indexer in the reader, got {sorted(tensors)}"
                 )
-        return batch_from_sentences(tensors["elmo_tokens"], tensors["tokens"] - 1, tensors["tokens"] > 0)
+        return batch_from_sentences(tensors.get("elmo_tokens"), tensors["tokens"] - 1, tensors["tokens"] > 0)
 
     def _negatives(self, batch: LanguageModelBatch) -> tuple[NegativeSample, NegativeSample]:
         if batch.forward_negatives is not None and batch.backward_negatives is not None:
