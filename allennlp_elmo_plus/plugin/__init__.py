@@ -20,6 +20,7 @@ from allennlp_elmo_plus.plugin import (  # noqa: F401
     conll_reader,
     data_loader,
     export_command,
+    import_command,
     indexer,
     metric,
     model,
@@ -30,6 +31,7 @@ from allennlp_elmo_plus.plugin import (  # noqa: F401
     sentence_loader,
     token_embedder,
     vocabulary,
+    word_indexer,
 )
 
 # The last AllenNLP calls functions by names that torch has deprecated since: nothing that whoever trains a model can change.
