@@ -32,9 +32,9 @@ TAGGED = "".join(
 
 # The sizes that configs ask for are left out of account, all but the width that the tagger's config counts on.
 SMALL_OPTIONS = """
-function(dim, projection_dim, filters, n_highway) {
+function(dim, projection_dim, filters=null, n_highway=0) {
   bidirectional: true,
-  char_cnn: { activation: 'relu', embedding: { dim: 4 }, filters: [[1, 4], [2, 8]], n_highway: 1 },
+  [if filters != null then 'char_cnn']: { activation: 'relu', embedding: { dim: 4 }, filters: [[1, 4], [2, 8]], n_highway: 1 },
   lstm: { dim: 66, projection_dim: 64, n_layers: 2, cell_clip: 3, proj_clip: 3, use_skip_connections: true },
   learning_rate: 0.2,
   all_clip_norm_val: 10.0,

@@ -16,6 +16,7 @@ from allennlp_elmo_plus.core.export import (
     ALLENNLPS_MAX_CHARACTERS,
     ExportedFiles,
     allennlp_refusal,
+    bilm_tf_refusal,
     export_model,
 )
 from allennlp_elmo_plus.core.language_model import LanguageModel
@@ -99,7 +100,9 @@ def _export(pretrained: PretrainedModel, directory: str) -> ExportedFiles:
 
 
 def _check(language_model: LanguageModel, options: BiLMOptions, files: ExportedFiles) -> None:
-    refusal = allennlp_refusal(options)
+    refusal, bilm_tfs = allennlp_refusal(options), bilm_tf_refusal(options)
+    if bilm_tfs is not None:
+        print(f"bilm-tf cannot use these files: {bilm_tfs}; AllenNLP's Elmo and this package can", file=sys.stderr)
     if refusal is None:
         difference = largest_difference(language_model, files)
         print(f"largest difference from AllenNLP's Elmo on {len(SAMPLE_SENTENCES)} sentences: {difference:.2e}")

@@ -173,6 +173,15 @@ def test_what_allennlp_cannot_use_is_read_again_instead(monkeypatch, tmp_path, c
     assert BiLMOptions.from_file(tmp_path / "out" / "options.json").char_cnn == options.char_cnn
 
 
+def test_what_bilm_tf_cannot_use_is_said(monkeypatch, tmp_path, capsys):
+    run(monkeypatch, FEW_FILTERS, tmp_path)
+    out, err = capsys.readouterr()
+    assert "largest difference from AllenNLP's Elmo on 4 sentences" in out
+    assert (
+        f"bilm-tf cannot use these files: {bilm_tf_refusal(FEW_FILTERS)}; AllenNLP's Elmo and this package can" in err
+    )
+
+
 def test_a_file_that_reads_differently_is_seen(tmp_path):
     model = trained(WORD_INPUT)
     files = export_model(model, WORD_INPUT, WORDS, tmp_path)
