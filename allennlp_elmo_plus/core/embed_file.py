@@ -84,7 +84,7 @@ def weights_digest(encoder: BiLMEncoder) -> str:
     digest = hashlib.blake2b(digest_size=16)
     for name, parameter in encoder.named_parameters():
         digest.update(f"{name} {tuple(parameter.shape)} {parameter.dtype}".encode())
-        digest.update(memoryview(parameter.detach().cpu().contiguous().view(torch.uint8).numpy()))
+        digest.update(parameter.detach().cpu().contiguous().view(torch.uint8).numpy().tobytes())
     return digest.hexdigest()
 
 

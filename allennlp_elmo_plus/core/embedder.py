@@ -18,6 +18,7 @@ from .pretrained import load_files
 from .representation import BiLMEncoder
 from .sentences import SentenceLayout
 from .token_embeddings import read_token_embeddings
+from .token_encoder import WordEncoder
 
 DEFAULT_BATCH_SIZE = 2048
 
@@ -78,13 +79,13 @@ class ElmoEmbedder:
         files = find_model(path, weight_file, vocab_file)
         encoder = load_files(files)
         words = None
-        if encoder.max_characters is None:
+        if isinstance(encoder.token_encoder, WordEncoder):
             words = read_words(files)
             if words is None:
                 raise InputError(f"{path}: a biLM of word input needs its vocabulary, `vocab_file`, got none")
-            table: torch.Tensor = encoder.token_encoder.embedding
-            if len(words) != len(table):
-                raise InputError(f"{path}: the vocabulary must have {len(table)} words, as the biLM, got {len(words)}")
+            num_rows = len(encoder.token_encoder.embedding)
+            if len(words) != num_rows:
+                raise InputError(f"{path}: the vocabulary must have {num_rows} words, as the biLM, got {len(words)}")
         if token_embedding_file is not None:
             cached = read_token_embeddings(local_path(token_embedding_file), files.vocabulary)
             encoder.cache_words(cached.words, cached.vectors)

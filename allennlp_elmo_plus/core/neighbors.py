@@ -5,6 +5,7 @@ The text goes by once, a batch at a time; of it only the nearest tokens found so
 """
 
 from collections.abc import Callable, Hashable, Iterable, Iterator, Mapping, Sequence
+from functools import partial
 from typing import Any, NamedTuple, Optional
 
 import torch
@@ -133,7 +134,7 @@ class NeighborSearch:
             places = [(sentence, position) for sentence in batch for position in range(len(sentence))]
             similarities = contextual @ self._contextual.t()
             for nearest, column in zip(self._near_places, similarities.t(), strict=True):
-                nearest.add(column, lambda index, places=places: Place(tuple(places[index][0]), places[index][1]))
+                nearest.add(column, partial(_place_at, places))
             if self._searches_text_words:
                 self._add_words([sentence[position] for sentence, position in places], free)
 
@@ -186,3 +187,8 @@ class NeighborSearch:
             assert self._encoder.max_characters is not None
             ids = torch.from_numpy(encode_words(words, self._encoder.max_characters)).to(self._device)
         return F.normalize(token_encoder(ids), dim=1)
+
+
+def _place_at(places: Sequence[tuple[Sequence[str], int]], index: int) -> Place:
+    sentence, position = places[index]
+    return Place(tuple(sentence), position)
