@@ -31,7 +31,9 @@ def saved(directory: Path, variant: str = "usual") -> ElmoEmbedder:
     model = build_language_model(options, len(VOCABULARY))
     files = archived_files()
     files["config.json"] = json.dumps({"model": {"type": "bilm", **options.to_dict(inference=False)}}).encode()
-    files["weights.th"] = saved_state({**model.state_dict(), **encoder.state_dict()})
+    files["weights.th"] = saved_state(
+        {**model.state_dict(), **{name: value.detach() for name, value in encoder.named_parameters()}}
+    )
     files["vocabulary/tokens.txt"] = (directory / "vocab.txt").read_bytes()
     write_archive(directory / "model.tar.gz", files)
     return ElmoEmbedder(encoder, VOCABULARY if options.char_cnn is None else None)
