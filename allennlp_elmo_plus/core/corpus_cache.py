@@ -43,8 +43,8 @@ def open_or_encode(
     Without `cache_directory`, or for text that can be read only once (standard input, a pipe), the encoding is a
     temporary one. `encode` takes the place of `encode_text` where there is a `cache_directory`.
 
-    Raises `InputError` for what `core/text.py` refuses, for a text that changes while it is read and for a cache that cannot
-    be locked, and `ValueError` for a `max_characters` below 3.
+    Raises `InputError` for what `core/text.py` refuses, for a text that changes or vanishes while it is read and for a cache
+    that cannot be locked, and `ValueError` for a `max_characters` below 3.
     """
     check_max_characters(max_characters)
     check_encoding_errors(encoding_errors)
@@ -84,6 +84,8 @@ def _encode(
         for path in unfinished.iterdir():
             with open(path, "rb") as file:
                 os.fsync(file.fileno())
+            # Mapped files may be deleted or replaced; one that is cut short ends the processes that read it, by SIGBUS.
+            path.chmod(0o444)
         _remove(directory)
         os.rename(unfinished, directory)
     except BaseException:
@@ -118,13 +120,14 @@ def _is_same(before: Meta, source: TextSource) -> bool:
 
 
 def _stat(source: TextSource) -> Meta:
-    status = os.stat(source)
+    with _unreadable_named(source):
+        status = os.stat(source)
     return {"path": os.path.abspath(source), "size": status.st_size, "mtime_ns": status.st_mtime_ns}
 
 
 def _hash(source: TextSource) -> str:
     digest = hashlib.blake2b(digest_size=32)
-    with open(source, "rb") as file:
+    with _unreadable_named(source), open(source, "rb") as file:
         while data := file.read(_HASHED_AT_ONCE):
             digest.update(data)
     return digest.hexdigest()
@@ -135,6 +138,14 @@ def _remove(path: Path) -> None:
     if path.is_symlink():
         path.unlink()
     shutil.rmtree(path, ignore_errors=True)
+
+
+@contextmanager
+def _unreadable_named(source: TextSource) -> Iterator[None]:
+    try:
+        yield
+    except OSError as error:
+        raise InputError(f"{source}: cannot be read ({error.strerror or error})") from None
 
 
 @contextmanager

@@ -37,6 +37,7 @@ from allennlp_elmo_plus.plugin import (  # noqa: F401
     token_embedder,
     vocab_command,
     vocabulary,
+    whole_config,
     word_indexer,
 )
 

@@ -2,6 +2,7 @@
 
 import logging
 import os
+import time
 from pathlib import Path
 from typing import Optional
 
@@ -11,6 +12,7 @@ from allennlp.training.checkpointer import Checkpointer
 from allennlp.training.trainer import Trainer, TrainerCheckpoint
 
 from allennlp_elmo_plus.core.files import atomic_path, remove_unfinished
+from allennlp_elmo_plus.core.run_lock import hold
 from allennlp_elmo_plus.plugin.known_options import KnownOptions
 
 logger = logging.getLogger(__name__)
@@ -23,10 +25,13 @@ class BilmCheckpointer(KnownOptions, Checkpointer):
     the newest one cannot be read (a disk lost a part of it), that is logged and the one before it is used.
 
     Each of a checkpoint's two files is written beside its place, flushed to disk and renamed; the one that AllenNLP looks for,
-    `model_state_*.th`, comes last. Files are loaded as plain tensors and numbers: nothing in them can run.
+    `model_state_*.th`, comes last. Files are loaded as plain tensors and numbers: nothing in them can run. The seconds between
+    checkpoints are those that pass, whatever the clock is set to.
 
     Registered as a `Checkpointer` with name "bilm". `load_checkpoint` raises `ConfigurationError` where there are checkpoints and
-    none can be read, rather than train from the beginning into the directory of a run that has gone on for days.
+    none can be read, rather than train from the beginning into the directory of a run that has gone on for days. The constructor
+    raises `InputError` where another process trains into the directory, and `save_checkpoint` where the directory was removed or
+    replaced, as `allennlp train --force` does; see `core.run_lock`.
 
     # Parameters
 
@@ -46,14 +51,30 @@ class BilmCheckpointer(KnownOptions, Checkpointer):
         super().__init__(
             serialization_dir,
             save_completed_epochs,
-            save_every_num_seconds,
+            None,
             save_every_num_batches,
             keep_most_recent_by_count,
             keep_most_recent_by_age,
         )
+        self._lock = hold(serialization_dir) if self._is_primary else None
+        self._seconds_between_saves = save_every_num_seconds
+        self._saved_at = time.monotonic()
+
+    def maybe_save_checkpoint(
+        self, trainer: Trainer, num_epochs_completed: int, num_batches_in_epoch_completed: int
+    ) -> bool:
+        """Saves where it is time to, and says whether it did."""
+        # AllenNLP subtracts times of day: a clock that was set back would end the saving until it has caught up.
+        waited = time.monotonic() - self._saved_at
+        if self._seconds_between_saves is not None and waited >= self._seconds_between_saves:
+            self.save_checkpoint(trainer)
+            return True
+        return super().maybe_save_checkpoint(trainer, num_epochs_completed, num_batches_in_epoch_completed)
 
     def save_checkpoint(self, trainer: Trainer) -> None:
         """Writes the trainer's state; a failed write raises and leaves the earlier checkpoints as they are."""
+        if self._lock is not None:
+            self._lock.check()
         state = trainer.get_checkpoint_state()
         if state is not None:
             place = state.trainer_state["epochs_completed"], state.trainer_state["batches_in_epoch_completed"]
@@ -65,10 +86,12 @@ class BilmCheckpointer(KnownOptions, Checkpointer):
                     torch.save(part, temporary)
         # What is there AllenNLP does not write again; it takes note of the time and removes old checkpoints.
         super().save_checkpoint(trainer)
+        self._saved_at = time.monotonic()
 
     def load_checkpoint(self) -> Optional[TrainerCheckpoint]:
         """The newest checkpoint that can be read; None where there is none at all."""
         remove_unfinished(Path(self._serialization_dir), ".th")
+        self._remove_orphans()
         unreadable: list[str] = []
         for place in sorted(self._find_all_checkpoints(), reverse=True):
             paths = self._model_state_path(*place), self._training_state_path(*place)
@@ -86,3 +109,10 @@ class BilmCheckpointer(KnownOptions, Checkpointer):
                 f"no checkpoint in {self._serialization_dir} can be read, tried {', '.join(unreadable)}"
             )
         return None
+
+    def _remove_orphans(self) -> None:
+        """Removes training states without a model state, which a process killed while it wrote or removed a checkpoint leaves."""
+        for path in Path(self._serialization_dir).glob("training_state_*.th"):
+            place = self._parse_training_state_path(path)
+            if place is not None and not os.path.exists(self._model_state_path(*place)):
+                path.unlink(missing_ok=True)

@@ -23,6 +23,7 @@ from allennlp_elmo_plus.core.epoch_plan import EpochPlan
 from allennlp_elmo_plus.core.lanes import LaneReader, Window
 from allennlp_elmo_plus.core.negatives import LogUniformSampler
 from allennlp_elmo_plus.core.prefetch import Prefetcher
+from allennlp_elmo_plus.core.run_lock import hold
 from allennlp_elmo_plus.plugin.counted_text import CountedText
 from allennlp_elmo_plus.plugin.indexer import BilmCharactersIndexer
 from allennlp_elmo_plus.plugin.known_options import KnownOptions
@@ -43,7 +44,8 @@ class BilmDataLoader(KnownOptions, DataLoader):
     Each iteration is the next epoch, `epoch` being the number of the coming one, from 0. `start_window`, 0 unless set,
     is the first window of the coming epoch only: setting both gives the rest of an epoch that was broken off.
 
-    The text is read the first time a length or a batch is asked for, and kept encoded on disk.
+    The text is read the first time a length or a batch is asked for, and kept encoded on disk. Once batches are being made, the
+    encoded text may be deleted.
 
     Registered as a `DataLoader` with name "bilm". The reader must be "bilm" too; its `encoding_errors`, its
     `max_instances` and the `max_characters_per_token` of its `bilm_characters` indexer hold here as well.
@@ -63,6 +65,8 @@ class BilmDataLoader(KnownOptions, DataLoader):
     cache_directory : `str`, optional
         Where encoded text is kept, from run to run. Left out, it is kept in the serialization directory (which AllenNLP
         passes as `serialization_dir`), and where there is none, in a temporary one.
+
+    Raises `InputError` where another process trains into the serialization directory, see `core.run_lock`.
     """
 
     def __init__(
@@ -100,11 +104,16 @@ class BilmDataLoader(KnownOptions, DataLoader):
             self.cache_directory = Path(cache_directory)
         elif serialization_dir is not None:
             self.cache_directory = Path(serialization_dir) / _CACHE_IN_SERIALIZATION_DIR
+        # A loader is what AllenNLP constructs first: a second run is refused before it writes its vocabulary over that of this one.
+        is_run = serialization_dir is not None and Path(serialization_dir).is_dir()
+        self._lock = hold(serialization_dir) if is_run else None
         self.epoch = 0
         self.start_window = 0
         self._epochs_to_pass, self._batches_to_pass = 0, 0
         self._digest: Optional[str] = None
+        self._stop_reason: Optional[BaseException] = None
         self._vocabulary: Optional[Vocabulary] = None
+        self._vocabulary_ids: Optional[np.ndarray] = None
         self._device: Optional[torch.device] = None
         self._corpus: Optional[EncodedCorpus] = None
         self._plan: Optional[tuple[int, EpochPlan]] = None
@@ -133,6 +142,9 @@ class BilmDataLoader(KnownOptions, DataLoader):
         batcher = self._batcher(epoch)
         for batch in Prefetcher(map(batcher, self._windows(epoch, start_window)), _BATCHES_AHEAD):
             yield {"batch": batch if self._device is None else move_to_device(batch, self._device)}
+            if self._stop_reason is not None:
+                reason, self._stop_reason = self._stop_reason, None
+                raise reason
 
     def iter_instances(self) -> Iterator[Instance]:
         """
@@ -143,6 +155,14 @@ class BilmDataLoader(KnownOptions, DataLoader):
             return iter(self.reader.read(self.data_path))
         return iter([CountedText(self._encoded())])
 
+    def num_batches(self, epoch: int) -> int:
+        """Batches of the whole of `epoch`."""
+        return self._plan_of(epoch).num_windows
+
+    def stop(self, reason: BaseException) -> None:
+        """Raises `reason` where the batch after the one at hand is asked for, and where the epoch ends after the one at hand."""
+        self._stop_reason = reason
+
     def fast_forward(self, num_epochs: int, num_batches: int) -> None:
         """
         Has the next `num_epochs` epochs, and the first `num_batches` batches of the one after, give an empty dict in place of each
@@ -152,10 +172,8 @@ class BilmDataLoader(KnownOptions, DataLoader):
 
     def identity(self) -> dict[str, Union[str, int, bool]]:
         """What the batches of an epoch follow from, by what it is called in an error."""
-        if self._digest is None:
-            self._digest = self._encoded().digest()
         return {
-            "text (`train_data_path`)": self._digest,
+            "text (`train_data_path`)": self.text_digest(),
             "`batch_size`": self.batch_size,
             "`num_steps`": self.num_steps,
             "`shuffle`": self.shuffle,
@@ -164,9 +182,15 @@ class BilmDataLoader(KnownOptions, DataLoader):
             "`max_instances`": self.reader.max_instances or 0,
         }
 
+    def text_digest(self) -> str:
+        """A hash of the text; read from disk the first time."""
+        if self._digest is None:
+            self._digest = self._encoded().digest()
+        return self._digest
+
     def index_with(self, vocab: Vocabulary) -> None:
         """Gives targets the ids of `vocab`."""
-        self._vocabulary = vocab
+        self._vocabulary, self._vocabulary_ids = vocab, None
 
     def set_target_device(self, device: torch.device) -> None:
         """Has batches moved to `device`."""
@@ -183,7 +207,9 @@ class BilmDataLoader(KnownOptions, DataLoader):
         if self.n_negative_samples_batch is not None:
             # AllenNLP counts its padding token as an entry.
             sampler = LogUniformSampler(len(vocabulary) - 1, self.n_negative_samples_batch)
-        return WindowBatcher(corpus, corpus.vocabulary_ids(vocabulary) - 1, sampler, self.seed, epoch)
+        if self._vocabulary_ids is None:
+            self._vocabulary_ids = corpus.vocabulary_ids(vocabulary) - 1
+        return WindowBatcher(corpus, self._vocabulary_ids, sampler, self.seed, epoch)
 
     def _encoded(self) -> EncodedCorpus:
         if self._corpus is None:

@@ -1,6 +1,8 @@
 """The model `bilm`."""
 
 import logging
+import math
+from collections.abc import Callable
 from typing import Any, Optional
 
 import numpy as np
@@ -45,6 +47,9 @@ class BilmModel(KnownOptions, Model):
 
     Training and evaluation each carry their own state, dropped by `reset_states()`; every switch to evaluation starts it from zero.
     The state is no part of the weights and is not saved with them.
+
+    Where the loss of a training batch is not finite and `on_nonfinite_loss` is set, that is called with the loss. If it returns,
+    the batch leaves no trace: the loss becomes a 0 of which no parameter has a gradient, and state and metrics stay as they were.
 
     Registered as a `Model` with name "bilm". Every option of bilm-tf's options.json is an argument with its meaning, so that a file
     can be imported into a config as it is.
@@ -147,6 +152,7 @@ class BilmModel(KnownOptions, Model):
         self._exact = BilmPerplexity()
         self._throughput = Throughput()
         self._softmax_was_looked_at = False
+        self.on_nonfinite_loss: Optional[Callable[[float], None]] = None
 
     def forward(  # type: ignore[override]
         self, batch: Optional[LanguageModelBatch] = None, source: Optional[TextFieldTensors] = None
@@ -169,9 +175,12 @@ class BilmModel(KnownOptions, Model):
 
     def _sampled_loss(self, batch: LanguageModelBatch) -> dict[str, Any]:
         result = self.language_model.sampled_loss(batch, self._negatives(batch), self._state(batch))
+        loss = self._loss(batch, result.forward_nll_sum, result.backward_nll_sum)
+        if self._is_to_be_skipped(loss):
+            return _no_loss(loss)
         self._keep_state(batch, result.state)
         self._sampled(result.forward_nll_sum, result.backward_nll_sum, sum(batch.batch_sizes))
-        return {"loss": self._loss(batch, result.forward_nll_sum, result.backward_nll_sum)}
+        return {"loss": loss}
 
     def _exact_loss(self, batch: LanguageModelBatch) -> dict[str, Any]:
         if not self.training and not self._softmax_was_looked_at:
@@ -183,14 +192,23 @@ class BilmModel(KnownOptions, Model):
                     len(self.language_model.softmax.bias),
                 )
         result = self.language_model.exact_loss(batch, self._state(batch), self.exact_chunk_size)
-        self._keep_state(batch, result.state)
         forward_sum = result.forward_nll.sum(dtype=torch.double)
         backward_sum = None if result.backward_nll is None else result.backward_nll.sum(dtype=torch.double)
+        loss = self._loss(batch, forward_sum, backward_sum)
+        if self._is_to_be_skipped(loss):
+            return _no_loss(loss)
+        self._keep_state(batch, result.state)
         self._exact(forward_sum, backward_sum, sum(batch.batch_sizes))
-        output = {"loss": self._loss(batch, forward_sum, backward_sum)}
+        output = {"loss": loss}
         if batch.row_order is not None:
             output.update(self._log_probs(batch, result.forward_nll, result.backward_nll))
         return output
+
+    def _is_to_be_skipped(self, loss: torch.Tensor) -> bool:
+        if not self.training or self.on_nonfinite_loss is None or math.isfinite(loss.item()):
+            return False
+        self.on_nonfinite_loss(loss.item())
+        return True
 
     def _loss(
         self, batch: LanguageModelBatch, forward_sum: torch.Tensor, backward_sum: Optional[torch.Tensor]
@@ -315,3 +333,7 @@ class BilmModel(KnownOptions, Model):
     def find_leaks(self) -> list[Leak]:
         """Ways in which a direction sees what it must predict; none, unless the model was changed. See `core.leak_check`."""
         return find_leaks(self.language_model)
+
+
+def _no_loss(loss: torch.Tensor) -> dict[str, Any]:
+    return {"loss": torch.zeros_like(loss, requires_grad=True)}

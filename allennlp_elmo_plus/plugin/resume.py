@@ -1,18 +1,27 @@
-"""The trainer callback `bilm`: what AllenNLP's checkpoints leave out."""
+"""The trainer callback `bilm`: what AllenNLP's checkpoints leave out, and what ends a run in good order."""
 
+import logging
+import math
 import os
-import random
-from typing import Any, Optional
+import sys
+from functools import partial
+from typing import Any, Optional, Union
 
-import numpy as np
-import torch
 from allennlp.common.checks import ConfigurationError
 from allennlp.common.util import dump_metrics
 from allennlp.training.callbacks import TrainerCallback
 
+from allennlp_elmo_plus.core.random_states import random_states, restore_random_states
+from allennlp_elmo_plus.core.stop_signals import StopSignals
 from allennlp_elmo_plus.plugin.data_loader import BilmDataLoader
+from allennlp_elmo_plus.plugin.finished_epoch import add_metrics_of_epoch, finish_epoch
 from allennlp_elmo_plus.plugin.known_options import KnownOptions
 from allennlp_elmo_plus.plugin.model import BilmModel
+from allennlp_elmo_plus.plugin.optimizer import BilmOptimizer
+
+logger = logging.getLogger(__name__)
+
+_NOTICE = "a checkpoint is saved after the batch at hand, then the run ends; a second signal ends it at once"
 
 
 @TrainerCallback.register("bilm")
@@ -23,42 +32,87 @@ class BilmResume(KnownOptions, TrainerCallback):
     With each of AllenNLP's checkpoints it keeps the LSTM's state, the sums of the metrics and of the loss so far, and the states of
     all generators of random numbers. At recovery the data loader `bilm` goes to its place at once instead of reading up to it.
 
-    Registered as a `TrainerCallback` with name "bilm". Raises `ConfigurationError` at recovery where the training text, or how it
-    is laid out in lanes, is no longer that of the checkpoint.
+    At SIGINT and SIGTERM the batch at hand is finished, a checkpoint saved, and the process ends with status 128 + the signal's
+    number (130, 143). A second signal ends it at once. A validation is broken off; recovery begins it anew.
+
+    A training batch whose loss is not finite ends the run with a `FloatingPointError` that names epoch and batch, before anything
+    of it reaches weights or checkpoints; so does a gradient whose norm is not, where the optimizer is `bilm`.
+
+    Registered as a `TrainerCallback` with name "bilm". Raises `ConfigurationError` at recovery where the training text, how it is
+    laid out in lanes, or the held-out text is no longer that of the checkpoint.
+
+    # Parameters
+
+    max_skipped_batches : `int`, optional (default = `0`)
+        Batches that are not finite, in the whole run, to leave out instead: their gradient is not applied and neither state nor
+        metrics see them.
     """
 
-    def __init__(self, serialization_dir: str) -> None:
+    def __init__(self, serialization_dir: str, max_skipped_batches: int = 0) -> None:
         super().__init__(serialization_dir)
+        if max_skipped_batches < 0:
+            raise ConfigurationError(f"`max_skipped_batches` must be at least 0, got {max_skipped_batches}")
+        self._max_skipped = max_skipped_batches
+        self._num_skipped = 0
         self._loss_sum = 0.0
+        # Of this epoch, in the trainer's batches: of several whose gradients are added up, one is a part.
+        self._batches_without_loss = 0.0
         self._restored: Optional[dict[str, Any]] = None
+        self._identity: dict[str, Union[str, int, bool]] = {}
+        self._model_state: dict[str, Any] = {}
         # Of the epoch that was broken off; the trainer divides what came after by all batches.
         self._epoch_to_correct: Optional[int] = None
+        self._metrics_to_report: dict[str, float] = {}
+        self._has_finished_an_epoch = False
+        self._stop: Optional[SystemExit] = None
+        self._signals = StopSignals(self._stop_after_batch, _NOTICE)
 
     def on_start(self, trainer: Any, is_primary: bool = True, **kwargs: Any) -> None:
         super().on_start(trainer, is_primary, **kwargs)
         model, loader = self._parts()
-        epochs, batches = trainer._start_after_epochs_completed, trainer._start_after_batches_in_epoch_completed
-        if not epochs and not batches:
-            return
+        self._identity = loader.identity()
+        if isinstance(trainer._validation_data_loader, BilmDataLoader):
+            self._identity["held-out text (`validation_data_path`)"] = trainer._validation_data_loader.text_digest()
+        if trainer._start_after_epochs_completed or trainer._start_after_batches_in_epoch_completed:
+            self._resume(trainer, model, loader)
+        else:
+            self._model_state = model.state_to_resume()
+        model.on_nonfinite_loss = self._skip_loss
+        if isinstance(trainer.optimizer, BilmOptimizer):
+            trainer.optimizer.on_nonfinite_norm = partial(self._skip_or_end, "gradient norm")
+        self._signals.install()
+
+    def _resume(self, trainer: Any, model: BilmModel, loader: BilmDataLoader) -> None:
         if not self._restored:
             raise ConfigurationError(
                 'the checkpoint was written without the callback "bilm", so that the run cannot be taken up exactly: '
                 "leave the callback out, or train anew"
             )
         restored, self._restored = self._restored, None
-        text = loader.identity()
         for name, value in restored["text"].items():
-            if text[name] != value:
+            if self._identity.get(name) != value:
                 raise ConfigurationError(
-                    f"the checkpoint is of a run with another {name}, {value}, got {text[name]}: "
+                    f"the checkpoint is of a run with another {name}, {value}, got {self._identity.get(name)}: "
                     "what was trained on cannot be taken up with another text or layout"
                 )
-        model.resume(restored["model"])
-        loader.fast_forward(epochs, batches * trainer._num_gradient_accumulation_steps)
+        epochs, batches = trainer._start_after_epochs_completed, trainer._start_after_batches_in_epoch_completed
+        windows = batches * trainer._num_gradient_accumulation_steps
+        self._model_state = restored["model"]
         self._loss_sum = restored["loss_sum"]
-        if batches:
+        self._num_skipped = restored["num_skipped"]
+        self._batches_without_loss = restored["batches_without_loss"]
+        model.resume(self._model_state)
+        loader.fast_forward(epochs, windows)
+        if not batches:
+            finish_epoch(trainer)
+        else:
             self._epoch_to_correct = epochs
-        _restore_generators(restored["generators"])
+            if windows >= loader.num_batches(epochs):
+                # Of an epoch that has no batch left the trainer reports nothing, and the sums would go into what comes next.
+                model.train()
+                metrics = model.get_metrics(reset=True)
+                self._metrics_to_report = {f"training_{name}": value for name, value in metrics.items()}
+        restore_random_states(restored["generators"])
 
     def on_batch(
         self,
@@ -75,33 +129,76 @@ class BilmResume(KnownOptions, TrainerCallback):
     ) -> None:
         if is_training:
             self._loss_sum += batch_metrics["batch_loss"]
+            # Kept for a checkpoint in the middle of the validation that may follow, which has sums of its own.
+            self._model_state = self._parts()[0].state_to_resume()
+        elif self._stop is not None:
+            raise self._stop
 
     def on_epoch(
         self, trainer: Any, metrics: dict[str, Any], epoch: int, is_primary: bool = True, **kwargs: Any
     ) -> None:
-        if epoch == self._epoch_to_correct:
-            # Of an epoch that had no batch left the trainer reports nothing, and the sums would go into the next one.
-            if "training_loss" not in metrics:
-                model, _ = self._parts()
-                model.train()
-                for name, value in model.get_metrics(reset=True).items():
-                    metrics[f"training_{name}"] = value
-            metrics["training_loss"] = self._loss_sum / trainer._batches_in_epoch_completed
+        if epoch == self._epoch_to_correct or self._batches_without_loss:
+            metrics.update(self._metrics_to_report)
+            num_losses = trainer._batches_in_epoch_completed - self._batches_without_loss
+            metrics["training_loss"] = self._loss_sum / num_losses if num_losses else math.nan
             if is_primary:
                 dump_metrics(os.path.join(self.serialization_dir, f"metrics_epoch_{epoch}.json"), metrics)
-        self._loss_sum = 0.0
+        self._metrics_to_report = {}
+        self._loss_sum = self._batches_without_loss = 0.0
+        self._model_state = self._parts()[0].state_to_resume()
+        self._has_finished_an_epoch = True
+
+    def on_end(
+        self,
+        trainer: Any,
+        metrics: Optional[dict[str, Any]] = None,
+        epoch: Optional[int] = None,
+        is_primary: bool = True,
+        **kwargs: Any,
+    ) -> None:
+        try:
+            # An error that came before the stop leaves a batch half done: nothing to save.
+            if self._stop is not None and sys.exc_info()[1] is self._stop:
+                trainer._checkpointer.save_checkpoint(trainer)
+                place = trainer._epochs_completed, trainer._batches_in_epoch_completed
+                logger.warning("stopped by a signal: `--recover` goes on in epoch %d after batch %d", *place)
+            if metrics is not None and epoch is not None and not self._has_finished_an_epoch:
+                add_metrics_of_epoch(metrics, epoch, self.serialization_dir)
+        finally:
+            self._signals.restore()
+            self._parts()[0].on_nonfinite_loss = None
 
     def state_dict(self) -> dict[str, Any]:
-        model, loader = self._parts()
         return {
-            "text": loader.identity(),
-            "model": model.state_to_resume(),
+            "text": self._identity,
+            "model": self._model_state,
             "loss_sum": self._loss_sum,
-            "generators": _generators(),
+            "num_skipped": self._num_skipped,
+            "batches_without_loss": self._batches_without_loss,
+            "generators": random_states(),
         }
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         self._restored = state_dict
+
+    def _stop_after_batch(self, number: int) -> None:
+        self._stop = SystemExit(128 + number)
+        self._parts()[1].stop(self._stop)
+
+    def _skip_loss(self, loss: float) -> None:
+        self._skip_or_end("loss", loss)
+        assert self.trainer is not None
+        self._batches_without_loss += 1 / self.trainer._num_gradient_accumulation_steps
+
+    def _skip_or_end(self, what: str, value: float) -> None:
+        trainer = self.trainer
+        assert trainer is not None
+        place = f"the {what} is {value} in batch {trainer._batches_in_epoch_completed + 1} of epoch {trainer._epochs_completed}"
+        if self._num_skipped == self._max_skipped:
+            skipped = f" after {self._num_skipped} skipped batches" if self._num_skipped else ""
+            raise FloatingPointError(f"{place}{skipped}: the run ends, and its last checkpoint stands")
+        self._num_skipped += 1
+        logger.warning("%s: it is skipped, as %d of %d may be", place, self._num_skipped, self._max_skipped)
 
     def _parts(self) -> tuple[BilmModel, BilmDataLoader]:
         assert self.trainer is not None
@@ -112,30 +209,3 @@ class BilmResume(KnownOptions, TrainerCallback):
                 f"got a {type(model).__name__} and a {type(loader).__name__}"
             )
         return model, loader
-
-
-def _generators() -> dict[str, Any]:
-    """The states of all generators of random numbers, as tensors and plain numbers."""
-    name, keys, position, has_gauss, cached_gaussian = np.random.get_state(legacy=True)  # type: ignore[misc]
-    return {
-        "torch": torch.get_rng_state(),
-        "cuda": torch.cuda.get_rng_state_all(),
-        "numpy": [
-            str(name),
-            torch.from_numpy(np.asarray(keys, dtype=np.int64)),
-            int(position),
-            int(has_gauss),
-            float(cached_gaussian),
-        ],
-        "python": random.getstate(),
-    }
-
-
-def _restore_generators(states: dict[str, Any]) -> None:
-    torch.set_rng_state(states["torch"])
-    if len(states["cuda"]) == torch.cuda.device_count():
-        torch.cuda.set_rng_state_all(states["cuda"])
-    name, keys, *others = states["numpy"]
-    np.random.set_state((name, keys.numpy().astype(np.uint32), *others))
-    version, internal, gauss_next = states["python"]
-    random.setstate((version, tuple(internal), gauss_next))

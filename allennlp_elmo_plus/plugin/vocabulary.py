@@ -1,8 +1,11 @@
 """The vocabulary `bilm`: bilm-tf's order of words in AllenNLP's `Vocabulary`."""
 
+import filecmp
 import os
+import shutil
 from collections import Counter, defaultdict
 from collections.abc import Iterable
+from pathlib import Path
 from typing import Optional, Union
 
 from allennlp.common.file_utils import cached_path
@@ -11,6 +14,7 @@ from allennlp.data.vocabulary import Vocabulary
 
 from allennlp_elmo_plus.core.characters import UNK_WORD
 from allennlp_elmo_plus.core.errors import InputError
+from allennlp_elmo_plus.core.files import atomic_path, remove_unfinished
 from allennlp_elmo_plus.core.pretrained import read_words
 from allennlp_elmo_plus.core.vocabulary import order_by_frequency
 from allennlp_elmo_plus.plugin.known_options import KnownOptions
@@ -86,6 +90,34 @@ class BilmVocabulary(KnownOptions, Vocabulary):
             PADDING_TOKEN if padding_token is None else padding_token,
             UNK_WORD if oov_token is None else oov_token,
         )
+
+    def save_to_files(self, directory: Union[str, "os.PathLike[str]"]) -> None:
+        """
+        Writes the files that AllenNLP's vocabulary writes, each whole or not at all.
+
+        Raises `InputError` where `directory` holds another vocabulary, before anything is written: a run that is taken up with
+        another text would leave the weights there with words that are not theirs.
+        """
+        target = Path(directory)
+        target.mkdir(parents=True, exist_ok=True)
+        remove_unfinished(target, ".txt")
+        # Beside the directory, of which all goes into an archive.
+        unfinished = target.with_name(f".{target.name}.unfinished")
+        shutil.rmtree(unfinished, ignore_errors=True)
+        try:
+            super().save_to_files(str(unfinished))
+            written = sorted(unfinished.glob("*.txt"))
+            for path in written:
+                if (target / path.name).exists() and not filecmp.cmp(path, target / path.name, shallow=False):
+                    raise InputError(
+                        f"`{target / path.name}` is of another vocabulary: what was trained with it cannot go on with another "
+                        "text (`train_data_path`) or other words (`vocab_file`)"
+                    )
+            for path in written:
+                with atomic_path(target / path.name) as temporary:
+                    shutil.copyfile(path, temporary)
+        finally:
+            shutil.rmtree(unfinished, ignore_errors=True)
 
 
 def words_of(vocabulary: Vocabulary) -> list[str]:
