@@ -7,6 +7,8 @@
 #              make bench BENCH='feeding --rounds 3'
 # make fuzz    feeds damaged files to every parser for ten minutes each, see fuzz/README.md; some of it, for longer or shorter:
 #              make fuzz FUZZ='options hdf5' FUZZ_SECONDS=60
+# make soak    the long form of the fault tests, a quarter of an hour or more: 50 kills at random moments, 20,000 steps of training,
+#              see docs/reliability.md
 # make clean   removes the environment and the caches, keeps data/, runs/ and bench/
 
 # The first of these that runs and is 3.10-3.13: a name on the PATH alone says little (pyenv leaves shims that only print an error).
@@ -35,7 +37,7 @@ export GLIBC_TUNABLES ?= glibc.malloc.hugetlb=1:glibc.malloc.mmap_threshold=1073
 # Where this is set, every start of AllenNLP compiles PyTorch anew: minutes instead of seconds.
 unexport PYTHONDONTWRITEBYTECODE
 
-.PHONY: train test lint bench fuzz clean
+.PHONY: train test lint bench fuzz soak clean
 .DELETE_ON_ERROR:
 
 train: $(STAMP) $(STDLIB_TEXT)
@@ -66,6 +68,9 @@ bench: $(STAMP)
 fuzz: $(STAMP)
 	@$(BIN)/python -m pip install -q --no-deps atheris==3.0.0
 	$(BIN)/python -m fuzz --seconds $(FUZZ_SECONDS) $(FUZZ)
+
+soak: $(STAMP)
+	$(BIN)/python -m tests.faults.soak $(SOAK)
 
 # uv installs several times as fast as pip; where it cannot be had, or cannot reach what pip's own settings reach, pip does the work.
 $(STAMP): requirements.txt setup.py

@@ -1,11 +1,12 @@
 """
 ELMo biLM pretraining for AllenNLP: `core` computes in plain PyTorch, `plugin` registers it with AllenNLP.
 
-Importing this package imports neither PyTorch nor AllenNLP.
+Importing this package imports neither PyTorch nor AllenNLP; `from allennlp_elmo_plus import ElmoEmbedder`, for notebooks, PyTorch.
 """
 
 import warnings
 from importlib.util import find_spec
+from typing import Any
 
 __version__ = "0.1.0"
 
@@ -17,3 +18,11 @@ HOW_TO_GET_ALLENNLP = (
 if find_spec("allennlp") is None:
     # One line: `warn` would print a line of source below it.
     warnings.warn_explicit(HOW_TO_GET_ALLENNLP, UserWarning, filename=__name__, lineno=1)
+
+
+def __getattr__(name: str) -> Any:
+    if name == "ElmoEmbedder":
+        from allennlp_elmo_plus.core.embedder import ElmoEmbedder
+
+        return ElmoEmbedder
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

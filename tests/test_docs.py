@@ -1,5 +1,6 @@
 """Runs the commands that the pages in docs/ show, page by page, as they stand there, with texts and models made small."""
 
+import io
 import re
 import runpy
 import shlex
@@ -18,6 +19,12 @@ PAGES = {path.name: path for path in (ROOT / "docs").glob("*.md")}
 ORDER = ["pretrain.md", *sorted(set(PAGES) - {"pretrain.md"})]
 _BLOCK = re.compile(r"^```bash\n(.*?)^```", re.MULTILINE | re.DOTALL)
 
+REQUESTS = """{"sentence": "Return the number of items .", "top": 3}
+{"prefix": "Return the", "max_words": 8}
+{"prefix": "Return the", "beam": 4}
+{"suffix": "of items .", "temperature": 0.8, "seed": 1}
+"""
+
 TAGGED = "".join(
     f"1\t{noun}\t{noun}\tNOUN\t_\t_\t0\t_\t_\t_\n2\t{verb}\t{verb}\tVERB\t_\t_\t0\t_\t_\t_\n\n"
     for noun, verb in [("rain", "falls"), ("mills", "turn"), ("winds", "rise"), ("snow", "melts")]
@@ -25,9 +32,9 @@ TAGGED = "".join(
 
 # The sizes that configs ask for are left out of account, all but the width that the tagger's config counts on.
 SMALL_OPTIONS = """
-function(dim, projection_dim, filters, n_highway) {
+function(dim, projection_dim, filters=null, n_highway=0) {
   bidirectional: true,
-  char_cnn: { activation: 'relu', embedding: { dim: 4 }, filters: [[1, 4], [2, 8]], n_highway: 1 },
+  [if filters != null then 'char_cnn']: { activation: 'relu', embedding: { dim: 4 }, filters: [[1, 4], [2, 8]], n_highway: 1 },
   lstm: { dim: 66, projection_dim: 64, n_layers: 2, cell_clip: 3, proj_clip: 3, use_skip_connections: true },
   learning_rate: 0.2,
   all_clip_norm_val: 10.0,
@@ -37,9 +44,10 @@ function(dim, projection_dim, filters, n_highway) {
 
 
 def commands(page: str) -> list[list[str]]:
-    """The commands of a page's ```bash blocks, one a line; what is not to be run stands in blocks of another kind."""
+    """The commands of a page's ```bash blocks, one a line; what is not to be run stands in blocks of another kind, as ```sh."""
     lines = "".join(_BLOCK.findall(page)).replace("\\\n", " ").splitlines()
-    return [shlex.split(line, comments=True) for line in lines if shlex.split(line, comments=True)]
+    split = (shlex.split(line, comments=True) for line in lines)
+    return [command for command in split if command]
 
 
 @pytest.fixture(scope="module")
@@ -51,9 +59,17 @@ def workplace(tmp_path_factory: pytest.TempPathFactory) -> Path:
     shutil.copy(ROOT / ".allennlp_plugins", directory)
     write_text(directory / "train.txt", 20_000)
     write_text(directory / "heldout.txt", 500)
+    (directory / "data").mkdir()
+    for name in ("train.txt", "heldout.txt"):
+        shutil.copy(directory / name, directory / "data")
+    (directory / "requests.jsonl").write_text(REQUESTS, encoding="utf-8")
     for name in ("train.conllu", "dev.conllu"):
         (directory / name).write_text(TAGGED, encoding="utf-8")
     return directory
+
+
+def test_the_requests_are_those_the_page_shows() -> None:
+    assert f"```json\n{REQUESTS}```" in PAGES["tools.md"].read_text("utf-8")
 
 
 @pytest.mark.parametrize("name", ORDER)
@@ -64,7 +80,11 @@ def test_the_commands_of_a_page_run(name: str, workplace: Path, monkeypatch: pyt
 
 
 def run(command: list[str], monkeypatch: pytest.MonkeyPatch) -> None:
-    """In this process, which has imported everything already."""
+    """In this process, which has imported everything already; `echo TEXT | COMMAND` gives the command its standard input."""
+    if command[0] == "echo":
+        assert command[2] == "|", f"only one word can be echoed here, got {shlex.join(command)}"
+        monkeypatch.setattr(sys, "stdin", io.StringIO(f"{command[1]}\n"))
+        command = command[3:]
     program, *arguments = command
     if program == "python":
         assert arguments[0] == "-m", f"only modules are run here, got {shlex.join(command)}"

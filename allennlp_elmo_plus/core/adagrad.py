@@ -31,8 +31,10 @@ class Adagrad(torch.optim.Optimizer):
     Parameter groups may set `lr` and `initial_accumulator_value`; the norm is over all groups. `last_grad_norm`: the
     norm before the clip at the last `step`, None before the first.
 
-    Raises `ValueError` for arguments out of range. `step` raises `FloatingPointError` when the norm is not finite,
-    having changed nothing, and `ValueError` for a gradient sparse in further dimensions.
+    Where the norm is not finite, `step` changes nothing and calls `on_nonfinite_norm` with it; unless that is set, it raises
+    `FloatingPointError`.
+
+    Raises `ValueError` for arguments out of range. `step` raises `ValueError` for a gradient sparse in further dimensions.
     """
 
     def __init__(
@@ -48,6 +50,7 @@ class Adagrad(torch.optim.Optimizer):
         self.max_norm = max_norm
         self.row_exchange = row_exchange
         self.last_grad_norm: Optional[float] = None
+        self.on_nonfinite_norm: Optional[Callable[[float], None]] = None
         super().__init__(params, {"lr": lr, "initial_accumulator_value": initial_accumulator_value, "num_steps": 0})
 
     def add_param_group(self, param_group: Any) -> None:
@@ -71,8 +74,13 @@ class Adagrad(torch.optim.Optimizer):
             self.row_exchange.average()
         self.last_grad_norm = norm = self._global_norm()
         if not math.isfinite(norm):
-            step = self.param_groups[0]["num_steps"] + 1
-            raise FloatingPointError(f"the gradient norm is {norm} at optimizer step {step}; no parameter was changed")
+            if self.on_nonfinite_norm is None:
+                step = self.param_groups[0]["num_steps"] + 1
+                raise FloatingPointError(
+                    f"the gradient norm is {norm} at optimizer step {step}; no parameter was changed"
+                )
+            self.on_nonfinite_norm(norm)
+            return loss
         scale = 1.0 if self.max_norm is None else self.max_norm / max(norm, self.max_norm)
         for group in self.param_groups:
             group["num_steps"] += 1

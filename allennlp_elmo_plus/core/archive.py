@@ -3,6 +3,7 @@
 import contextlib
 import dataclasses
 import io
+import os
 import tarfile
 import tempfile
 import zlib
@@ -24,9 +25,9 @@ from .weights_file import read_state
 # Double precision, the widest that weights come in.
 MAX_ARCHIVE_BYTES = 8 * MAX_PARAMETERS
 
-_CONFIG = "config.json"
-_VOCABULARY = "vocabulary/tokens.txt"
-_WEIGHTS = "weights.th"
+CONFIG = "config.json"
+VOCABULARY = "vocabulary/tokens.txt"
+WEIGHTS = "weights.th"
 _PREFIX = "language_model."
 
 # Of a file of weights, beside the weights: names and shapes.
@@ -67,21 +68,20 @@ def read_archive(path: Union[str, Path]) -> ArchivedModel:
 
     Raises InputError where the file is no such archive, is damaged, or holds another kind of model.
     """
-    with _damage_named(path), open(path, "rb") as file:
-        archive = CheckedTar(file, MAX_ARCHIVE_BYTES)
-        options = _options(_content(archive, _CONFIG, MAX_JSON_BYTES))
-        words = parse_vocabulary(_content(archive, _VOCABULARY, MAX_VOCABULARY_BYTES), f"its `{_VOCABULARY}`")
+    with open_archive(path) as archive:
+        options = _options(content_of(archive, CONFIG, MAX_JSON_BYTES))
+        words = vocabulary_of(archive)
         shapes = language_model_shapes(options, len(words))
         options = dataclasses.replace(options, n_tokens_vocab=len(words))
         num_bytes = 8 * sum(options.parameter_counts().values()) + _MAX_DESCRIPTION_BYTES
         with tempfile.TemporaryDirectory(prefix="bilm-archive-") as directory:
-            weights_file = Path(directory) / _WEIGHTS
+            weights_file = Path(directory) / WEIGHTS
             with open(weights_file, "wb") as target:
-                archive.copy(_WEIGHTS, target, num_bytes)
+                archive.copy(WEIGHTS, target, num_bytes)
             try:
                 state = read_state(weights_file, {f"{_PREFIX}{name}": shape for name, shape in shapes.items()})
             except InputError as error:
-                raise InputError(f"its `{_WEIGHTS}` {error}") from None
+                raise InputError(f"its `{WEIGHTS}` {error}") from None
     return ArchivedModel(options, words, {name: state[f"{_PREFIX}{name}"] for name in shapes})
 
 
@@ -106,14 +106,27 @@ def load_archived_weights(model: nn.Module, weights: Mapping[str, Tensor], sourc
             parameter.copy_(weights[name])
 
 
-def _content(archive: CheckedTar, name: str, max_bytes: int) -> bytes:
+@contextlib.contextmanager
+def open_archive(path: Union[str, Path]) -> Iterator[CheckedTar]:
+    """The members of the tar.gz at `path`, checked; whatever is wrong with it is raised as an InputError that names `path`."""
+    with _damage_named(path), open(path, "rb") as file:
+        yield CheckedTar(file, MAX_ARCHIVE_BYTES)
+
+
+def content_of(archive: CheckedTar, name: str, max_bytes: int) -> bytes:
+    """Raises InputError where the file `name` is missing or over `max_bytes`."""
     content = io.BytesIO()
     archive.copy(name, content, max_bytes)
     return content.getvalue()
 
 
+def vocabulary_of(archive: CheckedTar) -> list[str]:
+    """The vocabulary of pretraining, in bilm-tf's order."""
+    return parse_vocabulary(content_of(archive, VOCABULARY, MAX_VOCABULARY_BYTES), f"its `{VOCABULARY}`")
+
+
 def _options(config: bytes) -> BiLMOptions:
-    source = f"its `{_CONFIG}`"
+    source = f"its `{CONFIG}`"
     section: Any = parse_json_mapping(config, source).get("model")
     if not isinstance(section, dict) or section.get("type") != "bilm":
         raise InputError(f"{source} must have a `model` of type `bilm`, as pretraining writes it")
@@ -122,7 +135,7 @@ def _options(config: bytes) -> BiLMOptions:
 
 
 @contextlib.contextmanager
-def _damage_named(path: Union[str, Path]) -> Iterator[None]:
+def _damage_named(path: Union[str, "os.PathLike[str]"]) -> Iterator[None]:
     try:
         yield
     except InputError as error:
@@ -131,6 +144,6 @@ def _damage_named(path: Union[str, Path]) -> Iterator[None]:
         # gzip's own has no number.
         problem = f"cannot be read: {error.strerror}" if error.errno else f"must be a whole model.tar.gz: {error}"
         raise InputError(f"{path}: {problem}") from None
-    except (EOFError, tarfile.TarError, zlib.error, RecursionError, ValueError) as error:
+    except (EOFError, tarfile.TarError, zlib.error) as error:
         reason = " ".join(str(error).split())[:200]
         raise InputError(f"{path}: must be a whole model.tar.gz: {reason}") from None

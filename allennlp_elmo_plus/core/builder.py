@@ -76,10 +76,13 @@ def build_representation_parts(options: BiLMOptions) -> RepresentationParts:
     return parts
 
 
-def build_encoder(options: BiLMOptions) -> BiLMEncoder:
-    """A biLM as a source of word vectors (`core/representation.py`), initialised."""
-    parts = build_representation_parts(options)
-    return BiLMEncoder(*parts, max_characters=None if options.char_cnn is None else options.char_cnn.max_characters)
+def build_encoder(options: BiLMOptions, boundary_ids: tuple[int, int] = (0, 1)) -> BiLMEncoder:
+    """
+    A biLM as a source of word vectors (`core/representation.py`), initialised. `boundary_ids`: for word input, the lines
+    of `<S>` and `</S>` in its vocabulary.
+    """
+    max_characters = None if options.char_cnn is None else options.char_cnn.max_characters
+    return BiLMEncoder(*build_representation_parts(options), max_characters, boundary_ids)
 
 
 def _build_parts(options: BiLMOptions, dropout_prob: float, sparse_embedding: bool) -> RepresentationParts:

@@ -28,11 +28,11 @@ from allennlp_elmo_plus.core.characters import (
     UNK_WORD,
     check_max_characters,
     encode_words,
-    is_cut,
     word_lengths,
 )
 from allennlp_elmo_plus.core.errors import InputError
 from allennlp_elmo_plus.core.text import iter_sentence_blocks
+from allennlp_elmo_plus.core.truncation import cut_words
 
 logger = logging.getLogger(__name__)
 
@@ -142,14 +142,13 @@ def encode_text(
 ) -> None:
     """
     Writes the text that `spec` names to `directory`, for `EncodedCorpus`. Logs how far it is, and in the end the share
-    of words that are cut for being longer than `max_characters` - 2 bytes.
+    of words that are cut for being longer than `max_characters` - 2 bytes, see `core/truncation.py`.
 
     Raises what `core/text.py` raises of a spec or a text, and `ValueError` for a `max_characters` below 3.
     """
     check_max_characters(max_characters)
     types = _TypeTable()
     counts = np.zeros(1 << 16, dtype=ARRAY_TYPES["type_counts"])
-    cut_types: list[int] = []
     num_tokens = num_sentences = 0
     started = reported = time.monotonic()
 
@@ -174,10 +173,6 @@ def encode_text(
                 write("type_characters", characters)
                 write("type_lengths", word_lengths(characters))
                 files[WORDS_FILE].write(("\n".join(types.new_words) + "\n").encode("utf-8"))
-                first_new = len(types) - len(types.new_words)
-                cut_types.extend(
-                    first_new + rank for rank, word in enumerate(types.new_words) if is_cut(word, max_characters)
-                )
                 types.new_words.clear()
             if len(counts) < len(types):
                 counts = np.append(counts, np.zeros(max(len(counts), len(types) - len(counts)), dtype=counts.dtype))
@@ -188,10 +183,11 @@ def encode_text(
                 logger.info("encoded %d words, %d distinct", num_tokens, len(types))
         write("type_counts", counts[: len(types)])
 
+    found = {word: count for word, count in zip(types, counts[: len(types)].tolist()) if count}
     logger.info(
-        "encoded %s: %d sentences, %d words, %d distinct, in %.0f s; %.3f%% of words are over %d bytes, and cut there",
-        *(spec, num_sentences, num_tokens, len(types), time.monotonic() - started),
-        *(100 * counts[cut_types].sum() / num_tokens, max_characters - 2),
+        "encoded %s: %d sentences, %d words, %d distinct, in %.0f s; %s",
+        *(spec, num_sentences, num_tokens, len(found), time.monotonic() - started),
+        cut_words(found, max_characters).describe(),
     )
 
 

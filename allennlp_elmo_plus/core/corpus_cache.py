@@ -6,10 +6,10 @@ import logging
 import os
 import shutil
 import stat
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, Union
+from typing import Any, Optional, Union
 
 from allennlp_elmo_plus.core.characters import DEFAULT_MAX_CHARACTERS, check_max_characters
 from allennlp_elmo_plus.core.corpus import EncodedCorpus, encode_for_now, encode_text
@@ -24,6 +24,7 @@ _META_FILE = "meta.json"
 _HASHED_AT_ONCE = 1 << 20
 
 Meta = dict[str, Any]
+Encode = Callable[[Union[str, "os.PathLike[str]"], Path, str, int], None]
 
 
 def open_or_encode(
@@ -31,6 +32,7 @@ def open_or_encode(
     cache_directory: Union[str, "os.PathLike[str]", None] = None,
     encoding_errors: str = "strict",
     max_characters: int = DEFAULT_MAX_CHARACTERS,
+    encode: Optional[Encode] = None,
 ) -> EncodedCorpus:
     """
     The text that `spec` names (see `core/text.py`), encoded. What is found in `cache_directory` is used when every file
@@ -39,10 +41,10 @@ def open_or_encode(
 
     One process encodes while others that want the same text wait. An encoding becomes visible only when it is whole.
     Without `cache_directory`, or for text that can be read only once (standard input, a pipe), the encoding is a
-    temporary one.
+    temporary one. `encode` takes the place of `encode_text` where there is a `cache_directory`.
 
-    Raises `InputError` for what `core/text.py` refuses, for a text that changes while it is read and for a cache that cannot
-    be locked, and `ValueError` for a `max_characters` below 3.
+    Raises `InputError` for what `core/text.py` refuses, for a text that changes or vanishes while it is read and for a cache
+    that cannot be locked, and `ValueError` for a `max_characters` below 3.
     """
     check_max_characters(max_characters)
     check_encoding_errors(encoding_errors)
@@ -57,13 +59,15 @@ def open_or_encode(
     directory.parent.mkdir(parents=True, exist_ok=True)
     with _locked(directory.with_name(f".{name}.lock")):
         if not _is_current(directory, settings, sources):
-            _encode(spec, directory, settings, sources)
+            _encode(spec, directory, settings, sources, encode or encode_text)
         else:
             logger.info("the encoded text in %s is up to date", directory)
         return EncodedCorpus(directory, max_characters)
 
 
-def _encode(spec: Union[str, "os.PathLike[str]"], directory: Path, settings: Meta, sources: list[TextSource]) -> None:
+def _encode(
+    spec: Union[str, "os.PathLike[str]"], directory: Path, settings: Meta, sources: list[TextSource], encode: Encode
+) -> None:
     """Encodes to `directory`, replacing what is there. Only for the holder of the lock."""
     unfinished = directory.with_name(f".{directory.name}.unfinished")
     # Left behind by a process that was killed
@@ -71,7 +75,7 @@ def _encode(spec: Union[str, "os.PathLike[str]"], directory: Path, settings: Met
     unfinished.mkdir()
     try:
         described = [{**_stat(source), "blake2b": _hash(source)} for source in sources]
-        encode_text(spec, unfinished, settings["encoding_errors"], settings["max_characters"])
+        encode(spec, unfinished, settings["encoding_errors"], settings["max_characters"])
         for source, before in zip(sources, described, strict=True):
             if _stat(source).items() - before.items():
                 raise InputError(f"{source}: the text changed while it was being read")
@@ -80,6 +84,8 @@ def _encode(spec: Union[str, "os.PathLike[str]"], directory: Path, settings: Met
         for path in unfinished.iterdir():
             with open(path, "rb") as file:
                 os.fsync(file.fileno())
+            # Mapped files may be deleted or replaced; one that is cut short ends the processes that read it, by SIGBUS.
+            path.chmod(0o444)
         _remove(directory)
         os.rename(unfinished, directory)
     except BaseException:
@@ -114,13 +120,14 @@ def _is_same(before: Meta, source: TextSource) -> bool:
 
 
 def _stat(source: TextSource) -> Meta:
-    status = os.stat(source)
+    with _unreadable_named(source):
+        status = os.stat(source)
     return {"path": os.path.abspath(source), "size": status.st_size, "mtime_ns": status.st_mtime_ns}
 
 
 def _hash(source: TextSource) -> str:
     digest = hashlib.blake2b(digest_size=32)
-    with open(source, "rb") as file:
+    with _unreadable_named(source), open(source, "rb") as file:
         while data := file.read(_HASHED_AT_ONCE):
             digest.update(data)
     return digest.hexdigest()
@@ -131,6 +138,14 @@ def _remove(path: Path) -> None:
     if path.is_symlink():
         path.unlink()
     shutil.rmtree(path, ignore_errors=True)
+
+
+@contextmanager
+def _unreadable_named(source: TextSource) -> Iterator[None]:
+    try:
+        yield
+    except OSError as error:
+        raise InputError(f"{source}: cannot be read ({error.strerror or error})") from None
 
 
 @contextmanager

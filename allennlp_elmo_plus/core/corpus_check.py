@@ -43,7 +43,9 @@ def find_damage(directory: Path, max_characters: int) -> Optional[str]:
     for name, row_size in row_sizes.items():
         if sizes[name] % row_size:
             return f"`{name}` must hold whole rows of {row_size} bytes, got {sizes[name]:,}"
-    arrays = {name: np.memmap(directory / name, dtype, mode="r") for name, dtype in ARRAY_TYPES.items()}
+    arrays: dict[str, np.ndarray] = {
+        name: np.memmap(directory / name, dtype, mode="r") for name, dtype in ARRAY_TYPES.items()
+    }
     arrays["type_characters"] = arrays["type_characters"].reshape(-1, max_characters)
     return _damage_of_words(directory / WORDS_FILE, arrays, max_characters) or _damage_of_indices(arrays)
 

@@ -32,7 +32,7 @@ def exact_nll(hidden: Tensor, targets: Tensor, weight: Tensor, bias: Tensor, chu
     return _ExactSoftmax.apply(hidden, targets, weight, bias, chunk_size)
 
 
-def _blocks_of_logits(
+def blocks_of_logits(
     hidden: Tensor, weight: Tensor, bias: Tensor, chunk_size: int
 ) -> Iterator[tuple[slice, slice, Tensor, Tensor]]:
     """
@@ -61,7 +61,7 @@ class _ExactSoftmax(torch.autograd.Function):
         sum_dtype = torch.promote_types(hidden.dtype, torch.float32)
         # float64: one value a token costs nothing, and hundreds of chunks would each add a rounding error.
         log_totals = hidden.new_full(hidden.shape[:1], -math.inf, dtype=torch.float64)
-        for tokens, _, _, logits in _blocks_of_logits(hidden, weight, bias, chunk_size):
+        for tokens, _, _, logits in blocks_of_logits(hidden, weight, bias, chunk_size):
             peak = logits.amax(1)
             chunk_totals = logits.sub_(peak.unsqueeze(1)).exp_().sum(1)
             log_totals[tokens] = torch.logaddexp(log_totals[tokens], chunk_totals.double().log_().add_(peak))
@@ -81,7 +81,7 @@ class _ExactSoftmax(torch.autograd.Function):
         grad_hidden = torch.zeros_like(hidden, dtype=sum_dtype) if needs_hidden else None
         grad_weight = torch.zeros_like(weight, dtype=sum_dtype) if needs_weight else None
         grad_bias = torch.zeros_like(bias, dtype=sum_dtype) if needs_bias else None
-        for tokens, words, word_weight, logits in _blocks_of_logits(hidden, weight, bias, ctx.chunk_size):
+        for tokens, words, word_weight, logits in blocks_of_logits(hidden, weight, bias, ctx.chunk_size):
             probs = logits.sub_(log_totals[tokens].unsqueeze(1)).exp_().mul_(grad_nll[tokens].unsqueeze(1))
             factors = probs.to(hidden.dtype)
             if grad_hidden is not None:

@@ -2,9 +2,9 @@
 
 import dataclasses
 import json
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import NamedTuple, Union
+from typing import NamedTuple, Optional, Union
 
 from torch import nn
 
@@ -14,7 +14,7 @@ from .hdf5 import write_weights
 from .options import BiLMOptions
 from .vocabulary import write_vocabulary
 
-LOADERS_MAX_CHARACTERS = 50
+ALLENNLPS_MAX_CHARACTERS = 50
 
 
 class ExportedFiles(NamedTuple):
@@ -23,45 +23,68 @@ class ExportedFiles(NamedTuple):
     vocabulary: Path
 
 
+def allennlp_refusal(options: BiLMOptions) -> Optional[str]:
+    """Why AllenNLP's `Elmo` cannot load the files of a biLM of these options, by the option's name; None where it can."""
+    cnn = options.char_cnn
+    if cnn is None:
+        return "`char_cnn` must be there, as it reads characters only"
+    if not options.bidirectional:
+        return "`bidirectional` must be true, as it reads two directions"
+    if not options.lstm.use_skip_connections:
+        return "`lstm.use_skip_connections` must be true"
+    if cnn.max_characters != ALLENNLPS_MAX_CHARACTERS:
+        return (
+            f"`char_cnn.max_characters_per_token` must be {ALLENNLPS_MAX_CHARACTERS}, the width of its indexer, "
+            f"got {cnn.max_characters}"
+        )
+    return None
+
+
+def bilm_tf_refusal(options: BiLMOptions) -> Optional[str]:
+    """Why bilm-tf's `BidirectionalLanguageModel` cannot load the files, by the option's name; None where it can."""
+    cnn = options.char_cnn
+    if not options.bidirectional:
+        return "`bidirectional` must be true, as it reads two directions"
+    if cnn is not None and cnn.n_filters < options.lstm.projection_dim:
+        return (
+            f"`char_cnn.filters` must number at least `lstm.projection_dim`, which is {options.lstm.projection_dim}, "
+            f"got {cnn.n_filters}"
+        )
+    return None
+
+
 def check_exportable(options: BiLMOptions) -> None:
     """
-    Raises InputError, naming the option, for a biLM that bilm-tf's or AllenNLP's loader cannot hold.
+    Raises InputError, naming the option, for a biLM that neither of the loaders of the format could load (bilm_tf_refusal,
+    allennlp_refusal).
 
     One layer, no highway layers and missing projections are no hindrance: see `write_weights`.
     """
-    cnn, lstm = options.char_cnn, options.lstm
     beyond = options.beyond_bilm_tf()
     if beyond:
         raise InputError(f"cannot be exported: `{beyond[0]}` must be left out, as neither loader knows it")
-    if cnn is None:
-        raise InputError("cannot be exported: `char_cnn` must be there, as AllenNLP's loader reads characters only")
-    if not options.bidirectional:
-        raise InputError("cannot be exported: `bidirectional` must be true, as both loaders read two directions")
-    if not lstm.use_skip_connections:
-        raise InputError("cannot be exported: `lstm.use_skip_connections` must be true, as AllenNLP's loader requires")
-    if cnn.max_characters != LOADERS_MAX_CHARACTERS:
-        raise InputError(
-            f"cannot be exported: `char_cnn.max_characters_per_token` must be {LOADERS_MAX_CHARACTERS}, "
-            f"the number of AllenNLP's indexer, got {cnn.max_characters}"
-        )
-    if cnn.n_filters < lstm.projection_dim:
-        raise InputError(
-            f"cannot be exported: `char_cnn.filters` must number at least `lstm.projection_dim`, "
-            f"which is {lstm.projection_dim}, as bilm-tf's loader requires, got {cnn.n_filters}"
-        )
+    allennlp, bilm_tf = allennlp_refusal(options), bilm_tf_refusal(options)
+    if allennlp is not None and bilm_tf is not None:
+        reasons = bilm_tf if bilm_tf == allennlp else f"for bilm-tf's loader {bilm_tf}; for AllenNLP's {allennlp}"
+        raise InputError(f"cannot be exported: {reasons}")
 
 
 def export_model(
-    model: nn.Module, options: BiLMOptions, words: Sequence[str], directory: Union[str, Path]
+    model: nn.Module,
+    options: BiLMOptions,
+    words: Sequence[str],
+    directory: Union[str, Path],
+    on_bytes: Optional[Callable[[int], object]] = None,
 ) -> ExportedFiles:
     """
     Writes options.json, weights.hdf5 and vocab.txt of `model`, which has `token_encoder` and `bilm`, into `directory`,
-    made where it is not there. Each file appears whole or not at all. `words`: the vocabulary in bilm-tf's order.
+    made where it is not there. Each file appears whole or not at all. `words`: the vocabulary in bilm-tf's order;
+    `on_bytes`: told of each weight's size once it is written.
 
-    Where the LSTM has no projection, `proj_clip` is left out of options.json: bilm-tf does not use it then, but
-    AllenNLP would.
+    A `softmax` that `model` has is kept in weights.hdf5, where only this package looks for it. Where the LSTM has no
+    projection, `proj_clip` is left out of options.json: bilm-tf does not use it then, but AllenNLP would.
 
-    Raises InputError where a loader could not hold the model (check_exportable) or a file cannot be written.
+    Raises InputError where the format could not hold the model (check_exportable) or a file cannot be written.
     """
     check_exportable(options)
     directory = Path(directory)
@@ -73,7 +96,7 @@ def export_model(
     lstm = options.lstm if options.lstm.has_projection else dataclasses.replace(options.lstm, proj_clip=None)
     options = dataclasses.replace(options, lstm=lstm, n_tokens_vocab=len(words))
     write_vocabulary(files.vocabulary, words)
-    write_weights(files.weights, model, options)
+    write_weights(files.weights, model, options, on_bytes)
     with atomic_path(files.options) as temporary:
         temporary.write_text(json.dumps(options.to_dict(), indent=2) + "\n", encoding="utf-8")
     return files

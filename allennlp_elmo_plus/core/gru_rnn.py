@@ -41,7 +41,8 @@ class _HiddenStateLayer(RecurrentLayer):
     def forward(self, inputs: Tensor, batch_sizes: list[int], hidden: Tensor, cell: Tensor) -> RecurrentOutput:
         if not batch_sizes:
             return RecurrentOutput(inputs.new_zeros(0, self.output_size), hidden, cell)
-        weight, num_rows = self.recurrence.weight_ih_l0, batch_sizes[0]
+        weight = self.recurrence.all_weights[0][0]
+        num_rows = batch_sizes[0]
         # In the parameters' type under autocast too, so that the state which windows hand on is not rounded.
         with torch.autocast(weight.device.type, enabled=False):
             packed = PackedSequence(inputs.to(weight.dtype), torch.tensor(batch_sizes))

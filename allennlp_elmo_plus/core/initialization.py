@@ -101,14 +101,12 @@ def initialize_parameters(module: nn.Module, generator: Optional[torch.Generator
         draw(layer.cell_bias, constant(0.0))
 
     def hidden_state_layer(layer: Union[GruLayer, RnnLayer]) -> None:
-        weights = layer.recurrence
-        gates_size = len(weights.bias_ih_l0)
-        bound = math.sqrt(6 / (layer.input_size + layer.hidden_size + gates_size))
-        draw(weights.weight_ih_l0, uniform(bound))
-        draw(weights.weight_hh_l0, uniform(bound))
-        is_gated = isinstance(layer, GruLayer)
-        draw(weights.bias_ih_l0, open_gates(layer.hidden_size) if is_gated else constant(0.0))
-        draw(weights.bias_hh_l0, constant(0.0))
+        input_weight, hidden_weight, input_bias, hidden_bias = layer.recurrence.all_weights[0]
+        bound = math.sqrt(6 / (layer.input_size + layer.hidden_size + len(input_bias)))
+        draw(input_weight, uniform(bound))
+        draw(hidden_weight, uniform(bound))
+        draw(input_bias, open_gates(layer.hidden_size) if isinstance(layer, GruLayer) else constant(0.0))
+        draw(hidden_bias, constant(0.0))
         if layer.projection is not None:
             draw(layer.projection, glorot(layer.projection))
 

@@ -1,16 +1,24 @@
 """A pretrained biLM from its files: options and weights.hdf5, or the model.tar.gz of pretraining."""
 
 import dataclasses
+import logging
 from pathlib import Path
 from typing import NamedTuple, Optional, Union
 
 from .archive import is_archive, load_archived_weights, read_archive
 from .builder import build_encoder, build_language_model
+from .characters import BOS_WORD, EOS_WORD
 from .errors import InputError
 from .hdf5 import check_weights, read_vocab_size, read_weights
 from .language_model import LanguageModel
+from .model_files import ModelFiles
 from .options import BiLMOptions
 from .representation import BiLMEncoder
+from .vocabulary import read_vocabulary
+
+logger = logging.getLogger(__name__)
+
+VOCABULARY_FILE = "vocab.txt"
 
 
 class PretrainedModel(NamedTuple):
@@ -38,7 +46,8 @@ def load_encoder(options: Optional[BiLMOptions], weights: Optional[Union[str, Pa
     The encoder that `options` describe with the weights in the file `weights`, a weights.hdf5 or a model.tar.gz.
 
     Without `options` those of the model.tar.gz are taken. Without `weights` they are initialised as for training. For
-    word input the vocabulary's size is that of the weights where `options` leave it out.
+    word input the vocabulary's size is that of the weights where `options` leave it out, and `<S>` and `</S>` are where
+    the vocabulary of the model has them: in the archive, or a `vocab.txt` beside the weights.hdf5.
 
     Raises InputError where a file cannot be read or is not of these options, and where `options` are needed and
     missing.
@@ -46,8 +55,8 @@ def load_encoder(options: Optional[BiLMOptions], weights: Optional[Union[str, Pa
     if weights is not None and is_archive(weights):
         archived = read_archive(weights)
         if options is not None:
-            _check_same_model(options, archived.options, str(weights))
-        encoder = build_encoder(archived.options)
+            check_same_model(options, archived.options, str(weights))
+        encoder = build_encoder(archived.options, _boundary_ids(archived.options, archived.vocabulary, weights))
         load_archived_weights(encoder, archived.weights, str(weights))
         return encoder
     if options is None:
@@ -57,13 +66,46 @@ def load_encoder(options: Optional[BiLMOptions], weights: Optional[Union[str, Pa
     if options.char_cnn is None and options.n_tokens_vocab is None:
         options = dataclasses.replace(options, n_tokens_vocab=read_vocab_size(weights))
     check_weights(weights, options)
-    encoder = build_encoder(options)
+    encoder = build_encoder(options, _boundary_ids(options, words_beside(weights), weights))
     read_weights(weights, encoder, options)
     return encoder
 
 
-def _check_same_model(options: BiLMOptions, archived: BiLMOptions, source: str) -> None:
+def load_files(files: ModelFiles) -> BiLMEncoder:
+    """`load_encoder` of the files that `find_model` found."""
+    return load_encoder(None if files.options is None else BiLMOptions.from_file(files.options), files.weights)
+
+
+def read_words(path: Union[str, Path]) -> list[str]:
+    """
+    The words in a vocabulary file of bilm-tf, or those of the model in a model.tar.gz, in the order of bilm-tf's ids.
+    Raises what reading either raises.
+    """
+    return read_archive(path).vocabulary if is_archive(path) else read_vocabulary(path)
+
+
+def words_beside(weights: Union[str, Path]) -> Optional[list[str]]:
+    """The words of the `vocab.txt` beside the weights.hdf5 at `weights`, as an export leaves it; None where there is none."""
+    path = Path(weights).with_name(VOCABULARY_FILE)
+    return read_vocabulary(path) if path.exists() else None
+
+
+def check_same_model(options: BiLMOptions, other: BiLMOptions, source: str) -> None:
+    """Raises InputError, naming the option, where `other`, those of the file `source`, are of another model than `options`."""
     for name in ("char_cnn", "lstm", "bidirectional"):
-        ours, theirs = getattr(options, name), getattr(archived, name)
+        ours, theirs = getattr(options, name), getattr(other, name)
         if ours != theirs:
             raise InputError(f"{source}: its `{name}` must be that of `options`, {ours}, got {theirs}")
+
+
+def _boundary_ids(options: BiLMOptions, words: Optional[list[str]], weights: Union[str, Path]) -> tuple[int, int]:
+    if options.char_cnn is not None:
+        return 0, 1
+    if not words:
+        logger.warning("%s: no %s with it: <S> and </S> are taken to be words 0 and 1", weights, VOCABULARY_FILE)
+        return 0, 1
+    if len(words) != options.n_tokens_vocab:
+        raise InputError(
+            f"{weights}: its vocabulary must have {options.n_tokens_vocab} words, as the embedding has, got {len(words)}"
+        )
+    return words.index(BOS_WORD), words.index(EOS_WORD)

@@ -1,6 +1,7 @@
 """A biLM as a source of word vectors: sentences of words -> the activations of each of its layers."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from functools import partial
 from typing import NamedTuple, Optional, Union
 
 import numpy as np
@@ -10,11 +11,13 @@ from torch import Tensor, nn
 from .bilm import BiLM, BiLMState
 from .characters import BOS_WORD, EOS_WORD, PADDING_ID, encode_words
 from .distinct_words import distinct_rows
+from .errors import InputError
 from .sentences import SentenceLayout
 from .token_encoder import CharacterEncoder, WordEncoder
-from .word_cache import WordVectorCache
+from .word_cache import MAX_CACHED_WORDS, WordVectorCache
 
 _CACHING_CHUNK = 1024
+_SAMPLED_WORDS = 16
 
 
 class Representation(NamedTuple):
@@ -35,19 +38,28 @@ class BiLMEncoder(nn.Module):
     of the words met are kept for later batches, up to `WordVectorCache`'s bound, until a weight changes.
 
     token_encoder: a CharacterEncoder, or a WordEncoder; bilm: without dropout; max_characters: C, or None for word
-    input, where the first two words of the vocabulary are `<S>` and `</S>`.
+    input; boundary_ids: the lines of `<S>` and `</S>` in the vocabulary of word input, which are kept with the weights.
     """
 
+    boundary_ids: Tensor
+
     def __init__(
-        self, token_encoder: Union[CharacterEncoder, WordEncoder], bilm: BiLM, max_characters: Optional[int]
+        self,
+        token_encoder: Union[CharacterEncoder, WordEncoder],
+        bilm: BiLM,
+        max_characters: Optional[int],
+        boundary_ids: tuple[int, int] = (0, 1),
     ) -> None:
         super().__init__()
         self.token_encoder = token_encoder
         self.bilm = bilm
         self.max_characters = max_characters
+        if max_characters is None:
+            self.register_buffer("boundary_ids", torch.tensor(boundary_ids))
         self._cache = WordVectorCache()
         self._cached_weights: tuple[object, ...] = ()
         self._words_to_cache: Optional[np.ndarray] = None
+        self._vectors_to_cache: Optional[Tensor] = None
 
     @property
     def num_layers(self) -> int:
@@ -59,18 +71,30 @@ class BiLMEncoder(nn.Module):
         """K, the width of every layer."""
         return self.bilm.output_size * (2 if len(self.bilm.backward_layers) else 1)
 
-    def cache_words(self, words: Sequence[str]) -> np.ndarray:
+    def cache_words(self, words: Sequence[str], vectors: Optional[Tensor] = None) -> np.ndarray:
         """
         Has the vectors of `words` in the cache from the first batch on, before those of words met. Returns their
-        character ids: (len(words), C). For character input only, else a ValueError.
+        character ids: (len(words), C). For character input only, else an InputError.
+
+        vectors: (len(words), D), where they are known already (`core/token_embeddings.py`); the cache is made large
+        enough for all of them. The first batch, and the first after a change of weights, compares some with what the
+        weights give, and raises InputError where they differ.
         """
         if self.max_characters is None:
-            raise ValueError("`words` can only be cached for character input, and this biLM takes word ids")
+            raise InputError("`words` can only be cached for character input, and this biLM takes word ids")
         characters = encode_words(words, self.max_characters)
         # In the order given, as the first ones stay where there are more than the cache holds.
         _, first = np.unique(characters, axis=0, return_index=True)
-        self._words_to_cache = characters[np.sort(first)]
+        first.sort()
+        self._words_to_cache = characters[first]
+        self._vectors_to_cache = None
         self._cached_weights = ()
+        if vectors is not None:
+            expected = (len(words), self.token_encoder.output_size)
+            if vectors.shape != expected:
+                raise InputError(f"`vectors` of words to cache must have shape {expected}, got {tuple(vectors.shape)}")
+            self._vectors_to_cache = vectors[torch.from_numpy(first)]
+            self._cache = WordVectorCache(max(MAX_CACHED_WORDS, len(first)))
         return characters
 
     def forward(self, ids: Tensor, state: Optional[BiLMState] = None) -> Representation:
@@ -85,12 +109,11 @@ class BiLMEncoder(nn.Module):
         layout = SentenceLayout.of_lengths(lengths, ids.shape[1], ids.device)
         words = ids.flatten(0, 1)[layout.word_positions]
         if self.max_characters is None:
-            boundaries = torch.tensor([1, 2], dtype=words.dtype, device=words.device)
-            vectors = self.token_encoder(torch.cat([words, boundaries]) - 1)[layout.word_of_row]
+            vectors = self.token_encoder(torch.cat([words - 1, self.boundary_ids.to(words)]))[layout.word_of_row]
         else:
             boundaries = torch.from_numpy(encode_words([BOS_WORD, EOS_WORD], self.max_characters)).to(words)
             distinct, inverse = distinct_rows(torch.cat([words, boundaries]))
-            vectors = self._vectors(distinct)[inverse[layout.word_of_row]]
+            vectors = self.word_vectors(distinct)[inverse[layout.word_of_row]]
         return self._run(vectors, layout, state)
 
     def _run(self, vectors: Tensor, layout: SentenceLayout, state: Optional[BiLMState]) -> Representation:
@@ -122,8 +145,8 @@ class BiLMEncoder(nn.Module):
             torch.cat([state.cell.to(like), zeros.cell[:, :, old_rows:].to(like)], dim=2),
         )
 
-    def _vectors(self, words: Tensor) -> Tensor:
-        """The vectors of distinct words: (U, C) -> (U, D)."""
+    def word_vectors(self, words: Tensor) -> Tensor:
+        """The vectors of distinct words, by their character ids: (U, C) -> (U, D)."""
         # Not kept for weights in training, even in evaluation: a moving average swaps values in without raising their
         # version.
         if any(parameter.requires_grad for parameter in self.token_encoder.parameters()):
@@ -140,11 +163,22 @@ class BiLMEncoder(nn.Module):
         )
         if weights != self._cached_weights:
             self._cache.clear()
-            self._cached_weights = weights
             if self._words_to_cache is not None:
-                for first in range(0, min(len(self._words_to_cache), self._cache.max_words), _CACHING_CHUNK):
-                    self._cache.vectors(self._words_to_cache[first : first + _CACHING_CHUNK], compute)
+                self._fill_cache(self._words_to_cache, compute)
+            self._cached_weights = weights
         return self._cache.vectors(words.to(torch.int16).cpu().numpy(), compute)
+
+    def _fill_cache(self, words: np.ndarray, compute: Callable[[np.ndarray], Tensor]) -> None:
+        known = self._vectors_to_cache
+        if known is not None:
+            sample = np.linspace(0, len(words) - 1, num=min(_SAMPLED_WORDS, len(words)), dtype=np.int64)
+            computed = compute(words[sample])
+            known = known.to(computed)
+            if not torch.allclose(known[torch.from_numpy(sample)], computed, rtol=1e-3, atol=1e-4):
+                raise InputError("the cached vectors of words are those of another biLM: make them again from this one")
+        for first in range(0, min(len(words), self._cache.max_words), _CACHING_CHUNK):
+            chunk = slice(first, first + _CACHING_CHUNK)
+            self._cache.vectors(words[chunk], compute if known is None else partial(_as_given, known[chunk]))
 
     def _checked_lengths(self, ids: Tensor) -> list[int]:
         expected = "(B, T)" if self.max_characters is None else f"(B, T, {self.max_characters})"
@@ -174,3 +208,7 @@ class BiLMEncoder(nn.Module):
                     f"{found[num_rows + row]} in sentence {row}"
                 )
         return found[:num_rows]
+
+
+def _as_given(vectors: Tensor, words: np.ndarray) -> Tensor:
+    return vectors

@@ -1,5 +1,7 @@
 """Padded sentences that have nothing to do with each other -> a batch of the language model."""
 
+from typing import Optional
+
 import torch
 from torch import Tensor
 
@@ -9,19 +11,21 @@ from allennlp_elmo_plus.core.distinct_words import distinct_rows
 
 
 def batch_from_sentences(
-    character_ids: Tensor, word_ids: Tensor, mask: Tensor, trim_margin: int = DEFAULT_TRIM_MARGIN
+    character_ids: Optional[Tensor], word_ids: Tensor, mask: Tensor, trim_margin: int = DEFAULT_TRIM_MARGIN
 ) -> LanguageModelBatch:
     """
     The batch of B sentences, each `<S> w1 .. wn </S>`: n + 1 steps in each direction, longest sentence first, starting
     from no state. What `row_order` gives is the sentence that each row holds.
 
-    `character_ids` (B, T, C): see `core/characters.py`.
+    `character_ids` (B, T, C): see `core/characters.py`; None for a model that reads words by their ids alone.
     `word_ids` (B, T): vocabulary ids counted from 0; what padded places hold does not matter.
     `mask` (B, T) bool, True at the n + 2 words of a sentence, which start at its left end.
 
     Results are on the device of the arguments. Raises `ValueError` for shapes that do not go together, a mask with
     holes, and a sentence that lacks `<S>` or `</S>`, which has fewer than two words.
     """
+    if character_ids is None:
+        character_ids = word_ids.new_empty(*word_ids.shape, 0)
     if word_ids.shape != mask.shape or character_ids.shape[:2] != mask.shape:
         raise ValueError(
             "`character_ids` (B, T, C), `word_ids` and `mask` (B, T) must agree on B and T, got "

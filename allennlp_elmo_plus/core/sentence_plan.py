@@ -46,7 +46,10 @@ class SentencePlan:
         self._blocks = np.arange(len(self._block_bounds) - 1)
         if shuffle:
             self._blocks = self._generator(_ORDER_OF_BLOCKS).permutation(len(self._blocks))
-        sizes = [len(self._cuts(-np.sort(-self._num_positions(self._sentences_in(block))))) for block in self._blocks]
+        sizes = [
+            len(self._cuts(-np.sort(-self._num_positions(self._sentences_in(block)))))
+            for block in self._blocks.tolist()
+        ]
         self._first_batches = np.append(0, np.cumsum(sizes))
 
     @property

@@ -22,6 +22,11 @@ class SoftmaxLayer(nn.Module):
         self.weight = nn.Parameter(torch.zeros(vocab_size, dim))
         self.bias = nn.Parameter(torch.zeros(vocab_size))
 
+    @property
+    def is_blank(self) -> bool:
+        """Whether all weights are zero, which training never leaves: every word is as likely as every other."""
+        return not self.bias.any() and not self.weight.any()
+
 
 def check_shapes(hidden: Tensor, targets: Tensor, weight: Tensor, bias: Tensor) -> None:
     """Raises `ValueError` unless hidden is (N, D), targets (N,) int64, weight (V, D), bias (V,)."""

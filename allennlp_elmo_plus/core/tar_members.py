@@ -3,7 +3,7 @@
 import gzip
 import posixpath
 import tarfile
-from collections.abc import Collection
+import zlib
 from typing import BinaryIO, NamedTuple
 
 from .errors import InputError
@@ -35,7 +35,7 @@ class CheckedTar:
     Constructing it decompresses the whole archive once and looks at every member. Raises InputError, in one line without
     the archive's name, where one is anything but a file or a directory (links, devices, pipes, sparse files), has an
     absolute path or one with `..`, or comes twice; where there are more than MAX_MEMBERS; and where the archive is longer than
-    `max_bytes` decompressed. Raises what gzip and tarfile raise of a damaged one.
+    `max_bytes` decompressed. Raises `OSError`, `EOFError`, `zlib.error` or `tarfile.TarError` of a damaged one.
 
     Neither constructing nor reading takes memory for what a member claims to be: only for what is asked for and there.
     """
@@ -43,6 +43,17 @@ class CheckedTar:
     def __init__(self, file: BinaryIO, max_bytes: int) -> None:
         self._stream = _BoundedStream(gzip.GzipFile(fileobj=file), max_bytes)
         self._members: dict[str, _Member] = {}
+        try:
+            self._look_at_all()
+        except (InputError, OSError, EOFError, zlib.error, tarfile.TarError):
+            raise
+        except Exception as error:  # Whatever a damaged header leads tarfile to.
+            raise tarfile.ReadError(f"{type(error).__name__}: {error}") from None
+        # The checksum comes last.
+        while self._stream.read(_MAX_READ):
+            pass
+
+    def _look_at_all(self) -> None:
         seen: set[str] = set()
         with tarfile.open(fileobj=self._stream, mode="r:") as archive:  # type: ignore[call-overload]
             while (member := archive.next()) is not None:
@@ -51,13 +62,6 @@ class CheckedTar:
                     raise InputError(f"must hold at most {MAX_MEMBERS:,} members, got more")
                 if member.isreg():
                     self._members[name] = _Member(member.offset_data, member.size)
-        # The checksum comes last.
-        while self._stream.read(_MAX_READ):
-            pass
-
-    def names(self) -> Collection[str]:
-        """Of the files, directories left out."""
-        return self._members.keys()
 
     def copy(self, name: str, target: BinaryIO, max_bytes: int) -> None:
         """Appends the content of the file `name` to `target`. Raises InputError where it is missing or over `max_bytes`."""

@@ -9,7 +9,7 @@ never checks either).
 import os
 from collections.abc import Iterable, Mapping
 from itertools import islice
-from typing import Optional, Union
+from typing import NamedTuple, Optional, Union
 
 from allennlp_elmo_plus.core.characters import BOS_WORD, EOS_WORD, UNK_WORD
 from allennlp_elmo_plus.core.errors import InputError
@@ -22,6 +22,9 @@ SPECIAL_WORDS = (BOS_WORD, EOS_WORD, UNK_WORD)
 # Thirty times the vocabulary of the published model.
 MAX_VOCABULARY_BYTES = 2**28
 _READ_BYTES = 2**20
+
+# A file with more of them is another kind of file.
+_MAX_PROBLEMS = 10_000
 
 # How WikiText and the Penn Treebank language-modelling text write a word they took out. As an entry it would be a
 # second class of unknown words beside `<UNK>`.
@@ -57,6 +60,13 @@ def order_by_frequency(counts: Mapping[str, int], min_count: int = 1, max_size: 
     return [*SPECIAL_WORDS, *words][:max_size]
 
 
+class VocabularyFile(NamedTuple):
+    """What a vocabulary file holds: the word of each line, and what makes the file unusable, a line of text each."""
+
+    words: list[str]
+    problems: list[str]
+
+
 def read_vocabulary(path: Union[str, "os.PathLike[str]"]) -> list[str]:
     """
     The words of a vocabulary file, in the order of their bilm-tf ids. White space around a word is dropped.
@@ -65,6 +75,15 @@ def read_vocabulary(path: Union[str, "os.PathLike[str]"]) -> list[str]:
     MAX_VOCABULARY_BYTES or is not UTF-8, an empty line, a line of several words, a word that comes twice, and a missing
     special word. bilm-tf takes all of these and trains on wrong ids.
     """
+    return _words_of(examine_vocabulary(path))
+
+
+def examine_vocabulary(path: Union[str, "os.PathLike[str]"]) -> VocabularyFile:
+    """
+    `read_vocabulary` with all that it would refuse, in the order of the lines; at most 10,000 of them.
+
+    Raises `InputError` for a file that cannot be read, is over MAX_VOCABULARY_BYTES or is not UTF-8.
+    """
     try:
         with open(path, "rb") as file:
             # Asked for at once, they would be allocated before there is anything to read.
@@ -72,27 +91,41 @@ def read_vocabulary(path: Union[str, "os.PathLike[str]"]) -> list[str]:
             data = b"".join(islice(blocks, MAX_VOCABULARY_BYTES // _READ_BYTES + 1))
     except OSError as error:
         raise InputError(f"{path}: the vocabulary cannot be read ({error.strerror})") from None
-    return parse_vocabulary(data, str(path))
+    return _examine(data, str(path))
 
 
 def parse_vocabulary(data: bytes, source: str) -> list[str]:
     """The words of the vocabulary file of which `data` is the content; `source` names it in errors."""
+    return _words_of(_examine(data, source))
+
+
+def _words_of(file: VocabularyFile) -> list[str]:
+    if file.problems:
+        raise InputError(file.problems[0])
+    return file.words
+
+
+def _examine(data: bytes, source: str) -> VocabularyFile:
     if len(data) > MAX_VOCABULARY_BYTES:
         raise InputError(f"{source}: a vocabulary must be at most {MAX_VOCABULARY_BYTES:,} bytes, got more")
     words = [line.strip(_LINE_WHITE_SPACE) for line in decode_lines(data, source, first_line=1)]
+    problems: list[str] = []
     first_lines: dict[str, int] = {}
     for number, word in enumerate(words, start=1):
+        if len(problems) == _MAX_PROBLEMS:
+            break
         if not word:
-            raise InputError(f"{source}, line {number}: the line is empty, a vocabulary has one word on each line")
-        if any(character in word for character in _LINE_WHITE_SPACE):
-            raise InputError(f"{source}, line {number}: a vocabulary has one word on each line, got {shown(word)}")
-        first = first_lines.setdefault(word, number)
-        if first != number:
-            raise InputError(f"{source}, line {number}: {shown(word)} is on line {first} already")
+            problems.append(f"{source}, line {number}: the line is empty, a vocabulary has one word on each line")
+        elif any(character in word for character in _LINE_WHITE_SPACE):
+            problems.append(f"{source}, line {number}: a vocabulary has one word on each line, got {shown(word)}")
+        else:
+            first = first_lines.setdefault(word, number)
+            if first != number:
+                problems.append(f"{source}, line {number}: {shown(word)} is on line {first} already")
     missing = [word for word in SPECIAL_WORDS if word not in first_lines]
     if missing:
-        raise InputError(f"{source}: the vocabulary lacks {', '.join(missing)}")
-    return words
+        problems.append(f"{source}: the vocabulary lacks {', '.join(missing)}")
+    return VocabularyFile(words, problems)
 
 
 def write_vocabulary(path: Union[str, "os.PathLike[str]"], words: Iterable[str]) -> None:

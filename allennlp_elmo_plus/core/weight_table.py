@@ -61,8 +61,8 @@ class FillerRow:
 
 def conversion_table(options: BiLMOptions, vocab_size: Optional[int] = None) -> list[WeightRow]:
     """
-    Every weight of a biLM with these options; its softmax has no place in the file. `vocab_size` is the number of rows
-    of the word embedding, `options.n_tokens_vocab` where None; only word input needs it.
+    Every weight of a biLM with these options but its softmax's. `vocab_size` is the number of rows of the word embedding,
+    `options.n_tokens_vocab` where None; only word input needs it.
 
     Raises InputError, naming them, for options that bilm-tf does not have: the file has no place for such a model.
     """
@@ -103,6 +103,18 @@ def conversion_table(options: BiLMOptions, vocab_size: Optional[int] = None) -> 
             if lstm.has_projection:
                 shape = (lstm.dim, lstm.projection_dim)
                 rows.append(_lstm_row(options, direction, layer, f"{ours}.projection", "W_P_0", shape))
+    return rows
+
+
+def softmax_table(options: BiLMOptions, vocab_size: int) -> list[WeightRow]:
+    """
+    The softmax over `vocab_size` words, which bilm-tf's dump leaves out: in a group of its own, `softmax`, that neither
+    bilm-tf nor AllenNLP looks at, by the names and in the layout of bilm-tf's variables. With `share_embedding_softmax`
+    the weight is the word embedding, and only the bias is there.
+    """
+    rows = [WeightRow("softmax.bias", "softmax/b", (vocab_size,))]
+    if not options.share_embedding_softmax:
+        rows.insert(0, WeightRow("softmax.weight", "softmax/W", (vocab_size, options.lstm.projection_dim)))
     return rows
 
 

@@ -16,20 +16,29 @@ except ModuleNotFoundError as error:
     raise ImportError(HOW_TO_GET_ALLENNLP) from None
 
 from allennlp_elmo_plus.plugin import (  # noqa: F401
+    cache_command,
     checkpointer,
     conll_reader,
     data_loader,
+    elmo_command,
     export_command,
+    import_command,
     indexer,
     metric,
     model,
+    neighbors_command,
     optimizer,
+    plan,
     predictor,
     reader,
+    report_command,
     resume,
     sentence_loader,
     token_embedder,
+    vocab_command,
     vocabulary,
+    whole_config,
+    word_indexer,
 )
 
 # The last AllenNLP calls functions by names that torch has deprecated since: nothing that whoever trains a model can change.

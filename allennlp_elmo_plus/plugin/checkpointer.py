@@ -13,6 +13,7 @@ from allennlp.training.trainer import Trainer, TrainerCheckpoint
 
 from allennlp_elmo_plus.core.files import atomic_path, remove_unfinished
 from allennlp_elmo_plus.core.processes import common, of_all, of_process_0, share
+from allennlp_elmo_plus.core.run_lock import hold
 from allennlp_elmo_plus.plugin.known_options import KnownOptions
 from allennlp_elmo_plus.plugin.process_state import rank_on_machine
 from allennlp_elmo_plus.plugin.resume import BilmResume
@@ -27,14 +28,17 @@ class BilmCheckpointer(KnownOptions, Checkpointer):
     the newest one cannot be read (a disk lost a part of it), that is logged and the one before it is used.
 
     Each of a checkpoint's two files is written beside its place, flushed to disk and renamed; the one that AllenNLP looks for,
-    `model_state_*.th`, comes last. Files are loaded as plain tensors and numbers: nothing in them can run.
+    `model_state_*.th`, comes last. Files are loaded as plain tensors and numbers: nothing in them can run. The seconds between
+    checkpoints are those that pass, whatever the clock is set to.
 
     In distributed training the first process of each machine writes, into the serialization directory of its machine, what all of
     them need. All save at the same batch; with `save_every_num_seconds`, which AllenNLP refuses there, the clock of process 0
     decides. At recovery all take the newest checkpoint that every one of them can read.
 
     Registered as a `Checkpointer` with name "bilm". `load_checkpoint` raises `ConfigurationError` where there are checkpoints and
-    none can be read, rather than train from the beginning into the directory of a run that has gone on for days.
+    none can be read, rather than train from the beginning into the directory of a run that has gone on for days. The constructor
+    raises `InputError` where another process trains into the directory, and `save_checkpoint` where the directory was removed or
+    replaced, as `allennlp train --force` does; see `core.run_lock`.
 
     # Parameters
 
@@ -51,28 +55,27 @@ class BilmCheckpointer(KnownOptions, Checkpointer):
         keep_most_recent_by_count: Optional[int] = 2,
         keep_most_recent_by_age: Optional[int] = None,
     ) -> None:
-        self._seconds_between: Optional[float] = None
-        rank, num_processes = share()
-        if num_processes > 1:
-            self._seconds_between, save_every_num_seconds = save_every_num_seconds, None
         super().__init__(
             serialization_dir,
             save_completed_epochs,
-            save_every_num_seconds,
+            None,
             save_every_num_batches,
             keep_most_recent_by_count,
             keep_most_recent_by_age,
         )
         # AllenNLP's own, process 0 of all, would never remove the old checkpoints of the other machines.
-        self._rank = rank_on_machine(rank)
+        self._rank = rank_on_machine(share().rank)
+        self._lock = hold(serialization_dir) if self._is_primary else None
+        self._seconds_between_saves = save_every_num_seconds
+        self._saved_at = time.monotonic()
 
     def maybe_save_checkpoint(
         self, trainer: Trainer, num_epochs_completed: int, num_batches_in_epoch_completed: int
     ) -> bool:
-        """As AllenNLP's; whether a checkpoint was due, which is the same in all processes."""
-        if self._seconds_between is not None and of_process_0(
-            time.time() - self._last_save_time >= self._seconds_between
-        ):
+        """Saves where it is time to, and says whether it was, which is the same in all processes."""
+        # AllenNLP subtracts times of day: a clock that was set back would end the saving until it has caught up.
+        waited = time.monotonic() - self._saved_at
+        if self._seconds_between_saves is not None and of_process_0(waited >= self._seconds_between_saves):
             self.save_checkpoint(trainer)
             return True
         return super().maybe_save_checkpoint(trainer, num_epochs_completed, num_batches_in_epoch_completed)
@@ -82,6 +85,8 @@ class BilmCheckpointer(KnownOptions, Checkpointer):
         Writes the trainer's state; a failed write raises and leaves the earlier checkpoints as they are. All processes call it
         together.
         """
+        if self._lock is not None:
+            self._lock.check()
         for callback in trainer._callbacks:  # type: ignore[attr-defined]
             if isinstance(callback, BilmResume):
                 callback.gather()
@@ -101,10 +106,12 @@ class BilmCheckpointer(KnownOptions, Checkpointer):
                     torch.save(part, temporary)
         # What is there AllenNLP does not write again; it takes note of the time and removes old checkpoints.
         super().save_checkpoint(trainer)
+        self._saved_at = time.monotonic()
 
     def load_checkpoint(self) -> Optional[TrainerCheckpoint]:
         """The newest checkpoint that can be read; None where there is none at all."""
         remove_unfinished(Path(self._serialization_dir), ".th")
+        self._remove_orphans()
         unreadable: list[str] = []
         # The directories of several machines need not hold the same: one may have ended before the others.
         own = self._find_all_checkpoints()
@@ -132,3 +139,10 @@ class BilmCheckpointer(KnownOptions, Checkpointer):
                 "checkpoint %s cannot be read, the one before it is used: %s", os.path.basename(paths[0]), error
             )
             return None
+
+    def _remove_orphans(self) -> None:
+        """Removes training states without a model state, which a process killed while it wrote or removed a checkpoint leaves."""
+        for path in Path(self._serialization_dir).glob("training_state_*.th"):
+            place = self._parse_training_state_path(path)
+            if place is not None and not os.path.exists(self._model_state_path(*place)):
+                path.unlink(missing_ok=True)

@@ -23,9 +23,11 @@ from allennlp_elmo_plus.core.lanes import LaneReader, Window
 from allennlp_elmo_plus.core.negatives import LogUniformSampler
 from allennlp_elmo_plus.core.prefetch import Prefetcher
 from allennlp_elmo_plus.core.processes import Share, share
+from allennlp_elmo_plus.core.run_lock import hold
 from allennlp_elmo_plus.plugin.counted_text import CountedText
 from allennlp_elmo_plus.plugin.indexer import BilmCharactersIndexer
 from allennlp_elmo_plus.plugin.known_options import KnownOptions
+from allennlp_elmo_plus.plugin.process_state import rank_on_machine
 from allennlp_elmo_plus.plugin.reader import BilmReader
 from allennlp_elmo_plus.plugin.vocabulary import TOKENS_NAMESPACE
 
@@ -49,7 +51,8 @@ class BilmDataLoader(KnownOptions, DataLoader):
     with that many: process r of W has lanes r, r + W and so on. Text that is read under `torch.no_grad()`, as AllenNLP reads
     held-out text, is not shared out: each process reads the whole of it in `batch_size` lanes, as a single one does.
 
-    The text is read the first time a length or a batch is asked for, and kept encoded on disk.
+    The text is read the first time a length or a batch is asked for, and kept encoded on disk. Once batches are being made, the
+    encoded text may be deleted.
 
     Registered as a `DataLoader` with name "bilm". The reader must be "bilm" too; its `encoding_errors`, its
     `max_instances` and the `max_characters_per_token` of its `bilm_characters` indexer hold here as well.
@@ -72,6 +75,8 @@ class BilmDataLoader(KnownOptions, DataLoader):
     cache_directory : `str`, optional
         Where encoded text is kept, from run to run. Left out, it is kept in the serialization directory (which AllenNLP
         passes as `serialization_dir`), and where there is none, in a temporary one.
+
+    Raises `InputError` where another process trains into the serialization directory, see `core.run_lock`.
     """
 
     def __init__(
@@ -109,11 +114,19 @@ class BilmDataLoader(KnownOptions, DataLoader):
             self.cache_directory = Path(cache_directory)
         elif serialization_dir is not None:
             self.cache_directory = Path(serialization_dir) / _CACHE_IN_SERIALIZATION_DIR
+        # A loader is what AllenNLP constructs first: a second run is refused before it writes its vocabulary over that of this one.
+        # Of the processes of a distributed training on this machine the first holds the directory for all.
+        is_run = (
+            serialization_dir is not None and Path(serialization_dir).is_dir() and not rank_on_machine(share().rank)
+        )
+        self._lock = hold(serialization_dir) if is_run else None
         self.epoch = 0
         self.start_window = 0
         self._epochs_to_pass, self._batches_to_pass = 0, 0
         self._digest: Optional[str] = None
+        self._stop_reason: Optional[BaseException] = None
         self._vocabulary: Optional[Vocabulary] = None
+        self._vocabulary_ids: Optional[np.ndarray] = None
         self._device: Optional[torch.device] = None
         self._corpus: Optional[EncodedCorpus] = None
         self._plan: Optional[tuple[tuple[int, int], EpochPlan]] = None
@@ -121,6 +134,12 @@ class BilmDataLoader(KnownOptions, DataLoader):
     def __len__(self) -> int:
         """Batches of the coming epoch. Shuffled epochs may differ by a few."""
         return max(0, self._plan_of(self.epoch).num_windows - self.start_window)
+
+    @property
+    def num_positions(self) -> int:
+        """Targets of a whole epoch in each direction: the words of the text, and an end of each sentence."""
+        offsets = self._sentence_offsets()
+        return int(offsets[-1] - offsets[0]) + len(offsets) - 1
 
     def __iter__(self) -> Iterator[dict[str, LanguageModelBatch]]:
         # A generator, so that `epoch` moves on with the first batch: the trainer takes the length after the iterator.
@@ -136,6 +155,9 @@ class BilmDataLoader(KnownOptions, DataLoader):
         batcher = self._batcher(epoch)
         for batch in Prefetcher(map(batcher, self._windows(epoch, start_window)), _BATCHES_AHEAD):
             yield {"batch": batch if self._device is None else move_to_device(batch, self._device)}
+            if self._stop_reason is not None:
+                reason, self._stop_reason = self._stop_reason, None
+                raise reason
 
     def iter_instances(self) -> Iterator[Instance]:
         """
@@ -150,6 +172,14 @@ class BilmDataLoader(KnownOptions, DataLoader):
             self.cache_directory = Path(self.reader.serialization_dir) / _CACHE_IN_SERIALIZATION_DIR
         return iter([CountedText(self._encoded())])
 
+    def num_batches(self, epoch: int) -> int:
+        """Batches of the whole of `epoch`."""
+        return self._plan_of(epoch).num_windows
+
+    def stop(self, reason: BaseException) -> None:
+        """Raises `reason` where the batch after the one at hand is asked for, and where the epoch ends after the one at hand."""
+        self._stop_reason = reason
+
     def fast_forward(self, num_epochs: int, num_batches: int) -> None:
         """
         Has the next `num_epochs` epochs, and the first `num_batches` batches of the one after, give an empty dict in place of each
@@ -159,10 +189,8 @@ class BilmDataLoader(KnownOptions, DataLoader):
 
     def identity(self) -> dict[str, Union[str, int, bool]]:
         """What the batches of an epoch follow from, by what it is called in an error."""
-        if self._digest is None:
-            self._digest = self._encoded().digest()
         return {
-            "text (`train_data_path`)": self._digest,
+            "text (`train_data_path`)": self.text_digest(),
             NUM_LANES: self.batch_size * share().num_processes,
             "`num_steps`": self.num_steps,
             "`shuffle`": self.shuffle,
@@ -171,9 +199,15 @@ class BilmDataLoader(KnownOptions, DataLoader):
             "`max_instances`": self.reader.max_instances or 0,
         }
 
+    def text_digest(self) -> str:
+        """A hash of the text; read from disk the first time."""
+        if self._digest is None:
+            self._digest = self._encoded().digest()
+        return self._digest
+
     def index_with(self, vocab: Vocabulary) -> None:
         """Gives targets the ids of `vocab`."""
-        self._vocabulary = vocab
+        self._vocabulary, self._vocabulary_ids = vocab, None
 
     def set_target_device(self, device: torch.device) -> None:
         """Has batches moved to `device`."""
@@ -190,9 +224,10 @@ class BilmDataLoader(KnownOptions, DataLoader):
         if self.n_negative_samples_batch is not None:
             # AllenNLP counts its padding token as an entry.
             sampler = LogUniformSampler(len(vocabulary) - 1, self.n_negative_samples_batch)
+        if self._vocabulary_ids is None:
+            self._vocabulary_ids = corpus.vocabulary_ids(vocabulary) - 1
         stream = 0 if self.shared_negatives else _share_of_text().rank
-        ids = corpus.vocabulary_ids(vocabulary) - 1
-        return WindowBatcher(corpus, ids, sampler, self.seed, epoch, negatives_stream=stream)
+        return WindowBatcher(corpus, self._vocabulary_ids, sampler, self.seed, epoch, negatives_stream=stream)
 
     def _encoded(self) -> EncodedCorpus:
         if self._corpus is None:
@@ -204,11 +239,12 @@ class BilmDataLoader(KnownOptions, DataLoader):
     def _plan_of(self, epoch: int) -> EpochPlan:
         num_lanes = self._num_lanes()
         if self._plan is None or self._plan[0] != (epoch, num_lanes):
-            offsets = self._encoded().offsets
-            if self.reader.max_instances is not None:
-                offsets = offsets[: self.reader.max_instances + 1]
-            self._plan = (epoch, num_lanes), self._make_plan(offsets, epoch)
+            self._plan = (epoch, num_lanes), self._make_plan(self._sentence_offsets(), epoch)
         return self._plan[1]
+
+    def _sentence_offsets(self) -> np.ndarray:
+        offsets = self._encoded().offsets
+        return offsets if self.reader.max_instances is None else offsets[: self.reader.max_instances + 1]
 
     def _make_plan(self, sentence_offsets: np.ndarray, epoch: int) -> EpochPlan:
         return EpochPlan(sentence_offsets, self._num_lanes(), self.num_steps, self.shuffle, self.seed, epoch)

@@ -1,11 +1,15 @@
 """The model `bilm`."""
 
+import logging
+import math
+from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, nullcontext
 from typing import Any, Optional
 
 import numpy as np
 import torch
 from allennlp.common.checks import ConfigurationError
+from allennlp.common.file_utils import cached_path
 from allennlp.data import TextFieldTensors, Vocabulary
 from allennlp.models import Model
 from allennlp.nn.util import dist_reduce_sum
@@ -13,6 +17,7 @@ from allennlp.nn.util import dist_reduce_sum
 from allennlp_elmo_plus.core.batch import LanguageModelBatch
 from allennlp_elmo_plus.core.bilm import BiLMState
 from allennlp_elmo_plus.core.builder import build_language_model
+from allennlp_elmo_plus.core.fine_tuning import carry_over, read_pretrained
 from allennlp_elmo_plus.core.language_model import unpack
 from allennlp_elmo_plus.core.leak_check import Leak, find_leaks
 from allennlp_elmo_plus.core.negatives import LogUniformSampler, NegativeSample
@@ -24,7 +29,9 @@ from allennlp_elmo_plus.core.throughput import Throughput
 from allennlp_elmo_plus.core.training_loss import mean_loss, with_all_parameters, with_gradient_times
 from allennlp_elmo_plus.plugin.known_options import KnownOptions
 from allennlp_elmo_plus.plugin.metric import BilmPerplexity
-from allennlp_elmo_plus.plugin.vocabulary import TOKENS_NAMESPACE
+from allennlp_elmo_plus.plugin.vocabulary import TOKENS_NAMESPACE, words_of
+
+logger = logging.getLogger(__name__)
 
 
 @Model.register("bilm")
@@ -44,6 +51,9 @@ class BilmModel(KnownOptions, Model):
 
     Training and evaluation each carry their own state, dropped by `reset_states()`; every switch to evaluation starts it from zero.
     The state is no part of the weights and is not saved with them.
+
+    Where the loss of a training batch is not finite and `on_nonfinite_loss` is set, that is called with the loss. If it returns,
+    the batch leaves no trace: the loss becomes a 0 of which no parameter has a gradient, and state and metrics stay as they were.
 
     Registered as a `Model` with name "bilm". Every option of bilm-tf's options.json is an argument with its meaning, so that a file
     can be imported into a config as it is.
@@ -76,6 +86,10 @@ class BilmModel(KnownOptions, Model):
     precision : `str`, optional (default = `"fp32"`)
         `"bf16"` has the matrix products of training in bfloat16, those of the LSTM only on a GPU; weights, gradients, the cell, the
         state carried and the loss stay in float32, and evaluation is all in float32.
+    pretrained_file : `str`, optional
+        What to start from, for fine-tuning: the model.tar.gz of a model "bilm" with the same options, or its weights.hdf5 with its
+        vocab.txt beside it. A path or a URL. The rows of the softmax, and of a word embedding, are carried over by word, those of
+        new words are fresh; without an old softmax all are. AllenNLP leaves this out when it loads an archive.
     """
 
     default_predictor = "bilm"
@@ -101,6 +115,7 @@ class BilmModel(KnownOptions, Model):
         learning_rate: Optional[float] = None,
         exact_chunk_size: int = 1024,
         precision: str = "fp32",
+        pretrained_file: Optional[str] = None,
     ) -> None:
         super().__init__(vocab)
         if exact_chunk_size < 1:
@@ -135,6 +150,10 @@ class BilmModel(KnownOptions, Model):
                 f"{n_negative_samples_batch}; or set `sample_softmax` to false"
             )
         self.language_model = build_language_model(self.options, vocab_size)
+        if pretrained_file is not None:
+            pretrained = read_pretrained(cached_path(pretrained_file), self.options)
+            carried = carry_over(self.language_model, pretrained, words_of(vocab), pretrained_file)
+            logger.info("starting from %s: %s", pretrained_file, carried.describe())
         if sample_softmax:
             leave_to_row_exchange(self, self.language_model.parameters_with_row_gradients())
         self.exact_chunk_size = exact_chunk_size
@@ -145,6 +164,8 @@ class BilmModel(KnownOptions, Model):
         self._sampled = BilmPerplexity("sampled_perplexity")
         self._exact = BilmPerplexity()
         self._throughput = Throughput()
+        self._softmax_was_looked_at = False
+        self.on_nonfinite_loss: Optional[Callable[[float], None]] = None
 
     def forward(  # type: ignore[override]
         self, batch: Optional[LanguageModelBatch] = None, source: Optional[TextFieldTensors] = None
@@ -170,18 +191,32 @@ class BilmModel(KnownOptions, Model):
             self._check_row_exchange()
         with self._products_in_precision(batch):
             result = self.language_model.sampled_loss(batch, self._negatives(batch), self._state(batch))
+        loss = self._loss(batch, result.forward_nll_sum, result.backward_nll_sum)
+        if self._is_to_be_skipped(loss):
+            return self._no_loss(loss)
         self._keep_state(batch, result.state)
         self._sampled(result.forward_nll_sum, result.backward_nll_sum, sum(batch.batch_sizes))
-        return {"loss": self._loss(batch, result.forward_nll_sum, result.backward_nll_sum)}
+        return {"loss": loss}
 
     def _exact_loss(self, batch: LanguageModelBatch) -> dict[str, Any]:
+        if not self.training and not self._softmax_was_looked_at:
+            self._softmax_was_looked_at = True
+            if self.language_model.softmax.is_blank:
+                logger.warning(
+                    "this model has no softmax, as it was imported from files without one: probabilities and perplexities are "
+                    "those of guessing among its %d words; fine-tune it first",
+                    len(self.language_model.softmax.bias),
+                )
         with self._products_in_precision(batch):
             result = self.language_model.exact_loss(batch, self._state(batch), self.exact_chunk_size)
-        self._keep_state(batch, result.state)
         forward_sum = result.forward_nll.sum(dtype=torch.double)
         backward_sum = None if result.backward_nll is None else result.backward_nll.sum(dtype=torch.double)
+        loss = self._loss(batch, forward_sum, backward_sum)
+        if self._is_to_be_skipped(loss):
+            return self._no_loss(loss)
+        self._keep_state(batch, result.state)
         self._exact(forward_sum, backward_sum, sum(batch.batch_sizes))
-        output = {"loss": self._loss(batch, forward_sum, backward_sum)}
+        output = {"loss": loss}
         if batch.row_order is not None:
             output.update(self._log_probs(batch, result.forward_nll, result.backward_nll))
         return output
@@ -199,6 +234,16 @@ class BilmModel(KnownOptions, Model):
                 "over the processes; or set `sample_softmax` to false"
             )
 
+    def _is_to_be_skipped(self, loss: torch.Tensor) -> bool:
+        if not self.training or self.on_nonfinite_loss is None:
+            return False
+        # The processes of a distributed training skip a batch together, or fail together.
+        value = dist_reduce_sum(loss.item())
+        if math.isfinite(value):
+            return False
+        self.on_nonfinite_loss(value)
+        return True
+
     def _loss(
         self, batch: LanguageModelBatch, forward_sum: torch.Tensor, backward_sum: Optional[torch.Tensor]
     ) -> torch.Tensor:
@@ -207,12 +252,17 @@ class BilmModel(KnownOptions, Model):
             return mean_loss(forward_sum, backward_sum, num_targets)
         num_positions = batch.forward_inputs.numel() if batch.carries_state else num_targets
         loss = with_gradient_times(mean_loss(forward_sum, backward_sum, num_positions), self.options.unroll_steps)
-        if num_targets:
-            return loss
-        averaged_whole = (
-            each for each in self.parameters() if each.requires_grad and not is_left_to_row_exchange(each)
-        )
-        return with_all_parameters(loss, averaged_whole)
+        return loss if num_targets else with_all_parameters(loss, self._averaged_whole())
+
+    def _no_loss(self, loss: torch.Tensor) -> dict[str, Any]:
+        none = torch.zeros_like(loss, requires_grad=True)
+        if share().num_processes > 1:
+            none = with_all_parameters(none, self._averaged_whole())
+        return {"loss": none}
+
+    def _averaged_whole(self) -> Iterator[torch.Tensor]:
+        """The parameters whose gradients a `DistributedDataParallel` waits for."""
+        return (each for each in self.parameters() if each.requires_grad and not is_left_to_row_exchange(each))
 
     def _log_probs(
         self, batch: LanguageModelBatch, forward_nll: torch.Tensor, backward_nll: Optional[torch.Tensor]
@@ -240,12 +290,15 @@ class BilmModel(KnownOptions, Model):
 
     def _batch_of_sentences(self, source: Optional[TextFieldTensors]) -> LanguageModelBatch:
         tensors = {name: tensor for indexed in (source or {}).values() for name, tensor in indexed.items()}
-        for name, indexer in (("elmo_tokens", "bilm_characters"), ("tokens", "single_id")):
+        indexers = {"tokens": "single_id"}
+        if self.options.char_cnn is not None:
+            indexers["elmo_tokens"] = "bilm_characters"
+        for name, indexer in indexers.items():
             if name not in tensors:
                 raise ConfigurationError(
                     f"the model needs a `{indexer}` token indexer in the reader, got {sorted(tensors)}"
                 )
-        return batch_from_sentences(tensors["elmo_tokens"], tensors["tokens"] - 1, tensors["tokens"] > 0)
+        return batch_from_sentences(tensors.get("elmo_tokens"), tensors["tokens"] - 1, tensors["tokens"] > 0)
 
     def _negatives(self, batch: LanguageModelBatch) -> tuple[NegativeSample, NegativeSample]:
         if batch.forward_negatives is not None and batch.backward_negatives is not None:
@@ -292,7 +345,7 @@ class BilmModel(KnownOptions, Model):
         """What the weights do not hold of a training that is to go on: the LSTM's state, or None, and the metrics' sums."""
         state = self._training_state
         return {
-            "lstm": None if state is None else [tensor.cpu() for tensor in state],
+            "lstm": None if state is None else list(state),
             "sampled": self._sampled.state_dict(),
             "exact": self._exact.state_dict(),
         }

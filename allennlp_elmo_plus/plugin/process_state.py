@@ -10,10 +10,14 @@ from allennlp_elmo_plus.core.processes import Share, of_all_at
 
 
 class ProcessState(TypedDict):
-    """`model`: what `BilmModel.state_to_resume` gives; `loss_sum`: of the epoch so far; `generators`: of random numbers."""
+    """
+    `model`: what `BilmModel.state_to_resume` gives; `loss_sum`, `batches_without_loss`: of the epoch so far; `generators`: of
+    random numbers.
+    """
 
     model: dict[str, Any]
     loss_sum: float
+    batches_without_loss: float
     generators: Optional[dict[str, Any]]
 
 
@@ -46,6 +50,8 @@ def state_for(process: Share, states: Sequence[ProcessState]) -> ProcessState:
         },
         # Each process divides its losses by the positions of its own lanes.
         "loss_sum": sum(state["loss_sum"] for state in states) / len(states),
+        # Batches are skipped by all together.
+        "batches_without_loss": states[0]["batches_without_loss"],
         "generators": states[rank]["generators"] if rank < len(states) else None,
     }
 

@@ -12,6 +12,7 @@ from allennlp_elmo_plus.core.bilm import BiLMState
 from allennlp_elmo_plus.core.options import BiLMOptions
 from allennlp_elmo_plus.core.pretrained import load_encoder
 from allennlp_elmo_plus.core.representation import BiLMEncoder
+from allennlp_elmo_plus.core.token_embeddings import read_token_embeddings
 from allennlp_elmo_plus.plugin.known_options import KnownOptions
 
 logger = logging.getLogger(__name__)
@@ -75,6 +76,9 @@ class BilmRepresentations(KnownOptions, torch.nn.Module):
         The plain average of the layers in place of a mix with learned weights: nothing is learned but gamma.
     use_gamma : `bool`, optional (default = `True`)
         Whether to learn gamma; else it is 1.
+    token_embedding_file : `str`, optional
+        Vectors of words that `allennlp elmo-cache` wrote from this biLM. While the biLM is frozen, words in it are not encoded
+        from their characters. Not with `vocab_to_cache`.
     """
 
     def __init__(
@@ -95,6 +99,7 @@ class BilmRepresentations(KnownOptions, torch.nn.Module):
         use_top_only: bool = False,
         use_average: bool = False,
         use_gamma: bool = True,
+        token_embedding_file: Optional[str] = None,
     ) -> None:
         super().__init__()
         if num_output_representations < 1:
@@ -119,6 +124,11 @@ class BilmRepresentations(KnownOptions, torch.nn.Module):
         self._characters_to_cache: Optional[torch.Tensor] = None
         if vocab_to_cache:
             self._characters_to_cache = torch.from_numpy(self._encoder.cache_words(vocab_to_cache))
+        if token_embedding_file is not None:
+            if vocab_to_cache:
+                raise ConfigurationError("`token_embedding_file` brings its own words, got `vocab_to_cache` too")
+            table = read_token_embeddings(cached_path(token_embedding_file))
+            self._encoder.cache_words(table.words, table.vectors)
 
     def get_output_dim(self) -> int:
         """K, the width of every representation."""

@@ -1,24 +1,33 @@
-"""The trainer callback `bilm`: what AllenNLP's checkpoints leave out."""
+"""The trainer callback `bilm`: what AllenNLP's checkpoints leave out, and what ends a run in good order."""
 
+import logging
+import math
 import os
-import random
 import sys
-from typing import Any, Optional
+from functools import partial
+from typing import Any, Optional, Union
 
-import numpy as np
 import torch
+import torch.distributed as dist
 from allennlp.common.checks import ConfigurationError
 from allennlp.common.util import dump_metrics
-from allennlp.nn.util import dist_reduce_sum
+from allennlp.nn.util import dist_reduce, dist_reduce_sum, move_to_device
 from allennlp.training.callbacks import TrainerCallback
-from allennlp.training.checkpointer import Checkpointer
 
-from allennlp_elmo_plus.core.heartbeat import Heartbeat, store_of_processes
-from allennlp_elmo_plus.core.processes import of_all, seed_of, share
+from allennlp_elmo_plus.core.processes import of_all, share
+from allennlp_elmo_plus.core.random_states import random_states, restore_random_states
+from allennlp_elmo_plus.core.stop_signals import StopSignals
 from allennlp_elmo_plus.plugin.data_loader import BilmDataLoader
+from allennlp_elmo_plus.plugin.finished_epoch import add_metrics_of_epoch, finish_epoch
 from allennlp_elmo_plus.plugin.known_options import KnownOptions
 from allennlp_elmo_plus.plugin.model import BilmModel
+from allennlp_elmo_plus.plugin.optimizer import BilmOptimizer
 from allennlp_elmo_plus.plugin.process_state import ProcessState, gathered, state_for
+from allennlp_elmo_plus.plugin.process_watch import ProcessWatch
+
+logger = logging.getLogger(__name__)
+
+_NOTICE = "a checkpoint is saved after the batch at hand, then the run ends; a second signal ends it at once"
 
 
 @TrainerCallback.register("bilm")
@@ -29,58 +38,98 @@ class BilmResume(KnownOptions, TrainerCallback):
     With each of AllenNLP's checkpoints it keeps the LSTM's state, the sums of the metrics and of the loss so far, and the states of
     all generators of random numbers. At recovery the data loader `bilm` goes to its place at once instead of reading up to it.
 
-    In distributed training, which takes the checkpointer "bilm" too, it keeps these of each process. It also gives each process
-    random numbers of its own, for dropout, where AllenNLP gives all the same, and ends all processes within a minute when one of
-    them fails or is gone, see `core.heartbeat`.
+    At SIGINT and SIGTERM the batch at hand is finished, a checkpoint saved, and the process ends with status 128 + the signal's
+    number (130, 143). A second signal ends it at once. A validation is broken off; recovery begins it anew.
 
-    Registered as a `TrainerCallback` with name "bilm". Raises `ConfigurationError` at recovery where the training text, or how it
-    is laid out in lanes, is no longer that of the checkpoint, and in distributed training where it is not the same everywhere.
+    A training batch whose loss is not finite ends the run with a `FloatingPointError` that names epoch and batch, before anything
+    of it reaches weights or checkpoints; so does a gradient whose norm is not, where the optimizer is `bilm`.
+
+    In distributed training, which takes the checkpointer "bilm" too, it keeps all this of each process; a signal to one of them
+    ends all at the same batch, and a batch is skipped, or ends the run, where the loss of one process is not finite. It also gives
+    each process random numbers of its own and ends all when one fails or is gone, see `ProcessWatch`.
+
+    Registered as a `TrainerCallback` with name "bilm". Raises `ConfigurationError` at recovery where the training text, how it is
+    laid out in lanes, or the held-out text is no longer that of the checkpoint, and in distributed training where it is not the
+    same everywhere.
+
+    # Parameters
+
+    max_skipped_batches : `int`, optional (default = `0`)
+        Batches that are not finite, in the whole run, to leave out instead: their gradient is not applied and neither state nor
+        metrics see them.
     """
 
-    def __init__(self, serialization_dir: str) -> None:
+    def __init__(self, serialization_dir: str, max_skipped_batches: int = 0) -> None:
         super().__init__(serialization_dir)
+        if max_skipped_batches < 0:
+            raise ConfigurationError(f"`max_skipped_batches` must be at least 0, got {max_skipped_batches}")
+        self._max_skipped = max_skipped_batches
+        self._num_skipped = 0
         self._loss_sum = 0.0
+        # Of this epoch, in the trainer's batches: of several whose gradients are added up, one is a part.
+        self._batches_without_loss = 0.0
         self._restored: Optional[dict[str, Any]] = None
         self._states_of_all: Optional[list[ProcessState]] = None
-        self._heartbeat: Optional[Heartbeat] = None
+        self._watch = ProcessWatch()
+        self._identity: dict[str, Union[str, int, bool]] = {}
+        self._model_state: dict[str, Any] = {}
         # Of the epoch that was broken off; the trainer divides what came after by all batches.
         self._epoch_to_correct: Optional[int] = None
+        self._metrics_to_report: dict[str, float] = {}
+        self._has_finished_an_epoch = False
+        self._stop: Optional[SystemExit] = None
+        self._signal = 0
+        self._signals = StopSignals(self._take_signal, _NOTICE)
 
     def on_start(self, trainer: Any, is_primary: bool = True, **kwargs: Any) -> None:
         super().on_start(trainer, is_primary, **kwargs)
         model, loader = self._parts()
-        process = share()
-        if process.num_processes > 1:
-            self._check_processes(trainer, loader)
-            store = store_of_processes()
-            if store is not None:
-                self._heartbeat = Heartbeat(store, *process)
-                self._heartbeat.start()
-            torch.manual_seed(seed_of(torch.initial_seed(), process.rank))
-        epochs, batches = trainer._start_after_epochs_completed, trainer._start_after_batches_in_epoch_completed
-        if not epochs and not batches:
-            return
+        self._identity = loader.identity()
+        if isinstance(trainer._validation_data_loader, BilmDataLoader):
+            self._identity["held-out text (`validation_data_path`)"] = trainer._validation_data_loader.text_digest()
+        self._watch.start(trainer, self._identity)
+        if trainer._start_after_epochs_completed or trainer._start_after_batches_in_epoch_completed:
+            self._resume(trainer, model, loader)
+        else:
+            self._model_state = model.state_to_resume()
+        model.on_nonfinite_loss = self._skip_loss
+        if isinstance(trainer.optimizer, BilmOptimizer):
+            trainer.optimizer.on_nonfinite_norm = partial(self._skip_or_end, "gradient norm")
+        self._signals.install()
+
+    def _resume(self, trainer: Any, model: BilmModel, loader: BilmDataLoader) -> None:
         if not self._restored:
             raise ConfigurationError(
                 'the checkpoint was written without the callback "bilm", so that the run cannot be taken up exactly: '
                 "leave the callback out, or train anew"
             )
         restored, self._restored = self._restored, None
-        text = loader.identity()
         for name, value in restored["text"].items():
-            if text[name] != value:
+            if self._identity.get(name) != value:
                 raise ConfigurationError(
-                    f"the checkpoint is of a run with another {name}, {value}, got {text[name]}: "
+                    f"the checkpoint is of a run with another {name}, {value}, got {self._identity.get(name)}: "
                     "what was trained on cannot be taken up with another text or layout"
                 )
-        own = state_for(process, restored["processes"])
-        model.resume(own["model"])
-        loader.fast_forward(epochs, batches * trainer._num_gradient_accumulation_steps)
+        epochs, batches = trainer._start_after_epochs_completed, trainer._start_after_batches_in_epoch_completed
+        windows = batches * trainer._num_gradient_accumulation_steps
+        own = state_for(share(), restored["processes"])
+        self._num_skipped = restored["num_skipped"]
+        self._model_state = own["model"]
         self._loss_sum = own["loss_sum"]
-        if batches:
+        self._batches_without_loss = own["batches_without_loss"]
+        model.resume(self._model_state)
+        loader.fast_forward(epochs, windows)
+        if not batches:
+            finish_epoch(trainer)
+        else:
             self._epoch_to_correct = epochs
+            if windows >= loader.num_batches(epochs):
+                # Of an epoch that has no batch left the trainer reports nothing, and the sums would go into what comes next.
+                model.train()
+                metrics = model.get_metrics(reset=True)
+                self._metrics_to_report = {f"training_{name}": value for name, value in metrics.items()}
         if own["generators"] is not None:
-            _restore_generators(own["generators"])
+            restore_random_states(own["generators"])
 
     def on_batch(
         self,
@@ -97,34 +146,55 @@ class BilmResume(KnownOptions, TrainerCallback):
     ) -> None:
         if is_training:
             self._loss_sum += batch_metrics["batch_loss"]
+            # Kept for a checkpoint in the middle of the validation that may follow, which has sums of its own.
+            self._model_state = self._parts()[0].state_to_resume()
+        if share().num_processes > 1 and self._stop is None:
+            signal = dist_reduce(self._signal, dist.ReduceOp.MAX)
+            if signal:
+                self._stop_after_batch(signal)
+        if not is_training and self._stop is not None:
+            raise self._stop
 
     def on_epoch(
         self, trainer: Any, metrics: dict[str, Any], epoch: int, is_primary: bool = True, **kwargs: Any
     ) -> None:
-        if epoch == self._epoch_to_correct:
-            # Of an epoch that had no batch left the trainer reports nothing, and the sums would go into the next one.
-            if "training_loss" not in metrics:
-                model, _ = self._parts()
-                model.train()
-                for name, value in model.get_metrics(reset=True).items():
-                    metrics[f"training_{name}"] = value
+        if epoch == self._epoch_to_correct or self._batches_without_loss:
+            metrics.update(self._metrics_to_report)
             # As the trainer computes it, from what all processes have.
-            metrics["training_loss"] = dist_reduce_sum(self._loss_sum) / dist_reduce_sum(
-                trainer._batches_in_epoch_completed
-            )
+            num_losses = dist_reduce_sum(trainer._batches_in_epoch_completed - self._batches_without_loss)
+            metrics["training_loss"] = dist_reduce_sum(self._loss_sum) / num_losses if num_losses else math.nan
             if is_primary:
                 dump_metrics(os.path.join(self.serialization_dir, f"metrics_epoch_{epoch}.json"), metrics)
-        self._loss_sum = 0.0
+        self._metrics_to_report = {}
+        self._loss_sum = self._batches_without_loss = 0.0
+        self._model_state = self._parts()[0].state_to_resume()
+        self._has_finished_an_epoch = True
 
-    def on_end(self, trainer: Any, is_primary: bool = True, **kwargs: Any) -> None:
+    def on_end(
+        self,
+        trainer: Any,
+        metrics: Optional[dict[str, Any]] = None,
+        epoch: Optional[int] = None,
+        is_primary: bool = True,
+        **kwargs: Any,
+    ) -> None:
         # The trainer calls this on its way out of a failure too, and tells nobody which.
         error = sys.exc_info()[1]
-        if self._heartbeat is None:
-            return
-        if error is None:
-            self._heartbeat.stop()
-        else:
-            self._heartbeat.fail(f"process {share().rank} failed, {type(error).__name__}: {error}")
+        try:
+            # An error that came before the stop leaves a batch half done: nothing to save.
+            if self._stop is not None and error is self._stop:
+                trainer._checkpointer.save_checkpoint(trainer)
+                # Whoever started the processes kills the others when the first has ended.
+                of_all(None)
+                error = None
+                place = trainer._epochs_completed, trainer._batches_in_epoch_completed
+                logger.warning("stopped by a signal: `--recover` goes on in epoch %d after batch %d", *place)
+            if metrics is not None and epoch is not None and not self._has_finished_an_epoch:
+                add_metrics_of_epoch(metrics, epoch, self.serialization_dir)
+        finally:
+            self._signals.restore()
+            self._parts()[0].on_nonfinite_loss = None
+            self._watch.end(error)
 
     def gather(self) -> None:
         """
@@ -134,30 +204,47 @@ class BilmResume(KnownOptions, TrainerCallback):
         self._states_of_all = gathered(self._state(), share().num_processes)
 
     def state_dict(self) -> dict[str, Any]:
-        _, loader = self._parts()
-        return {"text": loader.identity(), "processes": self._states_of_all or [self._state()]}
+        return {
+            "text": self._identity,
+            "num_skipped": self._num_skipped,
+            "processes": self._states_of_all or [self._state()],
+        }
 
     def _state(self) -> ProcessState:
-        model, _ = self._parts()
-        return {"model": model.state_to_resume(), "loss_sum": self._loss_sum, "generators": _generators()}
+        return {
+            "model": move_to_device(self._model_state, torch.device("cpu")),
+            "loss_sum": self._loss_sum,
+            "batches_without_loss": self._batches_without_loss,
+            "generators": random_states(),
+        }
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         self._restored = state_dict
 
-    def _check_processes(self, trainer: Any, loader: BilmDataLoader) -> None:
-        if not isinstance(trainer._checkpointer, (Checkpointer.by_name("bilm"), type(None))):
-            raise ConfigurationError(
-                'the callback "bilm" needs the checkpointer "bilm" in distributed training, '
-                f"got a {type(trainer._checkpointer).__name__}"
-            )
-        first, *others = of_all(loader.identity())
-        for rank, other in enumerate(others, start=1):
-            for name, value in other.items():
-                if value != first[name]:
-                    raise ConfigurationError(
-                        f"all processes must train on the same text in the same layout, got another {name} in process {rank} "
-                        f"than in process 0: {value} and {first[name]}"
-                    )
+    def _take_signal(self, number: int) -> None:
+        self._signal = number
+        # Where there are several processes, they must first agree on the batch.
+        if share().num_processes == 1:
+            self._stop_after_batch(number)
+
+    def _stop_after_batch(self, number: int) -> None:
+        self._stop = SystemExit(128 + number)
+        self._parts()[1].stop(self._stop)
+
+    def _skip_loss(self, loss: float) -> None:
+        self._skip_or_end("loss", loss)
+        assert self.trainer is not None
+        self._batches_without_loss += 1 / self.trainer._num_gradient_accumulation_steps
+
+    def _skip_or_end(self, what: str, value: float) -> None:
+        trainer = self.trainer
+        assert trainer is not None
+        place = f"the {what} is {value} in batch {trainer._batches_in_epoch_completed + 1} of epoch {trainer._epochs_completed}"
+        if self._num_skipped == self._max_skipped:
+            skipped = f" after {self._num_skipped} skipped batches" if self._num_skipped else ""
+            raise FloatingPointError(f"{place}{skipped}: the run ends, and its last checkpoint stands")
+        self._num_skipped += 1
+        logger.warning("%s: it is skipped, as %d of %d may be", place, self._num_skipped, self._max_skipped)
 
     def _parts(self) -> tuple[BilmModel, BilmDataLoader]:
         assert self.trainer is not None
@@ -168,30 +255,3 @@ class BilmResume(KnownOptions, TrainerCallback):
                 f"got a {type(model).__name__} and a {type(loader).__name__}"
             )
         return model, loader
-
-
-def _generators() -> dict[str, Any]:
-    """The states of all generators of random numbers, as tensors and plain numbers."""
-    name, keys, position, has_gauss, cached_gaussian = np.random.get_state(legacy=True)  # type: ignore[misc]
-    return {
-        "torch": torch.get_rng_state(),
-        "cuda": torch.cuda.get_rng_state_all(),
-        "numpy": [
-            str(name),
-            torch.from_numpy(np.asarray(keys, dtype=np.int64)),
-            int(position),
-            int(has_gauss),
-            float(cached_gaussian),
-        ],
-        "python": random.getstate(),
-    }
-
-
-def _restore_generators(states: dict[str, Any]) -> None:
-    torch.set_rng_state(states["torch"])
-    if len(states["cuda"]) == torch.cuda.device_count():
-        torch.cuda.set_rng_state_all(states["cuda"])
-    name, keys, *others = states["numpy"]
-    np.random.set_state((name, keys.numpy().astype(np.uint32), *others))
-    version, internal, gauss_next = states["python"]
-    random.setstate((version, tuple(internal), gauss_next))

@@ -18,8 +18,8 @@ class BilmTokenEmbedder(KnownOptions, TokenEmbedder):
     Registered as a `TokenEmbedder` with name "bilm". A drop-in for AllenNLP's "elmo_token_embedder": the same arguments
     and, to rounding, the same vectors as a fresh one, except that a sentence's vectors do not depend on the sentences
     before it unless `stateful` asks for that. With tokens indexed by "elmo_characters" or "bilm_characters"; for a biLM
-    of word input by "single_id", with a vocabulary whose ids are those of pretraining. For several mixes of one biLM in a
-    model of your own, see `BilmRepresentations`, of which this is one with a projection; it says how layers are mixed.
+    of word input by "bilm_words". For several mixes of one biLM in a model of your own, see `BilmRepresentations`, of which
+    this is one with a projection; it says how layers are mixed.
 
     The biLM comes from exactly one of: `options_file` with `weight_file`; `archive_file`; `options`. With `options` the
     archive of a model that uses this embedder can be loaded where the files of pretraining are gone: AllenNLP drops
@@ -63,6 +63,9 @@ class BilmTokenEmbedder(KnownOptions, TokenEmbedder):
         The plain average of the layers in place of a mix with learned weights: nothing is learned but gamma.
     use_gamma : `bool`, optional (default = `True`)
         Whether to learn gamma, which the mix is multiplied by; else it is 1.
+    token_embedding_file : `str`, optional
+        Vectors of words that `allennlp elmo-cache` wrote from this biLM. While the biLM is frozen, words in it are not encoded
+        from their characters. Not with `vocab_to_cache`.
     """
 
     def __init__(
@@ -83,6 +86,7 @@ class BilmTokenEmbedder(KnownOptions, TokenEmbedder):
         use_top_only: bool = False,
         use_average: bool = False,
         use_gamma: bool = True,
+        token_embedding_file: Optional[str] = None,
     ) -> None:
         super().__init__()
         self._elmo = BilmRepresentations(
@@ -102,6 +106,7 @@ class BilmTokenEmbedder(KnownOptions, TokenEmbedder):
             use_top_only=use_top_only,
             use_average=use_average,
             use_gamma=use_gamma,
+            token_embedding_file=token_embedding_file,
         )
         self._projection = torch.nn.Linear(self._elmo.get_output_dim(), projection_dim) if projection_dim else None
 
@@ -123,8 +128,8 @@ class BilmTokenEmbedder(KnownOptions, TokenEmbedder):
             Shape `(B, T)`: the place of each word in `vocab_to_cache`, to be used instead of its characters; those of a
             word with 0, or a place beyond the list, are used, and without `vocab_to_cache` those of every word.
         tokens : `torch.Tensor`, optional
-            Shape `(B, T)`: instead of `elmo_tokens` where the biLM takes words, ids of the vocabulary, 0 where there is
-            no word.
+            Shape `(B, T)`: instead of `elmo_tokens` where the biLM takes words, their ids in the vocabulary of
+            pretraining, counted from 1, 0 where there is no word; as the indexer "bilm_words" gives them.
 
         # Returns
 

@@ -1,17 +1,23 @@
 """The vocabulary `bilm`: bilm-tf's order of words in AllenNLP's `Vocabulary`."""
 
+import filecmp
 import functools
 import os
+import shutil
 from collections import Counter, defaultdict
 from collections.abc import Iterable
+from pathlib import Path
 from typing import Optional, Union
 
+from allennlp.common.file_utils import cached_path
 from allennlp.data.instance import Instance
 from allennlp.data.vocabulary import Vocabulary
 
 from allennlp_elmo_plus.core.characters import UNK_WORD
 from allennlp_elmo_plus.core.errors import InputError
-from allennlp_elmo_plus.core.vocabulary import order_by_frequency, read_vocabulary
+from allennlp_elmo_plus.core.files import atomic_path, remove_unfinished
+from allennlp_elmo_plus.core.pretrained import read_words
+from allennlp_elmo_plus.core.vocabulary import order_by_frequency
 from allennlp_elmo_plus.plugin.known_options import KnownOptions
 
 TOKENS_NAMESPACE = "tokens"
@@ -51,7 +57,8 @@ class BilmVocabulary(KnownOptions, Vocabulary):
         max_size : `int`, optional
             The most entries to keep, `<S>`, `</S>` and `<UNK>` included.
         vocab_file : `str`, optional
-            A bilm-tf vocabulary file to take as it is; the instances are then not read.
+            A vocabulary to take as it is, a bilm-tf vocabulary file or the model.tar.gz of a pretrained model "bilm"; the
+            instances are then not read. A path or a URL.
         """
         if vocab_file is None:
             counts: dict[str, dict[str, int]] = defaultdict(Counter)
@@ -61,7 +68,7 @@ class BilmVocabulary(KnownOptions, Vocabulary):
         elif min_count != 1 or max_size is not None:
             raise InputError("`min_count` and `max_size` must be left out where `vocab_file` gives the vocabulary")
         else:
-            words = read_vocabulary(vocab_file)
+            words = read_words(cached_path(vocab_file))
         vocabulary = cls(padding_token=PADDING_TOKEN, oov_token=UNK_WORD)
         index_to_token = dict(enumerate([PADDING_TOKEN, *words]))
         vocabulary._index_to_token[TOKENS_NAMESPACE] = index_to_token
@@ -84,6 +91,40 @@ class BilmVocabulary(KnownOptions, Vocabulary):
             PADDING_TOKEN if padding_token is None else padding_token,
             UNK_WORD if oov_token is None else oov_token,
         )
+
+    def save_to_files(self, directory: Union[str, "os.PathLike[str]"]) -> None:
+        """
+        Writes the files that AllenNLP's vocabulary writes, each whole or not at all.
+
+        Raises `InputError` where `directory` holds another vocabulary, before anything is written: a run that is taken up with
+        another text would leave the weights there with words that are not theirs.
+        """
+        target = Path(directory)
+        target.mkdir(parents=True, exist_ok=True)
+        remove_unfinished(target, ".txt")
+        # Beside the directory, of which all goes into an archive.
+        unfinished = target.with_name(f".{target.name}.unfinished")
+        shutil.rmtree(unfinished, ignore_errors=True)
+        try:
+            super().save_to_files(str(unfinished))
+            written = sorted(unfinished.glob("*.txt"))
+            for path in written:
+                if (target / path.name).exists() and not filecmp.cmp(path, target / path.name, shallow=False):
+                    raise InputError(
+                        f"`{target / path.name}` is of another vocabulary: what was trained with it cannot go on with another "
+                        "text (`train_data_path`) or other words (`vocab_file`)"
+                    )
+            for path in written:
+                with atomic_path(target / path.name) as temporary:
+                    shutil.copyfile(path, temporary)
+        finally:
+            shutil.rmtree(unfinished, ignore_errors=True)
+
+
+def words_of(vocabulary: Vocabulary) -> list[str]:
+    """The words of a vocabulary "bilm" in the order of bilm-tf's ids: AllenNLP's id 0 is padding, which has no line there."""
+    tokens = vocabulary.get_index_to_token_vocabulary(TOKENS_NAMESPACE)
+    return [tokens[index] for index in range(1, len(tokens))]
 
 
 _from_files = Vocabulary.from_files.__func__  # type: ignore[attr-defined]

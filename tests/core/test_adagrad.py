@@ -138,6 +138,12 @@ def test_a_norm_that_is_not_finite_changes_nothing(value, sparse, max_norm):
         optimizer.step()
     torch.testing.assert_close([*params], before, rtol=0, atol=0)
     torch.testing.assert_close(optimizer.state_dict(), state, rtol=0, atol=0)
+    norms = []
+    optimizer.on_nonfinite_norm = norms.append
+    optimizer.step()
+    assert len(norms) == 1 and not math.isfinite(norms[0])
+    torch.testing.assert_close([*params], before, rtol=0, atol=0)
+    torch.testing.assert_close(optimizer.state_dict(), state, rtol=0, atol=0)
 
 
 def test_a_sparse_step_allocates_no_more_for_a_larger_vocabulary():

@@ -2,6 +2,7 @@ import gzip
 import json
 import logging
 import os
+import resource
 import shutil
 import subprocess
 import sys
@@ -12,7 +13,7 @@ from unittest.mock import patch
 import numpy as np
 import pytest
 
-from allennlp_elmo_plus.core import corpus_cache
+from allennlp_elmo_plus.core import corpus, corpus_cache
 from allennlp_elmo_plus.core.corpus import ARRAY_TYPES, encode_text
 from allennlp_elmo_plus.core.corpus_cache import open_or_encode
 from allennlp_elmo_plus.core.errors import InputError
@@ -86,6 +87,13 @@ def test_compressed_text_is_kept_like_any_other(tmp_path, cache, encodings):
     assert encodings.call_count == 1
 
 
+def writable(corpus):
+    """The directory of `corpus`, whose files, read-only as they are written, may be damaged now."""
+    for path in corpus.directory.iterdir():
+        path.chmod(0o644)
+    return corpus.directory
+
+
 def damage_meta(directory):
     (directory / "meta.json").write_text("{")
 
@@ -108,7 +116,7 @@ def damage_by_an_older_format(directory):
     "damage", [damage_meta, damage_by_cutting, damage_by_removing, damage_by_an_older_format, shutil.rmtree]
 )
 def test_a_damaged_encoding_is_made_again(text, cache, encodings, damage):
-    damage(open_or_encode(text, cache).directory)
+    damage(writable(open_or_encode(text, cache)))
     assert sentences_of(open_or_encode(text, cache)) == [["the", "hen", "sat"], [], ["the", "egg"]]
     assert encodings.call_count == 2
 
@@ -180,7 +188,7 @@ def a_pipe(directory):
     ],
 )
 def test_an_encoding_whose_parts_do_not_belong_together_is_made_again(text, cache, encodings, caplog, damage, message):
-    directory = open_or_encode(text, cache).directory
+    directory = writable(open_or_encode(text, cache))
     damage(directory)
     with caplog.at_level(logging.WARNING):
         corpus = open_or_encode(text, cache)
@@ -195,7 +203,7 @@ def test_an_encoding_whose_parts_do_not_belong_together_is_made_again(text, cach
     "meta", [b"[1]", b"[" * 10**5, b"\xff", b'{"format": 1}', b'{"format": 1, "sources": 3}', b"null"]
 )
 def test_a_hostile_description_is_none(text, cache, encodings, meta):
-    (open_or_encode(text, cache).directory / "meta.json").write_bytes(meta)
+    (writable(open_or_encode(text, cache)) / "meta.json").write_bytes(meta)
     assert open_or_encode(text, cache).num_tokens == 5
     assert encodings.call_count == 2
 
@@ -233,7 +241,7 @@ def test_an_encoding_that_fails_is_not_seen_and_does_not_cost_the_one_before(tex
 
 
 def test_what_a_killed_process_left_behind_is_not_used(text, cache):
-    directory = open_or_encode(text, cache).directory
+    directory = writable(open_or_encode(text, cache))
     unfinished = directory.with_name(f".{directory.name}.unfinished")
     directory.rename(unfinished)
     (unfinished / "tokens").write_bytes(b"1234")
@@ -250,6 +258,60 @@ def test_a_text_that_changes_while_it_is_read_is_refused(text, cache):
         with pytest.raises(InputError, match="text.txt: the text changed while it was being read"):
             open_or_encode(text, cache)
     assert sentences_of(open_or_encode(text, cache)) == [["something", "else"]]
+
+
+# Before it is read, within the first block, between two, and within the last one.
+@pytest.mark.parametrize("blocks_read", [0, 1, 4])
+@pytest.mark.parametrize("size", [0, 1, 16_003, 50_000, None])
+@pytest.mark.parametrize("suffix", ["txt", "txt.gz"])
+def test_a_text_that_shrinks_or_vanishes_while_it_is_read_is_refused(
+    tmp_path, cache, monkeypatch, blocks_read, size, suffix
+):
+    monkeypatch.setattr("allennlp_elmo_plus.core.text._READ_BYTES", 1 << 14)
+    path = tmp_path / f"text.{suffix}"
+    # Words that hardly compress
+    content = b"".join(b"%d %d\n" % (n * 7919 % 10**7, n * n % 10**9) for n in range(7000))
+    content = content if suffix == "txt" else gzip.compress(content, 1, mtime=0)
+    path.write_bytes(content)
+    blocks = corpus.iter_sentence_blocks
+
+    def shrinking(*arguments):
+        for number, block in enumerate(blocks(*arguments)):
+            if number == blocks_read:
+                path.unlink() if size is None else os.truncate(path, min(size, len(content) - 1))
+            yield block
+
+    with patch.object(corpus, "iter_sentence_blocks", shrinking), pytest.raises(InputError, match=f"^{path}[:,] "):
+        open_or_encode(path, cache)
+    assert [found for found in cache.iterdir() if found.is_dir()] == []
+    path.write_bytes(content)
+    assert open_or_encode(path, cache).num_sentences == 7000
+
+
+def test_a_text_that_vanishes_before_it_is_read_is_refused(text, cache):
+    with patch.object(corpus_cache, "_hash", lambda source: os.unlink(source)):
+        with pytest.raises(InputError, match=r"text.txt: cannot be read \(No such file or directory\)"):
+            open_or_encode(text, cache)
+
+
+def test_a_quota_costs_nothing_at_whatever_byte_it_ends_the_encoding(text, cache):
+    kept = open_or_encode(text, cache).directory
+    write(text, "another text of more words\n" * 50)
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    for quota in range(0, 1000, 100):
+        resource.setrlimit(resource.RLIMIT_FSIZE, (quota, hard))
+        try:
+            with pytest.raises(OSError, match="File too large"):
+                open_or_encode(text, cache)
+            assert [path for path in cache.iterdir() if path.is_dir()] == [kept]
+        finally:
+            resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+    assert open_or_encode(text, cache).num_sentences == 50
+
+
+def test_files_that_are_mapped_are_not_written_to_by_accident(text, cache):
+    directory = open_or_encode(text, cache).directory
+    assert all(path.stat().st_mode & 0o777 == 0o444 for path in directory.iterdir())
 
 
 def test_a_pipe_is_read_once_and_not_kept(tmp_path, cache):

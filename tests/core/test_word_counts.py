@@ -6,13 +6,13 @@ from collections import Counter
 from pathlib import Path
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from allennlp_elmo_plus.core import word_counts
 from allennlp_elmo_plus.core.errors import InputError
 from allennlp_elmo_plus.core.text import iter_sentences
-from allennlp_elmo_plus.core.word_counts import _count_part, _parts, count_words
+from allennlp_elmo_plus.core.word_counts import _count_part, _parts, count_words, num_bytes_to_read
 
 
 def plain_counts(spec: object) -> Counter[str]:
@@ -29,7 +29,10 @@ def test_the_words_of_all_files_are_counted(tmp_path: Path) -> None:
     text_of(tmp_path, 50)
     with gzip.open(tmp_path / "more.gz", "wt", encoding="utf-8") as file:
         file.write("the stone\r\nand a last line without its line feed")
-    assert count_words(tmp_path) == plain_counts(tmp_path)
+    reports: list[int] = []
+    assert count_words(tmp_path, report=reports.append) == plain_counts(tmp_path)
+    assert sum(reports) == sum(path.stat().st_size for path in tmp_path.iterdir()) == num_bytes_to_read(tmp_path)
+    assert num_bytes_to_read("-") is None
 
 
 @pytest.mark.parametrize("num_parts", [2, 3, 7])
@@ -47,6 +50,7 @@ def test_parts_of_a_file_are_whole_lines_and_all_of_them(
     assert sum((_count_part(part, "strict") for part in parts), Counter()) == plain_counts(path)
 
 
+@settings(deadline=None)
 @given(
     lines=st.lists(st.text(st.sampled_from("ab \u2003"), max_size=12), min_size=1, max_size=12),
     num_parts=st.integers(1, 9),
@@ -63,7 +67,9 @@ def test_lines_of_any_lengths(lines: list[str], num_parts: int, tmp_path_factory
 def test_several_processes_count_the_same(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(word_counts, "BYTES_WORTH_A_PROCESS", 100)
     path = text_of(tmp_path, 200)
-    assert count_words(path, num_processes=2) == plain_counts(path)
+    reports: list[int] = []
+    assert count_words(path, num_processes=2, report=reports.append) == plain_counts(path)
+    assert sum(reports) == path.stat().st_size == num_bytes_to_read(path)
     with path.open("ab") as file:
         file.write(b"bad \xff byte\n")
     with pytest.raises(InputError, match="text.txt, line 401: byte 0xff is not UTF-8"):

@@ -7,22 +7,23 @@ import pytest
 import torch
 from allennlp.commands.subcommand import Subcommand
 from allennlp.common import Params
+from allennlp.common.checks import ConfigurationError as AllenNLPConfigurationError
 from allennlp.data import Instance, Token
 from allennlp.data import Vocabulary as AllenNLPVocabulary
 from allennlp.data.fields import TextField
 from allennlp.data.token_indexers import SingleIdTokenIndexer
 from allennlp.models import Model as AllenNLPModel
 from allennlp.models.archival import archive_model
-from allennlp.modules.elmo import batch_to_ids
+from allennlp.modules.elmo import Elmo, batch_to_ids
 
 from allennlp_elmo_plus.core.builder import build_language_model
 from allennlp_elmo_plus.core.errors import InputError
-from allennlp_elmo_plus.core.export import export_model
+from allennlp_elmo_plus.core.export import allennlp_refusal, bilm_tf_refusal, export_model
 from allennlp_elmo_plus.core.options import BiLMOptions
-from allennlp_elmo_plus.core.pretrained import PretrainedModel
+from allennlp_elmo_plus.core.pretrained import PretrainedModel, load_encoder
 from allennlp_elmo_plus.core.vocabulary import read_vocabulary
 from allennlp_elmo_plus.plugin import export_command
-from allennlp_elmo_plus.plugin.export_command import export_from_args, largest_difference
+from allennlp_elmo_plus.plugin.export_command import difference_read_again, export_from_args, largest_difference
 from allennlp_elmo_plus.plugin.token_embedder import BilmTokenEmbedder
 from tests.core.small_archives import archived_files, calling, member, write_archive
 from tests.plugin.small_text import small_model_config
@@ -91,28 +92,129 @@ def test_options_and_vocabulary_say_what_the_model_is(tmp_path):
     assert read_vocabulary(files.vocabulary) == WORDS
 
 
+NO_SKIP = changed("lstm", use_skip_connections=False)
+FEW_FILTERS = changed("char_cnn", filters=[[1, 7]])
+WORD_INPUT = BiLMOptions.from_dict({**OPTIONS, "char_cnn": None})
+FEW_CHARACTERS = changed("char_cnn", max_characters_per_token=40)
+MANY_CHARACTERS = changed("char_cnn", max_characters_per_token=70)
+
+
 @pytest.mark.parametrize(
     "options, message",
     [
-        (changed("lstm", use_skip_connections=False), "`lstm.use_skip_connections` must be true"),
         (changed("lstm", cell="gru", cell_clip=None), "`lstm.cell` must be left out, as neither loader knows it"),
         (changed("lstm", layer_norm=True), "`lstm.layer_norm` must be left out, as neither loader knows it"),
-        (BiLMOptions.from_dict({**OPTIONS, "bidirectional": False}), "`bidirectional` must be true"),
-        (BiLMOptions.from_dict({**OPTIONS, "char_cnn": None}), "`char_cnn` must be there"),
         (
-            changed("char_cnn", max_characters_per_token=40),
-            "`char_cnn.max_characters_per_token` must be 50, .*, got 40",
+            BiLMOptions.from_dict({**OPTIONS, "bidirectional": False}),
+            "`bidirectional` must be true, as it reads two directions$",
         ),
         (
-            changed("char_cnn", filters=[[1, 7]]),
-            "`char_cnn.filters` must number at least `lstm.projection_dim`, which is 8, .*, got 7",
+            changed("char_cnn", filters=[[1, 7]], max_characters_per_token=40),
+            "for bilm-tf's loader `char_cnn.filters` must number at least `lstm.projection_dim`, which is 8, got 7; "
+            "for AllenNLP's `char_cnn.max_characters_per_token` must be 50, the width of its indexer, got 40$",
+        ),
+        (
+            BiLMOptions.from_dict({**OPTIONS, "char_cnn": None, "bidirectional": False}),
+            "for bilm-tf's loader `bidirectional` must be true, .*; for AllenNLP's `char_cnn` must be there",
         ),
     ],
 )
-def test_a_model_that_a_loader_cannot_hold_is_refused_by_name(tmp_path, options, message):
+def test_a_model_that_no_loader_can_hold_is_refused_by_name(tmp_path, options, message):
     with pytest.raises(InputError, match=f"^cannot be exported: {message}"):
         export_model(trained(options), options, WORDS, tmp_path / "out")
     assert not (tmp_path / "out").exists()
+
+
+@pytest.mark.parametrize(
+    "options, allennlp, bilm_tf",
+    [
+        (MODELS["usual"], None, None),
+        (NO_SKIP, "`lstm.use_skip_connections` must be true", None),
+        (WORD_INPUT, "`char_cnn` must be there, as it reads characters only", None),
+        (FEW_CHARACTERS, "`char_cnn.max_characters_per_token` must be 50, the width of its indexer, got 40", None),
+        (FEW_FILTERS, None, "`char_cnn.filters` must number at least `lstm.projection_dim`, which is 8, got 7"),
+    ],
+    ids=["usual", "no skip connections", "words", "40 characters", "few filters"],
+)
+def test_which_loader_can_hold_a_model(options, allennlp, bilm_tf):
+    assert (allennlp_refusal(options), bilm_tf_refusal(options)) == (allennlp, bilm_tf)
+
+
+def test_allennlp_refuses_what_it_is_said_to(tmp_path):
+    for options, error in ((NO_SKIP, "only support pretrained biLMs with residual"), (WORD_INPUT, "char_embed")):
+        files = export_model(trained(options), options, WORDS, tmp_path)
+        with pytest.raises((AllenNLPConfigurationError, KeyError), match=error):
+            Elmo(str(files.options), str(files.weights), 1)
+
+
+@pytest.mark.parametrize("max_characters", [25, 40, 70])
+def test_allennlp_loads_another_number_of_characters_and_fails_later(tmp_path, max_characters):
+    """What the command says of it."""
+    options = changed("char_cnn", max_characters_per_token=max_characters)
+    files = export_model(trained(options), options, WORDS, tmp_path)
+    elmo = Elmo(str(files.options), str(files.weights), 1)
+    with pytest.raises(RuntimeError, match="shape"):
+        elmo(batch_to_ids([["the", "cat", "sat"]]))
+    if max_characters == 25:
+        # Each word is read as two, and their vectors are put side by side.
+        token_encoder = elmo._elmo_lstm._token_embedder
+        assert token_encoder(batch_to_ids([["the", "cat", "sat"]]))["token_embedding"].shape == (1, 5, 16)
+
+
+@pytest.mark.parametrize("options", [NO_SKIP, WORD_INPUT, FEW_CHARACTERS, MANY_CHARACTERS])
+def test_what_allennlp_cannot_use_is_read_again_instead(monkeypatch, tmp_path, capsys, options):
+    run(monkeypatch, options, tmp_path)
+    out, err = capsys.readouterr()
+    assert "largest difference of the files read again, on 4 sentences: 0.00e+00" in out
+    assert f"AllenNLP's Elmo cannot use these files: {allennlp_refusal(options)}; bilm-tf and this package can" in err
+    assert ("loads them without a word, and at the first text fails" in err) == (
+        options in (FEW_CHARACTERS, MANY_CHARACTERS)
+    )
+    assert BiLMOptions.from_file(tmp_path / "out" / "options.json").char_cnn == options.char_cnn
+
+
+def test_what_bilm_tf_cannot_use_is_said(monkeypatch, tmp_path, capsys):
+    run(monkeypatch, FEW_FILTERS, tmp_path)
+    out, err = capsys.readouterr()
+    assert "largest difference from AllenNLP's Elmo on 4 sentences" in out
+    assert (
+        f"bilm-tf cannot use these files: {bilm_tf_refusal(FEW_FILTERS)}; AllenNLP's Elmo and this package can" in err
+    )
+
+
+def test_a_file_that_reads_differently_is_seen(tmp_path):
+    model = trained(WORD_INPUT)
+    files = export_model(model, WORD_INPUT, WORDS, tmp_path)
+    assert difference_read_again(model, files) == 0
+    with h5py.File(files.weights, "r+") as file:
+        file["embedding"][3] += 0.01
+    assert difference_read_again(model, files) > 1e-4
+
+
+def test_word_vectors_of_sentence_boundaries_are_those_of_their_lines(tmp_path):
+    """A vocabulary of bilm-tf may begin with `</S>`."""
+    model, words = trained(WORD_INPUT), ["</S>", "the", "<S>", "<UNK>", "cat", "나비"]
+    files = export_model(model, WORD_INPUT, words, tmp_path)
+    assert difference_read_again(model, files) == 0
+    encoder = load_encoder(WORD_INPUT, files.weights)
+    assert encoder.boundary_ids.tolist() == [2, 0]
+    layers, layout, _ = encoder(torch.tensor([[2]]))
+    rows = layout.unpack(layers[0], keep_boundaries=True)[0, :, :8]
+    torch.testing.assert_close(rows, model.token_encoder.embedding[[2, 1, 0]])
+
+
+def test_the_softmax_is_kept_where_it_was_trained(monkeypatch, tmp_path, capsys):
+    model = trained(MODELS["usual"])
+    run(monkeypatch, MODELS["usual"], tmp_path, model)
+    with h5py.File(tmp_path / "out" / "weights.hdf5") as file:
+        assert torch.equal(torch.from_numpy(file["softmax/W"][...]), model.softmax.weight)
+    assert "no softmax" not in capsys.readouterr().out
+    for parameter in model.softmax.parameters():
+        torch.nn.init.zeros_(parameter)
+    run(monkeypatch, MODELS["usual"], tmp_path, model)
+    with h5py.File(tmp_path / "out" / "weights.hdf5") as file:
+        assert "softmax" not in file and "char_embed" in file
+    assert "the model has no softmax" in capsys.readouterr().out
 
 
 def test_a_directory_that_cannot_be_made_is_named(tmp_path):
@@ -121,8 +223,8 @@ def test_a_directory_that_cannot_be_made_is_named(tmp_path):
         export_model(trained(MODELS["usual"]), MODELS["usual"], WORDS, tmp_path / "file")
 
 
-def run(monkeypatch, options, directory):
-    loaded = PretrainedModel(trained(options), options, WORDS)
+def run(monkeypatch, options, directory, model=None):
+    loaded = PretrainedModel(model or trained(options), options, WORDS)
     monkeypatch.setattr(export_command, "load_language_model", lambda _: loaded)
     archive_file = directory / "model.tar.gz"
     archive_file.touch()
@@ -172,8 +274,8 @@ def test_the_command_refuses_what_it_cannot_export_in_one_line(monkeypatch, tmp_
     assert failure(path, out).startswith("its `weights.th` must hold nothing but tensors of floating-point numbers, ")
     assert not out.exists() and capsys.readouterr().out == ""
     with pytest.raises(SystemExit) as exit:
-        run(monkeypatch, changed("lstm", use_skip_connections=False), tmp_path)
-    assert exit.value.code.startswith(f"{path}: cannot be exported: `lstm.use_skip_connections` must be true")
+        run(monkeypatch, BiLMOptions.from_dict({**OPTIONS, "bidirectional": False}), tmp_path)
+    assert exit.value.code.startswith(f"{path}: cannot be exported: `bidirectional` must be true")
 
 
 def test_the_command_is_found_by_its_name_and_shows_an_example(capsys):

@@ -176,24 +176,25 @@ def test_options_json_is_accepted_whole(parts) -> None:
     assert model.options.to_dict(inference=False)["n_train_tokens"] == 1000
 
 
-@pytest.mark.parametrize("bidirectional", [True, False])
 @pytest.mark.parametrize("recurrence", RECURRENCES)
-def test_every_recurrence_learns_without_a_leak(parts, recurrence: str, bidirectional: bool) -> None:
-    model = make_model(parts[1], lstm=RECURRENCES[recurrence], bidirectional=bidirectional)
+def test_every_recurrence_learns_without_a_leak(parts, recurrence: str) -> None:
+    # Either way of reading, with either way of projecting.
+    torch.manual_seed(0)
+    model = make_model(
+        parts[1], lstm=RECURRENCES[recurrence], bidirectional="not projected" in recurrence, sample_softmax=False
+    )
     assert model.find_leaks() == []
-    optimizer = torch.optim.Adagrad((p for p in model.parameters()), lr=0.1)
-    held_out = []
-    for _ in range(3):
-        model.eval()
-        for batch in lanes(parts, shuffle=False):
-            model(**batch)
-        held_out.append(model.get_metrics(reset=True)["perplexity"])
-        model.train()
-        for batch in lanes(parts):
-            optimizer.zero_grad()
-            model(**batch)["loss"].backward()
-            optimizer.step()
-    assert held_out[0] > held_out[1] > held_out[2] and model.find_leaks() == []
+    optimizer = torch.optim.Adagrad(model.parameters(), lr=0.1)
+    (batch,) = lanes(parts, batch_size=4, num_steps=60, shuffle=False)
+    losses = []
+    for _ in range(25):
+        model.reset_states()
+        optimizer.zero_grad()
+        loss = model(**batch)["loss"]
+        loss.backward()
+        optimizer.step()
+        losses.append(loss.item())
+    assert losses[-1] < 0.9 * losses[0] and model.find_leaks() == []
 
 
 @pytest.mark.parametrize("recurrence", RECURRENCES)

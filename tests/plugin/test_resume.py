@@ -1,74 +1,25 @@
 """A run broken off anywhere and taken up again is the run it would have been."""
 
 import errno
-import json
 from pathlib import Path
 from typing import Any, Optional
 
 import pytest
 import torch
-from allennlp.commands.train import train_model
-from allennlp.common import Params
 from allennlp.common.checks import ConfigurationError
-from allennlp.training.callbacks import TrainerCallback
 
-import allennlp_elmo_plus.plugin  # noqa: F401
-from tests.plugin.small_text import SENTENCES, small_config, write_text
+from tests.plugin.broken_off_runs import (
+    NUM_EPOCHS,
+    SAVE_EVERY,
+    DoesAt,
+    assert_same_as_whole,
+    config_of,
+    final,
+    train,
+)
+from tests.plugin.small_text import SENTENCES, write_text
 
-NUM_EPOCHS, SAVE_EVERY = 3, 3
 WHOLE_RUN_EPOCHS: list[int] = []
-
-
-class BrokenOff(Exception):
-    pass
-
-
-@TrainerCallback.register("breaks-off")
-class BreaksOff(TrainerCallback):
-    """Raises after `at` batches of this process, those of held-out text counted too, and keeps the losses of training."""
-
-    losses: list[float] = []
-    epochs: list[int] = []
-
-    def __init__(self, serialization_dir: str, at: Optional[int] = None) -> None:
-        super().__init__(serialization_dir)
-        self.at, self.seen = at, 0
-
-    def on_batch(self, trainer: Any, *rest: Any, **kwargs: Any) -> None:
-        self.seen += 1
-        _, _, metrics, epoch, _ = rest
-        if kwargs["is_training"]:
-            BreaksOff.losses.append(metrics["batch_loss"])
-            BreaksOff.epochs.append(epoch)
-        if self.seen == self.at:
-            raise BrokenOff
-
-
-def config_of(directory: Path, at: Optional[int] = None) -> dict[str, Any]:
-    directory.mkdir(exist_ok=True)
-    config = small_config(directory)
-    write_text(directory / "train.txt", SENTENCES * 4)
-    config["trainer"] |= {
-        "num_epochs": NUM_EPOCHS,
-        "patience": 2,
-        "checkpointer": {"type": "bilm", "save_every_num_batches": SAVE_EVERY},
-        "callbacks": [{"type": "bilm"}, {"type": "breaks-off", "at": at}],
-    }
-    return config
-
-
-def train(directory: Path, at: Optional[int] = None, recover: bool = False, **changes: Any) -> list[float]:
-    """The losses of each batch; weights and metrics are in directory/out."""
-    BreaksOff.losses, BreaksOff.epochs = [], []
-    params = Params({**config_of(directory, at), **changes})
-    if recover:
-        # The command line compares configs; here the checkpoint itself is to notice, and when to break off is no part of it.
-        params.duplicate().to_file(str(directory / "out" / "config.json"))
-    try:
-        train_model(params, str(directory / "out"), recover=recover, force=False)
-    except BrokenOff:
-        pass
-    return BreaksOff.losses
 
 
 def epoch_length(epoch: int) -> int:
@@ -76,33 +27,12 @@ def epoch_length(epoch: int) -> int:
     return WHOLE_RUN_EPOCHS.count(epoch)
 
 
-def final(directory: Path) -> tuple[dict[str, torch.Tensor], list[dict[str, Any]]]:
-    """Weights of the last epoch, and each epoch's metrics without those of time and memory."""
-    (weights,) = (directory / "out").glob(f"model_state_e{NUM_EPOCHS}_b0.th")
-    metrics = [
-        json.loads((directory / "out" / f"metrics_epoch_{epoch}.json").read_text()) for epoch in range(NUM_EPOCHS)
-    ]
-    timed = ("duration", "_MB", "tokens_per_second")
-    kept = [{key: value for key, value in each.items() if not any(word in key for word in timed)} for each in metrics]
-    return torch.load(weights, weights_only=True), kept
-
-
 @pytest.fixture(scope="module")
 def whole(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, list[float]]:
     directory = tmp_path_factory.mktemp("whole")
     losses = train(directory)
-    WHOLE_RUN_EPOCHS[:] = BreaksOff.epochs
+    WHOLE_RUN_EPOCHS[:] = DoesAt.epochs
     return directory, losses
-
-
-def assert_same_as_whole(directory: Path, whole: Path) -> None:
-    (weights, metrics), (expected_weights, expected_metrics) = final(directory), final(whole)
-    assert weights.keys() == expected_weights.keys()
-    assert all(torch.equal(weights[name], expected_weights[name]) for name in weights)
-    for ours, expected in zip(metrics, expected_metrics):
-        assert ours.keys() == expected.keys()
-        for name, value in expected.items():
-            assert ours[name] == pytest.approx(value, rel=1e-12), name
 
 
 def test_the_whole_run_is_what_the_others_are_measured_by(whole: tuple[Path, list[float]]) -> None:
@@ -201,7 +131,7 @@ def test_a_full_disk_leaves_the_checkpoints_before_it(
 
 
 def test_a_checkpoint_without_the_callbacks_state_is_refused(tmp_path: Path) -> None:
-    trainer = config_of(tmp_path, 5)["trainer"]
+    trainer = config_of(tmp_path)["trainer"]
     train(tmp_path, trainer={**trainer, "callbacks": trainer["callbacks"][1:]})
     with pytest.raises(ConfigurationError, match='^the checkpoint was written without the callback "bilm", so that'):
         train(tmp_path, recover=True)
@@ -221,7 +151,7 @@ def test_another_text_or_layout_is_refused(tmp_path: Path) -> None:
 
 def test_gradients_of_several_batches_together(tmp_path: Path) -> None:
     def trained(directory: Path, at: Optional[int], recover: bool = False) -> list[float]:
-        trainer = {**config_of(directory, at)["trainer"], "num_gradient_accumulation_steps": 2}
+        trainer = {**config_of(directory)["trainer"], "num_gradient_accumulation_steps": 2}
         return train(directory, at, recover, trainer=trainer)
 
     losses = trained(tmp_path / "whole", None)
@@ -230,18 +160,12 @@ def test_gradients_of_several_batches_together(tmp_path: Path) -> None:
     assert after == losses[SAVE_EVERY:]
 
 
-@pytest.mark.parametrize("what", ["gated units", "sentences"])
-def test_other_recurrences_and_loaders_are_taken_up_too(what: str, tmp_path: Path) -> None:
-    config = config_of(tmp_path / "whole")
-    changes: dict[str, Any] = {}
-    if what == "sentences":
-        changes["data_loader"] = {"type": "bilm_sentences", "batch_tokens": 40, "n_negative_samples_batch": 10}
-    else:
-        changes["model"] = {**config["model"], "lstm": {"cell": "gru", "dim": 16, "projection_dim": 8, "n_layers": 2}}
-    losses = train(tmp_path / "whole", **changes)
+def test_a_run_over_sentences_is_taken_up_too(tmp_path: Path) -> None:
+    loader = {"type": "bilm_sentences", "batch_tokens": 40, "n_negative_samples_batch": 10}
+    losses = train(tmp_path / "whole", data_loader=loader)
     assert len(losses) > 3 * NUM_EPOCHS
-    train(tmp_path / "broken", SAVE_EVERY + 1, **changes)
-    assert train(tmp_path / "broken", recover=True, **changes) == losses[SAVE_EVERY:]
+    train(tmp_path / "broken", SAVE_EVERY + 1, data_loader=loader)
+    assert train(tmp_path / "broken", recover=True, data_loader=loader) == losses[SAVE_EVERY:]
     assert_same_as_whole(tmp_path / "broken", tmp_path / "whole")
 
 

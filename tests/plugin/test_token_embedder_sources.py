@@ -80,7 +80,7 @@ def test_an_archive_of_another_kind_or_in_pieces_is_refused(files, tmp_path):
         InputError, match="its `config.json` must have a `model` of type `bilm`, as pretraining writes it"
     ):
         BilmTokenEmbedder(archive_file=archive(tmp_path, OPTIONS, **{"config.json": other}))
-    encoder = BilmTokenEmbedder(**files)._encoder
+    encoder = BilmTokenEmbedder(**files)._elmo._encoder
     other = {**OPTIONS, "bidirectional": True, "lstm": {**OPTIONS["lstm"], "dim": 21}}
     with pytest.raises(InputError, match=r"must have shape \(16, 84\) by the options, got \(16, 80\)"):
         BilmTokenEmbedder(archive_file=archive(tmp_path, other, encoder))

@@ -10,7 +10,7 @@ from allennlp_elmo_plus.core.builder import build_representation_parts
 from allennlp_elmo_plus.core.options import BiLMOptions
 
 CONFIGS = Path(__file__).resolve().parents[2] / "training_config"
-PRETRAINING = ["bilm", "wikitext2", "bilm_small", "bilm_medium", "bilm_original"]
+PRETRAINING = ["bilm", "bilm_words", "finetune", "wikitext2", "bilm_small", "bilm_medium", "bilm_original"]
 
 
 def read(name: str) -> dict:
@@ -25,7 +25,7 @@ def test_every_config_is_tested() -> None:
 def test_the_parts_of_a_pretraining_config_agree(name: str) -> None:
     config = read(name)
     model, loader, trainer = config["model"], config["data_loader"], config["trainer"]
-    options = {key: value for key, value in model.items() if key != "type"}
+    options = {key: value for key, value in model.items() if key not in ("type", "pretrained_file")}
     BiLMOptions.from_dict(options, source=name, inference=False)
     assert loader["batch_size"] == model["batch_size"] and loader["num_steps"] == model["unroll_steps"] == 20
     assert loader["n_negative_samples_batch"] == model["n_negative_samples_batch"]
@@ -38,7 +38,8 @@ def test_the_parts_of_a_pretraining_config_agree(name: str) -> None:
     # AllenNLP's own clip refuses the sparse gradients.
     assert "grad_norm" not in trainer and "grad_clipping" not in trainer
     indexers = config["dataset_reader"]["token_indexers"]
-    assert indexers["characters"]["max_characters_per_token"] == model["char_cnn"]["max_characters_per_token"]
+    widths = [indexer["max_characters_per_token"] for key, indexer in indexers.items() if key == "characters"]
+    assert widths == ([model["char_cnn"]["max_characters_per_token"]] if "char_cnn" in model else [])
 
 
 def test_sentences_differ_from_the_default_in_their_loaders_only() -> None:
@@ -59,6 +60,18 @@ def test_the_released_sizes(name: str, millions: float) -> None:
         parts = build_representation_parts(BiLMOptions.from_dict(options, source=name, inference=False))
     # The row of zeros that AllenNLP adds for padding is none of ours.
     assert sum(p.numel() for part in parts for p in part.parameters()) / 1e6 == pytest.approx(millions, abs=0.05)
+
+
+def test_words_share_their_vectors_with_the_softmax() -> None:
+    model = read("bilm_words")["model"]
+    assert "char_cnn" not in model and model["share_embedding_softmax"]
+    assert model["lstm"] == read("bilm")["model"]["lstm"]
+
+
+def test_fine_tuning_goes_on_with_the_model_of_the_default_config() -> None:
+    tuned, model = read("finetune")["model"], read("bilm")["model"]
+    assert tuned.pop("pretrained_file") == "runs/bilm/model.tar.gz"
+    assert tuned == model
 
 
 def test_the_original_is_the_papers() -> None:

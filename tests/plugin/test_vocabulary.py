@@ -1,5 +1,7 @@
 import copy
+import os
 import pickle
+import shutil
 
 import pytest
 from allennlp.common import Params
@@ -110,3 +112,32 @@ def test_a_misspelt_option_is_answered_with_the_right_one(corpus, tmp_path):
 def test_real_text_gives_the_known_number_of_entries(shared_data, tmp_path):
     vocabulary = build(str(shared_data / "wikitext-2" / "train.txt"), tmp_path, min_count=2)
     assert vocabulary.get_vocab_size("tokens") == 9494 + 1
+
+
+def test_files_are_written_whole_or_not_at_all(corpus, tmp_path, monkeypatch):
+    vocabulary = build(corpus, tmp_path)
+    directory = tmp_path / "out" / "vocabulary"
+    before = sorted(os.listdir(directory))
+    (directory / ".tokens.0123.tmp.txt").write_text("left by a process that was killed")
+
+    def half(source, target):
+        target.write_text("half")
+        raise OSError(28, "No space left on device")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(shutil, "copyfile", half)
+        with pytest.raises(OSError, match="No space left"):
+            vocabulary.save_to_files(str(directory))
+    assert sorted(os.listdir(directory)) == before and os.listdir(tmp_path / "out") == ["vocabulary"]
+    assert read_vocabulary(directory / "tokens.txt") == ORDER
+
+
+@pytest.mark.parametrize("text", [TEXT + "more\n", TEXT.replace("a", "e")])
+def test_another_vocabulary_is_not_written_over(corpus, tmp_path, text):
+    saved = tmp_path / "out" / "vocabulary"
+    build(corpus, tmp_path).save_to_files(saved)
+    (tmp_path / "other.txt").write_text(text, encoding="utf-8")
+    other = build(str(tmp_path / "other.txt"), tmp_path / "other")
+    with pytest.raises(InputError, match=f"^`{saved}/tokens.txt` is of another vocabulary: what was trained with it"):
+        other.save_to_files(saved)
+    assert read_vocabulary(saved / "tokens.txt") == ORDER and os.listdir(tmp_path / "out") == ["vocabulary"]

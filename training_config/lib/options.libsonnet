@@ -1,7 +1,8 @@
-// bilm-tf's options.json for a biLM of a given size, with what all published sizes have in common.
-function(dim, projection_dim, filters, n_highway) {
+// bilm-tf's options.json for a biLM of a given size, with what all published sizes have in common. Without `filters`, words have
+// vectors of their own instead of being read by character.
+function(dim, projection_dim, filters=null, n_highway=0) {
   bidirectional: true,
-  char_cnn: {
+  [if filters != null then 'char_cnn']: {
     activation: 'relu',
     embedding: { dim: 16 },
     filters: filters,

@@ -5,7 +5,7 @@ function(options, train, heldout, vocabulary={}) {
   dataset_reader: {
     type: 'bilm',
     token_indexers: {
-      characters: {
+      [if std.objectHas(options, 'char_cnn') then 'characters']: {
         type: 'bilm_characters',
         max_characters_per_token: options.char_cnn.max_characters_per_token,
       },
@@ -45,6 +45,8 @@ function(options, train, heldout, vocabulary={}) {
     checkpointer: { type: 'bilm', save_every_num_seconds: 600 },
     callbacks: [
       { type: 'bilm' },
+      // Before the two that write down what it adds to the metrics of each batch.
+      { type: 'bilm_plan' },
       { type: 'console_logger', should_log_inputs: false },
       { type: 'tensorboard', should_log_parameter_statistics: false, should_log_learning_rate: true },
     ],

@@ -1,0 +1,26 @@
+"""Bytes and seconds as people read them."""
+
+_UNITS = ("bytes", "kB", "MB", "GB", "TB", "PB")
+
+
+def bytes_in_words(num_bytes: float) -> str:
+    """Three digits in decimal units: `1.25 GB`."""
+    unit = 0
+    # Not 1000: what would be rounded up to it belongs to the next unit.
+    while abs(num_bytes) >= 999.5 and unit < len(_UNITS) - 1:
+        num_bytes /= 1000
+        unit += 1
+    if unit == 0 or abs(num_bytes) >= 99.95:
+        return f"{num_bytes:.0f} {_UNITS[unit]}"
+    return f"{num_bytes:.{2 if abs(num_bytes) < 9.995 else 1}f} {_UNITS[unit]}"
+
+
+def duration_in_words(seconds: float) -> str:
+    """The two largest units: `2 d 3 h`, `1 h 5 min`, `4 min 2 s`, `12 s`."""
+    rest = max(0, round(seconds))
+    found = []
+    for name, size in (("d", 86400), ("h", 3600), ("min", 60), ("s", 1)):
+        number, rest = divmod(rest, size)
+        found.append((number, name))
+    first = next((place for place, (number, _) in enumerate(found) if number), len(found) - 1)
+    return " ".join(f"{number} {name}" for number, name in found[first : first + 2] if number) or "0 s"

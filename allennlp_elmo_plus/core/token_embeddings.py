@@ -1,0 +1,81 @@
+"""
+The vectors of a vocabulary's words in a file, so that those who read it need not encode them from their characters.
+
+The file is what bilm-tf's `dump_token_embeddings` writes: an HDF5 file with the dataset `embedding`, (V, D) float32, a row for
+each word in the order of the vocabulary, `<S>`, `</S>` and `<UNK>` among them. Ours has the words as well, in the dataset
+`words`, which bilm-tf does not look at.
+"""
+
+from collections.abc import Callable, Sequence
+from typing import NamedTuple, Optional
+
+import h5py
+import numpy as np
+import torch
+from torch import Tensor
+
+from .characters import encode_words
+from .errors import InputError
+from .files import atomic_path
+from .model_files import PathLike
+from .representation import BiLMEncoder
+from .vocabulary import read_vocabulary
+
+EMBEDDING, WORDS = "embedding", "words"
+
+_WORDS_AT_ONCE = 1024
+
+
+class TokenEmbeddings(NamedTuple):
+    words: list[str]
+    vectors: Tensor  # (V, D)
+
+
+@torch.no_grad()
+def write_token_embeddings(
+    path: PathLike, encoder: BiLMEncoder, words: Sequence[str], on_words: Callable[[int], object] = lambda _: None
+) -> None:
+    """
+    Writes the vectors that `encoder` gives `words` to `path`, whole or not at all; `on_words` hears how many more are done.
+
+    Raises InputError for a biLM of word input, which has such a table already, and where `path` cannot be written.
+    """
+    if encoder.max_characters is None:
+        raise InputError("the biLM must read characters to have vectors of words to keep; this one takes word ids")
+    device = next(encoder.parameters()).device
+    with atomic_path(path) as temporary, h5py.File(str(temporary), "w") as file:
+        rows = file.create_dataset(EMBEDDING, (len(words), encoder.token_encoder.output_size), dtype="<f4")
+        names = file.create_dataset(WORDS, (len(words),), dtype=h5py.string_dtype())
+        for first in range(0, len(words), _WORDS_AT_ONCE):
+            part = list(words[first : first + _WORDS_AT_ONCE])
+            characters = torch.from_numpy(encode_words(part, encoder.max_characters)).to(device)
+            rows[first : first + len(part)] = encoder.token_encoder(characters).float().cpu().numpy()
+            names[first : first + len(part)] = part
+            on_words(len(part))
+
+
+def read_token_embeddings(path: PathLike, vocab_file: Optional[PathLike] = None) -> TokenEmbeddings:
+    """
+    The table in the file at `path`. Its words are those in it; where it has none, as bilm-tf's, those of `vocab_file`.
+
+    Raises InputError where the file is none, its words are not known, or there is not one for each row.
+    """
+    try:
+        with h5py.File(str(path), "r") as file:
+            embedding, names = file.get(EMBEDDING), file.get(WORDS)
+            if not isinstance(embedding, h5py.Dataset) or embedding.ndim != 2 or embedding.dtype.kind != "f":
+                raise InputError(f"{path}: must hold a dataset `{EMBEDDING}` of numbers, one row a word")
+            vectors = torch.from_numpy(np.asarray(embedding[...], dtype=np.float32))
+            words = names.asstr()[...].tolist() if isinstance(names, h5py.Dataset) else None
+    except (OSError, RuntimeError, ValueError, TypeError) as error:
+        if isinstance(error, InputError):
+            raise
+        reason = " ".join(str(error).split())
+        raise InputError(f"{path}: must be a whole HDF5 file of token embeddings: {reason}") from None
+    if words is None:
+        if vocab_file is None:
+            raise InputError(f"{path}: does not say which words its rows are; give the vocabulary of which it was made")
+        words = read_vocabulary(vocab_file)
+    if len(words) != len(vectors):
+        raise InputError(f"{path}: must have a row for each of the {len(words)} words, got {len(vectors)} rows")
+    return TokenEmbeddings(words, vectors)

@@ -1,0 +1,116 @@
+"""The command `allennlp elmo`."""
+
+import argparse
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from functools import partial
+from pathlib import Path
+
+from allennlp.commands.subcommand import Subcommand
+from allennlp.common import Tqdm
+
+from allennlp_elmo_plus.core.embed_file import HDF5, NPZ, EmbedSettings, embed_file
+from allennlp_elmo_plus.core.embedder import DEFAULT_BATCH_SIZE, ElmoEmbedder
+from allennlp_elmo_plus.core.layer_output import ALL, AVERAGE, TOP, LayerOutput
+from allennlp_elmo_plus.core.model_files import local_path
+from allennlp_elmo_plus.core.trained_mix import load_encoder_weights, read_trained_mix
+from allennlp_elmo_plus.core.vector_file import check_new
+from allennlp_elmo_plus.plugin.model_arguments import (
+    add_model_arguments,
+    check_model_arguments,
+    device_of,
+    one_line_failures,
+)
+
+_EXAMPLE = """\
+example:
+  allennlp elmo sentences.txt vectors.hdf5 --all --model runs/bilm/model.tar.gz
+  writes for line i of sentences.txt, counted from 0, the dataset "i" of shape (3, words, 2 * projection_dim)"""
+
+
+@Subcommand.register("elmo")
+class EmbedWithElmo(Subcommand):
+    """Writes the ELMo vectors of a tokenized text to an HDF5 file or an npz, laid out as by AllenNLP 0.9's command."""
+
+    def add_subparser(self, parser: argparse._SubParsersAction) -> argparse.ArgumentParser:
+        subparser = parser.add_parser(
+            self.name,
+            description=(
+                "Write the vectors of a biLM for every word of a text. Interrupted or killed, "
+                "the same command goes on where it was; the output file appears once it is whole."
+            ),
+            help="Write the ELMo vectors of a text to a file.",
+            epilog=_EXAMPLE,
+            formatter_class=argparse.RawDescriptionHelpFormatter,
+        )
+        subparser.add_argument("input_file", type=str, help="a sentence a line, words separated by spaces; .gz too")
+        subparser.add_argument("output_file", type=str, help="the file to write, which must not be there yet")
+        layers = subparser.add_mutually_exclusive_group(required=True)
+        layers.add_argument("--all", action="store_true", help="every layer's vector of a word")
+        layers.add_argument("--top", action="store_true", help="the top layer's")
+        layers.add_argument("--average", action="store_true", help="the average of all layers")
+        layers.add_argument(
+            "--mix",
+            metavar="ARCHIVE",
+            type=str,
+            help="the mix that the model in ARCHIVE, which has a token embedder of type `bilm`, has learned: the vectors "
+            "it gets before dropout and projection, from the biLM in ARCHIVE",
+        )
+        add_model_arguments(subparser)
+        subparser.add_argument(
+            "--token-embedding-file", type=str, help="vectors of words that `elmo-cache` wrote, to save computing them"
+        )
+        subparser.add_argument(
+            "--batch-size",
+            type=int,
+            default=DEFAULT_BATCH_SIZE,
+            help="tokens at once, two more than words in a sentence; longer sentences are run in pieces, exactly",
+        )
+        subparser.add_argument(
+            "--forget-sentences", action="store_true", help="leave out `sentence_to_index`, which holds all sentences"
+        )
+        subparser.add_argument(
+            "--use-sentence-keys",
+            action="store_true",
+            help="use each sentence as its key instead of its line's number; refused where a line cannot be one",
+        )
+        subparser.add_argument(
+            "--output-format", choices=[HDF5, NPZ], help="npz where the output file ends in .npz, else hdf5"
+        )
+        subparser.set_defaults(func=partial(embed_from_args, subparser))
+        return subparser
+
+
+def embed_from_args(parser: argparse.ArgumentParser, args: argparse.Namespace) -> None:
+    """Runs the command; leaves with status 2 for arguments that make no sense, 1 and one line where it cannot be done."""
+    check_model_arguments(parser, args)
+    if args.batch_size < 1:
+        parser.error(f"--batch-size must be at least 1, got {args.batch_size}")
+    output_file = Path(args.output_file)
+    with one_line_failures("nothing is lost: the same command goes on"):
+        check_new(output_file)
+        embedder = ElmoEmbedder.from_pretrained(
+            args.model or args.options_file,
+            args.weight_file,
+            args.vocab_file,
+            args.token_embedding_file,
+            device_of(args.cuda_device),
+            args.batch_size,
+        )
+        layers: LayerOutput = ALL if args.all else TOP if args.top else AVERAGE
+        if args.mix is not None:
+            trained = read_trained_mix(local_path(args.mix))
+            load_encoder_weights(embedder.encoder, trained.encoder_weights, args.mix)
+            layers = trained.mix
+        output_format = args.output_format or (NPZ if output_file.suffix == ".npz" else HDF5)
+        settings = EmbedSettings(layers, args.use_sentence_keys, args.forget_sentences, output_format)
+        survey = embed_file(embedder, Path(args.input_file), output_file, settings, progress_bar)
+    blank = f", {survey.num_blank:,} blank lines with no vectors" if survey.num_blank else ""
+    print(f"wrote {output_file}: {survey.num_words:,} words in {survey.num_sentences:,} sentences{blank}")
+
+
+@contextmanager
+def progress_bar(what: str, unit: str, total: int, done: int) -> Iterator[Callable[[int], object]]:
+    """A bar on stderr with the rate and the time left."""
+    with Tqdm.tqdm(desc=what, unit=unit, unit_scale=True, total=total, initial=done) as bar:
+        yield bar.update

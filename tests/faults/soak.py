@@ -1,0 +1,126 @@
+"""
+`python -m tests.faults.soak [--kills 50] [--steps 20000] [--seed 0]`: the long form of the fault tests, see `docs/reliability.md`.
+
+Ends runs at random moments, by SIGKILL and by SIGTERM, and fills their disk at many points, and compares each with a run that
+nothing happened to; then trains a tiny model for many steps and measures whether memory, open files and threads stay what they
+were. Prints what it finds; status 1 where a promise is broken.
+"""
+
+import argparse
+import signal
+import sys
+import tempfile
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from tests.faults.full_disk import train_on_full_disk
+from tests.faults.kills import kill_at_random
+from tests.faults.recorder import Resources, read_resources
+from tests.faults.runs import ForkServer, Run, assert_same_run, config_of
+from tests.plugin.small_text import SENTENCES, write_text
+
+SIGNALS_A_RUN = 5
+STEPS_AN_EPOCH = 1000
+STEPS_BETWEEN_SAMPLES = 100
+# Until the allocator has met every size of batch, validations and checkpoints among them.
+WARM_UP_STEPS = 4000
+MAX_BYTES_A_STEP = 1000
+
+
+def soak_signals(server: ForkServer, directory: Path, whole: Run, name: str, num_signals: int, seed: int) -> None:
+    hit = number = 0
+    while hit < num_signals:
+        run = Run(server, directory / f"{name}{number}")
+        hit += kill_at_random(run, min(SIGNALS_A_RUN, num_signals - hit), seed + number, signal.Signals[name])
+        assert_same_run(run, whole)
+        number += 1
+        print(
+            f"{name}: {hit} of them in {number} runs, which have every loss and every weight of the whole one",
+            flush=True,
+        )
+
+
+def soak_full_disks(server: ForkServer, directory: Path, whole: Run, num_disks: int) -> None:
+    everything = sum(path.stat().st_size for path in whole.out.rglob("*") if path.is_file())
+    for number in range(num_disks):
+        run = Run(server, directory / f"disk{number}")
+        train_on_full_disk(run, everything * number // num_disks)
+        assert_same_run(run, whole)
+    print(
+        f"full disk: at {num_disks} points, and each run has every loss and every weight of the whole one", flush=True
+    )
+
+
+def soak_steps(server: ForkServer, directory: Path, num_steps: int) -> None:
+    run = Run(server, directory / "steps", long_run(directory / "steps", num_steps))
+    assert run.finish() == 0, run.log.read_text()[-3000:]
+    samples = [sample for sample in read_resources(run.out) if sample.num_batches > WARM_UP_STEPS]
+    slope = bytes_a_step(samples)
+    files, threads = ({getattr(sample, name) for sample in samples} for name in ("num_files", "num_threads"))
+    print(
+        f"{samples[-1].num_batches} steps: resident memory {samples[-1].resident_bytes / 1e6:.0f} MB, growing "
+        f"{slope / 1e3:.3f} MB in 1,000 steps after the first {WARM_UP_STEPS}; "
+        f"open files {sorted(files)}, threads {sorted(threads)}"
+    )
+    assert slope < MAX_BYTES_A_STEP and len(files) == len(threads) == 1
+
+
+def long_run(directory: Path, num_steps: int) -> dict[str, Any]:
+    """What a config of one epoch in STEPS_AN_EPOCH steps changes, with the callbacks of the configs that come with the package."""
+    directory.mkdir()
+    config = config_of(directory)
+    loader = config["data_loader"]
+    num_positions = sum(len(sentence) + 1 for sentence in SENTENCES)
+    repeats = STEPS_AN_EPOCH * loader["batch_size"] * loader["num_steps"] // num_positions
+    text = write_text(directory / "long.txt", SENTENCES * repeats)
+    trainer = {
+        **config["trainer"],
+        "num_epochs": num_steps // STEPS_AN_EPOCH,
+        "patience": None,
+        "checkpointer": {"type": "bilm", "save_every_num_batches": 300},
+        "callbacks": [
+            {"type": "bilm"},
+            {"type": "console_logger", "should_log_inputs": False},
+            {"type": "tensorboard", "should_log_parameter_statistics": False, "should_log_learning_rate": True},
+            {"type": "records-resources", "every": STEPS_BETWEEN_SAMPLES},
+        ],
+    }
+    return {"train_data_path": str(text), "trainer": trainer}
+
+
+def bytes_a_step(samples: list[Resources]) -> float:
+    """The slope of the line through the samples that is nearest in the mean square."""
+    steps, sizes = (
+        np.array([getattr(sample, name) for sample in samples]) for name in ("num_batches", "resident_bytes")
+    )
+    return float(np.polyfit(steps, sizes, 1)[0])
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(prog="python -m tests.faults.soak")
+    parser.add_argument("--kills", type=int, default=50)
+    parser.add_argument("--steps", type=int, default=20_000)
+    parser.add_argument("--seed", type=int, default=0)
+    arguments = parser.parse_args()
+    server = ForkServer()
+    try:
+        with tempfile.TemporaryDirectory(prefix="bilm-soak-") as directory:
+            root = Path(directory)
+            if arguments.kills:
+                whole = Run(server, root / "whole")
+                assert whole.finish() == 0, whole.log.read_text()[-3000:]
+                soak_signals(server, root, whole, "SIGKILL", arguments.kills, arguments.seed)
+                soak_signals(server, root, whole, "SIGTERM", arguments.kills // 2, arguments.seed)
+                soak_full_disks(server, root, whole, arguments.kills // 2)
+            if arguments.steps:
+                soak_steps(server, root, arguments.steps)
+    except AssertionError as error:
+        sys.exit(f"broken: {error}")
+    finally:
+        server.close()
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,16 @@
+// Word input: a vector for each word of the vocabulary in place of the character CNN, and the same vectors in the softmax. Steps are
+// cheaper than those of bilm.jsonnet; a word outside the vocabulary is <UNK>, so that the vocabulary should be large.
+local options = import 'lib/options.libsonnet';
+local pretraining = import 'lib/pretraining.libsonnet';
+
+pretraining(
+  options(dim=256, projection_dim=64) {
+    share_embedding_softmax: true,
+    batch_size: 32,
+    n_epochs: 2,
+    n_negative_samples_batch: 512,
+  },
+  train='data/train.txt',
+  heldout='data/heldout.txt',
+  vocabulary={ min_count: 2 },
+)
