@@ -1,8 +1,9 @@
 """From summed negative log-likelihoods to the scalar that training descends."""
 
 from collections.abc import Iterable
-from typing import Optional
+from typing import Any, Optional
 
+import torch
 from torch import Tensor
 
 
@@ -19,7 +20,20 @@ def with_gradient_times(loss: Tensor, factor: float) -> Tensor:
     bilm-tf descends loss * unroll_steps. That factor decides how often the clip by the global norm acts and how fast Adagrad's
     sums grow, so the gradient must have it; the loss that is reported should not.
     """
-    return loss.detach() + factor * (loss - loss.detach())
+    return _Steeper.apply(loss, factor)  # type: ignore[no-any-return]
+
+
+class _Steeper(torch.autograd.Function):
+    """Not as a sum of terms, which would make NaN of an infinite loss."""
+
+    @staticmethod
+    def forward(ctx: Any, loss: Tensor, factor: float) -> Tensor:  # type: ignore[override]
+        ctx.factor = factor
+        return loss.view_as(loss)
+
+    @staticmethod
+    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor, None]:  # type: ignore[override]
+        return grad * ctx.factor, None
 
 
 def with_all_parameters(loss: Tensor, parameters: Iterable[Tensor]) -> Tensor:

@@ -14,7 +14,7 @@ from allennlp.training import util as training_util
 from allennlp.training.callbacks import TrainerCallback
 
 from allennlp_elmo_plus.core.heartbeat import Heartbeat
-from allennlp_elmo_plus.plugin import resume
+from allennlp_elmo_plus.plugin import process_watch
 from tests.process_pool import ProcessPool
 
 
@@ -81,7 +81,7 @@ def train_here(rank: int, config: dict[str, Any], homes: list[str], num_processe
     config["vocabulary"]["directory"] = str(Path(home) / "vocabulary")
     error = None
     # These processes are to outlive a run that fails.
-    resume.Heartbeat = partial(Heartbeat, interval=0.2, grace=3600)  # type: ignore[assignment,misc]
+    process_watch.Heartbeat = partial(Heartbeat, interval=0.2, grace=3600)  # type: ignore[assignment,misc]
     try:
         _train_worker(
             local_rank,

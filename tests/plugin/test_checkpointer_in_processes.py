@@ -37,6 +37,7 @@ def load(homes: list[Path], on_a_machine: int) -> Optional[str]:
 
 def test_all_take_up_the_newest_that_each_of_them_can_read(processes: ProcessPool, tmp_path: Path) -> None:
     first, second, nothing, other = (tmp_path / name for name in ("first", "second", "nothing", "other"))
+    (tmp_path / "empty").mkdir()
     write(first, 2, 4, 6)
     write(second, 2, 4)
     write(nothing)
@@ -45,7 +46,7 @@ def test_all_take_up_the_newest_that_each_of_them_can_read(processes: ProcessPoo
     assert processes.run(2, load, [first, second], 1) == ["4", "4"]
     (second / "training_state_e0_b4.th").write_bytes(b"lost")
     assert processes.run(2, load, [first, second], 1) == ["2", "2"]
-    assert processes.run(2, load, [nothing, nothing], 1) == [None, None]
+    assert processes.run(2, load, [nothing, tmp_path / "empty"], 1) == [None, None]
     for without in (nothing, other):
         message = "the serialization directories of the machines have no checkpoint in common"
         assert processes.run(2, load, [first, without], 1) == [message] * 2
@@ -56,19 +57,21 @@ class Recorder(BilmCheckpointer):
         self.saved = True
 
 
-def save_when_due(seconds_since: list[float]) -> bool:
+def save_when_due(home: Path, seconds_since: list[float]) -> bool:
     """Whether a process saves that has saved `seconds_since` its rank ago by its own clock, and every 10 s."""
-    checkpointer = Recorder(".", save_completed_epochs=False, save_every_num_seconds=10)
+    checkpointer = Recorder(str(home), save_completed_epochs=False, save_every_num_seconds=10)
     checkpointer.saved = False
-    checkpointer._last_save_time = time.time() - seconds_since[dist.get_rank()]
+    checkpointer._saved_at = time.monotonic() - seconds_since[dist.get_rank()]
     told = checkpointer.maybe_save_checkpoint(None, 0, 7)  # type: ignore[arg-type]
     assert told == checkpointer.saved
     return told
 
 
 @pytest.mark.parametrize("seconds_since, saved", [([11, 0, 0], True), ([0, 11, 11], False)])
-def test_the_clock_of_process_0_decides(processes: ProcessPool, seconds_since: list[float], saved: bool) -> None:
-    assert processes.run(3, save_when_due, seconds_since) == [saved] * 3
+def test_the_clock_of_process_0_decides(
+    processes: ProcessPool, tmp_path: Path, seconds_since: list[float], saved: bool
+) -> None:
+    assert processes.run(3, save_when_due, tmp_path, seconds_since) == [saved] * 3
 
 
 class Trainer:
