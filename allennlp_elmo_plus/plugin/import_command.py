@@ -110,7 +110,7 @@ def _write_archive(args: argparse.Namespace, path: Path) -> bool:
     return carried.has_softmax
 
 
-def _words(args: argparse.Namespace, options: BiLMOptions, weight_file: str) -> list[str]:
+def _words(args: argparse.Namespace, options: BiLMOptions, weight_file: Path) -> list[str]:
     softmax_is_there = has_softmax(weight_file)
     if args.vocab_file is not None:
         words = read_vocabulary(local_path(args.vocab_file))
