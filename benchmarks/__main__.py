@@ -113,7 +113,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--output", type=Path, default=Path("bench"), help="where results go (default: bench)")
     parser.add_argument("--threads", type=_positive, help="PyTorch's threads (default: PyTorch's own choice)")
     parser.add_argument("--tokens", type=_positive, help="size of generated texts (default: each benchmark's own)")
-    parser.add_argument("--text", type=_file, help="text for `pretraining` (default: a generated one)")
+    parser.add_argument("--text", type=_file, help="text for `pretraining` and `embedding` (default: a generated one)")
     parser.add_argument("--without-allennlp", action="store_true", help="leave AllenNLP's contenders out")
     return parser
 

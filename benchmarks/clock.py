@@ -8,15 +8,18 @@ among installed packages first, and there may be one called `benchmarks`.
 import json
 import os
 import statistics
+import sys
 import time
 from pathlib import Path
 from typing import Any
+from unittest.mock import patch
 
 import torch
 from allennlp.commands import main
 from allennlp.training.callbacks import TrainerCallback
 
 from . import allennlp_parts  # noqa: F401
+from .settings import THREADS_VARIABLE
 
 _LAST_WINDOWS = 2
 
@@ -34,7 +37,7 @@ class Clock(TrainerCallback):
         self._ends: list[float] = []
 
     def on_start(self, *args: Any, **kwargs: Any) -> None:
-        torch.set_num_threads(int(os.environ["BENCHMARK_THREADS"]))
+        torch.set_num_threads(int(os.environ[THREADS_VARIABLE]))
 
     def on_batch(self, *args: Any, **kwargs: Any) -> None:
         self._ends.append(time.perf_counter())
@@ -44,6 +47,12 @@ class Clock(TrainerCallback):
         seconds = [end - start for start, end in zip(ends, ends[1:])]
         clock = {"median": statistics.median(seconds), "fastest": min(seconds)}
         (Path(self.serialization_dir) / "clock.json").write_text(json.dumps(clock), encoding="utf-8")
+
+
+def run_in_this_process(arguments: list[str], environment: dict[str, str]) -> None:
+    """AllenNLP's command line without a process of its own: at once, and beside whatever this process holds."""
+    with patch.object(sys, "argv", ["allennlp", *arguments]), patch.dict(os.environ, environment):
+        main(prog="allennlp")
 
 
 if __name__ == "__main__":

@@ -9,7 +9,6 @@ sorted by length. The limits are the matrix products: the LSTMs' alone, and with
 
 import itertools
 from collections.abc import Callable
-from pathlib import Path
 from typing import Any, Optional
 
 import numpy as np
@@ -80,10 +79,12 @@ def run(settings: Settings) -> Report:
 
 
 def _batches(settings: Settings) -> list[Sentences]:
-    num_tokens, batch_size = settings.tokens(10_000, 300), settings.size(64, 8)
-    text: Path = settings.scratch / "embedding.txt"
-    write_text(text, num_tokens)
-    sentences = sorted(read_sentences(text), key=len)
+    num_tokens, batch_size = settings.tokens(50_000, 300), settings.size(64, 8)
+    text = settings.text
+    if text is None:
+        text = settings.scratch / "embedding.txt"
+        write_text(text, num_tokens)
+    sentences = sorted(read_sentences(text, num_tokens), key=len)
     return [sentences[first : first + batch_size] for first in range(0, len(sentences), batch_size)]
 
 

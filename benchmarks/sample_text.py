@@ -43,10 +43,18 @@ def write_text(path: Path, num_tokens: int, num_words: int = NUM_WORDS, seed: in
     return num_blocks * block_tokens
 
 
-def read_sentences(path: Path) -> list[list[str]]:
-    """The words of each line."""
-    with open(path, encoding="ascii") as file:
-        return [line.split() for line in file]
+def read_sentences(path: Path, num_tokens: int) -> list[list[str]]:
+    """The words of each line, up to the line in which the last of `num_tokens` words is; lines without words are left out."""
+    sentences, found = [], 0
+    with open(path, encoding="utf-8") as file:
+        for line in file:
+            words = line.split()
+            if words:
+                sentences.append(words)
+                found += len(words)
+            if found >= num_tokens:
+                break
+    return sentences
 
 
 def _template(num_tokens: int, num_words: int, rng: np.random.Generator) -> str:

@@ -9,13 +9,16 @@ from .peak_memory import PeakMemory, peak_in_this_process, peak_of
 
 T = TypeVar("T")
 
+# Tells `allennlp train` in a child process how many threads to use.
+THREADS_VARIABLE = "BENCHMARK_THREADS"
+
 
 @dataclass(frozen=True)
 class Settings:
     """
     quick: tiny sizes, whose figures mean nothing; rounds: how often each contender has its turn; scratch: an empty directory for
     texts and weights, removed after the run; num_tokens: size of the generated text, None for the benchmark's own;
-    without_allennlp: whether AllenNLP's contenders are left out; text: a file to train on in place of a generated one.
+    without_allennlp: whether AllenNLP's contenders are left out; text: a file to use in place of a generated one.
     """
 
     quick: bool

@@ -21,7 +21,7 @@ from allennlp_elmo_plus.core.vocabulary import order_by_frequency
 from allennlp_elmo_plus.core.word_counts import count_words
 
 from .comparison import compare
-from .peak_memory import Meter, peak_of
+from .peak_memory import Meter
 from .report import Report
 from .rounds import Contender
 from .sample_text import write_text
@@ -43,7 +43,7 @@ def run(settings: Settings) -> Report:
         name: str, job: str, path: Path, tokens: int, limit: Optional[str] = LIMIT, **arguments: Any
     ) -> Contender:
         def run_apart() -> float:
-            peak = peak_of(f"benchmarks.vocabulary:{job}", 1, path=str(path), **arguments)
+            peak = settings.peak_of(f"benchmarks.vocabulary:{job}", path=str(path), **arguments)
             peaks[name] = max(peaks.get(name, 0), peak.peak_bytes)
             return peak.result
 

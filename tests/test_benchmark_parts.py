@@ -100,7 +100,7 @@ def test_generated_text_is_the_same_each_time_and_numbers_never_come_twice(tmp_p
     first, second = tmp_path / "first.txt", tmp_path / "second.txt"
     assert write_text(first, 5_000) == write_text(second, 5_000) == 5_000
     assert first.read_bytes() == second.read_bytes()
-    counts = Counter(word for sentence in read_sentences(first) for word in sentence)
+    counts = Counter(word for sentence in read_sentences(first, 5_000) for word in sentence)
     assert sum(counts.values()) == 5_000
     numbers = [word for word in counts if word.isdigit()]
     assert len(numbers) > 20 and all(counts[number] == 1 for number in numbers)

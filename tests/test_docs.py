@@ -34,7 +34,9 @@ TAGGED = "".join(
 SMALL_OPTIONS = """
 function(dim, projection_dim, filters=null, n_highway=0) {
   bidirectional: true,
-  [if filters != null then 'char_cnn']: { activation: 'relu', embedding: { dim: 4 }, filters: [[1, 4], [2, 8]], n_highway: 1 },
+  [if filters != null then 'char_cnn']: {
+    activation: 'relu', embedding: { dim: 4 }, filters: [[1, 4], [2, 8]], max_characters_per_token: 50, n_highway: 1,
+  },
   lstm: { dim: 66, projection_dim: 64, n_layers: 2, cell_clip: 3, proj_clip: 3, use_skip_connections: true },
   learning_rate: 0.2,
   all_clip_norm_val: 10.0,
@@ -57,7 +59,7 @@ def workplace(tmp_path_factory: pytest.TempPathFactory) -> Path:
     shutil.copytree(ROOT / "training_config", directory / "training_config")
     (directory / "training_config" / "lib" / "options.libsonnet").write_text(SMALL_OPTIONS, encoding="utf-8")
     shutil.copy(ROOT / ".allennlp_plugins", directory)
-    write_text(directory / "train.txt", 20_000)
+    write_text(directory / "train.txt", 8_000)
     write_text(directory / "heldout.txt", 500)
     (directory / "data").mkdir()
     for name in ("train.txt", "heldout.txt"):

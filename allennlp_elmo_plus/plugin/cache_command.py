@@ -9,12 +9,12 @@ from allennlp_elmo_plus.core.errors import InputError
 from allennlp_elmo_plus.core.model_files import find_model, read_words
 from allennlp_elmo_plus.core.pretrained import load_files
 from allennlp_elmo_plus.core.token_embeddings import write_token_embeddings
+from allennlp_elmo_plus.plugin.command_line import failing_in_one_line
 from allennlp_elmo_plus.plugin.elmo_command import progress_bar
 from allennlp_elmo_plus.plugin.model_arguments import (
     add_model_arguments,
     check_model_arguments,
     device_of,
-    one_line_failures,
 )
 
 _EXAMPLE = """\
@@ -47,7 +47,7 @@ class CacheTokenEmbeddings(Subcommand):
 def cache_from_args(parser: argparse.ArgumentParser, args: argparse.Namespace) -> None:
     """Runs the command; leaves with status 2 for arguments that make no sense, 1 and one line where it cannot be done."""
     check_model_arguments(parser, args)
-    with one_line_failures("nothing was written"):
+    with failing_in_one_line():
         files = find_model(args.model or args.options_file, args.weight_file, args.vocab_file)
         words = read_words(files)
         if words is None:

@@ -15,11 +15,11 @@ from allennlp_elmo_plus.core.layer_output import ALL, AVERAGE, TOP, LayerOutput
 from allennlp_elmo_plus.core.model_files import local_path
 from allennlp_elmo_plus.core.trained_mix import load_encoder_weights, read_trained_mix
 from allennlp_elmo_plus.core.vector_file import check_new
+from allennlp_elmo_plus.plugin.command_line import failing_in_one_line
 from allennlp_elmo_plus.plugin.model_arguments import (
     add_model_arguments,
     check_model_arguments,
     device_of,
-    one_line_failures,
 )
 
 _EXAMPLE = """\
@@ -87,7 +87,7 @@ def embed_from_args(parser: argparse.ArgumentParser, args: argparse.Namespace) -
     if args.batch_size < 1:
         parser.error(f"--batch-size must be at least 1, got {args.batch_size}")
     output_file = Path(args.output_file)
-    with one_line_failures("nothing is lost: the same command goes on"):
+    with failing_in_one_line("nothing is lost; the same command goes on"):
         check_new(output_file)
         embedder = ElmoEmbedder.from_pretrained(
             args.model or args.options_file,

@@ -6,7 +6,6 @@ from typing import Optional, Union
 
 import torch
 from allennlp.commands.subcommand import Subcommand
-from allennlp.common.file_utils import cached_path
 from allennlp.modules.elmo import Elmo, batch_to_ids
 from torch import nn
 
@@ -20,6 +19,7 @@ from allennlp_elmo_plus.core.export import (
     export_model,
 )
 from allennlp_elmo_plus.core.language_model import LanguageModel
+from allennlp_elmo_plus.core.model_files import local_path
 from allennlp_elmo_plus.core.options import BiLMOptions
 from allennlp_elmo_plus.core.pretrained import PretrainedModel, load_encoder, load_language_model
 from allennlp_elmo_plus.core.representation import BiLMEncoder
@@ -74,16 +74,13 @@ class ElmoExport(Subcommand):
 
 def export_from_args(args: argparse.Namespace) -> None:
     """Runs the command; leaves with status 1 and one line on stderr where it cannot be done, or the files differ."""
-    try:
-        archive_file = cached_path(args.archive_file)
-    except (OSError, ValueError) as error:
-        sys.exit(f"{args.archive_file}: cannot be found: {' '.join(str(error).split())}")
     with failing_in_one_line("each of the three files is there whole, or as it was"):
+        archive_file = local_path(args.archive_file)
         try:
             pretrained = load_language_model(archive_file)
             files = _export(pretrained, args.output_directory)
         except InputError as error:
-            sys.exit(f"{args.archive_file}: {str(error).removeprefix(f'{archive_file}: ')}")
+            raise InputError(f"{args.archive_file}: {str(error).removeprefix(f'{archive_file}: ')}") from None
         for file in files:
             print(f"wrote {file}")
         _check(pretrained.model, pretrained.options, files)

@@ -12,13 +12,13 @@ from typing import Any
 import torch
 from allennlp.commands.subcommand import Subcommand
 from allennlp.common import Params
-from allennlp.common.file_utils import cached_path
 from allennlp.models import Model
 
 from allennlp_elmo_plus.core.errors import InputError
 from allennlp_elmo_plus.core.files import atomic_path
 from allennlp_elmo_plus.core.fine_tuning import PretrainedWeights, carry_over
 from allennlp_elmo_plus.core.hdf5 import has_softmax, read_parameters, read_vocab_size
+from allennlp_elmo_plus.core.model_files import local_path
 from allennlp_elmo_plus.core.options import BiLMOptions
 from allennlp_elmo_plus.core.vocabulary import SPECIAL_WORDS, read_vocabulary, write_vocabulary
 from allennlp_elmo_plus.plugin.command_line import failing_in_one_line, progress_bar
@@ -82,8 +82,8 @@ def import_from_args(args: argparse.Namespace) -> None:
 
 def _write_archive(args: argparse.Namespace, path: Path) -> bool:
     """Writes the archive to `path`; returns whether it has a softmax that was trained."""
-    weight_file = _local(args.weight_file)
-    options = BiLMOptions.from_file(_local(args.options_file))
+    weight_file = local_path(args.weight_file)
+    options = BiLMOptions.from_file(local_path(args.options_file))
     words = _words(args, options, weight_file)
     options = dataclasses.replace(options, n_tokens_vocab=len(words))
     weights = read_parameters(weight_file, options, len(words))
@@ -110,15 +110,10 @@ def _write_archive(args: argparse.Namespace, path: Path) -> bool:
     return carried.has_softmax
 
 
-def _local(path: str) -> str:
-    # Of a path that is not there, what reads it says more.
-    return cached_path(path) if "://" in path else path
-
-
-def _words(args: argparse.Namespace, options: BiLMOptions, weight_file: str) -> list[str]:
+def _words(args: argparse.Namespace, options: BiLMOptions, weight_file: Path) -> list[str]:
     softmax_is_there = has_softmax(weight_file)
     if args.vocab_file is not None:
-        words = read_vocabulary(_local(args.vocab_file))
+        words = read_vocabulary(local_path(args.vocab_file))
         num_rows = read_vocab_size(weight_file) if options.char_cnn is None else len(words)
         if num_rows != len(words):
             raise InputError(

@@ -9,7 +9,6 @@ from typing import Any, Optional
 import numpy as np
 import torch
 from allennlp.common.checks import ConfigurationError
-from allennlp.common.file_utils import cached_path
 from allennlp.data import TextFieldTensors, Vocabulary
 from allennlp.models import Model
 from allennlp.nn.util import dist_reduce_sum
@@ -20,6 +19,7 @@ from allennlp_elmo_plus.core.builder import build_language_model
 from allennlp_elmo_plus.core.fine_tuning import carry_over, read_pretrained
 from allennlp_elmo_plus.core.language_model import unpack
 from allennlp_elmo_plus.core.leak_check import Leak, find_leaks
+from allennlp_elmo_plus.core.model_files import local_path
 from allennlp_elmo_plus.core.negatives import LogUniformSampler, NegativeSample
 from allennlp_elmo_plus.core.options import BiLMOptions
 from allennlp_elmo_plus.core.processes import share
@@ -151,7 +151,7 @@ class BilmModel(KnownOptions, Model):
             )
         self.language_model = build_language_model(self.options, vocab_size)
         if pretrained_file is not None:
-            pretrained = read_pretrained(cached_path(pretrained_file), self.options)
+            pretrained = read_pretrained(local_path(pretrained_file), self.options)
             carried = carry_over(self.language_model, pretrained, words_of(vocab), pretrained_file)
             logger.info("starting from %s: %s", pretrained_file, carried.describe())
         if sample_softmax:

@@ -1,9 +1,6 @@
-"""What the commands that take a pretrained biLM ask for it, and how they end."""
+"""What the commands that take a pretrained biLM ask for it."""
 
 import argparse
-import sys
-from collections.abc import Iterator
-from contextlib import contextmanager
 
 import torch
 
@@ -42,16 +39,3 @@ def device_of(cuda_device: int) -> torch.device:
     if cuda_device >= torch.cuda.device_count():
         raise InputError(f"--cuda-device {cuda_device}: PyTorch finds {torch.cuda.device_count()} GPUs here")
     return torch.device("cuda", cuda_device)
-
-
-@contextmanager
-def one_line_failures(when_interrupted: str) -> Iterator[None]:
-    """Leaves with status 1 and one line on stderr where the work in the block fails or is interrupted."""
-    try:
-        yield
-    except InputError as error:
-        sys.exit(str(error))
-    except OSError as error:
-        sys.exit(" ".join(str(error).split()))
-    except KeyboardInterrupt:
-        sys.exit(f"interrupted; {when_interrupted}")

@@ -5,10 +5,10 @@ from typing import Any, Optional
 
 import torch
 from allennlp.common.checks import ConfigurationError
-from allennlp.common.file_utils import cached_path
 from allennlp.modules.scalar_mix import ScalarMix
 
 from allennlp_elmo_plus.core.bilm import BiLMState
+from allennlp_elmo_plus.core.model_files import local_path
 from allennlp_elmo_plus.core.options import BiLMOptions
 from allennlp_elmo_plus.core.pretrained import load_encoder
 from allennlp_elmo_plus.core.representation import BiLMEncoder
@@ -127,7 +127,7 @@ class BilmRepresentations(KnownOptions, torch.nn.Module):
         if token_embedding_file is not None:
             if vocab_to_cache:
                 raise ConfigurationError("`token_embedding_file` brings its own words, got `vocab_to_cache` too")
-            table = read_token_embeddings(cached_path(token_embedding_file))
+            table = read_token_embeddings(local_path(token_embedding_file))
             self._encoder.cache_words(table.words, table.vectors)
 
     def get_output_dim(self) -> int:
@@ -207,13 +207,13 @@ def _load_encoder(
         raise ConfigurationError("`weight_file` must be given with `options_file`")
     parsed: Optional[BiLMOptions] = None
     if options_file is not None:
-        parsed = BiLMOptions.from_file(cached_path(options_file))
+        parsed = BiLMOptions.from_file(local_path(options_file))
     elif options is not None:
         parsed = BiLMOptions.from_dict(options, "`options`")
     weights = weight_file or archive_file or pretrained_file
     if weights is None:
         logger.warning("no `pretrained_file`: the biLM's weights are random until those of an archive are loaded")
-    return load_encoder(parsed, None if weights is None else cached_path(weights))
+    return load_encoder(parsed, None if weights is None else local_path(weights))
 
 
 def _make_mix(

@@ -9,13 +9,13 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Optional, Union
 
-from allennlp.common.file_utils import cached_path
 from allennlp.data.instance import Instance
 from allennlp.data.vocabulary import Vocabulary
 
 from allennlp_elmo_plus.core.characters import UNK_WORD
 from allennlp_elmo_plus.core.errors import InputError
 from allennlp_elmo_plus.core.files import atomic_path, remove_unfinished
+from allennlp_elmo_plus.core.model_files import local_path
 from allennlp_elmo_plus.core.pretrained import read_words
 from allennlp_elmo_plus.core.vocabulary import order_by_frequency
 from allennlp_elmo_plus.plugin.known_options import KnownOptions
@@ -68,7 +68,7 @@ class BilmVocabulary(KnownOptions, Vocabulary):
         elif min_count != 1 or max_size is not None:
             raise InputError("`min_count` and `max_size` must be left out where `vocab_file` gives the vocabulary")
         else:
-            words = read_words(cached_path(vocab_file))
+            words = read_words(local_path(vocab_file))
         vocabulary = cls(padding_token=PADDING_TOKEN, oov_token=UNK_WORD)
         index_to_token = dict(enumerate([PADDING_TOKEN, *words]))
         vocabulary._index_to_token[TOKENS_NAMESPACE] = index_to_token

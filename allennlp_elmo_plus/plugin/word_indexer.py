@@ -3,13 +3,13 @@
 from typing import Optional
 
 from allennlp.common.checks import ConfigurationError
-from allennlp.common.file_utils import cached_path
 from allennlp.data.token_indexers import TokenIndexer
 from allennlp.data.token_indexers.token_indexer import IndexedTokenList
 from allennlp.data.tokenizers import Token
 from allennlp.data.vocabulary import Vocabulary
 
 from allennlp_elmo_plus.core.characters import UNK_WORD
+from allennlp_elmo_plus.core.model_files import local_path
 from allennlp_elmo_plus.core.pretrained import read_words
 from allennlp_elmo_plus.plugin.known_options import KnownOptions
 
@@ -84,5 +84,5 @@ class BilmWordsIndexer(KnownOptions, TokenIndexer):
                 raise ConfigurationError(
                     f"`vocab_file` must be given, as the vocabulary has no namespace `{self._namespace}`"
                 )
-            self._words = read_words(cached_path(self._vocab_file))
+            self._words = read_words(local_path(self._vocab_file))
         return self._words

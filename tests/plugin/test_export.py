@@ -259,13 +259,14 @@ def test_weights_that_are_no_numbers_are_a_difference(tmp_path):
 def failure(archive_file, directory):
     with pytest.raises(SystemExit) as exit:
         export_from_args(argparse.Namespace(archive_file=str(archive_file), output_directory=str(directory)))
-    assert exit.value.code.startswith(f"{archive_file}: ") and len(exit.value.code.splitlines()) == 1
-    return exit.value.code.removeprefix(f"{archive_file}: ")
+    beginning = f"error: {archive_file}: "
+    assert exit.value.code.startswith(beginning) and len(exit.value.code.splitlines()) == 1
+    return exit.value.code.removeprefix(beginning)
 
 
 def test_the_command_refuses_what_it_cannot_export_in_one_line(monkeypatch, tmp_path, capsys):
     path, out = tmp_path / "model.tar.gz", tmp_path / "out"
-    assert failure(path, out).startswith("cannot be found: ")
+    assert failure(path, out) == "there is no such file or directory"
     write_archive(path, archived_files(OPTIONS, model_type="simple_tagger"))
     assert failure(path, out) == "its `config.json` must have a `model` of type `bilm`, as pretraining writes it"
     write_archive(path, archived_files(OPTIONS), (member("../x"),))
@@ -275,7 +276,7 @@ def test_the_command_refuses_what_it_cannot_export_in_one_line(monkeypatch, tmp_
     assert not out.exists() and capsys.readouterr().out == ""
     with pytest.raises(SystemExit) as exit:
         run(monkeypatch, BiLMOptions.from_dict({**OPTIONS, "bidirectional": False}), tmp_path)
-    assert exit.value.code.startswith(f"{path}: cannot be exported: `bidirectional` must be true")
+    assert exit.value.code.startswith(f"error: {path}: cannot be exported: `bidirectional` must be true")
 
 
 def test_the_command_is_found_by_its_name_and_shows_an_example(capsys):

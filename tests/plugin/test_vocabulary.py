@@ -100,7 +100,7 @@ def test_bad_options_are_refused(corpus, tmp_path):
         InputError, match="`min_count` and `max_size` must be left out where `vocab_file` gives the vocabulary"
     ):
         BilmVocabulary.from_text(instances, max_size=9, vocab_file="vocab.txt")
-    with pytest.raises(InputError, match="absent.txt: the vocabulary cannot be read"):
+    with pytest.raises(InputError, match="absent.txt: there is no such file or directory"):
         BilmVocabulary.from_text(instances, vocab_file=str(tmp_path / "absent.txt"))
 
 
