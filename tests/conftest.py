@@ -5,6 +5,7 @@ from pathlib import Path
 import pytest
 import torch
 
+from tests.fork_server import ForkServer
 from tests.process_pool import ProcessPool
 
 torch.set_num_threads(1)
@@ -20,9 +21,17 @@ def shared_data() -> Path:
 
 
 @pytest.fixture(scope="session")
-def processes(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ProcessPool]:
-    """Three processes that are started by the first test that asks for them."""
-    pool = ProcessPool(3, tmp_path_factory.mktemp("processes"))
+def server() -> Iterator[ForkServer]:
+    """Started, as `processes` are, by the first test that asks for it."""
+    server = ForkServer()
+    yield server
+    server.close()
+
+
+@pytest.fixture(scope="session")
+def processes(server: ForkServer, tmp_path_factory: pytest.TempPathFactory) -> Iterator[ProcessPool]:
+    """Three processes."""
+    pool = ProcessPool(server, 3, tmp_path_factory.mktemp("processes"))
     yield pool
     pool.close()
 

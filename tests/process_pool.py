@@ -2,39 +2,27 @@
 
 import gc
 import importlib
-import os
 import pickle
-import sys
 import traceback
 from collections.abc import Callable
 from datetime import timedelta
-from multiprocessing import get_context
-from multiprocessing.connection import Connection
+from multiprocessing.connection import Client, Listener
 from pathlib import Path
 from typing import Any, Optional
 
-ROOT = Path(__file__).resolve().parents[1]
+from tests.fork_server import ForkServer
+
 _NO_MORE_WORK = b""
-# What is not installed is passed over.
-_PRELOADED = ["pytest", "torch._dynamo", "torch.nn.parallel", "allennlp.commands.train", "allennlp_elmo_plus.plugin"]
 
 
 class ProcessPool:
-    """Up to `size` processes of `torch.distributed` over gloo, each with one thread."""
+    """Up to `size` processes of `torch.distributed` over gloo, each with one thread: copies of `server`."""
 
-    def __init__(self, size: int, directory: Path) -> None:
-        self._directory = directory
+    def __init__(self, server: ForkServer, size: int, directory: Path) -> None:
+        self._server, self._directory = server, directory
         self._num_runs = 0
-        # Forked from a process that has imported what takes long, and has done nothing else.
-        context = get_context("forkserver")
-        context.set_forkserver_preload(_PRELOADED)
-        self._workers = []
-        for _ in range(size):
-            here, there = context.Pipe()
-            process = context.Process(target=_work, args=(there,), daemon=True)
-            process.start()
-            there.close()
-            self._workers.append((process, here))
+        with Listener(family="AF_UNIX") as listener:
+            self._workers = [(server.call(work, listener.address), listener.accept()) for _ in range(size)]
 
     def run(self, num_processes: int, function: Callable[..., Any], *arguments: Any) -> list[Any]:
         """
@@ -64,17 +52,14 @@ class ProcessPool:
     def close(self) -> None:
         for process, pipe in self._workers:
             pipe.send_bytes(_NO_MORE_WORK)
-            process.join(20)
-            process.kill()
+            self._server.wait(process)
 
 
-def _work(pipe: Connection) -> None:
-    os.chdir(ROOT)
-    sys.path.insert(0, str(ROOT))
-    import torch
+def work(address: str) -> None:
+    """Does what it is told at `address`, until there is no more work."""
     import torch.distributed as dist
 
-    torch.set_num_threads(1)
+    pipe = Client(address)
     while True:
         work = pipe.recv_bytes()
         if work == _NO_MORE_WORK:

@@ -1,29 +1,29 @@
 """Real processes, one of which is killed, stopped or fails: all end, with what is known of it."""
 
+import contextlib
 import os
 import signal
 import sys
 import time
-from multiprocessing import get_context
 from pathlib import Path
-from typing import Any
 
 import pytest
 import torch
 import torch.distributed as dist
 
 from allennlp_elmo_plus.core.heartbeat import Heartbeat, store_of_processes
+from tests.fork_server import ForkServer
 
-INTERVAL, PATIENCE = 0.5, 2.0
+INTERVAL, PATIENCE = 0.25, 1.5
 # Only a test that fails waits as long.
 DEADLINE_SECONDS = 60
 NUM_PROCESSES, LOST = 3, 1
 
 
-def work(rank: int, port: int, directory: Path, fails: bool) -> None:
-    """Adds up numbers with the others for ever; what it says goes to directory/rank."""
+def work(rank: int, port: int, path: str, fails: bool) -> None:
+    """Adds up numbers with the others for ever; what it says goes to path/rank."""
+    directory = Path(path)
     sys.stderr = open(directory / str(rank), "w", buffering=1)
-    torch.set_num_threads(1)
     dist.init_process_group("gloo", f"tcp://127.0.0.1:{port}", rank=rank, world_size=NUM_PROCESSES)
     store = store_of_processes()
     assert store is not None
@@ -42,24 +42,17 @@ def work(rank: int, port: int, directory: Path, fails: bool) -> None:
 
 
 @pytest.mark.parametrize("how", ["killed", "stopped", "failed"])
-def test_all_processes_end(how: str, tmp_path: Path, free_port: int) -> None:
-    context: Any = get_context("forkserver")
-    processes = [
-        context.Process(target=work, args=(rank, free_port, tmp_path, how == "failed")) for rank in range(NUM_PROCESSES)
-    ]
-    for process in processes:
-        process.start()
+def test_all_processes_end(server: ForkServer, how: str, tmp_path: Path, free_port: int) -> None:
+    processes = [server.call(work, rank, free_port, str(tmp_path), how == "failed") for rank in range(NUM_PROCESSES)]
+    others = [process for rank, process in enumerate(processes) if rank != LOST]
     try:
         while len(list(tmp_path.glob("*.trains"))) < NUM_PROCESSES:
-            time.sleep(0.05)
+            time.sleep(0.02)
         if how == "killed":
-            processes[LOST].kill()
+            os.kill(processes[LOST], signal.SIGKILL)
         elif how == "stopped":
-            os.kill(processes[LOST].pid, signal.SIGSTOP)
-        others = [process for rank, process in enumerate(processes) if rank != LOST]
-        for process in others:
-            process.join(DEADLINE_SECONDS)
-        assert [process.exitcode for process in others] == [1, 1]
+            os.kill(processes[LOST], signal.SIGSTOP)
+        assert [server.wait(process, DEADLINE_SECONDS) for process in others] == [1, 1]
         said = [(tmp_path / str(rank)).read_text() for rank in range(NUM_PROCESSES) if rank != LOST]
         if how == "stopped":
             # Its connections stay open: nothing but its silence tells.
@@ -68,5 +61,6 @@ def test_all_processes_end(how: str, tmp_path: Path, free_port: int) -> None:
             assert all("process 1 failed, ValueError: nan loss encountered" in each for each in said)
     finally:
         for process in processes:
-            process.kill()
-            process.join()
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(process, signal.SIGKILL)
+        server.wait(processes[LOST])

@@ -1,16 +1,9 @@
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
-from tests.faults.runs import ForkServer, Run
-
-
-@pytest.fixture(scope="session")
-def server() -> Iterator[ForkServer]:
-    server = ForkServer()
-    yield server
-    server.close()
+from tests.faults.runs import Run
+from tests.fork_server import ForkServer
 
 
 @pytest.fixture(scope="session")

@@ -3,8 +3,6 @@
 import json
 import os
 import signal
-import subprocess
-import sys
 import time
 from pathlib import Path
 from typing import Any, Optional
@@ -13,36 +11,12 @@ import pytest
 import torch
 from allennlp.models.archival import extracted_archive
 
-from tests.faults.fork_server import CANNOT_MOUNT
+from tests.faults.command_process import CANNOT_MOUNT, run_command
 from tests.faults.recorder import losses_file, read_losses
+from tests.fork_server import ForkServer
 from tests.plugin.small_text import SENTENCES, small_config, write_text
 
-ROOT = Path(__file__).resolve().parents[2]
 NUM_EPOCHS = 2
-
-
-class ForkServer:
-    """A running `tests.faults.fork_server`."""
-
-    def __init__(self) -> None:
-        self._process = subprocess.Popen(
-            [sys.executable, "-m", "tests.faults.fork_server"],
-            cwd=ROOT, env={**os.environ, "OMP_NUM_THREADS": "1"}, text=True,
-            stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL,
-        )  # fmt: skip
-        assert self._answer() == "ready"
-
-    def ask(self, **request: Any) -> int:
-        assert self._process.stdin is not None
-        print(json.dumps(request), file=self._process.stdin, flush=True)
-        return int(self._answer())
-
-    def close(self) -> None:
-        self._process.communicate()
-
-    def _answer(self) -> str:
-        assert self._process.stdout is not None
-        return self._process.stdout.readline().strip()
 
 
 class Run:
@@ -58,12 +32,12 @@ class Run:
     def start(self, *flags: str, mounts: Optional[list[dict[str, str]]] = None, keep: Optional[Path] = None) -> int:
         """The process id of `allennlp train` with `flags`. With `keep`, the output is copied there when it ends."""
         arguments = ["train", str(self.config), "-s", str(self.out), *flags]
-        return self._server.ask(
-            start=arguments, log=str(self.log), mounts=mounts or [], keep=keep and [str(self.out), str(keep)]
+        return self._server.call(
+            run_command, arguments, str(self.log), mounts or [], keep and [str(self.out), str(keep)]
         )
 
     def wait(self, process: int) -> int:
-        status = self._server.ask(wait=process)
+        status = self._server.wait(process)
         if status == CANNOT_MOUNT:
             pytest.skip("this system lets no process mount file systems for itself")
         return status

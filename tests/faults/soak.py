@@ -18,7 +18,8 @@ import numpy as np
 from tests.faults.full_disk import train_on_full_disk
 from tests.faults.kills import kill_at_random
 from tests.faults.recorder import Resources, read_resources
-from tests.faults.runs import ForkServer, Run, assert_same_run, config_of
+from tests.faults.runs import Run, assert_same_run, config_of
+from tests.fork_server import ForkServer
 from tests.plugin.small_text import SENTENCES, write_text
 
 SIGNALS_A_RUN = 5

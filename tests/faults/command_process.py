@@ -1,0 +1,67 @@
+"""
+`allennlp` in a copy of the fork server, with a log of its own and, where a test wants it, file systems of its own.
+
+A mount is {"path": directory, "memory": "size=64k"}, a file system in memory that only this process sees, with tmpfs's options, or
+{"path": directory}, which makes the directory read-only for it. Where the system allows no such mounts, the status is CANNOT_MOUNT.
+"""
+
+import atexit
+import ctypes
+import os
+import shutil
+import sys
+from functools import partial
+from typing import Any, Optional
+
+import torch.multiprocessing
+from allennlp.__main__ import run
+
+import tests.faults.recorder  # noqa: F401
+
+CANNOT_MOUNT = 77
+
+_NEW_MOUNTS, _NEW_USER = 0x20000, 0x10000000
+_READ_ONLY, _REMOUNT, _BIND, _RECURSIVE, _PRIVATE = 1, 32, 4096, 16384, 1 << 18
+
+
+def run_command(
+    arguments: list[str], log: str, mounts: list[dict[str, str]], keep: Optional[tuple[str, str]] = None
+) -> None:
+    """`allennlp` with `arguments`. `keep` names what is copied when it is over, and where to."""
+    file = os.open(log, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o644)
+    os.dup2(file, 1)
+    os.dup2(file, 2)
+    sys.argv = ["allennlp", *arguments]
+    if mounts:
+        try:
+            _mount(mounts)
+        except OSError as error:
+            print(error)
+            os._exit(CANNOT_MOUNT)
+    if keep:
+        atexit.register(shutil.copytree, *keep)
+    # The processes of a distributed training are copies too, rather than fresh ones.
+    torch.multiprocessing.spawn = partial(torch.multiprocessing.start_processes, start_method="fork")
+    run()
+
+
+def _mount(mounts: list[dict[str, str]]) -> None:
+    libc = ctypes.CDLL(None, use_errno=True)
+
+    def call(function: Any, *arguments: Any) -> None:
+        if function(*arguments):
+            raise OSError(ctypes.get_errno(), os.strerror(ctypes.get_errno()))
+
+    user, group = os.getuid(), os.getgid()
+    call(libc.unshare, _NEW_MOUNTS | _NEW_USER)
+    for name, text in (("setgroups", "deny"), ("uid_map", f"0 {user} 1"), ("gid_map", f"0 {group} 1")):
+        with open(f"/proc/self/{name}", "w") as file:
+            file.write(text)
+    call(libc.mount, b"none", b"/", None, _RECURSIVE | _PRIVATE, None)
+    for mount in mounts:
+        path = os.fsencode(mount["path"])
+        if "memory" in mount:
+            call(libc.mount, b"tmpfs", path, b"tmpfs", 0, mount["memory"].encode())
+        else:
+            call(libc.mount, path, path, None, _BIND, None)
+            call(libc.mount, path, path, None, _BIND | _REMOUNT | _READ_ONLY, None)
