@@ -75,6 +75,8 @@ class _Manifest:
         if not self._path.exists():
             for target in targets:
                 check_new(target)
+            # Before there is a shard: one that is done, but not written down, is then known as ours.
+            self._write()
         else:
             try:
                 found = json.loads(self._path.read_text("utf-8"))
@@ -101,12 +103,15 @@ class _Manifest:
 
     def add(self, target: Path, entry: dict[str, Any]) -> None:
         self._content["shards"][target.name] = entry
-        with atomic_path(self._path) as temporary:
-            temporary.write_text(json.dumps(self._content, indent=1) + "\n", encoding="utf-8")
+        self._write()
 
     def totals(self, targets: list[Path]) -> EmbeddedShards:
         entries = [self._content["shards"][target.name] for target in targets]
         return EmbeddedShards(len(entries), *(sum(each[name] for each in entries) for name in ("sentences", "words")))
+
+    def _write(self) -> None:
+        with atomic_path(self._path) as temporary:
+            temporary.write_text(json.dumps(self._content, indent=1) + "\n", encoding="utf-8")
 
 
 def _embed_shard(shard: tuple[Path, Path], files: EmbedderFiles, settings: EmbedSettings) -> dict[str, Any]:

@@ -1,5 +1,6 @@
 """The commands that work over the files of a corpus on a Dask cluster, beside what they do in one process."""
 
+import json
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -122,6 +123,14 @@ def test_vectors(text: Path, bilm: Path, tmp_path: Path, address: str, run: Any,
 
     begun.clear()
     assert run(*command).out == ended.out and begun == []
+
+    # Whole, but the run was killed before it could write that down.
+    manifest = tmp_path / "vectors" / "shards.json"
+    content = json.loads(manifest.read_text("utf-8"))
+    content["shards"].clear()
+    manifest.write_text(json.dumps(content), encoding="utf-8")
+    assert run(*command).out == ended.out and len(begun) == 3
+    begun.clear()
     (tmp_path / "vectors" / "1.txt.hdf5").unlink()
     assert run(*command).out == ended.out and [source.name for source, _ in begun] == ["1.txt"]
     assert same(read(tmp_path / "vectors" / "1.txt.hdf5"), read(tmp_path / "1.hdf5"))
