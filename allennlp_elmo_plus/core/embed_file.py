@@ -66,7 +66,7 @@ def embed_file(
     survey = text.survey(as_keys=settings.use_sentence_keys)
     vectors_of_word = embedder.num_layers if settings.layers == ALL else 1
     num_bytes = 4 * vectors_of_word * embedder.output_size * survey.num_words
-    run = {"text": survey.digest, "biLM": weights_digest(embedder.encoder), **_described(settings)}
+    run = {"text": survey.digest, "biLM": weights_digest(embedder.encoder), **described_settings(settings)}
     with VectorFile(output_file, run, _layout(embedder, text, settings), num_bytes) as file:
         with progress("embedding", "word", survey.num_words, file.written.num_words) as advance:
             _embed_rest(embedder, text, settings, file, advance)
@@ -124,7 +124,7 @@ def _layout(embedder: ElmoEmbedder, text: TokenizedFile, settings: EmbedSettings
     return Layout(shapes, texts)
 
 
-def _described(settings: EmbedSettings) -> dict[str, object]:
+def described_settings(settings: EmbedSettings) -> dict[str, object]:
     """The settings that the file depends on, for JSON; its format is chosen when all vectors are there."""
     layers = settings.layers
     return {

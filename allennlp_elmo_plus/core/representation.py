@@ -97,6 +97,13 @@ class BiLMEncoder(nn.Module):
             self._cache = WordVectorCache(max(MAX_CACHED_WORDS, len(first)))
         return characters
 
+    def forget_words(self) -> None:
+        """
+        Empties the cache of all but what `cache_words` put there: what comes next is then the same bit for bit, whatever came
+        before.
+        """
+        self._cached_weights = ()
+
     def forward(self, ids: Tensor, state: Optional[BiLMState] = None) -> Representation:
         """
         ids: character ids (B, T, C), 0 where there is no word; for word input bilm-tf's word ids + 1 (B, T), likewise.

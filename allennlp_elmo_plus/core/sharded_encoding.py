@@ -11,9 +11,7 @@ from .characters import DEFAULT_MAX_CHARACTERS
 from .corpus import EncodedCorpus
 from .corpus_cache import open_or_encode
 from .corpus_merge import merge_corpora
-from .errors import InputError
-from .shards import ShardRunner
-from .text import resolve_paths
+from .shards import ShardRunner, shard_files
 
 _SHARDS = "shards"
 
@@ -33,12 +31,12 @@ def encode_shards(
     Shards that are done are kept below `cache_directory` until all are: a run that was broken off encodes only the others. A
     shard without a word is refused, other than among the files of one process. Else raises what `open_or_encode` raises.
     """
-    shards = Path(cache_directory) / _SHARDS
+    sources = shard_files(spec)
+    shards = Path(cache_directory).absolute() / _SHARDS
 
     def encode(
         spec: Union[str, "os.PathLike[str]"], directory: Path, encoding_errors: str, max_characters: int
     ) -> None:
-        sources = resolve_paths(spec)
         encode_one = partial(
             _encode_shard, cache_directory=shards, encoding_errors=encoding_errors, max_characters=max_characters
         )
@@ -48,9 +46,6 @@ def encode_shards(
             report(os.path.getsize(sources[place]))
         merge_corpora([EncodedCorpus(found[place], max_characters) for place in sorted(found)], directory)
 
-    for source in resolve_paths(spec):
-        if not Path(source).is_file():
-            raise InputError(f"`{os.fspath(spec)}`: shards must be files, got {source}")
     corpus = open_or_encode(spec, cache_directory, encoding_errors, max_characters, encode)
     shutil.rmtree(shards, ignore_errors=True)
     return corpus

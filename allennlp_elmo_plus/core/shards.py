@@ -5,11 +5,14 @@ Dask is an extra (`pip install "allennlp_elmo_plus[dask]"`): nothing here is imp
 """
 
 import logging
+import os
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from typing import Any, TypeVar
+from pathlib import Path
+from typing import Any, TypeVar, Union
 
 from .errors import InputError
+from .text import resolve_paths
 
 S = TypeVar("S")
 R = TypeVar("R")
@@ -18,6 +21,18 @@ R = TypeVar("R")
 LOCAL = "local"
 
 _SECONDS_TO_CONNECT = 10
+
+
+def shard_files(spec: Union[str, "os.PathLike[str]"]) -> list[Path]:
+    """
+    The files that `spec` names (see `core.text`), in the order they are read, each a shard, with their whole paths: a worker may
+    have another working directory. Raises InputError for what is no file, and what `resolve_paths` raises.
+    """
+    sources = resolve_paths(spec)
+    for source in sources:
+        if not Path(source).is_file():
+            raise InputError(f"`{os.fspath(spec)}`: shards must be files, got {source}")
+    return [Path(source).absolute() for source in sources]
 
 
 @contextmanager

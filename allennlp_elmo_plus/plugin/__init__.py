@@ -21,6 +21,7 @@ from allennlp_elmo_plus.plugin import (  # noqa: F401
     conll_reader,
     data_loader,
     elmo_command,
+    encode_command,
     export_command,
     import_command,
     indexer,

@@ -10,11 +10,15 @@ from allennlp.commands.subcommand import Subcommand
 from allennlp.common import Tqdm
 
 from allennlp_elmo_plus.core.embed_file import HDF5, NPZ, EmbedSettings, embed_file
-from allennlp_elmo_plus.core.embedder import DEFAULT_BATCH_SIZE, ElmoEmbedder
+from allennlp_elmo_plus.core.embedder import DEFAULT_BATCH_SIZE
+from allennlp_elmo_plus.core.embedder_files import EmbedderFiles, load_embedder
 from allennlp_elmo_plus.core.layer_output import ALL, AVERAGE, TOP, LayerOutput
 from allennlp_elmo_plus.core.model_files import local_path
-from allennlp_elmo_plus.core.trained_mix import load_encoder_weights, read_trained_mix
+from allennlp_elmo_plus.core.sharded_embedding import embed_shards
+from allennlp_elmo_plus.core.trained_mix import read_trained_mix
 from allennlp_elmo_plus.core.vector_file import check_new
+from allennlp_elmo_plus.core.word_counts import num_bytes_to_read
+from allennlp_elmo_plus.plugin.cluster_arguments import add_cluster_arguments, check_cluster_arguments, cluster_of
 from allennlp_elmo_plus.plugin.command_line import failing_in_one_line
 from allennlp_elmo_plus.plugin.model_arguments import (
     add_model_arguments,
@@ -25,7 +29,9 @@ from allennlp_elmo_plus.plugin.model_arguments import (
 _EXAMPLE = """\
 example:
   allennlp elmo sentences.txt vectors.hdf5 --all --model runs/bilm/model.tar.gz
-  writes for line i of sentences.txt, counted from 0, the dataset "i" of shape (3, words, 2 * projection_dim)"""
+  writes for line i of sentences.txt, counted from 0, the dataset "i" of shape (3, words, 2 * projection_dim)
+  allennlp elmo 'corpus/*.txt.gz' vectors --top --model runs/bilm/model.tar.gz --scheduler local --processes 8
+  writes vectors/NAME.hdf5 for each file NAME of the corpus"""
 
 
 @Subcommand.register("elmo")
@@ -43,8 +49,17 @@ class EmbedWithElmo(Subcommand):
             epilog=_EXAMPLE,
             formatter_class=argparse.RawDescriptionHelpFormatter,
         )
-        subparser.add_argument("input_file", type=str, help="a sentence a line, words separated by spaces; .gz too")
-        subparser.add_argument("output_file", type=str, help="the file to write, which must not be there yet")
+        subparser.add_argument(
+            "input_file",
+            type=str,
+            help="a sentence a line, words separated by spaces; .gz too; with --scheduler a directory, a glob in quotes or several "
+            "files separated by commas",
+        )
+        subparser.add_argument(
+            "output_file",
+            type=str,
+            help="the file to write, which must not be there yet; with --scheduler the directory for a file of each of the text",
+        )
         layers = subparser.add_mutually_exclusive_group(required=True)
         layers.add_argument("--all", action="store_true", help="every layer's vector of a word")
         layers.add_argument("--top", action="store_true", help="the top layer's")
@@ -77,6 +92,7 @@ class EmbedWithElmo(Subcommand):
         subparser.add_argument(
             "--output-format", choices=[HDF5, NPZ], help="npz where the output file ends in .npz, else hdf5"
         )
+        add_cluster_arguments(subparser, "with --scheduler local: so many processes (default: one a core)")
         subparser.set_defaults(func=partial(embed_from_args, subparser))
         return subparser
 
@@ -86,27 +102,51 @@ def embed_from_args(parser: argparse.ArgumentParser, args: argparse.Namespace) -
     check_model_arguments(parser, args)
     if args.batch_size < 1:
         parser.error(f"--batch-size must be at least 1, got {args.batch_size}")
-    output_file = Path(args.output_file)
+    check_cluster_arguments(parser, args)
+    if args.scheduler is None and args.processes is not None:
+        parser.error("--processes goes with --scheduler local")
     with failing_in_one_line("nothing is lost; the same command goes on"):
-        check_new(output_file)
-        embedder = ElmoEmbedder.from_pretrained(
+        files = EmbedderFiles(
             args.model or args.options_file,
             args.weight_file,
             args.vocab_file,
             args.token_embedding_file,
-            device_of(args.cuda_device),
+            str(device_of(args.cuda_device)),
             args.batch_size,
+            args.mix,
         )
-        layers: LayerOutput = ALL if args.all else TOP if args.top else AVERAGE
-        if args.mix is not None:
-            trained = read_trained_mix(local_path(args.mix))
-            load_encoder_weights(embedder.encoder, trained.encoder_weights, args.mix)
-            layers = trained.mix
-        output_format = args.output_format or (NPZ if output_file.suffix == ".npz" else HDF5)
-        settings = EmbedSettings(layers, args.use_sentence_keys, args.forget_sentences, output_format)
-        survey = embed_file(embedder, Path(args.input_file), output_file, settings, progress_bar)
+        if args.scheduler is None:
+            _embed_one(args, files)
+        else:
+            _embed_shards(args, files)
+
+
+def _embed_one(args: argparse.Namespace, files: EmbedderFiles) -> None:
+    output_file = Path(args.output_file)
+    check_new(output_file)
+    settings = _settings(args, NPZ if output_file.suffix == ".npz" else HDF5)
+    survey = embed_file(load_embedder(files), Path(args.input_file), output_file, settings, progress_bar)
     blank = f", {survey.num_blank:,} blank lines with no vectors" if survey.num_blank else ""
     print(f"wrote {output_file}: {survey.num_words:,} words in {survey.num_sentences:,} sentences{blank}")
+
+
+def _embed_shards(args: argparse.Namespace, files: EmbedderFiles) -> None:
+    total = num_bytes_to_read(args.input_file)
+    with (
+        cluster_of(args) as runner,
+        Tqdm.tqdm(desc="embedding", unit="B", unit_scale=True, total=total) as bar,
+    ):
+        done = embed_shards(args.input_file, args.output_file, files, _settings(args, HDF5), runner, bar.update)
+    print(
+        f"wrote {done.num_shards:,} files in {args.output_file}: {done.num_words:,} words in {done.num_sentences:,} sentences"
+    )
+
+
+def _settings(args: argparse.Namespace, default_format: str) -> EmbedSettings:
+    layers: LayerOutput = ALL if args.all else TOP if args.top else AVERAGE
+    if args.mix is not None:
+        layers = read_trained_mix(local_path(args.mix)).mix
+    return EmbedSettings(layers, args.use_sentence_keys, args.forget_sentences, args.output_format or default_format)
 
 
 @contextmanager

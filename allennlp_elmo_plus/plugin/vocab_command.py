@@ -4,6 +4,8 @@ import argparse
 import sys
 from collections import Counter
 from concurrent.futures.process import BrokenProcessPool
+from functools import partial
+from pathlib import Path
 from typing import Optional
 
 from allennlp.commands.subcommand import Subcommand
@@ -11,10 +13,12 @@ from allennlp.commands.subcommand import Subcommand
 from allennlp_elmo_plus.core.characters import DEFAULT_MAX_CHARACTERS
 from allennlp_elmo_plus.core.errors import InputError
 from allennlp_elmo_plus.core.files import atomic_path
+from allennlp_elmo_plus.core.sharded_counts import remove_counts, sharded_counts
 from allennlp_elmo_plus.core.truncation import cut_words
 from allennlp_elmo_plus.core.vocabulary import SPECIAL_WORDS, examine_vocabulary, order_by_frequency, write_vocabulary
 from allennlp_elmo_plus.core.vocabulary_check import coverage, misplaced_special_words, order_faults
 from allennlp_elmo_plus.core.word_counts import count_words, num_bytes_to_read
+from allennlp_elmo_plus.plugin.cluster_arguments import add_cluster_arguments, check_cluster_arguments, cluster_of
 from allennlp_elmo_plus.plugin.command_line import failing_in_one_line, integer_from, num_usable_cores, progress_bar
 
 MAX_PROBLEMS_SHOWN = 20
@@ -27,6 +31,7 @@ examples:
   allennlp elmo-vocab 'corpus/*.txt.gz' --output vocab.txt --min-count 3 --max-size 200000
   allennlp elmo-vocab 'corpus/*.txt.gz' --check vocab.txt
   allennlp elmo-vocab --check vocab.txt
+  allennlp elmo-vocab 'corpus/*.txt.gz' --output vocab.txt --scheduler tcp://node1:8786
 a config takes the file as `vocabulary: {type: 'bilm', vocab_file: 'vocab.txt'}`"""
 
 
@@ -72,10 +77,9 @@ class ElmoVocab(Subcommand):
             type=integer_from(len(SPECIAL_WORDS) + 1),
             help=f"the most entries to keep, {', '.join(SPECIAL_WORDS)} included (default: all)",
         )
-        subparser.add_argument(
-            "--processes",
-            type=integer_from(1),
-            help=f"count by so many processes (default: one a core, no more than one for {BYTES_WORTH_A_PROCESS >> 20} MB)",
+        add_cluster_arguments(
+            subparser,
+            f"count by so many processes (default: one a core, no more than one for {BYTES_WORTH_A_PROCESS >> 20} MB)",
         )
         subparser.add_argument(
             "--encoding-errors",
@@ -83,18 +87,21 @@ class ElmoVocab(Subcommand):
             default="strict",
             help="refuse bytes that are not UTF-8, or read each as U+FFFD (default: strict)",
         )
-        subparser.set_defaults(func=vocab_from_args, usage_error=subparser.error)
+        subparser.set_defaults(func=partial(vocab_from_args, subparser))
         return subparser
 
 
-def vocab_from_args(args: argparse.Namespace) -> None:
+def vocab_from_args(parser: argparse.ArgumentParser, args: argparse.Namespace) -> None:
     """Runs the command; leaves with status 1 where it cannot be done or the file checked has a fault, 2 for wrong usage."""
     if args.output is not None and args.text is None:
-        args.usage_error("a text is needed with --output")
+        parser.error("a text is needed with --output")
+    check_cluster_arguments(parser, args)
+    if args.scheduler is not None and args.output is None:
+        parser.error("--scheduler goes with --output")
     if args.check is not None:
         for name in ("min_count", "max_size"):
             if getattr(args, name) is not None:
-                args.usage_error(f"--{name.replace('_', '-')} goes with --output")
+                parser.error(f"--{name.replace('_', '-')} goes with --output")
     with failing_in_one_line("no file was written" if args.output else "nothing was changed"):
         if args.output is not None:
             _write(args)
@@ -108,6 +115,7 @@ def _write(args: argparse.Namespace) -> None:
         counts = _counts(args)
         words = order_by_frequency(counts, args.min_count or 1, args.max_size)
         write_vocabulary(temporary, words)
+    remove_counts(_counts_of_shards(args))
     _report(args, words, counts)
     print(f"wrote {args.output}")
 
@@ -139,6 +147,12 @@ def _check(args: argparse.Namespace) -> None:
 
 def _counts(args: argparse.Namespace) -> Counter[str]:
     num_bytes = num_bytes_to_read(args.text)
+    if args.scheduler is not None:
+        with (
+            cluster_of(args) as runner,
+            progress_bar(num_bytes, "B", unit_scale=True, desc="counting words") as bar,
+        ):
+            return sharded_counts(args.text, _counts_of_shards(args), runner, bar.update, args.encoding_errors)
     processes = args.processes or min(num_usable_cores(), 1 + (num_bytes or 0) // BYTES_WORTH_A_PROCESS)
     with progress_bar(num_bytes, "B", unit_scale=True, desc="counting words") as bar:
         try:
@@ -147,6 +161,11 @@ def _counts(args: argparse.Namespace) -> Counter[str]:
             raise InputError(
                 f"`{args.text}`: a process that counted was killed, perhaps for want of memory: try fewer `--processes`"
             ) from None
+
+
+def _counts_of_shards(args: argparse.Namespace) -> Path:
+    """Where the workers leave them, beside the vocabulary that is to be."""
+    return Path(f"{args.output}.shards").absolute()
 
 
 def _report(args: argparse.Namespace, words: list[str], counts: Optional[Counter[str]]) -> None:

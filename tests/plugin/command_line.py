@@ -7,6 +7,8 @@ from typing import Any, NamedTuple
 import pytest
 from allennlp.commands import main
 
+import allennlp_elmo_plus.plugin  # noqa: F401
+
 ROOT = Path(__file__).resolve().parents[2]
 
 
@@ -21,6 +23,8 @@ class Ended(NamedTuple):
 def run_command(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture, *arguments: Any) -> Ended:
     """`allennlp ARGUMENTS` typed in the repository, where `.allennlp_plugins` lies."""
     monkeypatch.chdir(ROOT)
+    # The plugin is imported here; for each command AllenNLP would walk through every module of its own and of allennlp_models.
+    monkeypatch.setattr("allennlp.commands.import_plugins", lambda: None)
     monkeypatch.setattr(sys, "argv", ["allennlp", *map(str, arguments)])
     capsys.readouterr()
     status: int = 0
