@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Optional, Union
 
 from allennlp.data.instance import Instance
-from allennlp.data.vocabulary import Vocabulary
+from allennlp.data.vocabulary import NAMESPACE_PADDING_FILE, Vocabulary
 
 from allennlp_elmo_plus.core.characters import UNK_WORD
 from allennlp_elmo_plus.core.errors import InputError
@@ -109,7 +109,9 @@ class BilmVocabulary(KnownOptions, Vocabulary):
             super().save_to_files(str(unfinished))
             written = sorted(unfinished.glob("*.txt"))
             for path in written:
-                if (target / path.name).exists() and not filecmp.cmp(path, target / path.name, shallow=False):
+                # The order of its lines is that of a set, another in each process.
+                is_of_words = path.name != NAMESPACE_PADDING_FILE
+                if is_of_words and (target / path.name).exists() and not filecmp.cmp(path, target / path.name, False):
                     raise InputError(
                         f"`{target / path.name}` is of another vocabulary: what was trained with it cannot go on with another "
                         "text (`train_data_path`) or other words (`vocab_file`)"
@@ -133,9 +135,12 @@ _from_files = Vocabulary.from_files.__func__  # type: ignore[attr-defined]
 @functools.wraps(_from_files)
 def _from_files_of_any_vocabulary(cls, *arguments, **options):
     """
-    `Vocabulary.from_files`, which also loads a vocabulary whose tokens are not AllenNLP's own where it is not told of them. To take
-    up a distributed training AllenNLP calls it so, whatever the vocabulary's type is in the config, and fails.
+    `Vocabulary.from_files`, which gives a vocabulary "bilm" where the padding is that of one, and where it is told of no tokens
+    and AllenNLP's own are not there. AllenNLP calls it in both ways for a distributed training, whatever the vocabulary's type is
+    in the config.
     """
+    if cls is Vocabulary and options.get("padding_token") == PADDING_TOKEN:
+        return BilmVocabulary.from_files(*arguments, **options)
     try:
         return _from_files(cls, *arguments, **options)
     except AssertionError:

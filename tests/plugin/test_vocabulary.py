@@ -12,7 +12,7 @@ from allennlp.training.util import make_vocab_from_params
 from allennlp_elmo_plus.core.errors import InputError
 from allennlp_elmo_plus.core.vocabulary import read_vocabulary, write_vocabulary
 from allennlp_elmo_plus.plugin.reader import BilmReader
-from allennlp_elmo_plus.plugin.vocabulary import BilmVocabulary
+from allennlp_elmo_plus.plugin.vocabulary import PADDING_TOKEN, BilmVocabulary
 
 TEXT = "b b b a a a c c d\n\nc <S> @@PADDING@@ <unk> @@UNKNOWN@@\n"
 ORDER = ["<S>", "</S>", "<UNK>", "a", "b", "c", "@@PADDING@@", "@@UNKNOWN@@", "d"]
@@ -141,3 +141,24 @@ def test_another_vocabulary_is_not_written_over(corpus, tmp_path, text):
     with pytest.raises(InputError, match=f"^`{saved}/tokens.txt` is of another vocabulary: what was trained with it"):
         other.save_to_files(saved)
     assert read_vocabulary(saved / "tokens.txt") == ORDER and os.listdir(tmp_path / "out") == ["vocabulary"]
+
+
+def test_the_same_vocabulary_is_written_again_whatever_the_order_of_a_set(corpus, tmp_path):
+    directory = tmp_path / "out" / "vocabulary"
+    vocabulary = build(corpus, tmp_path)
+    path = directory / "non_padded_namespaces.txt"
+    lines = path.read_text().splitlines()
+    assert len(lines) > 1
+    path.write_text("\n".join(reversed(lines)) + "\n")
+    vocabulary.save_to_files(directory)
+    assert sorted(path.read_text().splitlines()) == sorted(lines)
+
+
+def test_what_allennlp_loads_for_a_distributed_training_is_a_vocabulary_of_this_kind(corpus, tmp_path):
+    (tmp_path / "corpus.txt").write_text("a b a\n")
+    words = build(corpus, tmp_path).get_token_to_index_vocabulary("tokens")
+    directory = str(tmp_path / "out" / "vocabulary")
+    by_config = {"type": "from_files", "directory": directory, "padding_token": PADDING_TOKEN, "oov_token": "<UNK>"}
+    for loaded in (Vocabulary.from_params(Params(by_config)), Vocabulary.from_files(directory)):
+        assert isinstance(loaded, BilmVocabulary)
+        assert loaded.get_token_to_index_vocabulary("tokens") == words and loaded._oov_token == "<UNK>"
