@@ -4,7 +4,7 @@ import logging
 import os
 import time
 from pathlib import Path
-from typing import Optional
+from typing import Any, Optional, Union
 
 import torch
 from allennlp.common.checks import ConfigurationError
@@ -102,8 +102,7 @@ class BilmCheckpointer(KnownOptions, Checkpointer):
                 (self._training_state_path(*place), state.trainer_state),
                 (self._model_state_path(*place), state.model_state),
             ):
-                with atomic_path(path) as temporary:
-                    torch.save(part, temporary)
+                _write(part, path)
         # What is there AllenNLP does not write again; it takes note of the time and removes old checkpoints.
         super().save_checkpoint(trainer)
         self._saved_at = time.monotonic()
@@ -146,3 +145,14 @@ class BilmCheckpointer(KnownOptions, Checkpointer):
             place = self._parse_training_state_path(path)
             if place is not None and not os.path.exists(self._model_state_path(*place)):
                 path.unlink(missing_ok=True)
+
+
+def _write(part: dict[str, Any], path: Union[str, "os.PathLike[str]"]) -> None:
+    with atomic_path(path) as temporary, open(temporary, "wb") as file:
+        try:
+            torch.save(part, file)
+        except RuntimeError as error:
+            # torch closes the file that it could not write, fails once more, and says nothing of a full disk.
+            if isinstance(error.__context__, OSError):
+                raise error.__context__ from None
+            raise

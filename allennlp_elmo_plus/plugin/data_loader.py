@@ -23,7 +23,7 @@ from allennlp_elmo_plus.core.lanes import LaneReader, Window
 from allennlp_elmo_plus.core.negatives import LogUniformSampler
 from allennlp_elmo_plus.core.prefetch import Prefetcher
 from allennlp_elmo_plus.core.processes import Share, share
-from allennlp_elmo_plus.core.run_lock import hold
+from allennlp_elmo_plus.core.run_lock import RunLock, hold
 from allennlp_elmo_plus.plugin.counted_text import CountedText
 from allennlp_elmo_plus.plugin.indexer import BilmCharactersIndexer
 from allennlp_elmo_plus.plugin.known_options import KnownOptions
@@ -51,8 +51,8 @@ class BilmDataLoader(KnownOptions, DataLoader):
     with that many: process r of W has lanes r, r + W and so on. Text that is read under `torch.no_grad()`, as AllenNLP reads
     held-out text, is not shared out: each process reads the whole of it in `batch_size` lanes, as a single one does.
 
-    The text is read the first time a length or a batch is asked for, and kept encoded on disk. Once batches are being made, the
-    encoded text may be deleted.
+    The text is read the first time a length or a batch is asked for, and kept encoded on disk. Once batches are being made, or
+    after `prepare`, the encoded text may be deleted.
 
     Registered as a `DataLoader` with name "bilm". The reader must be "bilm" too; its `encoding_errors`, its
     `max_instances` and the `max_characters_per_token` of its `bilm_characters` indexer hold here as well.
@@ -116,10 +116,9 @@ class BilmDataLoader(KnownOptions, DataLoader):
             self.cache_directory = Path(serialization_dir) / _CACHE_IN_SERIALIZATION_DIR
         # A loader is what AllenNLP constructs first: a second run is refused before it writes its vocabulary over that of this one.
         # Of the processes of a distributed training on this machine the first holds the directory for all.
-        is_run = (
-            serialization_dir is not None and Path(serialization_dir).is_dir() and not rank_on_machine(share().rank)
-        )
-        self._lock = hold(serialization_dir) if is_run else None
+        self._lock: Optional[RunLock] = None
+        if serialization_dir is not None and Path(serialization_dir).is_dir() and not rank_on_machine(share().rank):
+            self._lock = hold(serialization_dir)
         self.epoch = 0
         self.start_window = 0
         self._epochs_to_pass, self._batches_to_pass = 0, 0
@@ -133,7 +132,7 @@ class BilmDataLoader(KnownOptions, DataLoader):
 
     def __len__(self) -> int:
         """Batches of the coming epoch. Shuffled epochs may differ by a few."""
-        return max(0, self._plan_of(self.epoch).num_windows - self.start_window)
+        return max(0, self.num_batches(self.epoch) - self.start_window)
 
     @property
     def num_positions(self) -> int:
@@ -147,7 +146,7 @@ class BilmDataLoader(KnownOptions, DataLoader):
         self.epoch, self.start_window = epoch + 1, 0
         if self._epochs_to_pass:
             self._epochs_to_pass -= 1
-            yield from repeat({}, self._plan_of(epoch).num_windows)
+            yield from repeat({}, self.num_batches(epoch))
             return
         if self._batches_to_pass:
             start_window, self._batches_to_pass = self._batches_to_pass, 0
@@ -173,7 +172,7 @@ class BilmDataLoader(KnownOptions, DataLoader):
         return iter([CountedText(self._encoded())])
 
     def num_batches(self, epoch: int) -> int:
-        """Batches of the whole of `epoch`."""
+        """Batches of the whole of `epoch`, the same number in each process."""
         return self._plan_of(epoch).num_windows
 
     def stop(self, reason: BaseException) -> None:
@@ -209,25 +208,34 @@ class BilmDataLoader(KnownOptions, DataLoader):
         """Gives targets the ids of `vocab`."""
         self._vocabulary, self._vocabulary_ids = vocab, None
 
+    def prepare(self) -> None:
+        """Reads what batches need of the encoded text, but for what stays readable where its files are deleted."""
+        self._ids_of_types()
+
     def set_target_device(self, device: torch.device) -> None:
         """Has batches moved to `device`."""
         self._device = device
 
     def _batcher(self, epoch: int) -> WindowBatcher:
+        ids = self._ids_of_types()
+        sampler = None
+        if self.n_negative_samples_batch is not None:
+            sampler = LogUniformSampler(len(self._words()) - 1, self.n_negative_samples_batch)
+        stream = 0 if self.shared_negatives else share_of_text().rank
+        return WindowBatcher(self._encoded(), ids, sampler, self.seed, epoch, negatives_stream=stream)
+
+    def _ids_of_types(self) -> np.ndarray:
+        if self._vocabulary_ids is None:
+            self._vocabulary_ids = self._encoded().vocabulary_ids(self._words()) - 1
+        return self._vocabulary_ids
+
+    def _words(self) -> dict[str, int]:
+        """AllenNLP's ids, which count its padding token."""
         if self._vocabulary is None:
             raise ConfigurationError(
                 'the data loader "bilm" needs `index_with` to be called before it is iterated over'
             )
-        vocabulary = self._vocabulary.get_token_to_index_vocabulary(TOKENS_NAMESPACE)
-        corpus = self._encoded()
-        sampler = None
-        if self.n_negative_samples_batch is not None:
-            # AllenNLP counts its padding token as an entry.
-            sampler = LogUniformSampler(len(vocabulary) - 1, self.n_negative_samples_batch)
-        if self._vocabulary_ids is None:
-            self._vocabulary_ids = corpus.vocabulary_ids(vocabulary) - 1
-        stream = 0 if self.shared_negatives else _share_of_text().rank
-        return WindowBatcher(corpus, self._vocabulary_ids, sampler, self.seed, epoch, negatives_stream=stream)
+        return self._vocabulary.get_token_to_index_vocabulary(TOKENS_NAMESPACE)
 
     def _encoded(self) -> EncodedCorpus:
         if self._corpus is None:
@@ -250,10 +258,10 @@ class BilmDataLoader(KnownOptions, DataLoader):
         return EpochPlan(sentence_offsets, self._num_lanes(), self.num_steps, self.shuffle, self.seed, epoch)
 
     def _num_lanes(self) -> int:
-        return self.batch_size * _share_of_text().num_processes
+        return self.batch_size * share_of_text().num_processes
 
     def _windows(self, epoch: int, start: int) -> Iterable[Window]:
-        plan, (rank, num_processes) = self._plan_of(epoch), _share_of_text()
+        plan, (rank, num_processes) = self._plan_of(epoch), share_of_text()
         return LaneReader(self._encoded().tokens, plan, range(rank, plan.num_lanes, num_processes), start)
 
     def _max_characters(self) -> int:
@@ -268,6 +276,6 @@ class BilmDataLoader(KnownOptions, DataLoader):
         return widths.pop() if widths else DEFAULT_MAX_CHARACTERS
 
 
-def _share_of_text() -> Share:
+def share_of_text() -> Share:
     """Which share of the lanes this process reads: all of a text that is held out, which AllenNLP reads without gradients."""
     return share() if torch.is_grad_enabled() else Share(0, 1)
