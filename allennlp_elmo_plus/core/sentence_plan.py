@@ -6,6 +6,7 @@ ended, and each starts from a state of zeros. A sentence of n words is n + 1 pos
 """
 
 from collections.abc import Iterator
+from itertools import islice
 
 import numpy as np
 
@@ -99,19 +100,32 @@ class SentenceReader:
     """
     The windows of an epoch, one a batch of `plan`, from window `start` on. Rows are whole sentences, which carry no state.
 
+    Process `rank` of `num_processes` has every `num_processes`-th batch from batch `rank` on. Where batches do not go round, the
+    last window of those without one is empty: a row of length 0.
+
     `tokens` (num_words,) holds the type ids of the corpus. Raises `ValueError` when `start` is below 0.
     """
 
-    def __init__(self, tokens: np.ndarray, plan: SentencePlan, start: int = 0) -> None:
+    def __init__(
+        self, tokens: np.ndarray, plan: SentencePlan, start: int = 0, rank: int = 0, num_processes: int = 1
+    ) -> None:
         if start < 0:
             raise ValueError(f"`start` must be at least 0, got {start}")
         self._tokens = tokens
         self._plan = plan
         self._start = start
+        self._rank, self._num_processes = rank, num_processes
 
     def __iter__(self) -> Iterator[Window]:
-        for number, sentences in enumerate(self._plan.batches(self._start), self._start):
+        first = self._start * self._num_processes
+        batches = enumerate(self._plan.batches(first), first)
+        for number, sentences in islice(batches, self._rank, None, self._num_processes):
             yield self._window(number, sentences)
+        num_batches = self._plan.num_windows
+        if first < num_batches and 0 < num_batches % self._num_processes <= self._rank:
+            nothing = np.zeros((1, 1), dtype=np.int64)
+            number = num_batches - num_batches % self._num_processes + self._rank
+            yield Window(number, nothing, nothing, nothing, nothing, np.zeros(1, dtype=np.int64), carries_state=False)
 
     def _window(self, number: int, sentences: np.ndarray) -> Window:
         offsets = self._plan.sentence_offsets[sentences]

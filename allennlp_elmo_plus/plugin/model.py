@@ -250,7 +250,8 @@ class BilmModel(KnownOptions, Model):
         num_targets = sum(batch.batch_sizes)
         if not self.training:
             return mean_loss(forward_sum, backward_sum, num_targets)
-        num_positions = batch.forward_inputs.numel() if batch.carries_state else num_targets
+        # A process that has no sentence left has a batch without targets.
+        num_positions = batch.forward_inputs.numel() if batch.carries_state else max(1, num_targets)
         loss = with_gradient_times(mean_loss(forward_sum, backward_sum, num_positions), self.options.unroll_steps)
         return loss if num_targets else with_all_parameters(loss, self._averaged_whole())
 

@@ -5,13 +5,13 @@ from typing import Optional, Union
 
 import numpy as np
 from allennlp.common.checks import ConfigurationError
-from allennlp.common.util import is_distributed
 from allennlp.data.data_loaders import DataLoader
 from allennlp.data.dataset_readers import DatasetReader
 
 from allennlp_elmo_plus.core.lanes import Window
+from allennlp_elmo_plus.core.processes import share
 from allennlp_elmo_plus.core.sentence_plan import SentencePlan, SentenceReader
-from allennlp_elmo_plus.plugin.data_loader import NUM_LANES, BilmDataLoader
+from allennlp_elmo_plus.plugin.data_loader import NUM_LANES, BilmDataLoader, share_of_text
 
 
 @DataLoader.register("bilm_sentences")
@@ -23,6 +23,10 @@ class BilmSentenceLoader(BilmDataLoader):
 
     Encoded text, epochs and resuming are as with the data loader "bilm", whose place it takes in a config; negative samples are
     drawn in the same way.
+
+    In distributed training the batches of an epoch are dealt out: process r of W has batches r, r + W and so on. All take the same
+    number of steps; where batches do not go round, the last one of some processes is empty. Held-out text is not dealt out. A run
+    is taken up by as many processes as there were.
 
     Registered as a `DataLoader` with name "bilm_sentences". The reader must be "bilm".
 
@@ -52,10 +56,6 @@ class BilmSentenceLoader(BilmDataLoader):
         cache_directory: Optional[str] = None,
         serialization_dir: Optional[str] = None,
     ) -> None:
-        if is_distributed():
-            raise ConfigurationError(
-                'the data loader "bilm_sentences" cannot share text among processes, got `distributed`'
-            )
         if batch_tokens < 1:
             raise ConfigurationError(f"`batch_tokens` must be at least 1, got {batch_tokens}")
         super().__init__(
@@ -67,6 +67,8 @@ class BilmSentenceLoader(BilmDataLoader):
             shuffle=shuffle,
             seed=seed,
             n_negative_samples_batch=n_negative_samples_batch,
+            # They follow from the number of a batch, which no other process has.
+            shared_negatives=True,
             cache_directory=cache_directory,
             serialization_dir=serialization_dir,
         )
@@ -75,10 +77,14 @@ class BilmSentenceLoader(BilmDataLoader):
     def identity(self) -> dict[str, Union[str, int, bool]]:
         identity = super().identity()
         del identity[NUM_LANES], identity["`num_steps`"]
-        return {**identity, "`batch_tokens`": self.batch_tokens}
+        return {**identity, "`batch_tokens`": self.batch_tokens, "number of processes": share().num_processes}
+
+    def num_batches(self, epoch: int) -> int:
+        return -(-super().num_batches(epoch) // share_of_text().num_processes)
 
     def _make_plan(self, sentence_offsets: np.ndarray, epoch: int) -> SentencePlan:  # type: ignore[override]
         return SentencePlan(sentence_offsets, self.batch_tokens, self.shuffle, self.seed, epoch)
 
     def _windows(self, epoch: int, start: int) -> Iterable[Window]:
-        return SentenceReader(self._encoded().tokens, self._plan_of(epoch), start)  # type: ignore[arg-type]
+        plan: SentencePlan = self._plan_of(epoch)  # type: ignore[assignment]
+        return SentenceReader(self._encoded().tokens, plan, start, *share_of_text())

@@ -112,3 +112,21 @@ def test_refuses_numbers_out_of_range(name, value, least):
 def test_a_reader_refuses_a_negative_start():
     with pytest.raises(ValueError, match="`start` must be at least 0, got -1"):
         SentenceReader(np.arange(2, 5), plan_of([3]), start=-1)
+
+
+@pytest.mark.parametrize("num_processes", [1, 2, 3, 4, 7])
+@pytest.mark.parametrize("start", [0, 1, 2])
+def test_processes_are_dealt_the_batches_of_one(num_processes: int, start: int) -> None:
+    plan = plan_of([3, 5, 4, 2, 7, 7, 1, 3, 6, 2, 4, 9, 5])
+    tokens = np.arange(2, 2 + 70)
+    whole = list(SentenceReader(tokens, plan))
+    shares = [list(SentenceReader(tokens, plan, start, rank, num_processes)) for rank in range(num_processes)]
+    assert {len(share) for share in shares} == {max(0, -(-len(whole) // num_processes) - start)}
+    dealt = sorted((window for share in shares for window in share), key=lambda window: window.number)
+    numbers = [window.number for window in dealt]
+    assert numbers == list(range(start * num_processes, start * num_processes + len(numbers)))
+    for window, expected in zip(dealt, whole[start * num_processes :]):
+        for ours, theirs in zip(window, expected, strict=True):
+            assert np.array_equal(ours, theirs)
+    for window in dealt[max(0, len(whole) - start * num_processes) :]:
+        assert window.lengths.tolist() == [0] and window.forward_inputs.shape == (1, 1) and not window.carries_state

@@ -14,6 +14,8 @@ from allennlp.models import Model
 from allennlp.models.archival import load_archive
 
 import allennlp_elmo_plus.plugin  # noqa: F401
+from allennlp_elmo_plus.core.processes import Share
+from allennlp_elmo_plus.core.row_exchange import is_left_to_row_exchange
 from allennlp_elmo_plus.plugin.data_loader import NUM_LANES
 from allennlp_elmo_plus.plugin.model import BilmModel
 from allennlp_elmo_plus.plugin.sentence_loader import BilmSentenceLoader
@@ -111,19 +113,63 @@ def test_goes_to_its_place_for_a_run_taken_up(parts) -> None:
     assert all(torch.equal(item["batch"].forward_targets, targets) for item, targets in zip(epoch[3:], expected[3:]))
 
 
-def test_its_identity_names_its_own_options(parts) -> None:
-    assert make(parts).identity()["`batch_tokens`"] == 30
+def be(monkeypatch: pytest.MonkeyPatch, rank: int, num_processes: int) -> None:
+    for module in ("data_loader", "sentence_loader"):
+        monkeypatch.setattr(f"allennlp_elmo_plus.plugin.{module}.share", lambda: Share(rank, num_processes))
+
+
+def test_processes_have_the_batches_of_one_and_their_negatives(parts, monkeypatch: pytest.MonkeyPatch) -> None:
+    def batches(**options: Any) -> list[tuple[Any, Any]]:
+        loader = make(parts, n_negative_samples_batch=10)
+        if options:
+            loader.fast_forward(**options)
+        assert len(loader) == len(epoch := list(loader))
+        return [
+            (item["batch"].forward_targets.tolist(), item["batch"].forward_negatives.ids.tolist())
+            for item in epoch
+            if item
+        ]
+
+    whole = batches()
+    assert len(whole) % 2 == 1
+    shares = []
+    for rank in range(2):
+        be(monkeypatch, rank, 2)
+        shares.append(batches())
+        assert batches(num_epochs=0, num_batches=2) == shares[rank][2:]
+    assert [*shares[0], *shares[1][:-1]] == [*whole[::2], *whole[1::2]] and shares[1][-1][0] == [[0]]
+    with torch.no_grad():
+        assert batches() == whole
+
+
+@pytest.mark.parametrize("sample_softmax", [True, False])
+def test_a_batch_without_sentences_has_a_gradient_of_zeros(
+    parts, monkeypatch: pytest.MonkeyPatch, sample_softmax: bool
+) -> None:
+    model = make_model(parts[1], dropout=0.0, sample_softmax=sample_softmax)
+    be(monkeypatch, 1, 2)
+    *_, empty = make(parts, n_negative_samples_batch=10)
+    assert empty["batch"].batch_sizes == []
+    loss = model(**empty)["loss"]
+    loss.backward()
+    assert loss.item() == 0
+    dense = [each for each in model.parameters() if not is_left_to_row_exchange(each)]
+    assert dense and all((each.grad == 0).all() for each in dense)
+    assert all(each.grad is None or each.grad.to_dense().eq(0).all() for each in model.parameters())
+
+
+def test_its_identity_names_its_own_options(parts, monkeypatch: pytest.MonkeyPatch) -> None:
+    assert make(parts).identity()["`batch_tokens`"] == 30 and make(parts).identity()["number of processes"] == 1
+    be(monkeypatch, 0, 3)
+    assert make(parts).identity()["number of processes"] == 3
     assert not {NUM_LANES, "`num_steps`"} & set(make(parts).identity())
 
 
-def test_misuse_is_refused(parts, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_misuse_is_refused(parts) -> None:
     with pytest.raises(ConfigurationError, match="`batch_tokens` must be at least 1, got 0"):
         make(parts, batch_tokens=0)
     with pytest.raises(ConfigurationError, match="has no option `batch_size`: did you mean `batch_tokens`"):
         make(parts, batch_size=3)
-    monkeypatch.setattr("allennlp_elmo_plus.plugin.sentence_loader.is_distributed", lambda: True)
-    with pytest.raises(ConfigurationError, match='"bilm_sentences" cannot share text among processes'):
-        make(parts)
 
 
 def test_a_gated_unit_trained_on_sentences_embeds_through_its_archive(tmp_path: Path) -> None:
