@@ -35,6 +35,7 @@ from allennlp_elmo_plus.plugin import (  # noqa: F401
     report_command,
     resume,
     sentence_loader,
+    start_of_processes,
     token_embedder,
     vocab_command,
     vocabulary,

@@ -38,8 +38,9 @@ class BilmResume(KnownOptions, TrainerCallback):
     With each of AllenNLP's checkpoints it keeps the LSTM's state, the sums of the metrics and of the loss so far, and the states of
     all generators of random numbers. At recovery the data loader `bilm` goes to its place at once instead of reading up to it.
 
-    At SIGINT and SIGTERM the batch at hand is finished, a checkpoint saved, and the process ends with status 128 + the signal's
-    number (130, 143). A second signal ends it at once. A validation is broken off; recovery begins it anew.
+    At SIGINT, SIGTERM and SIGUSR1 the batch at hand is finished, a checkpoint saved, and the process ends with status 128 + the
+    signal's number (130, 143, 138). A second SIGINT or SIGTERM ends it at once. A validation is broken off; recovery begins it
+    anew.
 
     A training batch whose loss is not finite ends the run with a `FloatingPointError` that names epoch and batch, before anything
     of it reaches weights or checkpoints; so does a gradient whose norm is not, where the optimizer is `bilm`.
@@ -85,8 +86,11 @@ class BilmResume(KnownOptions, TrainerCallback):
         super().on_start(trainer, is_primary, **kwargs)
         model, loader = self._parts()
         self._identity = loader.identity()
-        if isinstance(trainer._validation_data_loader, BilmDataLoader):
-            self._identity["held-out text (`validation_data_path`)"] = trainer._validation_data_loader.text_digest()
+        held_out = trainer._validation_data_loader
+        if isinstance(held_out, BilmDataLoader):
+            self._identity["held-out text (`validation_data_path`)"] = held_out.text_digest()
+            # It is not read before the first epoch ends; what is encoded may be gone by then.
+            held_out.prepare()
         self._watch.start(trainer, self._identity)
         if trainer._start_after_epochs_completed or trainer._start_after_batches_in_epoch_completed:
             self._resume(trainer, model, loader)
@@ -191,6 +195,9 @@ class BilmResume(KnownOptions, TrainerCallback):
                 logger.warning("stopped by a signal: `--recover` goes on in epoch %d after batch %d", *place)
             if metrics is not None and epoch is not None and not self._has_finished_an_epoch:
                 add_metrics_of_epoch(metrics, epoch, self.serialization_dir)
+        except BaseException as failure:
+            error = failure
+            raise
         finally:
             self._signals.restore()
             self._parts()[0].on_nonfinite_loss = None

@@ -10,11 +10,11 @@ import ctypes
 import os
 import shutil
 import sys
-from functools import partial
 from typing import Any, Optional
 
 import torch.multiprocessing
 from allennlp.__main__ import run
+from torch.multiprocessing import start_processes
 
 import tests.faults.recorder  # noqa: F401
 
@@ -25,9 +25,16 @@ _READ_ONLY, _REMOUNT, _BIND, _RECURSIVE, _PRIVATE = 1, 32, 4096, 16384, 1 << 18
 
 
 def run_command(
-    arguments: list[str], log: str, mounts: list[dict[str, str]], keep: Optional[tuple[str, str]] = None
+    arguments: list[str],
+    log: str,
+    mounts: list[dict[str, str]],
+    keep: Optional[tuple[str, str]] = None,
+    starts_fresh: bool = False,
 ) -> None:
-    """`allennlp` with `arguments`. `keep` names what is copied when it is over, and where to."""
+    """
+    `allennlp` with `arguments`. `keep` names what is copied when it is over, and where to. With `starts_fresh` the processes of a
+    distributed training are started as AllenNLP starts them; otherwise they are copies too.
+    """
     file = os.open(log, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o644)
     os.dup2(file, 1)
     os.dup2(file, 2)
@@ -40,9 +47,13 @@ def run_command(
             os._exit(CANNOT_MOUNT)
     if keep:
         atexit.register(shutil.copytree, *keep)
-    # The processes of a distributed training are copies too, rather than fresh ones.
-    torch.multiprocessing.spawn = partial(torch.multiprocessing.start_processes, start_method="fork")
+    if not starts_fresh:
+        torch.multiprocessing.start_processes = _start_copies
     run()
+
+
+def _start_copies(*arguments: Any, start_method: str, **options: Any) -> Any:
+    return start_processes(*arguments, start_method="fork", **options)
 
 
 def _mount(mounts: list[dict[str, str]]) -> None:

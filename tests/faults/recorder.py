@@ -6,10 +6,12 @@ from typing import Any, NamedTuple
 
 from allennlp.training.callbacks import TrainerCallback
 
+from allennlp_elmo_plus.core.processes import share
+
 
 @TrainerCallback.register("records-losses")
 class RecordsLosses(TrainerCallback):
-    """Appends a line to the file `losses_file(serialization_dir)` after each batch: epoch, batch, loss to the last bit."""
+    """Appends a line to the file `losses_file(serialization_dir)` after each batch: epoch, batch, process, loss to the last bit."""
 
     def __init__(self, serialization_dir: str) -> None:
         super().__init__(serialization_dir)
@@ -18,7 +20,7 @@ class RecordsLosses(TrainerCallback):
     def on_batch(self, trainer: Any, *rest: Any, **kwargs: Any) -> None:
         _, _, metrics, epoch, batch_number = rest
         kind = "train" if kwargs["is_training"] else "validate"
-        os.write(self._file, f"{kind} {epoch} {batch_number} {metrics['batch_loss'].hex()}\n".encode())
+        os.write(self._file, f"{kind} {epoch} {batch_number} {share().rank} {metrics['batch_loss'].hex()}\n".encode())
 
 
 def losses_file(serialization_dir: Any) -> Path:

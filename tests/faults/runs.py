@@ -29,15 +29,24 @@ class Run:
         directory.mkdir(exist_ok=True)
         self.config.write_text(json.dumps({**config_of(directory), **(changes or {})}), encoding="utf-8")
 
-    def start(self, *flags: str, mounts: Optional[list[dict[str, str]]] = None, keep: Optional[Path] = None) -> int:
+    def start(
+        self,
+        *flags: str,
+        mounts: Optional[list[dict[str, str]]] = None,
+        keep: Optional[Path] = None,
+        starts_fresh: bool = False,
+    ) -> int:
         """The process id of `allennlp train` with `flags`. With `keep`, the output is copied there when it ends."""
         arguments = ["train", str(self.config), "-s", str(self.out), *flags]
         return self._server.call(
-            run_command, arguments, str(self.log), mounts or [], keep and [str(self.out), str(keep)]
+            run_command, arguments, str(self.log), mounts or [], keep and [str(self.out), str(keep)], starts_fresh
         )
 
     def wait(self, process: int) -> int:
-        status = self._server.wait(process)
+        try:
+            status = self._server.wait(process)
+        except AssertionError:
+            raise AssertionError(self.log.read_text()[-5000:]) from None
         if status == CANNOT_MOUNT:
             pytest.skip("this system lets no process mount file systems for itself")
         return status
@@ -63,6 +72,14 @@ class Run:
     def num_batches(self) -> int:
         path = losses_file(self.out)
         return path.read_bytes().count(b"\n") if path.exists() else 0
+
+
+def in_two_processes(server: ForkServer, directory: Path) -> Run:
+    """A run of two processes with half of the lanes each."""
+    directory.mkdir()
+    loader = config_of(directory)["data_loader"]
+    loader["batch_size"] //= 2
+    return Run(server, directory, {"data_loader": loader, "distributed": {"cuda_devices": [-1, -1]}})
 
 
 def config_of(directory: Path) -> dict[str, Any]:

@@ -1,9 +1,9 @@
 """
 `python -m tests.faults.soak [--kills 50] [--steps 20000] [--seed 0]`: the long form of the fault tests, see `docs/reliability.md`.
 
-Ends runs at random moments, by SIGKILL and by SIGTERM, and fills their disk at many points, and compares each with a run that
-nothing happened to; then trains a tiny model for many steps and measures whether memory, open files and threads stay what they
-were. Prints what it finds; status 1 where a promise is broken.
+Ends runs at random moments, by SIGKILL and by SIGTERM, one of them in fresh processes of a distributed training, and fills their
+disk at many points, and compares each with a run that nothing happened to; then trains a tiny model for many steps and measures
+whether memory, open files and threads stay what they were. Prints what it finds; status 1 where a promise is broken.
 """
 
 import argparse
@@ -18,7 +18,7 @@ import numpy as np
 from tests.faults.full_disk import train_on_full_disk
 from tests.faults.kills import kill_at_random
 from tests.faults.recorder import Resources, read_resources
-from tests.faults.runs import Run, assert_same_run, config_of
+from tests.faults.runs import Run, assert_same_run, config_of, in_two_processes
 from tests.fork_server import ForkServer
 from tests.plugin.small_text import SENTENCES, write_text
 
@@ -51,6 +51,21 @@ def soak_full_disks(server: ForkServer, directory: Path, whole: Run, num_disks: 
         assert_same_run(run, whole)
     print(
         f"full disk: at {num_disks} points, and each run has every loss and every weight of the whole one", flush=True
+    )
+
+
+def soak_fresh_processes(server: ForkServer, directory: Path) -> None:
+    """A training in two processes that AllenNLP starts, rather than in copies of the server."""
+    whole, run = (in_two_processes(server, directory / name) for name in ("copies", "fresh"))
+    assert whole.finish() == 0, whole.log.read_text()[-3000:]
+    process = run.start(starts_fresh=True)
+    run.wait_for_batches(5)
+    assert run.kill(process, signal.SIGTERM) == 128 + signal.SIGTERM, run.log.read_text()[-3000:]
+    assert run.finish("--recover", starts_fresh=True) == 0, run.log.read_text()[-3000:]
+    assert_same_run(run, whole)
+    print(
+        "two fresh processes, ended by SIGTERM and taken up, have every loss and every weight of the whole run",
+        flush=True,
     )
 
 
@@ -114,6 +129,7 @@ def main() -> None:
                 assert whole.finish() == 0, whole.log.read_text()[-3000:]
                 soak_signals(server, root, whole, "SIGKILL", arguments.kills, arguments.seed)
                 soak_signals(server, root, whole, "SIGTERM", arguments.kills // 2, arguments.seed)
+                soak_fresh_processes(server, root)
                 soak_full_disks(server, root, whole, arguments.kills // 2)
             if arguments.steps:
                 soak_steps(server, root, arguments.steps)
