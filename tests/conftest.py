@@ -22,7 +22,7 @@ def shared_data() -> Path:
 
 @pytest.fixture(scope="session")
 def server() -> Iterator[ForkServer]:
-    """Started, as `processes` are, by the first test that asks for it."""
+    """Started by the first test that asks for it."""
     server = ForkServer()
     yield server
     server.close()
@@ -30,8 +30,7 @@ def server() -> Iterator[ForkServer]:
 
 @pytest.fixture(scope="session")
 def processes(server: ForkServer, tmp_path_factory: pytest.TempPathFactory) -> Iterator[ProcessPool]:
-    """Three processes."""
-    pool = ProcessPool(server, 3, tmp_path_factory.mktemp("processes"))
+    pool = ProcessPool(server, tmp_path_factory.mktemp("processes"))
     yield pool
     pool.close()
 

@@ -10,10 +10,12 @@ Each process is one of its own, in a session of its own, to be killed like any o
 """
 
 import atexit
+import faulthandler
 import gc
 import importlib
 import json
 import os
+import signal
 import subprocess
 import sys
 import tempfile
@@ -23,9 +25,11 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any, Optional
 
+from tqdm import tqdm
+
 ROOT = Path(__file__).resolve().parents[1]
 # Only a test that fails waits as long.
-PATIENCE_SECONDS = 300.0
+PATIENCE_SECONDS = 100.0
 
 
 class ForkServer:
@@ -45,10 +49,13 @@ class ForkServer:
         return self._ask(call=f"{function.__module__}:{function.__name__}", arguments=arguments)
 
     def wait(self, process: int, seconds: float = PATIENCE_SECONDS) -> int:
-        """The exit status of `process`, negative for a signal."""
+        """Its exit status, negative for a signal. Where it has not ended in `seconds`, it is made to say where it hangs."""
         status = self._ask(wait=process, seconds=seconds)
-        assert status is not None, f"process {process} has not ended within {seconds} s"
-        return status
+        if status is None:
+            os.killpg(process, signal.SIGABRT)
+            self._ask(wait=process, seconds=seconds)
+            raise AssertionError(f"process {process} has not ended within {seconds} s")
+        return int(status)
 
     def close(self) -> None:
         self._process.communicate()
@@ -86,6 +93,9 @@ def main() -> None:
 def _call(call: str, arguments: list[Any]) -> int:
     """Calls the function and gives the exit status that Python would end with."""
     os.setsid()
+    # The one there is shared with all other copies: who is killed while it writes would keep it for ever.
+    tqdm.set_lock(threading.RLock())
+    faulthandler.enable()
     os.dup2(os.open(os.devnull, os.O_RDONLY), 0)
     status: Any = 0
     try:

@@ -6,7 +6,7 @@ import pickle
 import traceback
 from collections.abc import Callable
 from datetime import timedelta
-from multiprocessing.connection import Client, Listener
+from multiprocessing.connection import Client, Connection, Listener
 from pathlib import Path
 from typing import Any, Optional
 
@@ -16,13 +16,12 @@ _NO_MORE_WORK = b""
 
 
 class ProcessPool:
-    """Up to `size` processes of `torch.distributed` over gloo, each with one thread: copies of `server`."""
+    """Processes of `torch.distributed` over gloo, each with one thread: copies of `server`, started when they are needed."""
 
-    def __init__(self, server: ForkServer, size: int, directory: Path) -> None:
+    def __init__(self, server: ForkServer, directory: Path) -> None:
         self._server, self._directory = server, directory
         self._num_runs = 0
-        with Listener(family="AF_UNIX") as listener:
-            self._workers = [(server.call(work, listener.address), listener.accept()) for _ in range(size)]
+        self._workers: list[tuple[int, Connection]] = []
 
     def run(self, num_processes: int, function: Callable[..., Any], *arguments: Any) -> list[Any]:
         """
@@ -39,6 +38,9 @@ class ProcessPool:
     def _run(
         self, meeting_point: Optional[str], num_processes: int, function: Callable[..., Any], arguments: Any
     ) -> list[Any]:
+        while len(self._workers) < num_processes:
+            with Listener(family="AF_UNIX") as listener:
+                self._workers.append((self._server.call(work, listener.address), listener.accept()))
         workers = self._workers[:num_processes]
         for rank, (_, pipe) in enumerate(workers):
             # Not as objects: tensors would go through shared memory.

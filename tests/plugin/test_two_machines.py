@@ -1,9 +1,6 @@
 """Two launches of `allennlp train`, as on two machines, which meet over loopback: two processes each."""
 
 import json
-import os
-import subprocess
-import sys
 from pathlib import Path
 from typing import Any
 
@@ -15,10 +12,10 @@ from allennlp.data import DataLoader
 from allennlp.models.archival import load_archive
 from allennlp.training.util import evaluate
 
+from tests.faults.command_process import run_command
+from tests.fork_server import ForkServer
 from tests.plugin.distributed_runs import metrics
 from tests.plugin.small_text import SENTENCES, small_config, write_text
-
-ROOT = Path(__file__).resolve().parents[2]
 
 
 def config_of(directory: Path, num_processes: int) -> dict[str, Any]:
@@ -32,22 +29,17 @@ def config_of(directory: Path, num_processes: int) -> dict[str, Any]:
     return config
 
 
-def launch(config: Path, directory: Path, machine: int) -> subprocess.Popen:
-    command = [sys.executable, "-m", "allennlp", "train", str(config), "-s", str(directory / f"machine{machine}")]
-    command += ["--node-rank", str(machine), "--include-package", "allennlp_elmo_plus"]
-    log = open(directory / f"machine{machine}.log", "w")
-    environment = {**os.environ, "OMP_NUM_THREADS": "1"}
-    return subprocess.Popen(command, cwd=ROOT, stdout=log, stderr=subprocess.STDOUT, env=environment)
-
-
-def test_they_train_as_one_process_does(tmp_path: Path) -> None:
+def test_they_train_as_one_process_does(server: ForkServer, tmp_path: Path) -> None:
     config = config_of(tmp_path, 4)
     addresses = {"num_nodes": 2, "primary_address": "127.0.0.1", "primary_port": find_open_port()}
     config["distributed"] = {"cuda_devices": [-1, -1], **addresses}
     path = tmp_path / "config.json"
     path.write_text(json.dumps(config), encoding="utf-8")
-    launches = [launch(path, tmp_path, machine) for machine in range(2)]
-    statuses = [each.wait() for each in launches]
+    launches = []
+    for machine in range(2):
+        arguments = ["train", str(path), "-s", str(tmp_path / f"machine{machine}"), "--node-rank", str(machine)]
+        launches.append(server.call(run_command, arguments, str(tmp_path / f"machine{machine}.log"), []))
+    statuses = [server.wait(process) for process in launches]
     logs = [(tmp_path / f"machine{machine}.log").read_text() for machine in range(2)]
     assert statuses == [0, 0], logs[statuses[0] == 0][-3000:]
 
