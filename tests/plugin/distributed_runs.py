@@ -1,6 +1,9 @@
 """`allennlp train` with `distributed`, in processes that wait for it: AllenNLP would start new ones, which takes it long."""
 
 import json
+import math
+import os
+import signal
 from functools import partial
 from pathlib import Path
 from typing import Any, Optional
@@ -14,6 +17,7 @@ from allennlp.training import util as training_util
 from allennlp.training.callbacks import TrainerCallback
 
 from allennlp_elmo_plus.core.heartbeat import Heartbeat
+from allennlp_elmo_plus.core.processes import share
 from allennlp_elmo_plus.plugin import process_watch
 from tests.process_pool import ProcessPool
 
@@ -24,23 +28,49 @@ class BrokenOff(Exception):
 
 @TrainerCallback.register("records")
 class Records(TrainerCallback):
-    """Keeps the losses of training; process `rank` raises after `at` batches of it."""
+    """Keeps the losses of training; process `rank` raises after `at` batches of it, or with `is_asked` is asked to stop."""
 
     losses: list[float] = []
     norms: list[float] = []
 
-    def __init__(self, serialization_dir: str, at: Optional[int] = None, rank: int = 0) -> None:
+    def __init__(self, serialization_dir: str, at: Optional[int] = None, rank: int = 0, is_asked: bool = False) -> None:
         super().__init__(serialization_dir)
-        self.at, self.rank = at, rank
+        self.at, self.rank, self.is_asked = at, rank, is_asked
 
     def on_batch(self, trainer: Any, inputs: Any, outputs: Any, metrics: Any, *rest: Any, **kwargs: Any) -> None:
         if not kwargs["is_training"]:
             return
         Records.losses.append(metrics["batch_loss"])
         Records.norms.append(trainer.optimizer.last_grad_norm)
-        rank = torch.distributed.get_rank() if torch.distributed.is_initialized() else 0
-        if rank == self.rank and len(Records.losses) == self.at:
-            raise BrokenOff(f"process {rank} was to fail")
+        if share().rank == self.rank and len(Records.losses) == self.at:
+            if not self.is_asked:
+                raise BrokenOff(f"process {self.rank} was to fail")
+            os.kill(os.getpid(), signal.SIGTERM)
+
+
+@TrainerCallback.register("poisons")
+class Poisons(TrainerCallback):
+    """Has batch `at` of training, in process `rank`, get an infinite loss and a state that is not a number."""
+
+    def __init__(self, serialization_dir: str, at: int, rank: int) -> None:
+        super().__init__(serialization_dir)
+        self.at, self.rank = at, rank
+
+    def on_start(self, trainer: Any, is_primary: bool = True, **kwargs: Any) -> None:
+        super().on_start(trainer, is_primary, **kwargs)
+        model, batches = trainer.model.language_model, []
+        compute = model.sampled_loss
+
+        def poisoned(*arguments: Any) -> Any:
+            result = compute(*arguments)
+            batches.append(1)
+            if len(batches) != self.at:
+                return result
+            state = type(result.state)(*(tensor * math.nan for tensor in result.state))
+            return result._replace(forward_nll_sum=result.forward_nll_sum * math.inf, state=state)
+
+        if share().rank == self.rank:
+            model.sampled_loss = poisoned
 
 
 def distributed(
@@ -93,7 +123,7 @@ def train_here(rank: int, config: dict[str, Any], homes: list[str], num_processe
             distributed_device_ids=[-1] * on_a_machine,
             distributed_params=Params({}),
         )
-    except Exception as raised:
+    except (Exception, SystemExit) as raised:
         error = f"{type(raised).__name__}: {raised}"
     return {"losses": Records.losses, "norms": Records.norms, "seed": torch.initial_seed(), "error": error}
 

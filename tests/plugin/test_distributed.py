@@ -1,5 +1,6 @@
 """Training in several processes, through AllenNLP. The oracle is the same training in one, with as many lanes in all."""
 
+import gc
 import json
 from pathlib import Path
 from typing import Any
@@ -62,12 +63,11 @@ def assert_same_training(results: list[dict[str, Any]], expected: dict[str, Any]
         assert result["norms"] == pytest.approx(expected["norms"], rel=1e-5)
 
 
-@pytest.mark.parametrize("num_processes", [2, 3])
 def test_losses_perplexities_and_weights_are_those_of_one_process(
-    processes: ProcessPool, alone: tuple[Path, dict[str, Any]], tmp_path: Path, num_processes: int
+    processes: ProcessPool, alone: tuple[Path, dict[str, Any]], tmp_path: Path
 ) -> None:
     out, expected = alone
-    assert_same_training(run(processes, num_processes, tmp_path), expected)
+    assert_same_training(run(processes, 2, tmp_path), expected)
     for epoch in range(NUM_EPOCHS):
         ours, theirs = metrics(tmp_path / "out", epoch), metrics(out, epoch)
         assert set(theirs) <= set(ours)
@@ -141,20 +141,101 @@ def test_resumed_by_as_many_processes_it_is_the_same_run(
 def test_resumed_by_another_number_of_processes(
     processes: ProcessPool, alone: tuple[Path, dict[str, Any]], tmp_path: Path
 ) -> None:
-    """Three processes, then two: with shared negatives and no dropout nothing at all may change."""
+    """Two processes, then one: with shared negatives and no dropout nothing at all may change."""
     _, expected = alone
-    before = run(processes, 3, tmp_path, callbacks=[{"type": "bilm"}, {"type": "records", "at": 3}])
-    config = config_of(tmp_path, 2)
+    before = run(processes, 2, tmp_path, callbacks=[{"type": "bilm"}, {"type": "records", "at": 3}])
+    config = config_of(tmp_path, 1)
     Params(config).to_file(str(tmp_path / "out" / "config.json"))
-    after = distributed(processes, 2, config, tmp_path / "out", recover=True)
-    assert_same_training(after, {name: values[SAVE_EVERY:] for name, values in expected.items()})
+    Records.losses, Records.norms = [], []
+    train_model(Params(config).duplicate(), str(tmp_path / "out"), recover=True)
+    after = {"losses": Records.losses, "norms": Records.norms, "error": None}
+    assert_same_training([after], {name: values[SAVE_EVERY:] for name, values in expected.items()})
     mean = torch.tensor([result["losses"][:SAVE_EVERY] for result in before]).mean(0)
     torch.testing.assert_close(mean, torch.tensor(expected["losses"][:SAVE_EVERY]), rtol=1e-6, atol=0)
     ours, theirs = metrics(tmp_path / "out", 0), metrics(alone[0], 0)
     for name in ("training_loss", "training_sampled_perplexity", "validation_perplexity"):
         assert ours[name] == pytest.approx(theirs[name], rel=1e-6), name
-    for result in distributed(processes, 3, config, tmp_path / "out", recover=True):
-        assert "another number of lanes (`batch_size` times processes), 6, got 9" in result["error"]
+    # What that leaves behind in this process holds the directory.
+    gc.collect()
+    for result in distributed(processes, 2, config, tmp_path / "out", recover=True):
+        assert "another number of lanes (`batch_size` times processes), 6, got 12" in result["error"]
+
+
+def test_a_signal_to_one_process_ends_all_at_the_same_batch(
+    processes: ProcessPool, own: tuple[Path, list[dict[str, Any]]], tmp_path: Path
+) -> None:
+    out, expected = own
+    assert [result["error"] for result in expected] == [None, None]
+    an_epoch = len(expected[0]["losses"]) // NUM_EPOCHS
+    done: list[list[float]] = [[], []]
+    # Asked after a batch, all end after the next one: in the middle of an epoch; after its last batch, in the validation.
+    for rank, at, place in ((1, 1, "e0_b2"), (0, an_epoch - 2, f"e0_b{an_epoch}"), (0, None, f"e{NUM_EPOCHS}_b0")):
+        config = own_numbers(tmp_path)
+        config["trainer"]["callbacks"][1] |= {"at": at, "rank": rank, "is_asked": True}
+        recover = (tmp_path / "out").exists()
+        if recover:
+            Params(config).to_file(str(tmp_path / "out" / "config.json"))
+        results = distributed(processes, 2, config, tmp_path / "out", recover)
+        assert [result["error"] for result in results] == [None if at is None else "SystemExit: 143"] * 2
+        assert (tmp_path / "out" / f"model_state_{place}.th").exists()
+        for losses, result in zip(done, results):
+            losses += result["losses"]
+    assert done == [result["losses"] for result in expected]
+    for name, value in weights(out).items():
+        assert torch.equal(weights(tmp_path / "out")[name], value)
+
+
+def poisoned(max_skipped: int, rank: int) -> list[dict[str, Any]]:
+    """Callbacks: the loss of process `rank` is not finite in the last batch before the second checkpoint."""
+    bad = {"type": "poisons", "at": 2 * SAVE_EVERY - 1, "rank": rank}
+    return [{"type": "bilm", "max_skipped_batches": max_skipped}, bad, {"type": "records"}]
+
+
+def test_a_loss_that_is_not_finite_in_one_process_ends_all(processes: ProcessPool, tmp_path: Path) -> None:
+    results = run(processes, 2, tmp_path, callbacks=poisoned(0, rank=1))
+    place = f"batch {2 * SAVE_EVERY - 1} of epoch 0"
+    error = f"FloatingPointError: the loss is inf in {place}: the run ends, and its last checkpoint stands"
+    assert [result["error"] for result in results] == [error] * 2
+    (saved,) = (tmp_path / "out").glob("model_state_*")
+    assert saved.name == f"model_state_e0_b{SAVE_EVERY}.th"
+
+
+def test_a_batch_that_is_not_finite_in_one_process_is_skipped_by_all(processes: ProcessPool, tmp_path: Path) -> None:
+    """As a single process skips it, which is shown to leave no trace by itself."""
+    expected = single(tmp_path / "alone", callbacks=poisoned(1, rank=0))
+    results = run(processes, 2, tmp_path / "two", callbacks=poisoned(1, rank=1))
+    assert_same_training(results, expected)
+    assert [result["losses"][2 * SAVE_EVERY - 2] for result in results] == [0.0, 0.0]
+    for name, value in weights(tmp_path / "alone" / "out").items():
+        torch.testing.assert_close(weights(tmp_path / "two" / "out")[name], value, rtol=1e-5, atol=1e-6)
+    ours, theirs = (metrics(tmp_path / each / "out", 0) for each in ("two", "alone"))
+    for name in ("training_loss", "training_sampled_perplexity", "validation_perplexity"):
+        assert ours[name] == pytest.approx(theirs[name], rel=1e-6), name
+
+
+def test_sentences_are_dealt_out(processes: ProcessPool, tmp_path: Path) -> None:
+    """The step of two processes is that of one which adds up the gradients of two batches."""
+    loader = {"type": "bilm_sentences", "batch_tokens": 30, "n_negative_samples_batch": 10}
+
+    def in_sentences(directory: Path, **changes: Any) -> dict[str, Any]:
+        directory.mkdir()
+        config = config_of(directory, 2, **changes)
+        return config | {
+            "data_loader": loader,
+            "validation_data_loader": {"type": "bilm_sentences", "batch_tokens": 25},
+        }
+
+    Records.losses, Records.norms = [], []
+    config = in_sentences(tmp_path / "alone", num_gradient_accumulation_steps=2)
+    train_model(Params(config), str(tmp_path / "alone" / "out"))
+    expected = {"losses": Records.losses, "norms": Records.norms}
+    results = distributed(processes, 2, in_sentences(tmp_path / "two"), tmp_path / "two" / "out")
+    assert_same_training(results, expected)
+    for name, value in weights(tmp_path / "alone" / "out").items():
+        torch.testing.assert_close(weights(tmp_path / "two" / "out")[name], value, rtol=1e-5, atol=1e-6)
+    ours, theirs = (metrics(tmp_path / each / "out", 1) for each in ("two", "alone"))
+    for name in ("training_sampled_perplexity", "validation_perplexity"):
+        assert ours[name] == pytest.approx(theirs[name], rel=1e-6), name
 
 
 def test_each_process_has_random_numbers_of_its_own(own: tuple[Path, list[dict[str, Any]]]) -> None:
@@ -163,17 +244,8 @@ def test_each_process_has_random_numbers_of_its_own(own: tuple[Path, list[dict[s
     assert first["seed"] == 133 != second["seed"]
 
 
-@pytest.mark.parametrize(
-    "part, component, message",
-    [
-        ("optimizer", {"type": "adagrad"}, 'distributed training of the model "bilm" needs the optimizer "bilm"'),
-        ("checkpointer", {}, 'the callback "bilm" needs the checkpointer "bilm" in distributed training'),
-    ],
-)
-def test_what_cannot_work_together_is_refused(
-    processes: ProcessPool, tmp_path: Path, part: str, component: dict[str, Any], message: str
-) -> None:
+def test_another_optimizer_is_refused(processes: ProcessPool, tmp_path: Path) -> None:
     config = config_of(tmp_path, 2)
-    config["trainer"][part] = component
+    config["trainer"]["optimizer"] = {"type": "adagrad"}
     for result in distributed(processes, 2, config, tmp_path / "out"):
-        assert message in result["error"]
+        assert 'distributed training of the model "bilm" needs the optimizer "bilm"' in result["error"]
