@@ -1,5 +1,7 @@
 """The language model whole: against a word-by-word brute force, and under changes that must not matter."""
 
+import math
+
 import pytest
 import torch
 
@@ -133,6 +135,7 @@ def test_pack_and_unpack_are_inverse() -> None:
 
 def test_gradient_is_that_of_loss_times_unroll_steps() -> None:
     nll = torch.tensor([6.0, 2.0], dtype=torch.double, requires_grad=True)
+    assert with_gradient_times(nll[0] * math.inf, 20).item() == math.inf
     loss = with_gradient_times(mean_loss(nll[0], nll[1], 4), 20)
     assert loss.item() == 1.0
     loss.backward()
