@@ -11,9 +11,10 @@ import pytest
 import torch
 from allennlp.models.archival import extracted_archive
 
+from tests.faults import recorder
 from tests.faults.command_process import CANNOT_MOUNT, run_command
 from tests.faults.recorder import losses_file, read_losses
-from tests.fork_server import ForkServer
+from tests.fork_server import PATIENCE_SECONDS, ForkServer
 from tests.plugin.small_text import SENTENCES, small_config, write_text
 
 NUM_EPOCHS = 2
@@ -37,7 +38,7 @@ class Run:
         starts_fresh: bool = False,
     ) -> int:
         """The process id of `allennlp train` with `flags`. With `keep`, the output is copied there when it ends."""
-        arguments = ["train", str(self.config), "-s", str(self.out), *flags]
+        arguments = ["train", str(self.config), "-s", str(self.out), "--include-package", recorder.__name__, *flags]
         return self._server.call(
             run_command, arguments, str(self.log), mounts or [], keep and [str(self.out), str(keep)], starts_fresh
         )
@@ -64,7 +65,7 @@ class Run:
 
     def wait_for_batches(self, number: int) -> None:
         """Until `number` batches have been done, training and validation, by all processes so far, or the training is over."""
-        deadline = time.monotonic() + 120
+        deadline = time.monotonic() + PATIENCE_SECONDS
         while self.num_batches() < number and not (self.out / "model.tar.gz").exists():
             assert time.monotonic() < deadline, self.log.read_text()[-3000:]
             time.sleep(0.002)
