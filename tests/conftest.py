@@ -4,11 +4,15 @@ from pathlib import Path
 
 import pytest
 import torch
+from hypothesis import settings
 
 from tests.fork_server import ForkServer
 from tests.process_pool import ProcessPool
 
 torch.set_num_threads(1)
+# No test is timed: a machine that others use may stall in the middle of an example.
+settings.register_profile("untimed", deadline=None)
+settings.load_profile("untimed")
 
 SHARED_DATA = Path(__file__).resolve().parents[2] / "shared" / "data"
 

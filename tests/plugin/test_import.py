@@ -178,7 +178,7 @@ def test_what_cannot_be_imported_leaves_nothing(tmp_path, monkeypatch, capsys):
             "short.txt: must have 11 words, as the word embedding has, got 3",
         ),
         ((options_file, tmp_path / "no.hdf5", "--vocab-file", vocab_file), "no.hdf5: there is no such file"),
-        ((tmp_path / "no.json", weight_file), "no.json: cannot be read: No such file or directory"),
+        ((tmp_path / "no.json", weight_file), "no.json: there is no such file or directory"),
         ((vocab_file, weight_file), "vocab.txt: must be JSON in UTF-8"),
         (
             (files_of(characters, "usual")[0], weight_file),

@@ -112,11 +112,11 @@ def test_a_full_disk_leaves_the_checkpoints_before_it(
 ) -> None:
     save, written = torch.save, []
 
-    def fill_up(part: Any, path: Any) -> None:
-        save(part, path)
-        written.append(path)
+    def fill_up(part: Any, file: Any) -> None:
+        save(part, file)
+        written.append(file)
         if len(written) == 4:
-            Path(path).write_bytes(Path(path).read_bytes()[:100])
+            file.truncate(100)
             raise OSError(errno.ENOSPC, "No space left on device")
 
     with monkeypatch.context() as patch:
