@@ -33,10 +33,8 @@ def server() -> Iterator[ForkServer]:
 
 
 @pytest.fixture(scope="session")
-def processes(server: ForkServer, tmp_path_factory: pytest.TempPathFactory) -> Iterator[ProcessPool]:
-    pool = ProcessPool(server, tmp_path_factory.mktemp("processes"))
-    yield pool
-    pool.close()
+def processes(server: ForkServer, tmp_path_factory: pytest.TempPathFactory) -> ProcessPool:
+    return ProcessPool(server, tmp_path_factory.mktemp("processes"))
 
 
 @pytest.fixture
