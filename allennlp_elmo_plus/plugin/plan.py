@@ -14,6 +14,7 @@ from allennlp_elmo_plus.core.adagrad import Adagrad
 from allennlp_elmo_plus.core.available_memory import available_memory
 from allennlp_elmo_plus.core.memory_estimate import TrainingMemory, estimate_training_memory
 from allennlp_elmo_plus.core.pace import Pace
+from allennlp_elmo_plus.core.processes import share
 from allennlp_elmo_plus.core.quantities import bytes_in_words, duration_in_words
 from allennlp_elmo_plus.plugin.data_loader import BilmDataLoader
 from allennlp_elmo_plus.plugin.known_options import KnownOptions
@@ -32,6 +33,8 @@ class BilmPlan(KnownOptions, TrainerCallback):
     To the metrics of each training batch it adds, for the progress bar and for callbacks that come after it in the config, such as
     "tensorboard": `eta_minutes` until the last epoch ends, by the batches so far; `gradient_norm` before the clip, where the
     optimizer is "bilm"; and `memory_MB`, what the process holds now, or PyTorch on the GPU.
+
+    In several processes tokens and speed are those of all of them, memory is that of each.
 
     Registered as a `TrainerCallback` with name "bilm_plan". It needs the model and the data loader "bilm".
 
@@ -52,7 +55,7 @@ class BilmPlan(KnownOptions, TrainerCallback):
 
     def on_start(self, trainer: Any, is_primary: bool = True, **kwargs: Any) -> None:
         super().on_start(trainer, is_primary, **kwargs)
-        model, loader = trainer._pytorch_model, trainer.data_loader
+        model, loader = trainer.model, trainer.data_loader
         if not isinstance(model, BilmModel) or not isinstance(loader, BilmDataLoader):
             raise ConfigurationError(
                 'the callback "bilm_plan" needs the model and the data loader "bilm", '
@@ -84,8 +87,9 @@ class BilmPlan(KnownOptions, TrainerCallback):
         )
         available = available_memory(device)
         logger.info(
-            "memory: about %s: %s%s",
+            "memory: about %s%s: %s%s",
             bytes_in_words(memory.total),
+            " in each process" if share().num_processes > 1 else "",
             ", ".join(f"{name} {bytes_in_words(size)}" for name, size in memory._asdict().items()),
             "" if available is None else f"; {bytes_in_words(available)} can still be had",
         )
@@ -124,7 +128,7 @@ class BilmPlan(KnownOptions, TrainerCallback):
         norm = getattr(trainer.optimizer, "last_grad_norm", None)
         if norm is not None:
             batch_metrics["gradient_norm"] = norm
-        held = _memory_in_use(next(trainer._pytorch_model.parameters()).device)
+        held = _memory_in_use(next(trainer.model.parameters()).device)
         if held is not None:
             batch_metrics["memory_MB"] = held / 1e6
 

@@ -30,7 +30,7 @@ def config_of(directory: Path, num_processes: int, **changes: Any) -> dict[str, 
     config["trainer"] |= {
         "num_epochs": NUM_EPOCHS,
         "checkpointer": {"type": "bilm", "save_every_num_batches": SAVE_EVERY},
-        "callbacks": [{"type": "bilm"}, {"type": "records"}],
+        "callbacks": [{"type": "bilm"}, {"type": "bilm_plan"}, {"type": "records"}],
     }
     for key, value in changes.items():
         config["trainer" if key in ("callbacks", "num_gradient_accumulation_steps") else "model"][key] = value
@@ -76,6 +76,9 @@ def test_losses_perplexities_and_weights_are_those_of_one_process(
     for name, value in weights(out).items():
         torch.testing.assert_close(weights(tmp_path / "out")[name], value, rtol=1e-5, atol=1e-6)
     # Of the text evaluated after training, by the first process alone.
+    log = (tmp_path / "out" / "out_worker0.log").read_text()
+    num_tokens = 3 * sum(len(sentence) + 1 for sentence in SENTENCES)
+    assert f"{num_tokens} tokens an epoch" in log and " in each process: weights" in log
     ours, theirs = (json.loads((path / "metrics.json").read_text()) for path in (tmp_path / "out", out))
     assert ours["test_perplexity"] == pytest.approx(theirs["test_perplexity"], rel=1e-6)
 
