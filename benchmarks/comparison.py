@@ -17,7 +17,7 @@ def compare(label: str, contenders: Sequence[Optional[Contender]], settings: Set
     present = [contender for contender in contenders if contender is not None]
     turns = alternate(present, settings.rounds, settings.min_seconds)
     no_rivals = {present[0].name, *(contender.limit for contender in present)}
-    medians = {each.name: [turn.median / each.amount for turn in turns[each.name]] for each in present}
+    seconds = {each.name: [turn.mean / each.amount for turn in turns[each.name]] for each in present}
     fastest = {each.name: min(turn.fastest for turn in turns[each.name]) / each.amount for each in present}
     first = present[0].name
 
@@ -26,13 +26,13 @@ def compare(label: str, contenders: Sequence[Optional[Contender]], settings: Set
         is_rival = name not in no_rivals
         return Figures(
             name,
-            [turn.median for turn in turns[name]],
+            [turn.mean for turn in turns[name]],
             fastest=fastest[name] * contender.amount,
             amount=contender.amount,
             flops=contender.flops,
-            ratio=paired_ratio(medians[name], medians[first]) if is_rival else None,
+            ratio=paired_ratio(seconds[name], seconds[first]) if is_rival else None,
             ratio_of_fastest=fastest[name] / fastest[first] if is_rival else None,
-            share_of_limit=None if limit is None else paired_ratio(medians[limit], medians[name]),
+            share_of_limit=None if limit is None else paired_ratio(seconds[limit], seconds[name]),
             share_of_limit_fastest=None if limit is None else fastest[limit] / fastest[name],
         )
 

@@ -2,7 +2,7 @@
 Pretraining as a user does it, through `allennlp train`, against AllenNLP's own parts under the same trainer (`allennlp_parts.py`).
 
 LSTM 512/128, 512 filters, 1 highway layer, 1,024 negatives of 9,494 words, batches of 32 lanes x 20 words. Each turn is a fresh
-process, and its time is the median between the ends of two batches, from the `WARM_UP`th on, so that what it takes to start is
+process, and its time is the mean between the ends of two batches, from the `WARM_UP`th on, so that what it takes to start is
 nobody's job. Everything between two batches counts: data, loss, gradients, clip, optimizer, metrics, progress bar.
 """
 
@@ -38,7 +38,7 @@ def run(settings: Settings) -> Report:
         return Report("pretraining", title, [], notes=[reason])
     options = settings.size(_options(), tiny())
     vocab_size, num_lanes = settings.size((9_494, NUM_LANES), (150, 4))
-    ours, theirs = settings.size((60, 25), (12, 12))
+    ours, theirs = settings.size((100, 25), (12, 12))
     text = settings.text
     if text is None:
         text = settings.scratch / "text.txt"

@@ -16,7 +16,7 @@ from typing import Any, NamedTuple, Optional
 class Turn(NamedTuple):
     """Seconds a run, of the runs in one turn."""
 
-    median: float
+    mean: float
     fastest: float
 
 
@@ -61,20 +61,21 @@ def alternate(
     turns: dict[str, list[Turn]] = {contender.name: [] for contender in contenders}
     for number in range(rounds):
         for contender in contenders if number % 2 == 0 else reversed(contenders):
-            # Not the mean: a machine that stalls once would count as a slow job.
             sample = [_run_once(contender, clock) for _ in range(runs[contender.name])]
-            median = statistics.median(run.median for run in sample)
-            turns[contender.name].append(Turn(median, min(run.fastest for run in sample)))
+            # Not the median: where a host gives processors out by slices of a second, half of all short runs wait for none, and as
+            # many for a whole one, and which of them the median is says nothing of the job.
+            mean = statistics.fmean(run.mean for run in sample)
+            turns[contender.name].append(Turn(mean, min(run.fastest for run in sample)))
     return turns
 
 
 def _runs_a_sample(contender: Contender, min_seconds: float, clock: Callable[[], float]) -> int:
     if contender.times_itself:
         return 1
-    seconds = _run_once(contender, clock).median
+    seconds = _run_once(contender, clock).mean
     if seconds < min_seconds:
         # The first run may have compiled something, or filled a cache.
-        seconds = _run_once(contender, clock).median
+        seconds = _run_once(contender, clock).mean
     return max(1, round(min_seconds / max(seconds, 1e-6)))
 
 
