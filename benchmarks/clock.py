@@ -1,59 +1,61 @@
-"""
-The times between batches of `allennlp train`, measured from inside:  python -m benchmarks.clock train CONFIG -s OUT ...
+"""`allennlp train` in a process of its own, which trains when it is told to and says how long that took."""
 
-Runs AllenNLP's own command line with the benchmarks' components at hand. `--include-package` would not find them: AllenNLP looks
-among installed packages first, and there may be one called `benchmarks`.
-"""
-
-import json
 import os
-import statistics
 import sys
 import time
+from multiprocessing.connection import Connection
 from pathlib import Path
-from typing import Any
-from unittest.mock import patch
+from typing import Any, Optional
 
 import torch
 from allennlp.commands import main
 from allennlp.training.callbacks import TrainerCallback
 
 from . import allennlp_parts  # noqa: F401
-from .settings import THREADS_VARIABLE
-
-_LAST_WINDOWS = 2
+from .rounds import Turn
 
 
 @TrainerCallback.register("benchmark_clock")
 class Clock(TrainerCallback):
     """
-    Writes clock.json into the serialization directory: the mean and the least of the seconds between the ends of two batches, from
-    batch `warm_up` on. The last windows of an epoch, which not all lanes fill, are left out.
+    After `warm_up` batches waits for a message on `Clock.pipe`; then answers each with the `Turn` of the next `batches_a_turn`
+    batches, in seconds from the end of one to the end of the next, and waits again.
     """
 
-    def __init__(self, serialization_dir: str, warm_up: int) -> None:
+    pipe: Connection
+    num_threads: int
+
+    def __init__(self, serialization_dir: str, warm_up: int, batches_a_turn: int) -> None:
         super().__init__(serialization_dir)
-        self.warm_up = warm_up
-        self._ends: list[float] = []
+        self._warm_up, self._batches_a_turn = warm_up, batches_a_turn
+        self._seconds: list[float] = []
+        self._last_end: Optional[float] = None
 
     def on_start(self, *args: Any, **kwargs: Any) -> None:
-        torch.set_num_threads(int(os.environ[THREADS_VARIABLE]))
+        torch.set_num_threads(Clock.num_threads)
 
     def on_batch(self, *args: Any, **kwargs: Any) -> None:
-        self._ends.append(time.perf_counter())
+        now = time.perf_counter()
+        if self._last_end is None:
+            self._warm_up -= 1
+            if self._warm_up:
+                return
+        else:
+            self._seconds.append(now - self._last_end)
+            if len(self._seconds) == self._batches_a_turn:
+                Clock.pipe.send(Turn(sum(self._seconds) / len(self._seconds), min(self._seconds)))
+                self._seconds = []
+        if not self._seconds:
+            Clock.pipe.recv()
+            now = time.perf_counter()
+        self._last_end = now
 
-    def on_epoch(self, *args: Any, **kwargs: Any) -> None:
-        ends = self._ends[self.warm_up - 1 : -_LAST_WINDOWS]
-        seconds = [end - start for start, end in zip(ends, ends[1:])]
-        clock = {"mean": statistics.fmean(seconds), "fastest": min(seconds)}
-        (Path(self.serialization_dir) / "clock.json").write_text(json.dumps(clock), encoding="utf-8")
 
-
-def run_in_this_process(arguments: list[str], environment: dict[str, str]) -> None:
-    """AllenNLP's command line without a process of its own: at once, and beside whatever this process holds."""
-    with patch.object(sys, "argv", ["allennlp", *arguments]), patch.dict(os.environ, environment):
-        main(prog="allennlp")
-
-
-if __name__ == "__main__":
+def train(arguments: list[str], num_threads: int, pipe: Connection, log: Path) -> None:
+    """Runs `allennlp` with `arguments` and the components of the benchmarks at hand; what it prints goes to `log`."""
+    with log.open("w", encoding="utf-8") as file:
+        os.dup2(file.fileno(), 1)
+        os.dup2(file.fileno(), 2)
+    Clock.pipe, Clock.num_threads = pipe, num_threads
+    sys.argv = ["allennlp", *arguments]
     main(prog="allennlp")

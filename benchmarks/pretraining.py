@@ -1,15 +1,15 @@
 """
 Pretraining as a user does it, through `allennlp train`, against AllenNLP's own parts under the same trainer (`allennlp_parts.py`).
 
-LSTM 512/128, 512 filters, 1 highway layer, 1,024 negatives of 9,494 words, batches of 32 lanes x 20 words. Each turn is a fresh
-process, and its time is the mean between the ends of two batches, from the `WARM_UP`th on, so that what it takes to start is
-nobody's job. Everything between two batches counts: data, loss, gradients, clip, optimizer, metrics, progress bar.
+LSTM 512/128, 512 filters, 1 highway layer, 1,024 negatives of 9,494 words, batches of 32 lanes x 20 words. Both trainings run from
+beginning to end in a process each, and wait for each other by turns: one trains on some batches, then the other. The time is that
+between the ends of two batches, from the `WARM_UP`th on, so that what it takes to start is nobody's job. Everything between them
+counts: data, loss, gradients, clip, optimizer, metrics, progress bar; but for the few batches that our loader may have at hand when
+its turn begins.
 """
 
 import json
-import os
-import subprocess
-import sys
+import multiprocessing
 from collections.abc import Callable
 from itertools import islice
 from pathlib import Path
@@ -24,11 +24,12 @@ from .model_sizes import Options, bilm_options, tiny
 from .report import Report
 from .rounds import Contender, Turn
 from .sample_text import write_text
-from .settings import THREADS_VARIABLE, Settings
+from .settings import Settings
 
 NUM_LANES, NUM_STEPS = 32, 20
 WARM_UP = 5
-_ROOT = Path(__file__).resolve().parents[1]
+# The last windows, which not all lanes fill, are nobody's turn.
+_REST = 3
 
 
 def run(settings: Settings) -> Report:
@@ -38,27 +39,39 @@ def run(settings: Settings) -> Report:
         return Report("pretraining", title, [], notes=[reason])
     options = settings.size(_options(), tiny())
     vocab_size, num_lanes = settings.size((9_494, NUM_LANES), (150, 4))
-    ours, theirs = settings.size((100, 25), (12, 12))
+    # Some seconds each.
+    ours, theirs = settings.size((50, 10), (2, 2))
+
+    def num_batches(batches_a_turn: int) -> int:
+        return WARM_UP + settings.rounds * batches_a_turn + _REST
+
     text = settings.text
     if text is None:
         text = settings.scratch / "text.txt"
-        write_text(text, (ours + 5) * num_lanes * NUM_STEPS * 2)
+        write_text(text, num_batches(ours) * num_lanes * NUM_STEPS * 2)
     vocabulary = settings.scratch / "vocabulary.txt"
     write_vocabulary(vocabulary, _commonest_words(text, vocab_size))
 
-    def contender(name: str, config: Callable[..., dict[str, Any]], num_batches: int) -> Contender:
-        some_text = _beginning(text, settings.scratch / f"{num_batches}.txt", num_batches * num_lanes * NUM_STEPS)
+    def training(name: str, config: Callable[..., dict[str, Any]], batches_a_turn: int) -> "_Training":
+        directory = settings.scratch / name
+        directory.mkdir()
+        num_tokens = num_batches(batches_a_turn) * num_lanes * NUM_STEPS
+        some_text = _beginning(text, directory / "text.txt", num_tokens)
         filled = config(options, num_lanes, some_text, vocabulary, vocab_size)
-        return Contender(name, lambda: _train(filled, settings), num_lanes * NUM_STEPS, times_itself=True)
+        filled["trainer"]["callbacks"] = [
+            {"type": "benchmark_clock", "warm_up": WARM_UP, "batches_a_turn": batches_a_turn}
+        ]
+        return _Training(filled, directory, settings)
 
-    contenders = [
-        contender("ours", our_config, ours),
-        contender("AllenNLP's parts", their_config, theirs),
-    ]
     label = (
         f"{options['lstm']['dim']}/{options['lstm']['projection_dim']}, batch {num_lanes} x {NUM_STEPS}, {text.name}"
     )
-    return Report("pretraining", title, [compare(label, contenders, settings)])
+    with training("ours", our_config, ours) as our_training, training("theirs", their_config, theirs) as their_training:
+        contenders = [
+            Contender("ours", our_training.turn, num_lanes * NUM_STEPS, times_itself=True),
+            Contender("AllenNLP's parts", their_training.turn, num_lanes * NUM_STEPS, times_itself=True),
+        ]
+        return Report("pretraining", title, [compare(label, contenders, settings)])
 
 
 def _options() -> Options:
@@ -103,34 +116,49 @@ def their_config(options: Options, num_lanes: int, text: Path, vocabulary: Path,
 
 
 def _trainer(optimizer: dict[str, Any]) -> dict[str, Any]:
-    callbacks = [{"type": "benchmark_clock", "warm_up": WARM_UP}]
     # Whoever has a GPU is measured on it elsewhere.
     return {
         "num_epochs": 1,
         "cuda_device": -1,
         "optimizer": optimizer,
-        "callbacks": callbacks,
         "enable_default_callbacks": False,
     }
 
 
-def _train(config: dict[str, Any], settings: Settings) -> Turn:
-    """Seconds a batch."""
-    path, output = settings.scratch / "config.json", settings.scratch / "run"
-    path.write_text(json.dumps(config), encoding="utf-8")
-    arguments = ["train", str(path), "-s", str(output), "-f", "--include-package", "allennlp_elmo_plus"]
-    environment = {**os.environ, "PYTHONPATH": str(_ROOT), THREADS_VARIABLE: str(torch.get_num_threads())}
-    if settings.quick:
-        # Not above: AllenNLP may be missing.
-        from .clock import run_in_this_process
+class _Training:
+    """`allennlp train` in a process of its own, which goes on for a turn and waits for the next."""
 
-        run_in_this_process(arguments, environment)
-    else:
-        command = [sys.executable, "-m", "benchmarks.clock", *arguments]
-        process = subprocess.run(command, env=environment, cwd=_ROOT, capture_output=True, text=True)
-        if process.returncode:
-            raise RuntimeError(f"allennlp train failed:\n{process.stderr[-2000:]}")
-    return Turn(**json.loads((output / "clock.json").read_text("utf-8")))
+    def __init__(self, config: dict[str, Any], directory: Path, settings: Settings) -> None:
+        # Not above: AllenNLP may be missing.
+        from .clock import train
+
+        path, self._log = directory / "config.json", directory / "log"
+        path.write_text(json.dumps(config), encoding="utf-8")
+        arguments = ["train", str(path), "-s", str(directory / "out"), "--include-package", "allennlp_elmo_plus"]
+        # A quick run need not import everything once more.
+        context: Any = multiprocessing.get_context("fork" if settings.quick else "spawn")
+        self._pipe, there = context.Pipe()
+        self._process = context.Process(
+            target=train, args=(arguments, torch.get_num_threads(), there, self._log), daemon=True
+        )
+        self._process.start()
+        there.close()
+
+    def turn(self) -> Turn:
+        """Of the next batches. The first waits until the training has warmed up."""
+        self._pipe.send(None)
+        try:
+            return self._pipe.recv()
+        except EOFError:
+            log = self._log.read_text("utf-8", "replace")
+            raise RuntimeError(f"allennlp train failed:\n{log[-2000:]}") from None
+
+    def __enter__(self) -> "_Training":
+        return self
+
+    def __exit__(self, *_: Any) -> None:
+        self._process.kill()
+        self._process.join()
 
 
 def _commonest_words(text: Path, vocab_size: int) -> list[str]:

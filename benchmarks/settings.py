@@ -9,9 +9,6 @@ from .peak_memory import PeakMemory, peak_in_this_process, peak_of
 
 T = TypeVar("T")
 
-# Tells `allennlp train` in a child process how many threads to use.
-THREADS_VARIABLE = "BENCHMARK_THREADS"
-
 
 @dataclass(frozen=True)
 class Settings:
