@@ -30,7 +30,7 @@ def config_of(directory: Path, num_processes: int, **changes: Any) -> dict[str, 
     config["trainer"] |= {
         "num_epochs": NUM_EPOCHS,
         "checkpointer": {"type": "bilm", "save_every_num_batches": SAVE_EVERY},
-        "callbacks": [{"type": "bilm"}, {"type": "bilm_plan"}, {"type": "records"}],
+        "callbacks": [{"type": "bilm"}, {"type": "records"}, {"type": "bilm_plan"}],
     }
     for key, value in changes.items():
         config["trainer" if key in ("callbacks", "num_gradient_accumulation_steps") else "model"][key] = value
