@@ -18,8 +18,8 @@ from .rounds import Turn
 @TrainerCallback.register("benchmark_clock")
 class Clock(TrainerCallback):
     """
-    After `warm_up` batches waits for a message on `Clock.pipe`; then answers each with the `Turn` of the next `batches_a_turn`
-    batches, in seconds from the end of one to the end of the next, and waits again.
+    After `warm_up` batches sends a None on `Clock.pipe` and waits for a message there; then answers each with the `Turn` of the
+    next `batches_a_turn` batches, in seconds from the end of one to the end of the next, and waits again.
     """
 
     pipe: Connection
@@ -40,6 +40,7 @@ class Clock(TrainerCallback):
             self._warm_up -= 1
             if self._warm_up:
                 return
+            Clock.pipe.send(None)
         else:
             self._seconds.append(now - self._last_end)
             if len(self._seconds) == self._batches_a_turn:

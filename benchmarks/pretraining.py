@@ -145,8 +145,11 @@ class _Training:
         there.close()
 
     def turn(self) -> Turn:
-        """Of the next batches. The first waits until the training has warmed up."""
+        """Of the next batches."""
         self._pipe.send(None)
+        return self._answer()
+
+    def _answer(self) -> Any:
         try:
             return self._pipe.recv()
         except EOFError:
@@ -154,6 +157,12 @@ class _Training:
             raise RuntimeError(f"allennlp train failed:\n{log[-2000:]}") from None
 
     def __enter__(self) -> "_Training":
+        """Waits until the training has warmed up, and so is in nobody's way."""
+        try:
+            self._answer()
+        except BaseException:
+            self.__exit__()
+            raise
         return self
 
     def __exit__(self, *_: Any) -> None:

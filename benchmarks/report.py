@@ -31,9 +31,8 @@ UNITS = {
 class Figures:
     """
     One line of a table. `seconds` a run, one number a round, empty where nothing was timed; `fastest` of all runs; `amount` units
-    of work in a run; `ratio`: see `Report.ratio_is`; `peak_bytes`: of memory; `exchanged_bytes`:
-    among processes, by part; `growth`: the paired ratio to the line before, and
-    `growth_of_work` what arithmetic says it should be.
+    of work in a run; `ratio`: see `Report.ratio_is`; `peak_bytes`: of memory; `exchanged_bytes`: among
+    processes, by part; `growth`: the paired ratio to the line before, and `growth_of_work` what arithmetic says it should be.
     """
 
     contender: str
