@@ -9,10 +9,12 @@ import importlib
 import json
 import sys
 import tempfile
+import time
 import traceback
 from pathlib import Path
 from typing import Any, Optional
 
+from .halts import HaltWatch
 from .settings import Settings
 
 BENCHMARKS = {
@@ -46,7 +48,7 @@ def main(arguments: Optional[list[str]] = None) -> None:
     failed = []
     for name in options.names or BENCHMARKS:
         # Beside the results, as where temporary files go may be memory.
-        with tempfile.TemporaryDirectory(dir=options.output, prefix=".scratch-") as scratch:
+        with tempfile.TemporaryDirectory(dir=options.output, prefix=".scratch-") as scratch, HaltWatch() as halts:
             settings = Settings(
                 quick=options.quick,
                 rounds=rounds,
@@ -54,6 +56,7 @@ def main(arguments: Optional[list[str]] = None) -> None:
                 num_tokens=options.tokens,
                 without_allennlp=options.without_allennlp,
                 text=options.text,
+                halted=halts.within,
             )
             try:
                 _run(name, settings, options.output / f"{name}.json")
@@ -69,9 +72,16 @@ def _run(name: str, settings: Settings, path: Path) -> None:
     """One benchmark: its table printed, its JSON at `path`, its plot beside it."""
     from . import machine
 
-    about = {**machine.facts(), "rounds": settings.rounds, "before": machine.rates(settings.quick)}
+    start = time.perf_counter()
+    about = {
+        **machine.facts(),
+        "rounds": settings.rounds,
+        "before": machine.rates(settings.quick, settings.halted),
+    }
     report = importlib.import_module(f".{name}", __package__).run(settings)
-    about["after"] = machine.rates(settings.quick)
+    about["after"] = machine.rates(settings.quick, settings.halted)
+    end = time.perf_counter()
+    about["halted_share"] = settings.halted(start, end) / (end - start)
     report.write_json(path, about, settings.quick)
     print(report.table(), end="", flush=True)
     _say_what_machine(about)
@@ -94,6 +104,8 @@ def _say_what_machine(about: dict[str, Any]) -> None:
         for key, unit in (("sgemm_gflops", "GFLOP/s of sgemm"), ("copy_gigabytes_per_second", "GB/s of copying"))
     )
     print(f"{about['cpu']}, {about['threads']} of {about['cpus']} cores, torch {about['torch']}: {rates}")
+    if about["halted_share"] > 0.01:
+        print(f"halted for {100 * about['halted_share']:.0f}% of the time, which no figure above holds")
 
 
 def _parser() -> argparse.ArgumentParser:

@@ -12,14 +12,14 @@ from allennlp.commands import main
 from allennlp.training.callbacks import TrainerCallback
 
 from . import allennlp_parts  # noqa: F401
-from .rounds import Turn
+from .rounds import Interval
 
 
 @TrainerCallback.register("benchmark_clock")
 class Clock(TrainerCallback):
     """
-    After `warm_up` batches sends a None on `Clock.pipe` and waits for a message there; then answers each with the `Turn` of the
-    next `batches_a_turn` batches, in seconds from the end of one to the end of the next, and waits again.
+    After `warm_up` batches sends a None on `Clock.pipe` and waits for a message there; then answers each with the
+    intervals of the next `batches_a_turn` batches, from the end of one to the end of the next, and waits again.
     """
 
     pipe: Connection
@@ -28,7 +28,7 @@ class Clock(TrainerCallback):
     def __init__(self, serialization_dir: str, warm_up: int, batches_a_turn: int) -> None:
         super().__init__(serialization_dir)
         self._warm_up, self._batches_a_turn = warm_up, batches_a_turn
-        self._seconds: list[float] = []
+        self._intervals: list[Interval] = []
         self._last_end: Optional[float] = None
 
     def on_start(self, *args: Any, **kwargs: Any) -> None:
@@ -42,11 +42,11 @@ class Clock(TrainerCallback):
                 return
             Clock.pipe.send(None)
         else:
-            self._seconds.append(now - self._last_end)
-            if len(self._seconds) == self._batches_a_turn:
-                Clock.pipe.send(Turn(sum(self._seconds) / len(self._seconds), min(self._seconds)))
-                self._seconds = []
-        if not self._seconds:
+            self._intervals.append(Interval(self._last_end, now))
+            if len(self._intervals) == self._batches_a_turn:
+                Clock.pipe.send(self._intervals)
+                self._intervals = []
+        if not self._intervals:
             Clock.pipe.recv()
             now = time.perf_counter()
         self._last_end = now

@@ -15,7 +15,7 @@ def compare(label: str, contenders: Sequence[Optional[Contender]], settings: Set
     own.
     """
     present = [contender for contender in contenders if contender is not None]
-    turns = alternate(present, settings.rounds, settings.min_seconds)
+    turns = alternate(present, settings.rounds, settings.min_seconds, halted=settings.halted)
     no_rivals = {present[0].name, *(contender.limit for contender in present)}
     seconds = {each.name: [turn.mean / each.amount for turn in turns[each.name]] for each in present}
     fastest = {each.name: min(turn.fastest for turn in turns[each.name]) / each.amount for each in present}

@@ -12,6 +12,8 @@ from typing import Any
 import numpy as np
 import torch
 
+from .rounds import Contender, alternate, never_halted
+
 _SGEMM_SIDE = 1024
 _COPY_BYTES = 1 << 28
 # What decides how glibc and OpenMP go about memory and threads.
@@ -34,31 +36,31 @@ def facts() -> dict[str, Any]:
     }
 
 
-def rates(quick: bool = False) -> dict[str, float]:
+def rates(quick: bool = False, halted: Callable[[float, float], float] = never_halted) -> dict[str, float]:
     """
     What the machine reaches now: GFLOP/s of float32 products of square matrices, with one thread and with the threads at hand,
     and GB/s of copying memory (each byte counted once). Taken before and after a benchmark, they show how steady the machine is.
     """
     with threads(1):
-        one_thread = sgemm_gflops(quick)
+        one_thread = _sgemm_gflops(quick, halted)
     return {
         "sgemm_gflops_1_thread": one_thread,
-        "sgemm_gflops": sgemm_gflops(quick),
-        "copy_gigabytes_per_second": copy_rate(quick),
+        "sgemm_gflops": _sgemm_gflops(quick, halted),
+        "copy_gigabytes_per_second": _copy_rate(quick, halted),
     }
 
 
-def sgemm_gflops(quick: bool = False) -> float:
+def _sgemm_gflops(quick: bool, halted: Callable[[float, float], float]) -> float:
     side = 128 if quick else _SGEMM_SIDE
     left, right = torch.rand(side, side), torch.rand(side, side)
     result = torch.empty(side, side)
-    return 2 * side**3 / _median_seconds(lambda: torch.mm(left, right, out=result)) / 1e9
+    return 2 * side**3 / _median_seconds(lambda: torch.mm(left, right, out=result), halted) / 1e9
 
 
-def copy_rate(quick: bool = False) -> float:
+def _copy_rate(quick: bool, halted: Callable[[float, float], float]) -> float:
     source = np.ones(1 << 20 if quick else _COPY_BYTES, dtype=np.uint8)
     target = np.empty_like(source)
-    return source.nbytes / _median_seconds(lambda: np.copyto(target, source)) / 1e9
+    return source.nbytes / _median_seconds(lambda: np.copyto(target, source), halted) / 1e9
 
 
 @contextmanager
@@ -72,14 +74,9 @@ def threads(number: int) -> Iterator[None]:
         torch.set_num_threads(before)
 
 
-def _median_seconds(job: Callable[[], Any], rounds: int = 5) -> float:
-    job()
-    samples = []
-    for _ in range(rounds):
-        started = time.perf_counter()
-        job()
-        samples.append(time.perf_counter() - started)
-    return statistics.median(samples)
+def _median_seconds(job: Callable[[], Any], halted: Callable[[float, float], float]) -> float:
+    turns = alternate([Contender("job", job)], rounds=5, halted=halted)
+    return statistics.median(turn.mean for turn in turns["job"])
 
 
 def cpu_model() -> str:

@@ -22,7 +22,7 @@ from allennlp_elmo_plus.core.vocabulary import SPECIAL_WORDS, write_vocabulary
 from .comparison import compare
 from .model_sizes import Options, bilm_options, tiny
 from .report import Report
-from .rounds import Contender, Turn
+from .rounds import Contender, Interval
 from .sample_text import write_text
 from .settings import Settings
 
@@ -144,7 +144,7 @@ class _Training:
         self._process.start()
         there.close()
 
-    def turn(self) -> Turn:
+    def turn(self) -> list[Interval]:
         """Of the next batches."""
         self._pipe.send(None)
         return self._answer()

@@ -13,6 +13,13 @@ from dataclasses import dataclass
 from typing import Any, NamedTuple, Optional
 
 
+class Interval(NamedTuple):
+    """From when to when a run took, by `time.perf_counter`."""
+
+    start: float
+    end: float
+
+
 class Turn(NamedTuple):
     """Seconds a run, of the runs in one turn."""
 
@@ -20,11 +27,16 @@ class Turn(NamedTuple):
     fastest: float
 
 
+def never_halted(start: float, end: float) -> float:
+    """Of a machine that stands still at no time."""
+    return 0.0
+
+
 @dataclass(frozen=True)
 class Contender:
     """
-    run: does the job once. Where `times_itself` it returns the seconds the job took, or a `Turn`, which a child process knows
-    better: the time it takes to start is not the job's. Otherwise what it returns is dropped.
+    run: does the job once. Where `times_itself` it may do so several times, and returns the interval of each: what it takes to
+    start a child process is not the job's. Otherwise what it returns is dropped.
     amount: units of work (tokens) in one run, so that contenders may be given less of a job that is slow for them.
     prepare: called, untimed, before each run.
     flops: floating-point operations in one run, where the job is known by them.
@@ -45,49 +57,50 @@ def alternate(
     rounds: int,
     min_seconds: float = 0.0,
     clock: Callable[[], float] = time.perf_counter,
+    halted: Callable[[float, float], float] = never_halted,
 ) -> dict[str, list[Turn]]:
     """
     The turns of each contender, by name, one a round, each of as many runs as fill `min_seconds`.
 
     Each contender runs once beforehand, outside of all rounds, and once more to find how many runs that is; one that
-    `times_itself` starts afresh each time and does without.
+    `times_itself` starts afresh each time and does without. `halted(start, end)` says how many seconds of an interval the machine
+    stood still, which are nobody's.
     """
     if rounds < 1:
         raise ValueError(f"`rounds` must be at least 1, got {rounds}")
     names = [contender.name for contender in contenders]
     if len(set(names)) < len(names):
         raise ValueError(f"contenders must have different names, got {names}")
-    runs = {contender.name: _runs_a_sample(contender, min_seconds, clock) for contender in contenders}
+
+    def run(contender: Contender) -> list[float]:
+        return [end - start - halted(start, end) for start, end in _run(contender, clock)]
+
+    def runs_a_turn(contender: Contender) -> int:
+        if contender.times_itself:
+            return 1
+        (seconds,) = run(contender)
+        if seconds < min_seconds:
+            # The first run may have compiled something, or filled a cache.
+            (seconds,) = run(contender)
+        return max(1, round(min_seconds / max(seconds, 1e-6)))
+
+    numbers = {contender.name: runs_a_turn(contender) for contender in contenders}
     turns: dict[str, list[Turn]] = {contender.name: [] for contender in contenders}
     for number in range(rounds):
         for contender in contenders if number % 2 == 0 else reversed(contenders):
-            sample = [_run_once(contender, clock) for _ in range(runs[contender.name])]
-            # Not the median: where a host gives processors out by slices of a second, half of all short runs wait for none, and as
-            # many for a whole one, and which of them the median is says nothing of the job.
-            mean = statistics.fmean(run.mean for run in sample)
-            turns[contender.name].append(Turn(mean, min(run.fastest for run in sample)))
+            seconds = [each for _ in range(numbers[contender.name]) for each in run(contender)]
+            # Not the median: where processors are given out by slices, half of all short runs wait for none, and as many for a
+            # whole one, and which of them the median is says nothing of the job.
+            turns[contender.name].append(Turn(statistics.fmean(seconds), min(seconds)))
     return turns
 
 
-def _runs_a_sample(contender: Contender, min_seconds: float, clock: Callable[[], float]) -> int:
-    if contender.times_itself:
-        return 1
-    seconds = _run_once(contender, clock).mean
-    if seconds < min_seconds:
-        # The first run may have compiled something, or filled a cache.
-        seconds = _run_once(contender, clock).mean
-    return max(1, round(min_seconds / max(seconds, 1e-6)))
-
-
-def _run_once(contender: Contender, clock: Callable[[], float]) -> Turn:
+def _run(contender: Contender, clock: Callable[[], float]) -> list[Interval]:
     if contender.prepare is not None:
         contender.prepare()
-    started = clock()
+    start = clock()
     result = contender.run()
-    if contender.times_itself:
-        return result if isinstance(result, Turn) else Turn(result, result)
-    seconds = clock() - started
-    return Turn(seconds, seconds)
+    return result if contender.times_itself else [Interval(start, clock())]
 
 
 def paired_ratio(seconds: Sequence[float], others: Sequence[float]) -> float:

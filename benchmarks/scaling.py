@@ -37,7 +37,7 @@ from .comparison import compare
 from .corpora import NUM_STEPS, plan_of, sample_corpus, vocabulary_ids
 from .model_sizes import Options, bilm_options, tiny
 from .report import Case, Report
-from .rounds import Contender, Turn
+from .rounds import Contender, Interval
 from .settings import Settings
 
 NUM_PROCESSES, NUM_BATCHES = 2, 4
@@ -52,7 +52,7 @@ def run(settings: Settings) -> Report:
     sample_corpus(settings.scratch, num_tokens)
     num_steps = settings.size(5, 1)
     with _Processes(settings.scratch, options, vocab_size, num_lanes, num_tokens, num_steps) as processes:
-        tokens = num_steps * num_lanes * NUM_STEPS
+        tokens = num_lanes * NUM_STEPS
         contenders = [
             Contender("ours, 2 processes", processes.run("own"), 2 * tokens, limit=LIMIT, times_itself=True),
             Contender("ours, 2, same negatives", processes.run("same"), 2 * tokens, limit=LIMIT, times_itself=True),
@@ -94,8 +94,9 @@ class _Processes:
             self._pipes.append(here)
             self._workers.append(worker)
 
-    def run(self, kind: str) -> Callable[[], Turn]:
-        return lambda: max(self._ask(kind, "step"), key=lambda turn: turn.mean)
+    def run(self, kind: str) -> Callable[[], list[Interval]]:
+        """Of the process that is the last to end."""
+        return lambda: max(self._ask(kind, "step"), key=lambda intervals: intervals[-1].end)
 
     def exchanged(self, kind: str) -> dict[str, int]:
         return self._ask(kind, "exchanged")[0]
@@ -201,11 +202,10 @@ def _batches(
     return [batcher(window) for window, _ in zip(windows, range(NUM_BATCHES))]
 
 
-def _timed(step: Callable[[], None], num_steps: int) -> Turn:
-    seconds = []
+def _timed(step: Callable[[], None], num_steps: int) -> list[Interval]:
+    intervals = []
     for _ in range(num_steps):
-        started = perf_counter()
+        start = perf_counter()
         step()
-        seconds.append(perf_counter() - started)
-    # Of all the steps: the amount of work is that of all.
-    return Turn(sum(seconds), min(seconds) * num_steps)
+        intervals.append(Interval(start, perf_counter()))
+    return intervals

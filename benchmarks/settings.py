@@ -1,11 +1,13 @@
 """What a run of the benchmarks was asked for."""
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any, Optional, TypeVar
 
 from .peak_memory import PeakMemory, peak_in_this_process, peak_of
+from .rounds import never_halted
 
 T = TypeVar("T")
 
@@ -15,7 +17,8 @@ class Settings:
     """
     quick: tiny sizes, whose figures mean nothing; rounds: how often each contender has its turn; scratch: an empty directory for
     texts and weights, removed after the run; num_tokens: size of the generated text, None for the benchmark's own;
-    without_allennlp: whether AllenNLP's contenders are left out; text: a file to use in place of a generated one.
+    without_allennlp: whether AllenNLP's contenders are left out; text: a file to use in place of a generated one; halted: how many
+    seconds of an interval the machine stood still.
     """
 
     quick: bool
@@ -24,6 +27,7 @@ class Settings:
     num_tokens: Optional[int] = None
     without_allennlp: bool = False
     text: Optional[Path] = None
+    halted: Callable[[float, float], float] = never_halted
 
     @property
     def min_seconds(self) -> float:

@@ -23,7 +23,7 @@ from allennlp_elmo_plus.core.word_counts import count_words
 from .comparison import compare
 from .peak_memory import Meter
 from .report import Report
-from .rounds import Contender
+from .rounds import Contender, Interval
 from .sample_text import write_text
 from .settings import Settings
 
@@ -42,10 +42,10 @@ def run(settings: Settings) -> Report:
     def contender(
         name: str, job: str, path: Path, tokens: int, limit: Optional[str] = LIMIT, **arguments: Any
     ) -> Contender:
-        def run_apart() -> float:
+        def run_apart() -> list[Interval]:
             peak = settings.peak_of(f"benchmarks.vocabulary:{job}", path=str(path), **arguments)
             peaks[name] = max(peaks.get(name, 0), peak.peak_bytes)
-            return peak.result
+            return [Interval(*peak.result)]
 
         return Contender(name, run_apart, tokens, limit=limit, times_itself=True)
 
@@ -65,13 +65,13 @@ def run(settings: Settings) -> Report:
     return Report("vocabulary", "counting a vocabulary", [case], notes=[] if reason is None else [reason])
 
 
-def count(meter: Meter, path: str, num_processes: int) -> float:
-    """Seconds for the core's counts and the order they give."""
+def count(meter: Meter, path: str, num_processes: int) -> Interval:
+    """When it took the core's counts and the order they give."""
     return _timed(meter, lambda: order_by_frequency(count_words(path, num_processes=num_processes)))
 
 
-def only_split(meter: Meter, path: str) -> float:
-    """Seconds for reading and splitting."""
+def only_split(meter: Meter, path: str) -> Interval:
+    """When it took reading and splitting."""
 
     def split() -> None:
         for _ in iter_sentence_blocks(path):
@@ -80,8 +80,8 @@ def only_split(meter: Meter, path: str) -> float:
     return _timed(meter, split)
 
 
-def count_with_allennlp(meter: Meter, path: str) -> float:
-    """Seconds for AllenNLP's own vocabulary, over instances as a reader of AllenNLP's makes them."""
+def count_with_allennlp(meter: Meter, path: str) -> Interval:
+    """When it took AllenNLP's own vocabulary, over instances as a reader of AllenNLP's makes them."""
     from allennlp.data import Instance, Vocabulary
     from allennlp.data.fields import TextField
     from allennlp.data.token_indexers import SingleIdTokenIndexer
@@ -98,8 +98,8 @@ def count_with_allennlp(meter: Meter, path: str) -> float:
     return _timed(meter, build)
 
 
-def _timed(meter: Meter, job: Callable[[], Any]) -> float:
+def _timed(meter: Meter, job: Callable[[], Any]) -> Interval:
     meter.start()
-    started = time.perf_counter()
+    start = time.perf_counter()
     job()
-    return time.perf_counter() - started
+    return Interval(start, time.perf_counter())

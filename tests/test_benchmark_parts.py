@@ -1,13 +1,18 @@
 """The parts that benchmarks are made of: rounds, counts of work, generated text, memory of a child."""
 
+import os
+import signal
+import time
 from collections import Counter
 
+import numpy as np
 import pytest
 
 from allennlp_elmo_plus.core.characters import encode_words
 from benchmarks import peak_memory
+from benchmarks.halts import HaltWatch, overlap
 from benchmarks.products import Products, count_windows
-from benchmarks.rounds import Contender, Turn, alternate, paired_ratio, spread
+from benchmarks.rounds import Contender, Interval, alternate, paired_ratio, spread
 from benchmarks.sample_text import read_sentences, spell, write_text
 
 
@@ -60,7 +65,7 @@ def test_a_short_job_runs_until_its_turn_is_long_enough_and_stands_for_the_mean(
 def test_preparation_is_not_timed_and_a_job_may_time_itself():
     clock = FakeClock()
     prepared = Contender("prepared", clock.job("run", [1.0] * 2), prepare=clock.job("prepare", [50.0] * 2))
-    itself = Contender("itself", lambda: 7.0, times_itself=True)
+    itself = Contender("itself", lambda: [Interval(1.0, 8.0)], times_itself=True)
     assert alternate([prepared, itself], rounds=1, clock=clock) == {"prepared": [(1.0, 1.0)], "itself": [(7.0, 7.0)]}
     assert clock.log == ["prepare", "run"] * 2
 
@@ -69,8 +74,31 @@ def test_the_fastest_run_of_a_turn_is_kept():
     clock = FakeClock()
     job = Contender("ours", clock.job("ours", [2.0, 2.0, 2.0, 3.0, 1.0]))
     assert alternate([job], rounds=1, min_seconds=6.0, clock=clock) == {"ours": [(2.0, 1.0)]}
-    itself = Contender("ours", lambda: Turn(3.0, 2.0), times_itself=True)
+    itself = Contender("ours", lambda: [Interval(1.0, 3.0), Interval(3.0, 7.0)], times_itself=True)
     assert alternate([itself], rounds=1) == {"ours": [(3.0, 2.0)]}
+
+
+def test_time_in_which_the_machine_stood_still_is_nobodys():
+    halts = np.array([[2.0, 3.0], [4.0, 9.0]])
+    itself = Contender("ours", lambda: [Interval(1.0, 5.0), Interval(8.0, 12.0)], times_itself=True)
+    turns = alternate([itself], rounds=1, halted=lambda start, end: overlap(halts, start, end))
+    assert turns == {"ours": [(2.5, 2.0)]}
+
+
+@pytest.mark.skipif(not hasattr(os, "sched_setscheduler"), reason="the system has no real-time priorities")
+def test_a_halt_is_noticed():
+    with HaltWatch() as halts:
+        if not halts.watching:
+            pytest.skip("no right to real-time priority")
+        # What does not wake cannot tell whether it or the machine was halted.
+        start = time.perf_counter()
+        os.kill(halts._process.pid, signal.SIGSTOP)
+        time.sleep(0.3)
+        os.kill(halts._process.pid, signal.SIGCONT)
+        end = time.perf_counter()
+        assert 0.25 < halts.within(start, end) < end - start
+        assert halts.within(start, start) == 0.0
+    assert halts.within(start, end) == 0.0
 
 
 def test_rounds_and_names_that_cannot_be():

@@ -1,0 +1,108 @@
+"""
+When the whole machine stood still.
+
+A virtual machine may be halted by its host, for seconds out of every ten. Its clock goes on meanwhile, so that a job's time tells
+how often it was halted rather than what it does. A process with real-time priority, which wakes on every processor some hundred
+times a second, notices: whenever it wakes late on all of them, nothing else ran either.
+
+What only one processor waited for is not noticed, and stays in the figures.
+"""
+
+import ctypes
+import multiprocessing
+import os
+import threading
+import time
+from typing import Any, Optional
+
+import numpy as np
+
+INTERVAL, THRESHOLD = 0.002, 0.005
+# The last so many are remembered, some ten hours of a machine that is halted ten times a second.
+CAPACITY = 1 << 19
+# On machines with many processors some of them tell.
+_MAX_WATCHED = 4
+
+
+class HaltWatch:
+    """
+    A context in which halts are noticed. Points of time are those of `time.perf_counter`, on Linux one clock for all processes.
+
+    watching: False where the system does not let us (no Linux, no right to real-time priority): nothing is noticed then.
+    """
+
+    def __init__(self) -> None:
+        context: Any = multiprocessing.get_context("spawn")
+        self._halts = context.RawArray(ctypes.c_double, 2 * CAPACITY)
+        self._number = context.RawValue(ctypes.c_longlong)
+        self._awake = context.RawValue(ctypes.c_double)
+        self._process = context.Process(target=_watch, args=(self._halts, self._number, self._awake), daemon=True)
+        self.watching = False
+
+    def __enter__(self) -> "HaltWatch":
+        if hasattr(os, "sched_setscheduler"):
+            self._process.start()
+            while not self._awake.value and self._process.is_alive():
+                time.sleep(INTERVAL)
+            self.watching = self._process.is_alive()
+        return self
+
+    def __exit__(self, *_: Any) -> None:
+        if self._process.pid is not None:
+            self._process.kill()
+            self._process.join()
+        self.watching = False
+
+    def within(self, start: float, end: float) -> float:
+        """Seconds between `start` and `end` in which the machine was halted."""
+        if not self.watching:
+            return 0.0
+        # A halt that ended just now may not have been written down yet.
+        while self._awake.value < end and self._process.is_alive():
+            time.sleep(INTERVAL)
+        number = min(self._number.value, CAPACITY)
+        return overlap(np.frombuffer(self._halts).reshape(CAPACITY, 2)[:number], start, end)
+
+
+def overlap(halts: np.ndarray, start: float, end: float) -> float:
+    """How much of (start, end) is in `halts`, (n, 2) beginnings and ends."""
+    return float((np.minimum(halts[:, 1], end) - np.maximum(halts[:, 0], start)).clip(min=0).sum())
+
+
+def _watch(halts: Any, number: Any, awake: Any) -> None:
+    try:
+        os.sched_setscheduler(0, os.SCHED_FIFO, os.sched_param(1))
+    except OSError:
+        return
+    parent = os.getppid()
+    watchers = [_Watcher(halts, number, awake, cpu) for cpu in sorted(os.sched_getaffinity(0))[:_MAX_WATCHED]]
+    for watcher in watchers:
+        watcher.start()
+    while os.getppid() == parent:
+        time.sleep(1)
+    os._exit(0)
+
+
+class _Watcher(threading.Thread):
+    """Wakes on one processor. What all of them share: when any of them was awake last."""
+
+    _lock = threading.Lock()
+    _latest: Optional[float] = None
+
+    def __init__(self, halts: Any, number: Any, awake: Any, cpu: int) -> None:
+        super().__init__(daemon=True)
+        self._halts, self._number, self._awake, self._cpu = halts, number, awake, cpu
+
+    def run(self) -> None:
+        # Of this thread alone, on Linux. It has its priority from the one that started it.
+        os.sched_setaffinity(0, {self._cpu})
+        while True:
+            with _Watcher._lock:
+                now = time.perf_counter()
+                latest = _Watcher._latest
+                if latest is not None and now - latest > THRESHOLD:
+                    place = 2 * (self._number.value % CAPACITY)
+                    self._halts[place : place + 2] = latest + INTERVAL, now
+                    self._number.value += 1
+                _Watcher._latest = self._awake.value = now
+            time.sleep(INTERVAL)
