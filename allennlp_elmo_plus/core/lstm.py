@@ -6,6 +6,7 @@ from typing import Optional
 import torch
 from torch import Tensor, nn
 
+from .graph_capture import GraphCapture
 from .lstm_bptt import LstmTensors, run_clipped
 from .lstm_directions import has_triton, run_stacked
 from .lstm_reference import lstm_reference
@@ -48,6 +49,7 @@ class LstmLayer(RecurrentLayer):
         self.cell_clip = cell_clip
         self.proj_clip = None if projection_size is None else proj_clip
         self.reference = reference
+        self.capture = GraphCapture()
         self.kernel = nn.Parameter(torch.zeros(input_size + self.output_size, 4 * cell_size))
         self.bias = nn.Parameter(torch.zeros(4 * cell_size))
         self.projection = None if projection_size is None else nn.Parameter(torch.zeros(cell_size, projection_size))
@@ -72,7 +74,7 @@ class LstmLayer(RecurrentLayer):
         if first.reference:
             results = [lstm_reference(batch_sizes, first.cell_clip, first.proj_clip, *each) for each in tensors]
         elif first.kernel.device.type == "cuda" and has_triton():
-            results = run_stacked(batch_sizes, first.cell_clip, first.proj_clip, tensors)
+            results = run_stacked(batch_sizes, first.cell_clip, first.proj_clip, tensors, first.capture)
         else:
             results = run_clipped(batch_sizes, first.cell_clip, first.proj_clip, tensors)
         return [RecurrentOutput(*each) for each in results]

@@ -14,6 +14,7 @@ import torch
 from torch import Tensor
 from torch.autograd.function import once_differentiable
 
+from .graph_capture import GraphCapture
 from .lstm_bptt import LstmTensors, previous_rows
 
 
@@ -162,9 +163,10 @@ def run_stacked(
     cell_clip: Optional[float],
     proj_clip: Optional[float],
     directions: Sequence[LstmTensors],
+    capture: GraphCapture,
 ) -> list[tuple[Tensor, Tensor, Tensor]]:
     """
-    `StackedLstm` of the tensors of each direction; for each its outputs, hidden and cell.
+    `StackedLstm` of the tensors of each direction; for each its outputs, hidden and cell. `capture`: the layer's own.
 
     Matrix products, and with them the outputs, have autocast's dtype where it is enabled, else the parameters'. The state comes
     back in float32 or above, so that a window goes on exactly where the one before it ended.
@@ -178,17 +180,21 @@ def run_stacked(
     def stacked(tensors: Sequence[Tensor], dtype: torch.dtype) -> Tensor:
         return torch.stack([tensor.to(dtype) for tensor in tensors])
 
+    def run(inputs: Tensor, hidden: Tensor, cell: Tensor, kernel: Tensor, bias: Tensor, *projection: Tensor) -> Any:
+        return StackedLstm.apply(
+            inputs, batch_sizes, hidden, cell, kernel, bias, projection[0] if projection else None, cell_clip, proj_clip
+        )
+
+    tensors = [
+        stacked(inputs, dtype),
+        stacked(hidden, state_dtype),
+        stacked(cell, state_dtype),
+        stacked(kernels, dtype),
+        stacked(biases, state_dtype),
+    ]
+    if projections[0] is not None:
+        tensors.append(stacked(projections, dtype))
     # Triton launches on the current device, which need not be the tensors'.
     with torch.autocast(device_type, enabled=False), torch.cuda.device_of(kernels[0]):
-        results = StackedLstm.apply(
-            stacked(inputs, dtype),
-            batch_sizes,
-            stacked(hidden, state_dtype),
-            stacked(cell, state_dtype),
-            stacked(kernels, dtype),
-            stacked(biases, state_dtype),
-            None if projections[0] is None else stacked(projections, dtype),
-            cell_clip,
-            proj_clip,
-        )
+        results = capture(run, (tuple(batch_sizes), cell_clip, proj_clip), *tensors)
     return list(zip(*results))

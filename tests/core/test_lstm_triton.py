@@ -14,10 +14,13 @@ import torch
 from torch import Tensor
 
 import allennlp_elmo_plus.core
+from allennlp_elmo_plus.core.graph_capture import SIGHTINGS
 from allennlp_elmo_plus.core.lstm import LstmLayer
 from allennlp_elmo_plus.core.lstm_bptt import LstmTensors
 from allennlp_elmo_plus.core.lstm_directions import StackedLstm, run_stacked
 from allennlp_elmo_plus.core.recurrent_layer import RecurrentOutput
+
+from .replayed import capture_without_gpu
 
 KERNELS = "allennlp_elmo_plus.core.lstm_triton"
 DEVICE = "cuda" if torch.cuda.is_available() else "cpu"
@@ -60,7 +63,8 @@ def stacked(layers, inputs, batch_sizes, hidden, cell) -> list[RecurrentOutput]:
     first = layers[0]
     weights = [(layer.kernel, layer.bias_of_gates(), layer.projection) for layer in layers]
     directions = [LstmTensors(*tensors, *each) for *tensors, each in zip(inputs, hidden, cell, weights)]
-    return [RecurrentOutput(*each) for each in run_stacked(batch_sizes, first.cell_clip, first.proj_clip, directions)]
+    results = run_stacked(batch_sizes, first.cell_clip, first.proj_clip, directions, first.capture)
+    return [RecurrentOutput(*each) for each in results]
 
 
 def arguments(layers: list[LstmLayer], batch_sizes: list[int], num_rows: int) -> tuple:
@@ -199,3 +203,12 @@ def test_the_backward_can_run_twice_and_leaves_its_argument_alone() -> None:
     second = torch.autograd.grad(outputs, inputs, upstream)
     torch.testing.assert_close(first, second, rtol=0, atol=0)
     assert torch.equal(upstream, torch.ones_like(outputs))
+
+
+def test_windows_that_a_graph_replays_equal_the_reference(monkeypatch) -> None:
+    replays = [] if DEVICE == "cuda" else capture_without_gpu(monkeypatch)
+    layers = random_layers(dtype=torch.float)
+    for _ in range(SIGHTINGS + 1):
+        ours = run_with_gradients(stacked, layers, [2, 2], 2)
+        torch.testing.assert_close(ours, run_with_gradients(run_reference, layers, [2, 2], 2), rtol=1e-5, atol=1e-5)
+    assert DEVICE == "cuda" or replays[0].replays == 3
