@@ -84,6 +84,28 @@ def test_the_commands_of_a_page_run(name: str, workplace: Path, monkeypatch: pyt
         run(command, monkeypatch)
 
 
+def test_the_walk_through_ends_with_three_taggers(
+    workplace: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture
+) -> None:
+    monkeypatch.chdir(workplace)
+    monkeypatch.setattr("allennlp.commands.import_plugins", lambda: None)
+    walkthrough = runpy.run_path(str(ROOT / "docs" / "walkthrough.py"))
+    # Its own functions look these up here.
+    names = walkthrough["main"].__globals__
+
+    def run_small(*words: object) -> None:
+        command = [str(word) for word in words]
+        # The text is in the directory already, and small.
+        if command[0] == "allennlp":
+            run(command, monkeypatch)
+
+    monkeypatch.setitem(names, "run", run_small)
+    capsys.readouterr()
+    walkthrough["main"](workplace)
+    results = capsys.readouterr().out.partition("with the right tag:\n")[2]
+    assert re.findall(r"^  (\w+) +\d+\.\d%$", results, re.MULTILINE) == ["words", "untrained", "pretrained"]
+
+
 def run(command: list[str], monkeypatch: pytest.MonkeyPatch) -> None:
     """In this process, which has imported everything already; `echo TEXT | COMMAND` gives the command its standard input."""
     if command[0] == "echo":
