@@ -1,9 +1,11 @@
 """Contenders for one job -> a case of a report."""
 
+import statistics
+import sys
 from collections.abc import Sequence
 from typing import Optional
 
-from .report import Case, Figures
+from .report import Case, Figures, duration
 from .rounds import Contender, alternate, paired_ratio
 from .settings import Settings
 
@@ -36,4 +38,8 @@ def compare(label: str, contenders: Sequence[Optional[Contender]], settings: Set
             share_of_limit_fastest=None if limit is None else fastest[limit] / fastest[name],
         )
 
-    return Case(label, [figures(contender) for contender in present])
+    case = Case(label, [figures(contender) for contender in present])
+    # A benchmark may be stopped hours later, with a table that was never printed.
+    told = (f"{each.contender} {duration(statistics.median(each.seconds))}" for each in case.figures)
+    print(f"{label}: {', '.join(told)}", file=sys.stderr, flush=True)
+    return case

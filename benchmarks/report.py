@@ -129,13 +129,13 @@ def _cells(line: Figures, work_unit: str) -> dict[str, str]:
         growth += "" if line.growth_of_work is None else f" (work x{line.growth_of_work:.2f})"
     return {
         "": line.contender,
-        "median": "" if line.median_seconds is None else _time(line.median_seconds),
+        "median": "" if line.median_seconds is None else duration(line.median_seconds),
         "spread": f"{100 * spread(line.seconds):.0f}%" if len(line.seconds) > 1 else "",
         f"{work_unit}s/s": "" if line.rate is None else f"{line.rate:,.0f}",
         "ratio": "" if line.ratio is None else f"{line.ratio:.2f}",
         "GFLOP/s": "" if line.gflops is None else f"{line.gflops:,.1f}",
         "of limit": "" if line.share_of_limit is None else f"{100 * line.share_of_limit:.0f}%",
-        "fastest": "" if line.fastest is None else _time(line.fastest),
+        "fastest": "" if line.fastest is None else duration(line.fastest),
         "ratio of it": "" if line.ratio_of_fastest is None else f"{line.ratio_of_fastest:.2f}",
         "its limit": "" if line.share_of_limit_fastest is None else f"{100 * line.share_of_limit_fastest:.0f}%",
         "memory": "" if line.peak_bytes is None else f"{line.peak_bytes / 2**20:,.1f} MiB",
@@ -145,7 +145,7 @@ def _cells(line: Figures, work_unit: str) -> dict[str, str]:
     }
 
 
-def _time(seconds: float) -> str:
+def duration(seconds: float) -> str:
     return f"{seconds:,.2f} s" if seconds >= 1 else f"{1000 * seconds:,.2f} ms"
 
 

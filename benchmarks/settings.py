@@ -32,7 +32,7 @@ class Settings:
     @property
     def min_seconds(self) -> float:
         """The least that a contender's turn lasts: short jobs run several times in it."""
-        return 0.0 if self.quick else 2.0
+        return 0.0 if self.quick else 1.0
 
     def size(self, full: T, quick: T) -> T:
         """`full`, or `quick` where only the shape of the result is of interest."""
