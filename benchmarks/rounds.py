@@ -72,8 +72,10 @@ def alternate(
     if len(set(names)) < len(names):
         raise ValueError(f"contenders must have different names, got {names}")
 
-    def run(contender: Contender) -> list[float]:
-        return [end - start - halted(start, end) for start, end in _run(contender, clock)]
+    def run(contender: Contender, times: int = 1) -> list[float]:
+        # What asks for halts waits for them to be written down: once all runs are over, between which nothing should sleep.
+        intervals = [interval for _ in range(times) for interval in _run(contender, clock)]
+        return [end - start - halted(start, end) for start, end in intervals]
 
     def runs_a_turn(contender: Contender) -> int:
         if contender.times_itself:
@@ -88,7 +90,7 @@ def alternate(
     turns: dict[str, list[Turn]] = {contender.name: [] for contender in contenders}
     for number in range(rounds):
         for contender in contenders if number % 2 == 0 else reversed(contenders):
-            seconds = [each for _ in range(numbers[contender.name]) for each in run(contender)]
+            seconds = run(contender, numbers[contender.name])
             # Not the median: where processors are given out by slices, half of all short runs wait for none, and as many for a
             # whole one, and which of them the median is says nothing of the job.
             turns[contender.name].append(Turn(statistics.fmean(seconds), min(seconds)))
