@@ -43,9 +43,9 @@ class Run:
             run_command, arguments, str(self.log), mounts or [], keep and [str(self.out), str(keep)], starts_fresh
         )
 
-    def wait(self, process: int) -> int:
+    def wait(self, process: int, seconds: float = PATIENCE_SECONDS) -> int:
         try:
-            status = self._server.wait(process)
+            status = self._server.wait(process, seconds)
         except AssertionError:
             raise AssertionError(self.log.read_text()[-5000:]) from None
         if status == CANNOT_MOUNT:

@@ -19,7 +19,7 @@ from tests.faults.full_disk import train_on_full_disk
 from tests.faults.kills import kill_at_random
 from tests.faults.recorder import Resources, read_resources
 from tests.faults.runs import Run, assert_same_run, config_of, in_two_processes
-from tests.fork_server import ForkServer
+from tests.fork_server import PATIENCE_SECONDS, ForkServer
 from tests.plugin.small_text import SENTENCES, write_text
 
 SIGNALS_A_RUN = 5
@@ -28,6 +28,7 @@ STEPS_BETWEEN_SAMPLES = 100
 # Until the allocator has met every size of batch, validations and checkpoints among them.
 WARM_UP_STEPS = 4000
 MAX_BYTES_A_STEP = 1000
+SLOWEST_SECONDS_A_STEP = 0.5
 
 
 def soak_signals(server: ForkServer, directory: Path, whole: Run, name: str, num_signals: int, seed: int) -> None:
@@ -71,7 +72,8 @@ def soak_fresh_processes(server: ForkServer, directory: Path) -> None:
 
 def soak_steps(server: ForkServer, directory: Path, num_steps: int) -> None:
     run = Run(server, directory / "steps", long_run(directory / "steps", num_steps))
-    assert run.finish() == 0, run.log.read_text()[-3000:]
+    patience = PATIENCE_SECONDS + num_steps * SLOWEST_SECONDS_A_STEP
+    assert run.wait(run.start(), patience) == 0, run.log.read_text()[-3000:]
     samples = [sample for sample in read_resources(run.out) if sample.num_batches > WARM_UP_STEPS]
     slope = bytes_a_step(samples)
     files, threads = ({getattr(sample, name) for sample in samples} for name in ("num_files", "num_threads"))
