@@ -9,7 +9,6 @@ may be replayed, and that nothing which a later replay overwrites gets out.
 
 import logging
 import weakref
-from collections import Counter
 from collections.abc import Callable, Hashable
 from typing import Any, Optional
 
@@ -20,7 +19,7 @@ from torch.autograd.function import once_differentiable
 logger = logging.getLogger(__name__)
 
 Function = Callable[..., tuple[Tensor, ...]]
-# A shape is captured when it comes for this time: the odd window at the end of a text is not worth its memory.
+# A shape is captured when it comes for this time in a row: the odd window at the end of a text is not worth its memory.
 SIGHTINGS = 3
 # A replay does the same arithmetic; the library may choose another algorithm for a product while it is captured.
 _TOLERANCE = 1e-2
@@ -28,7 +27,7 @@ _TOLERANCE = 1e-2
 
 class GraphCapture:
     """
-    Runs functions, and captures the first whose shapes come `SIGHTINGS` times: one, since a graph keeps all of its memory.
+    Runs functions, and captures the first whose shapes come `SIGHTINGS` times in a row: one, since a graph keeps all of its memory.
 
     A call is replayed on a GPU, with a gradient to compute, once the backward pass of the replay before is over or can never come:
     the graphs have memory for one. Every other call runs as it is. So does everything from then on if capturing fails, or
@@ -36,7 +35,8 @@ class GraphCapture:
     """
 
     def __init__(self) -> None:
-        self._sightings: Counter[Hashable] = Counter()
+        self._last_key: Hashable = None
+        self._sightings = 0
         self._captured: Optional[tuple[Hashable, Function]] = None
         self._given_up = False
         self._pending: Optional[weakref.ref[_Pending]] = None
@@ -47,8 +47,10 @@ class GraphCapture:
             return function(*tensors)
         key = (key, *((tensor.shape, tensor.dtype, tensor.device, tensor.requires_grad) for tensor in tensors))
         if self._captured is None:
-            self._sightings[key] += 1
-            if self._sightings[key] < SIGHTINGS or not self._capture(function, key, tensors):
+            # Only the last is remembered: sentences come in shapes without end.
+            self._sightings = self._sightings + 1 if key == self._last_key else 1
+            self._last_key = key
+            if self._sightings < SIGHTINGS or not self._capture(function, key, tensors):
                 return function(*tensors)
         assert self._captured is not None
         captured_key, replay = self._captured
@@ -84,7 +86,6 @@ class GraphCapture:
             self._given_up = True
             return False
         self._captured = key, replay
-        self._sightings.clear()
         return True
 
 

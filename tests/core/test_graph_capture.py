@@ -123,6 +123,13 @@ def test_other_shapes_other_keys_and_calls_without_a_gradient_are_not_replayed(r
     assert HAS_GPU or (len(replays) == 1 and replays[0].replays == before)
 
 
+def test_shapes_that_take_turns_are_not_captured(replays):
+    capture = GraphCapture()
+    for number in range(4 * SIGHTINGS):
+        run(capture, draw(steps=2 + number % 2))
+    assert not replays and capture._captured is None
+
+
 def test_copies_capture_for_themselves(replays):
     capture = captured()
     for other in (copy.deepcopy(capture), pickle.loads(pickle.dumps(capture))):
