@@ -17,7 +17,7 @@ from .rounds import Contender, alternate, never_halted
 _SGEMM_SIDE = 1024
 _COPY_BYTES = 1 << 28
 # What decides how glibc and OpenMP go about memory and threads.
-_ENVIRONMENT = ("GLIBC_TUNABLES", "OMP_NUM_THREADS", "MKL_NUM_THREADS")
+_ENVIRONMENT = ("GLIBC_TUNABLES", "GOMP_SPINCOUNT", "OMP_NUM_THREADS", "MKL_NUM_THREADS")
 
 
 def facts() -> dict[str, Any]:
