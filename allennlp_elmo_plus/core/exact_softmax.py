@@ -8,7 +8,8 @@ import torch
 from torch import Tensor
 from torch.autograd.function import once_differentiable
 
-from .softmax import add_product, check_shapes, target_logits
+from .mixed_products import add_product
+from .softmax import check_shapes, target_logits
 
 # Tokens whose logits are held at once on a CPU: together with chunks of some thousand words, what a core's cache holds.
 CPU_BLOCK_TOKENS = 256

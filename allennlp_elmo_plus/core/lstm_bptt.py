@@ -16,6 +16,7 @@ from torch import Tensor
 from torch.autograd.function import once_differentiable
 
 from .lstm_pointwise import backward_step, forward_step
+from .mixed_products import add_product, write_product
 from .side_by_side import side_by_side
 
 # Tensors of a direction among the results of `ClippedLstm`: outputs, hidden and cell.
@@ -23,7 +24,7 @@ NUM_RESULTS = 3
 
 
 class LstmTensors(NamedTuple):
-    """What a direction computes with."""
+    """What a direction computes with. Inputs, kernel and projection have the type of the matrix products, all else the state's."""
 
     inputs: Tensor  # (N, I) packed, time-major
     hidden: Tensor  # (B, P) before the first step
@@ -39,7 +40,7 @@ class _Kept(NamedTuple):
     inputs: Tensor  # (N, I)
     kernel: Tensor  # (I + P, 4C)
     projection: Optional[Tensor]  # (C, P)
-    gates: Tensor  # (N, 4C), activations
+    gates: Tensor  # (N, 4C), activations, in the state's type as are the following
     cells: Tensor  # (B + N, C), the initial ones first
     unprojected: Tensor  # (N, C), or `outputs` where there is no projection
     outputs: Tensor  # (B + N, P), the initial hidden state first
@@ -49,6 +50,8 @@ class ClippedLstm(torch.autograd.Function):
     """
     `lstm_reference` for D directions: arguments batch_sizes, cell_clip, proj_clip, then the `LstmTensors` of each direction one
     after the other; results, for each direction, outputs, hidden and cell.
+
+    Where products are in bfloat16, each is rounded once; gates, cells, outputs and all sums of gradients are in the state's type.
 
     Gradients reach all of a direction's tensors. Where a clip is active its gradient is 0; a value exactly at a clip counts as
     clipped. See `run_clipped` for what is kept where there is no gradient to compute.
@@ -91,13 +94,23 @@ def run_clipped(
     directions: Sequence[LstmTensors],
 ) -> list[tuple[Tensor, Tensor, Tensor]]:
     """
-    `ClippedLstm` of the tensors of each direction. Without a gradient to compute only two steps' worth of cells are kept, which
-    autograd could not tell: to it a parameter needs a gradient even where none is recorded.
+    `ClippedLstm` of the tensors of each direction, its products in autocast's type where that is enabled, else in the parameters',
+    and all results in the parameters'. Without a gradient to compute only two steps' worth of cells are kept, which autograd could
+    not tell: to it a parameter needs a gradient even where none is recorded.
     """
-    # In the parameters' type under autocast too, so that the state which windows hand on is not rounded.
-    directions = [direction._replace(inputs=direction.inputs.to(direction.kernel.dtype)) for direction in directions]
+    device_type = directions[0].kernel.device.type
+    autocast = torch.is_autocast_enabled(device_type)
+    dtype = torch.get_autocast_dtype(device_type) if autocast else directions[0].kernel.dtype
+    directions = [
+        direction._replace(
+            inputs=direction.inputs.to(dtype),
+            kernel=direction.kernel.to(dtype),
+            projection=None if direction.projection is None else direction.projection.to(dtype),
+        )
+        for direction in directions
+    ]
     tensors = [tensor for direction in directions for tensor in direction]
-    with torch.autocast(directions[0].inputs.device.type, enabled=False):
+    with torch.autocast(device_type, enabled=False):
         if torch.is_grad_enabled() and any(tensor is not None and tensor.requires_grad for tensor in tensors):
             return _grouped(ClippedLstm.apply(batch_sizes, cell_clip, proj_clip, *tensors), NUM_RESULTS)
         results = _forward_side_by_side(batch_sizes, cell_clip, proj_clip, directions, keep=False)
@@ -131,22 +144,22 @@ def _forward(
     inputs, hidden, cell, kernel, bias, projection = direction
     input_size, num_rows, num_steps = inputs.shape[1], len(cell), len(batch_sizes)
     from_inputs, recurrent = kernel[:input_size], kernel[input_size:]
-    outputs = inputs.new_empty(num_rows + len(inputs), hidden.shape[1])
+    outputs = cell.new_empty(num_rows + len(inputs), hidden.shape[1])
     outputs[:num_rows] = hidden
     first_rows = [0, *accumulate(batch_sizes)]
     # Gates that a product has just written are still in the processor's cache when their step comes. As many rows at a time as
     # the inputs are wide: from then on the product reads less of the kernel than it writes of gates.
     block_steps = max(1, math.ceil(input_size / max(1, num_rows)))
-    gates = inputs.new_empty(len(inputs) if keep else block_steps * num_rows, bias.shape[0])
+    gates = cell.new_empty(len(inputs) if keep else block_steps * num_rows, bias.shape[0])
     first_gates = [row if keep else row - first_rows[t - t % block_steps] for t, row in enumerate(first_rows)]
     # Where nothing has to be kept for a backward pass, two steps take turns in one step's buffers.
     first_cells = [num_rows + row for row in first_rows] if keep else [num_rows * (1 - t % 2) for t in range(num_steps)]
-    cells = inputs.new_empty(num_rows + len(inputs) if keep else 2 * num_rows, cell.shape[1])
+    cells = cell.new_empty(num_rows + len(inputs) if keep else 2 * num_rows, cell.shape[1])
     cells[:num_rows] = cell
     if projection is None:
         unprojected, first_unprojected = outputs, [num_rows + row for row in first_rows]
     else:
-        unprojected = inputs.new_empty(len(inputs) if keep else num_rows, cell.shape[1])
+        unprojected = cell.new_empty(len(inputs) if keep else num_rows, cell.shape[1])
         first_unprojected = first_rows if keep else [0] * num_steps
     step = forward_step(gates, cells, unprojected, cell_clip)
     step_outputs = outputs[num_rows:].split(batch_sizes)
@@ -156,13 +169,13 @@ def _forward(
         gate = first_gates[t]
         if t % block_steps == 0:
             block = inputs[first_rows[t] : first_rows[min(t + block_steps, num_steps)]]
-            torch.addmm(bias, block, from_inputs, out=gates[gate : gate + len(block)])
-        gates[gate : gate + rows].addmm_(step_hidden[:rows], recurrent)
+            add_product(gates[gate : gate + len(block)].copy_(bias), block, from_inputs)
+        add_product(gates[gate : gate + rows], step_hidden[:rows], recurrent)
         step(gate, previous_cells, first_cells[t], first_unprojected[t], rows)
         step_hidden, previous_cells = step_outputs[t], first_cells[t]
         if projection is not None:
             start = first_unprojected[t]
-            torch.mm(unprojected[start : start + rows], projection, out=step_hidden)
+            write_product(unprojected[start : start + rows], projection, out=step_hidden)
             if proj_clip is not None:
                 step_hidden.clamp_(-proj_clip, proj_clip)
         next_rows = batch_sizes[t + 1] if t + 1 < num_steps else 0
@@ -207,19 +220,21 @@ def _backward(
         if projection_t is None:
             grad_unprojected[:rows] = grad
         else:
-            torch.mm(grad, projection_t, out=grad_unprojected[:rows])
+            write_product(grad, projection_t, out=grad_unprojected[:rows])
         step(first_rows[t], num_rows + first_rows[t - 1] if t else 0, num_rows + first_rows[t], rows)
-        torch.mm(step_grad_gates[t], recurrent_t, out=grad_hidden[:rows])
+        write_product(step_grad_gates[t], recurrent_t, out=grad_hidden[:rows])
 
     needs_inputs, _, _, needs_kernel, needs_bias, needs_projection = needs
-    grad_inputs = grad_gates @ kernel[:input_size].t() if needs_inputs else None
+    factor = grad_gates.to(kernel.dtype)
+    grad_inputs = factor @ kernel[:input_size].t() if needs_inputs else None
     grad_kernel = grad_bias = grad_projection = None
     if needs_kernel:
-        grad_kernel = torch.cat([inputs, previous_rows(outputs, num_rows, batch_sizes)], dim=1).t() @ grad_gates
+        previous = previous_rows(outputs, num_rows, batch_sizes).to(kernel.dtype)
+        grad_kernel = torch.cat([inputs, previous], dim=1).t() @ factor
     if needs_bias:
         grad_bias = grad_gates.sum(0)
     if needs_projection:
-        grad_projection = unprojected.t() @ grad_outputs
+        grad_projection = unprojected.to(kernel.dtype).t() @ grad_outputs.to(kernel.dtype)
     return grad_inputs, grad_hidden, grad_cell, grad_kernel, grad_bias, grad_projection
 
 

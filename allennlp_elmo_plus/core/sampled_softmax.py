@@ -17,8 +17,9 @@ import torch
 from torch import Tensor
 from torch.autograd.function import once_differentiable
 
+from .mixed_products import add_product
 from .negatives import NegativeSample, log_expected_counts
-from .softmax import add_product, check_shapes, target_logits
+from .softmax import check_shapes, target_logits
 
 # Logits held at once. On a CPU, blocks that stay near the cache beat one matrix of all logits, which takes as long to
 # get from the system as to fill; an accelerator is kept busy only by few and large products.

@@ -41,11 +41,6 @@ def check_shapes(hidden: Tensor, targets: Tensor, weight: Tensor, bias: Tensor) 
         raise ValueError(f"`bias` must be ({len(weight)},), one for each row of `weight`, got {tuple(bias.shape)}")
 
 
-def add_product(total: Tensor, left: Tensor, right: Tensor) -> Tensor:
-    """`total += left @ right` in place; `total` may be of a wider type than the factors, as with bfloat16 products."""
-    return total.addmm_(left, right) if total.dtype == left.dtype else total.add_(left @ right)
-
-
 def target_logits(hidden: Tensor, target_weight: Tensor, target_bias: Tensor) -> Tensor:
     """
     (N,) logits of one word a token, from hidden (N, D), the words' weights (N, D) and bias (N,), in the bias's type.

@@ -84,7 +84,7 @@ class BilmModel(KnownOptions, Model):
     exact_chunk_size : `int`, optional (default = `1024`)
         Words of the vocabulary whose logits the exact softmax holds at once: memory is bounded by it, not by the vocabulary.
     precision : `str`, optional (default = `"fp32"`)
-        `"bf16"` has the matrix products of training in bfloat16, those of the LSTM only on a GPU; weights, gradients, the cell, the
+        `"bf16"` has the matrix products of training in bfloat16; weights, gradients, the cell, the
         state carried and the loss stay in float32, and evaluation is all in float32.
     pretrained_file : `str`, optional
         What to start from, for fine-tuning: the model.tar.gz of a model "bilm" with the same options, or its weights.hdf5 with its
