@@ -2,11 +2,15 @@
 
 import math
 from collections.abc import Callable, Iterable
+from types import ModuleType
 from typing import Any, Optional
 
+import numpy as np
 import torch
 from torch import Tensor
+from torch.autograd.graph import increment_version
 
+from .compiled import loops_for
 from .row_exchange import RowExchange
 
 # Elements updated at once on a CPU, so that parameter, gradient and accumulator stay in the cache between operations.
@@ -91,7 +95,7 @@ class Adagrad(torch.optim.Optimizer):
                     self.state[param]["sum"] = torch.full_like(param, initial, memory_format=torch.preserve_format)
             dense = [param for param in params if not param.grad.is_sparse]
             dense_sums = [self.state[param]["sum"] for param in dense]
-            update = _update_blocks if all(param.device.type == "cpu" for param in dense) else _update_together
+            update = _update_one_by_one if all(param.device.type == "cpu" for param in dense) else _update_together
             update(dense, [param.grad for param in dense], dense_sums, group["lr"], scale)
             for param in params:
                 if param.grad.is_sparse:
@@ -118,12 +122,18 @@ class Adagrad(torch.optim.Optimizer):
         return float(torch.linalg.vector_norm(torch.stack(norms)))
 
 
-def _update_blocks(params: list[Tensor], grads: list[Tensor], sums: list[Tensor], lr: float, scale: float) -> None:
-    """Updates dense tensors on a CPU, block by block."""
-    for tensors in zip(params, grads, sums, strict=True):
-        for param, grad, grad_sum in zip(*(_blocks(tensor) for tensor in tensors), strict=True):
-            grad_sum.addcmul_(grad, grad, value=scale**2)
-            param.addcdiv_(grad, grad_sum.sqrt(), value=-lr * scale)
+def _update_one_by_one(params: list[Tensor], grads: list[Tensor], sums: list[Tensor], lr: float, scale: float) -> None:
+    """Updates dense tensors on a CPU, in one pass over each, or block by block."""
+    for param, grad, grad_sum in zip(params, grads, sums, strict=True):
+        loops = _loops_for(param, grad_sum)
+        if loops is not None:
+            flat = (param.detach().view(-1), grad.reshape(-1), grad_sum.view(-1))
+            loops.update(*(tensor.numpy() for tensor in flat), np.float32(scale**2), np.float32(lr * scale))
+            increment_version(param)
+            continue
+        for part, part_grad, part_sum in zip(_blocks(param), _blocks(grad), _blocks(grad_sum), strict=True):
+            part_sum.addcmul_(part_grad, part_grad, value=scale**2)
+            part.addcdiv_(part_grad, part_sum.sqrt(), value=-lr * scale)
 
 
 def _update_together(params: list[Tensor], grads: list[Tensor], sums: list[Tensor], lr: float, scale: float) -> None:
@@ -135,11 +145,23 @@ def _update_together(params: list[Tensor], grads: list[Tensor], sums: list[Tenso
 def _update_rows(param: Tensor, grad: Tensor, grad_sum: Tensor, lr: float, scale: float) -> None:
     """Updates the rows of `param` (V, ...) that the coalesced sparse `grad` holds."""
     values = grad.values()
+    loops = _loops_for(param, grad_sum)
+    if loops is not None:
+        tables = (table.detach().view(len(table), -1).numpy() for table in (param, values.contiguous(), grad_sum))
+        of_param, of_values, of_sum = tables
+        rows = grad.indices()[0].numpy()
+        loops.update_rows(of_param, rows, of_values, of_sum, np.float32(scale**2), np.float32(lr * scale))
+        increment_version(param)
+        return
     sizes = [len(block) for block in _blocks(values)]
     for rows, block in zip(grad.indices()[0].split(sizes), values.split(sizes), strict=True):
         row_sum = grad_sum[rows].addcmul_(block, block, value=scale**2)
         grad_sum[rows] = row_sum
         param[rows] = param[rows].addcdiv_(block, row_sum.sqrt_(), value=-lr * scale)
+
+
+def _loops_for(param: Tensor, grad_sum: Tensor) -> Optional[ModuleType]:
+    return loops_for(param, "adagrad_loops") if param.is_contiguous() and grad_sum.is_contiguous() else None
 
 
 def _blocks(tensor: Tensor) -> tuple[Tensor, ...]:

@@ -58,7 +58,7 @@ def test_the_first_step_by_hand():
 def test_whole_tensors_in_few_launches_equal_blocks():
     blocks, whole = params_of(), params_of()
     grads = grads_of(blocks, 0)
-    for update, params in ((adagrad._update_blocks, blocks), (adagrad._update_together, whole)):
+    for update, params in ((adagrad._update_one_by_one, blocks), (adagrad._update_together, whole)):
         with torch.no_grad():
             update(params, grads, [torch.ones_like(param) for param in params], 0.3, 0.7)
     torch.testing.assert_close(whole, blocks, rtol=1e-15, atol=1e-15)
@@ -229,3 +229,33 @@ def test_a_gradient_sparse_in_two_dimensions_is_refused():
     param.grad = torch.eye(3, 4).to_sparse()
     with pytest.raises(ValueError, match=r"sparse in its first dimension only, got 2 .* of shape \(3, 4\)"):
         Adagrad([param]).step()
+
+
+@pytest.mark.parametrize("numba", [True, False])
+@pytest.mark.parametrize("sparse", [True, False])
+@pytest.mark.parametrize("shape", [(40, 3), (40,), (40, 2, 3)])
+def test_float32_follows_double_precision(monkeypatch, numba, sparse, shape):
+    if not numba:
+        monkeypatch.setattr(adagrad, "loops_for", lambda *_: None)
+    params = []
+    for dtype in (torch.float32, torch.float64):
+        param = torch.linspace(-1, 1, math.prod(shape), dtype=torch.float64).view(shape).to(dtype).requires_grad_()
+        optimizer = Adagrad([param], lr=0.3, initial_accumulator_value=0.5, max_norm=2.0)
+        for seed in range(3):
+            param.grad = rows_grad(shape, [3, 0, 17, 39, 3], seed)[0 if sparse else 1].to(dtype)
+            if len(shape) > 1 and not sparse:
+                # As the gradient of a turned weight comes.
+                param.grad = param.grad.transpose(0, 1).contiguous().transpose(0, 1)
+            optimizer.step()
+        params += [param.detach(), optimizer.state[param]["sum"]]
+    torch.testing.assert_close(params[0].double(), params[2], rtol=1e-6, atol=1e-6)
+    torch.testing.assert_close(params[1].double(), params[3], rtol=1e-6, atol=1e-6)
+
+
+@pytest.mark.parametrize("sparse", [True, False])
+def test_whoever_keeps_something_of_a_parameter_can_see_that_it_changed(sparse):
+    param = torch.zeros(40, 3, requires_grad=True)
+    param.grad = rows_grad((40, 3), [1], dtype=torch.float32)[0 if sparse else 1]
+    version = param._version
+    Adagrad([param]).step()
+    assert param._version > version

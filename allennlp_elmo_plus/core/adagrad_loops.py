@@ -1,0 +1,29 @@
+"""Adagrad's update as compiled loops: one pass over parameter, gradient and sum."""
+
+import numpy as np
+
+from .compiled import compiled
+
+F = np.float32
+
+
+@compiled
+def update(param: np.ndarray, grad: np.ndarray, grad_sum: np.ndarray, squared_scale: F, rate: F) -> None:
+    """sum += squared_scale * grad^2, param -= rate * grad / sqrt(sum), over flat arrays."""
+    for i in range(param.size):
+        total = grad_sum[i] + squared_scale * grad[i] * grad[i]
+        grad_sum[i] = total
+        param[i] -= rate * grad[i] / np.sqrt(total)
+
+
+@compiled
+def update_rows(
+    param: np.ndarray, rows: np.ndarray, values: np.ndarray, grad_sum: np.ndarray, squared_scale: F, rate: F
+) -> None:
+    """`update` of the rows `rows` of param and grad_sum, (V, D) both, by `values`, a gradient for each."""
+    for i in range(len(rows)):
+        row = rows[i]
+        for j in range(values.shape[1]):
+            total = grad_sum[row, j] + squared_scale * values[i, j] * values[i, j]
+            grad_sum[row, j] = total
+            param[row, j] -= rate * values[i, j] / np.sqrt(total)
