@@ -13,6 +13,7 @@ from torch import Tensor
 from torch.nn.functional import cross_entropy
 
 from allennlp_elmo_plus.core.exact_softmax import exact_nll
+from allennlp_elmo_plus.core.products import product
 
 from .comparison import compare
 from .model_sizes import RELEASED_VOCABULARY
@@ -73,11 +74,9 @@ def at_once(problem: Problem) -> Tensor:
 
 @torch.no_grad()
 def product_alone(problem: Problem) -> None:
-    """One product for each chunk of words, into one buffer."""
-    buffer = problem.hidden.new_empty(len(problem.hidden) * CHUNK_SIZE)
+    """One product for each chunk of words."""
     for chunk in problem.weight.split(CHUNK_SIZE):
-        logits = buffer[: len(problem.hidden) * len(chunk)].view(len(problem.hidden), len(chunk))
-        torch.mm(problem.hidden, chunk.t(), out=logits)
+        product(problem.hidden, chunk.t())
 
 
 def in_child(meter: Meter, job: str, sizes: list[int]) -> None:

@@ -9,22 +9,28 @@ from collections.abc import Sequence
 
 import numpy as np
 import torch
-from torch import Tensor
 
 from allennlp_elmo_plus.core.batch import LanguageModelBatch
 from allennlp_elmo_plus.core.characters import PADDING_ID
 from allennlp_elmo_plus.core.options import BiLMOptions
+from allennlp_elmo_plus.core.products import filled_up, product, product_over_rows
 
 Shape = tuple[int, int, int]
 
 
 class Products:
-    """Runs float32 products of `shapes` (m, k, n), and with `backward` those of their gradients, on buffers of its own."""
+    """
+    Runs float32 products of `shapes` (m, k, n), and with `backward` those of their gradients, on factors of its own, by the library
+    that this package takes on this processor and on as many rows as it likes best.
+    """
 
     def __init__(self, shapes: Sequence[Shape], backward: bool = False) -> None:
         self._shapes = list(shapes)
         self._backward = backward
-        self._buffers = {shape: self._allocate(shape) for shape in set(self._shapes)}
+        self._factors = {
+            (m, k, n): (filled_up(torch.rand(m, k)), torch.rand(k, n), filled_up(torch.rand(m, n)))
+            for m, k, n in set(self._shapes)
+        }
 
     @property
     def flops(self) -> float:
@@ -32,16 +38,11 @@ class Products:
 
     def __call__(self) -> None:
         for shape in self._shapes:
-            left, right, result, *gradients = self._buffers[shape]
-            torch.mm(left, right, out=result)
-            if gradients:
-                torch.mm(result, right.t(), out=gradients[0])
-                torch.mm(left.t(), result, out=gradients[1])
-
-    def _allocate(self, shape: Shape) -> list[Tensor]:
-        m, k, n = shape
-        factors = [torch.rand(m, k), torch.rand(k, n)]
-        return [*factors, torch.empty(m, n), *([torch.empty_like(factor) for factor in factors] * self._backward)]
+            left, right, gradient = self._factors[shape]
+            product(left, right)
+            if self._backward:
+                product(gradient, right.t())
+                product_over_rows(left, gradient)
 
 
 def lstm_shapes(options: BiLMOptions, num_tokens: int) -> list[Shape]:

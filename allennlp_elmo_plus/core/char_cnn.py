@@ -11,6 +11,7 @@ from torch.nn import functional as F
 
 from .char_maxima import MaximaOverPlaces, Places, distinct_windows, maxima_over_places
 from .characters import PADDING_ID
+from .products import filled_up
 
 _ACTIVATIONS = {"relu": torch.relu, "tanh": torch.tanh}
 
@@ -74,6 +75,7 @@ class CharacterCNN(nn.Module):
         first_rows = self._first_rows(buckets, len(characters))
         with torch.autocast(characters.device.type, enabled=False):
             windows, rows = distinct_windows(characters, self.widest_filter, len(first_rows))
+            windows = filled_up(windows, PADDING_ID)
             places = Places(rows, first_rows, self.max_characters)
             weights, biases = list(self.weights), list(self.biases)
             if torch.is_grad_enabled() and any(parameter.requires_grad for parameter in self.parameters()):

@@ -20,6 +20,7 @@ from torch.nn import functional as F
 
 from .characters import PADDING_ID
 from .compiled import loops_for
+from .products import add_product, product, product_over_rows
 
 _MAX_KEY = 2**63 - 1
 
@@ -83,7 +84,7 @@ def maxima_over_places(
     first_filter = 0
     for weight, bias in zip(weights, biases, strict=True):
         matrix = _as_matrix(weight)
-        responses = torch.addmm(bias, embedded[:, : len(matrix)], matrix)
+        responses = product(embedded[:, : len(matrix)], matrix, bias)
         _strongest(responses, places, weight.shape[2], first_filter, maxima, winners)
         first_filter += len(bias)
     return maxima, winners
@@ -144,9 +145,9 @@ class MaximaOverPlaces(torch.autograd.Function):
                 grad_responses = grad.new_zeros(len(windows), len(weight))
                 _add_to_winners(grad, winners, first_filter, grad_responses)
                 first_filter += len(weight)
-                grad_matrix = embedded[:, : len(matrix)].t() @ grad_responses
+                grad_matrix = product_over_rows(embedded[:, : len(matrix)], grad_responses)
                 grad_weights.append(_as_weight(grad_matrix, weight.shape[2]))
-                grad_embedded[:, : len(matrix)].addmm_(grad_responses, matrix.t())
+                add_product(grad_embedded[:, : len(matrix)], grad_responses, matrix.t())
             grad_characters = grad_embedded.view(-1, embedding.shape[1])
             grad_embedding = torch.zeros_like(embedding).index_add_(0, windows.flatten() - 1, grad_characters)
             grad_biases = grad.sum(0).split([len(weight) for weight in weights])

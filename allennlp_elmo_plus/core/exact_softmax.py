@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 from torch.autograd.function import once_differentiable
 
-from .mixed_products import add_product
+from .products import add_product, add_product_over_rows
 from .softmax import check_shapes, target_logits
 
 # Tokens whose logits are held at once on a CPU: together with chunks of some thousand words, what a core's cache holds.
@@ -88,7 +88,7 @@ class _ExactSoftmax(torch.autograd.Function):
             if grad_hidden is not None:
                 add_product(grad_hidden[tokens], factors, word_weight)
             if grad_weight is not None:
-                add_product(grad_weight[words], factors.t(), hidden[tokens])
+                add_product_over_rows(grad_weight[words], factors, hidden[tokens])
             if grad_bias is not None:
                 grad_bias[words].add_(probs.sum(0))
         grad_target = grad_nll.neg().unsqueeze(1)

@@ -3,6 +3,8 @@
 import torch
 from torch import Tensor, nn
 
+from .products import affine
+
 
 class Highway(nn.Module):
     """
@@ -28,7 +30,7 @@ class Highway(nn.Module):
         """inputs: (U, dim) -> (U, dim)."""
         layers = zip(self.carry_weights, self.carry_biases, self.transform_weights, self.transform_biases, strict=True)
         for carry_weight, carry_bias, transform_weight, transform_bias in layers:
-            gate = torch.addmm(carry_bias, inputs, carry_weight).sigmoid()
-            transformed = torch.addmm(transform_bias, inputs, transform_weight).relu()
+            gate = affine(inputs, carry_weight, carry_bias).sigmoid()
+            transformed = affine(inputs, transform_weight, transform_bias).relu()
             inputs = gate * transformed + (1 - gate) * inputs
         return inputs

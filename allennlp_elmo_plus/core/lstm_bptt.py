@@ -15,9 +15,12 @@ import torch
 from torch import Tensor
 from torch.autograd.function import once_differentiable
 
-from .lstm_pointwise import backward_step, forward_step
-from .mixed_products import add_product, write_product
+from .lstm_steps import BackwardStep, ForwardStep, forward_steps, run_steps_back
+from .products import product, product_over_rows
 from .side_by_side import side_by_side
+
+# Gates that fit a core's cache beside all else.
+CACHED_GATES = 1 << 18
 
 # Tensors of a direction among the results of `ClippedLstm`: outputs, hidden and cell.
 NUM_RESULTS = 3
@@ -143,47 +146,55 @@ def _forward(
 ) -> tuple[tuple[Tensor, Tensor, Tensor], Sequence[Optional[Tensor]]]:
     inputs, hidden, cell, kernel, bias, projection = direction
     input_size, num_rows, num_steps = inputs.shape[1], len(cell), len(batch_sizes)
-    from_inputs, recurrent = kernel[:input_size], kernel[input_size:]
     outputs = cell.new_empty(num_rows + len(inputs), hidden.shape[1])
     outputs[:num_rows] = hidden
-    first_rows = [0, *accumulate(batch_sizes)]
-    # Gates that a product has just written are still in the processor's cache when their step comes. As many rows at a time as
-    # the inputs are wide: from then on the product reads less of the kernel than it writes of gates.
-    block_steps = max(1, math.ceil(input_size / max(1, num_rows)))
-    gates = cell.new_empty(len(inputs) if keep else block_steps * num_rows, bias.shape[0])
-    first_gates = [row if keep else row - first_rows[t - t % block_steps] for t, row in enumerate(first_rows)]
-    # Where nothing has to be kept for a backward pass, two steps take turns in one step's buffers.
-    first_cells = [num_rows + row for row in first_rows] if keep else [num_rows * (1 - t % 2) for t in range(num_steps)]
     cells = cell.new_empty(num_rows + len(inputs) if keep else 2 * num_rows, cell.shape[1])
     cells[:num_rows] = cell
-    if projection is None:
-        unprojected, first_unprojected = outputs, [num_rows + row for row in first_rows]
-    else:
+    unprojected = outputs
+    if projection is not None:
         unprojected = cell.new_empty(len(inputs) if keep else num_rows, cell.shape[1])
-        first_unprojected = first_rows if keep else [0] * num_steps
-    step = forward_step(gates, cells, unprojected, cell_clip)
-    step_outputs = outputs[num_rows:].split(batch_sizes)
-    step_hidden, previous_cells = hidden, 0
+    # Gates that a product has just written are still in the processor's cache when their step comes. As many rows at a time as
+    # the inputs are wide: from then on the product reads less of the kernel than it writes of gates. Those to be kept lie together.
+    block_rows = max(input_size, CACHED_GATES // bias.shape[0])
+    block_steps = max(1, num_steps if keep else math.ceil(block_rows / max(1, num_rows)))
+    steps = _steps(batch_sizes, num_rows, block_steps, keep, projection is not None)
     final_hidden, final_cell = hidden.clone(), cell.clone()
-    for t, rows in enumerate(batch_sizes):
-        gate = first_gates[t]
-        if t % block_steps == 0:
-            block = inputs[first_rows[t] : first_rows[min(t + block_steps, num_steps)]]
-            add_product(gates[gate : gate + len(block)].copy_(bias), block, from_inputs)
-        add_product(gates[gate : gate + rows], step_hidden[:rows], recurrent)
-        step(gate, previous_cells, first_cells[t], first_unprojected[t], rows)
-        step_hidden, previous_cells = step_outputs[t], first_cells[t]
-        if projection is not None:
-            start = first_unprojected[t]
-            write_product(unprojected[start : start + rows], projection, out=step_hidden)
-            if proj_clip is not None:
-                step_hidden.clamp_(-proj_clip, proj_clip)
-        next_rows = batch_sizes[t + 1] if t + 1 < num_steps else 0
-        if next_rows < rows:
-            final_hidden[next_rows:rows] = step_hidden[next_rows:]
-            final_cell[next_rows:rows] = cells[previous_cells + next_rows : previous_cells + rows]
+    gates = cell.new_empty(0, bias.shape[0])
+    run = forward_steps(kernel[input_size:], projection, cells, unprojected, outputs, final_cell, cell_clip, proj_clip)
+    for first in range(0, num_steps, block_steps):
+        block = steps[first : first + block_steps]
+        rows = slice(block[0].outputs - num_rows, block[-1].outputs - num_rows + block[-1].rows)
+        gates = product(inputs[rows], kernel[:input_size], bias)
+        run(gates, block)
+    for step in steps:
+        if step.staying < step.rows:
+            ended = slice(step.outputs + step.staying, step.outputs + step.rows)
+            final_hidden[step.staying : step.rows] = outputs[ended]
     results = outputs[num_rows:], final_hidden, final_cell
     return results, _Kept(inputs, kernel, projection, gates, cells, unprojected, outputs) if keep else ()
+
+
+def _steps(
+    batch_sizes: list[int], num_rows: int, block_steps: int, keep: bool, has_projection: bool
+) -> list[ForwardStep]:
+    """Where each step's rows lie: gates from the first of a block on, and one after the other all that is kept."""
+    first_rows = [0, *accumulate(batch_sizes)]
+    # Where nothing has to be kept for a backward pass, two steps take turns in one step's buffers.
+    cells = [0, *(num_rows + row if keep else num_rows * (1 - t % 2) for t, row in enumerate(first_rows))]
+    outputs = [0, *(num_rows + row for row in first_rows)]
+    return [
+        ForwardStep(
+            rows=rows,
+            gates=first_rows[t] - first_rows[t - t % block_steps],
+            hidden=outputs[t],
+            previous_cells=cells[t],
+            cells=cells[t + 1],
+            unprojected=outputs[t + 1] if not has_projection else first_rows[t] if keep else 0,
+            outputs=outputs[t + 1],
+            staying=batch_sizes[t + 1] if t + 1 < len(batch_sizes) else 0,
+        )
+        for t, rows in enumerate(batch_sizes)
+    ]
 
 
 def _backward(
@@ -197,44 +208,29 @@ def _backward(
     inputs, kernel, projection, gates, cells, unprojected, outputs = kept
     grad_outputs, grad_hidden, grad_cell = (grad.clone(memory_format=torch.contiguous_format) for grad in grads)
     input_size, num_rows = inputs.shape[1], len(grad_cell)
-    # Turned round once: read at every step, it is worth up to twice the speed of those products.
-    recurrent_t = kernel[input_size:].t().contiguous()
-    projection_t = None if projection is None else projection.t()
-    keep = None
+    passes = None
     if projection is not None and proj_clip is not None:
-        keep = (outputs[num_rows:].abs() < proj_clip).to(outputs.dtype)
-        # The clip's mask multiplies a sum: this part of it once for all steps, the recurrent part inside the loop.
-        grad_outputs.mul_(keep)
-    step_keep = None if keep is None else keep.split(batch_sizes)
-    grad_gates = torch.empty_like(gates)
-    grad_unprojected = torch.empty_like(grad_cell)
-    step = backward_step(gates, cells, grad_gates, grad_cell, grad_unprojected, cell_clip)
-    step_grad_gates, step_grad_outputs = grad_gates.split(batch_sizes), grad_outputs.split(batch_sizes)
-    first_rows = [0, *accumulate(batch_sizes)]
-    for t in range(len(batch_sizes) - 1, -1, -1):
-        rows, grad = batch_sizes[t], step_grad_outputs[t]
-        if step_keep is None:
-            grad.add_(grad_hidden[:rows])
-        else:
-            grad.addcmul_(grad_hidden[:rows], step_keep[t])
-        if projection_t is None:
-            grad_unprojected[:rows] = grad
-        else:
-            write_product(grad, projection_t, out=grad_unprojected[:rows])
-        step(first_rows[t], num_rows + first_rows[t - 1] if t else 0, num_rows + first_rows[t], rows)
-        write_product(step_grad_gates[t], recurrent_t, out=grad_hidden[:rows])
+        passes = (outputs[num_rows:].abs() < proj_clip).to(outputs.dtype)
+        # What a clip lets through is decided for a sum: for this part of it once, for the part that recurs at each step.
+        grad_outputs.mul_(passes)
+    steps = [
+        BackwardStep(step.rows, step.outputs - num_rows, step.previous_cells, step.cells)
+        for step in _steps(batch_sizes, num_rows, max(1, len(batch_sizes)), True, projection is not None)
+    ]
+    gradients = grad_outputs, grad_hidden, grad_cell
+    grad_gates = run_steps_back(steps, gates, kernel[input_size:], projection, cells, passes, *gradients, cell_clip)
 
     needs_inputs, _, _, needs_kernel, needs_bias, needs_projection = needs
     factor = grad_gates.to(kernel.dtype)
-    grad_inputs = factor @ kernel[:input_size].t() if needs_inputs else None
+    grad_inputs = product(factor, kernel[:input_size].t()) if needs_inputs else None
     grad_kernel = grad_bias = grad_projection = None
     if needs_kernel:
         previous = previous_rows(outputs, num_rows, batch_sizes).to(kernel.dtype)
-        grad_kernel = torch.cat([inputs, previous], dim=1).t() @ factor
+        grad_kernel = product_over_rows(torch.cat([inputs, previous], dim=1), factor)
     if needs_bias:
         grad_bias = grad_gates.sum(0)
     if needs_projection:
-        grad_projection = unprojected.to(kernel.dtype).t() @ grad_outputs.to(kernel.dtype)
+        grad_projection = product_over_rows(unprojected.to(kernel.dtype), grad_outputs.to(kernel.dtype))
     return grad_inputs, grad_hidden, grad_cell, grad_kernel, grad_bias, grad_projection
 
 

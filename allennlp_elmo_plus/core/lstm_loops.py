@@ -52,6 +52,7 @@ def _tanh(x: F) -> F:
 @compiled
 def gates_forward(
     gates: np.ndarray,
+    recurrent: np.ndarray,
     cells: np.ndarray,
     outputs: np.ndarray,
     clip: F,
@@ -59,16 +60,16 @@ def gates_forward(
     previous_row: int,
     cell_row: int,
     output_row: int,
-    rows: int,
 ) -> None:
     """What `core.lstm_pointwise.forward_step` describes."""
     size = cells.shape[1]
-    for row in range(rows):
-        gate, output = gates[gate_row + row], outputs[output_row + row]
+    for row in range(len(recurrent)):
+        gate, output, rest = gates[gate_row + row], outputs[output_row + row], recurrent[row]
         previous, cell = cells[previous_row + row], cells[cell_row + row]
         for j in range(size):
-            i, g = _sigmoid(gate[j]), _tanh(gate[size + j])
-            f, o = _sigmoid(gate[2 * size + j]), _sigmoid(gate[3 * size + j])
+            i, g = _sigmoid(gate[j] + rest[j]), _tanh(gate[size + j] + rest[size + j])
+            f = _sigmoid(gate[2 * size + j] + rest[2 * size + j])
+            o = _sigmoid(gate[3 * size + j] + rest[3 * size + j])
             c = f * previous[j] + i * g
             c = clip if c > clip else c
             c = -clip if c < -clip else c
@@ -79,20 +80,19 @@ def gates_forward(
 
 @compiled
 def gates_backward(
+    grad_outputs: np.ndarray,
     gates: np.ndarray,
     cells: np.ndarray,
     grad_gates: np.ndarray,
     grad_cells: np.ndarray,
-    grad_outputs: np.ndarray,
     clip: F,
     gate_row: int,
     previous_row: int,
     cell_row: int,
-    rows: int,
 ) -> None:
     """What `core.lstm_pointwise.backward_step` describes."""
     size = cells.shape[1]
-    for row in range(rows):
+    for row in range(len(grad_outputs)):
         gate, grad_gate = gates[gate_row + row], grad_gates[gate_row + row]
         previous, cell = cells[previous_row + row], cells[cell_row + row]
         grad_cell, grad_output = grad_cells[row], grad_outputs[row]

@@ -7,7 +7,6 @@ PyTorch's operations.
 
 import math
 from collections.abc import Callable
-from functools import partial
 from typing import Optional
 
 import numpy as np
@@ -18,22 +17,30 @@ from .compiled import loops_for
 
 
 def forward_step(
-    gates: Tensor, cells: Tensor, outputs: Tensor, cell_clip: Optional[float]
-) -> Callable[[int, int, int, int, int], None]:
+    cells: Tensor, outputs: Tensor, cell_clip: Optional[float]
+) -> Callable[[Tensor, Tensor, int, int, int, int], None]:
     """
-    A function of (gate_row, previous_row, cell_row, output_row, rows) that computes a step in place: `rows` rows of gates from
-    `gate_row` on turn from pre-activations into activations, cells from `cell_row` on become clip(f * previous + i * g) with the
-    previous ones from `previous_row` on, outputs from `output_row` on become o * tanh(cell).
+    A function of (gates, recurrent, gate_row, previous_row, cell_row, output_row) that computes a step of B rows in place: gates
+    from `gate_row` on turn from the inputs' part of the pre-activations, to which `recurrent` (B, 4C) adds the rest, into
+    activations; cells from `cell_row` on become clip(f * previous + i * g) with the previous ones from `previous_row` on; outputs
+    from `output_row` on become o * tanh(cell).
     """
-    loops = loops_for(gates, "lstm_loops")
+    loops = loops_for(cells, "lstm_loops")
     if loops is not None:
         clip = np.float32(math.inf if cell_clip is None else cell_clip)
-        arrays = (tensor.detach().numpy() for tensor in (gates, cells, outputs))
-        return partial(loops.gates_forward, *arrays, clip)
+        arrays = cells.detach().numpy(), outputs.detach().numpy()
+
+        def compiled_step(gates: Tensor, recurrent: Tensor, *rows: int) -> None:
+            loops.gates_forward(gates.numpy(), recurrent.numpy(), *arrays, clip, *rows)
+
+        return compiled_step
     size = cells.shape[1]
 
-    def step(gate_row: int, previous_row: int, cell_row: int, output_row: int, rows: int) -> None:
-        gate, cell = gates[gate_row : gate_row + rows], cells[cell_row : cell_row + rows]
+    def step(
+        gates: Tensor, recurrent: Tensor, gate_row: int, previous_row: int, cell_row: int, output_row: int
+    ) -> None:
+        rows = len(recurrent)
+        gate, cell = gates[gate_row : gate_row + rows].add_(recurrent), cells[cell_row : cell_row + rows]
         output = outputs[output_row : output_row + rows]
         gate[:, :size].sigmoid_()
         gate[:, size : 2 * size].tanh_()
@@ -53,27 +60,31 @@ def backward_step(
     cells: Tensor,
     grad_gates: Tensor,
     grad_cells: Tensor,
-    grad_outputs: Tensor,
     cell_clip: Optional[float],
-) -> Callable[[int, int, int, int], None]:
+) -> Callable[[Tensor, int, int, int], None]:
     """
-    A function of (gate_row, previous_row, cell_row, rows) that computes a step back: from the gates' activations, the cells and the
-    first `rows` rows of grad_outputs (B, C), the gradient of the step's outputs, it fills the rows of grad_gates, the gradient of
-    the pre-activations; the first `rows` rows of grad_cells (B, C) turn from the gradient of the step's cells into that of the
-    previous ones. Where the clip was active, or a value is just at it, the gradient is 0.
+    A function of (grad_outputs, gate_row, previous_row, cell_row) that computes a step of B rows back: from the gates' activations,
+    the cells and grad_outputs (B, C), the gradient of the step's outputs, it fills the rows of grad_gates, the gradient of the
+    pre-activations; the first B rows of grad_cells turn from the gradient of the step's cells into that of the previous ones. Where
+    the clip was active, or a value is just at it, the gradient is 0.
     """
     loops = loops_for(gates, "lstm_loops")
     if loops is not None:
         clip = np.float32(math.inf if cell_clip is None else cell_clip)
-        arrays = (tensor.detach().numpy() for tensor in (gates, cells, grad_gates, grad_cells, grad_outputs))
-        return partial(loops.gates_backward, *arrays, clip)
+        arrays = [tensor.detach().numpy() for tensor in (gates, cells, grad_gates, grad_cells)]
+
+        def compiled_step(grad_outputs: Tensor, *rows: int) -> None:
+            loops.gates_backward(grad_outputs.numpy(), *arrays, clip, *rows)
+
+        return compiled_step
     size = cells.shape[1]
 
-    def step(gate_row: int, previous_row: int, cell_row: int, rows: int) -> None:
+    def step(grad_output: Tensor, gate_row: int, previous_row: int, cell_row: int) -> None:
+        rows = len(grad_output)
         i, g, f, o = gates[gate_row : gate_row + rows].split(size, dim=1)
         grad_i, grad_g, grad_f, grad_o = grad_gates[gate_row : gate_row + rows].split(size, dim=1)
         cell, previous = cells[cell_row : cell_row + rows], cells[previous_row : previous_row + rows]
-        grad_cell, grad_output = grad_cells[:rows], grad_outputs[:rows]
+        grad_cell = grad_cells[:rows]
         tanh = cell.tanh()
         grad_cell.addcmul_(grad_output * o, 1 - tanh * tanh)
         if cell_clip is not None:

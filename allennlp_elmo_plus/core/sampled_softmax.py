@@ -17,8 +17,8 @@ import torch
 from torch import Tensor
 from torch.autograd.function import once_differentiable
 
-from .mixed_products import add_product
 from .negatives import NegativeSample, log_expected_counts
+from .products import add_product, add_product_over_rows
 from .softmax import check_shapes, target_logits
 
 # Logits held at once. On a CPU, blocks that stay near the cache beat one matrix of all logits, which takes as long to
@@ -145,7 +145,9 @@ def _nll_and_gradients(
             errors = exponentials.scatter_add_(1, block_columns, total.neg().mul_(sampled).unsqueeze(1))
             factors = errors.to(hidden.dtype)
             add_product(grad_hidden[block], factors, sample_weight).mul_(inverse.unsqueeze(1))
-            add_product(grad_weight[:num_samples], factors.t(), block_hidden * inverse.unsqueeze(1).to(hidden.dtype))
+            add_product_over_rows(
+                grad_weight[:num_samples], factors, block_hidden * inverse.unsqueeze(1).to(hidden.dtype)
+            )
             grad_bias[:num_samples].addmv_(errors.t(), inverse)
             grad_target[block] = target_exponential.mul_(inverse).sub_(1)
 

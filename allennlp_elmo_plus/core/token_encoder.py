@@ -11,6 +11,7 @@ from torch.nn import functional as F
 
 from .char_cnn import CharacterCNN
 from .highway import Highway
+from .products import affine, filled_up
 
 
 class CharacterEncoder(nn.Module):
@@ -37,12 +38,12 @@ class CharacterEncoder(nn.Module):
 
     def forward(self, characters: Tensor, buckets: Optional[Sequence[tuple[int, int]]] = None) -> Tensor:
         """characters: (U, C), buckets: as CharacterCNN takes them -> (U, D)."""
-        vectors = self.cnn(characters, buckets)
+        vectors = filled_up(self.cnn(characters, buckets))
         if self.highway is not None:
             vectors = self.highway(vectors)
-        if self.projection_weight is None or self.projection_bias is None:
-            return vectors
-        return torch.addmm(self.projection_bias, vectors, self.projection_weight)
+        if self.projection_weight is not None and self.projection_bias is not None:
+            vectors = affine(vectors, self.projection_weight, self.projection_bias)
+        return vectors[: len(characters)]
 
 
 class WordEncoder(nn.Module):

@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from allennlp_elmo_plus.core import compiled, lstm_bptt
+from allennlp_elmo_plus.core import compiled, lstm_bptt, lstm_steps
 from allennlp_elmo_plus.core.char_cnn import CharacterCNN
 from allennlp_elmo_plus.core.characters import encode_words
 from allennlp_elmo_plus.core.compiled import loops_for
@@ -39,14 +39,20 @@ def lstm_run(
     with torch.no_grad():
         without_gradients = layer(inputs, batch_sizes, hidden, cell)
     for ours, kept in zip(without_gradients, results):
-        assert torch.equal(ours, kept)
+        torch.testing.assert_close(ours, kept, rtol=1e-6, atol=1e-6)
     return [*results, inputs.grad, hidden.grad, cell.grad, *(parameter.grad for parameter in layer.parameters())]
 
 
+@pytest.mark.parametrize("most_work", [lstm_steps.MOST_WORK, 0])
 @pytest.mark.parametrize("batch_sizes", [[4, 4, 4, 4, 4], [4, 3, 3, 1]])
 @pytest.mark.parametrize("projection, clips", [(True, True), (True, False), (False, True)])
-def test_lstm_follows_double_precision(projection: bool, clips: bool, batch_sizes: list[int]) -> None:
+def test_lstm_follows_double_precision(
+    monkeypatch: pytest.MonkeyPatch, projection: bool, clips: bool, batch_sizes: list[int], most_work: int
+) -> None:
+    """All steps in one compiled loop, and the element-wise part of each."""
+    monkeypatch.setattr(lstm_steps, "MOST_WORK", most_work)
     assert loops_for(torch.zeros(1), "lstm_loops") is not None
+    assert (lstm_steps._window_loops(torch.zeros(4, 37), torch.zeros(6, 148), 4) is None) == (most_work == 0)
     expected = lstm_run(torch.double, projection, clips, batch_sizes)
     for ours, theirs in zip(lstm_run(torch.float, projection, clips, batch_sizes), expected, strict=True):
         assert ours.dtype == torch.float
@@ -161,3 +167,22 @@ def test_without_gradients_nothing_is_kept_though_parameters_want_them() -> None
         with torch.no_grad():
             layer(*arguments)
     assert kept == [True, False]
+
+
+@pytest.mark.parametrize(
+    "rows, inner, columns", [(1, 1, 1), (3, 5, 7), (4, 4, 16), (9, 6, 130), (32, 64, 33), (5, 3, 0)]
+)
+def test_the_compiled_product(rows: int, inner: int, columns: int) -> None:
+    from allennlp_elmo_plus.core.lstm_window_loops import _multiply
+
+    generator = torch.Generator().manual_seed(0)
+    left, right = (torch.randn(*shape, generator=generator) for shape in ((rows, inner), (inner, columns)))
+    out = torch.full((rows, columns), float("nan"))
+    _multiply(left.numpy(), right.numpy(), out.numpy())
+    torch.testing.assert_close(out.double(), left.double() @ right.double(), rtol=1e-5, atol=1e-5)
+
+
+def test_a_product_of_bfloat16_is_for_no_compiled_loop() -> None:
+    cells = torch.zeros(4, 37)
+    assert lstm_steps._window_loops(cells, torch.zeros(6, 148, dtype=torch.bfloat16), 4) is None
+    assert lstm_steps._window_loops(cells.double(), torch.zeros(6, 148).double(), 4) is None
