@@ -147,10 +147,10 @@ def _update_rows(param: Tensor, grad: Tensor, grad_sum: Tensor, lr: float, scale
     values = grad.values()
     loops = _loops_for(param, grad_sum)
     if loops is not None:
-        tables = (table.detach().view(len(table), -1).numpy() for table in (param, values.contiguous(), grad_sum))
-        of_param, of_values, of_sum = tables
-        rows = grad.indices()[0].numpy()
-        loops.update_rows(of_param, rows, of_values, of_sum, np.float32(scale**2), np.float32(lr * scale))
+        width = math.prod(param.shape[1:])
+        of_param, of_sum = param.detach().view(-1, width).numpy(), grad_sum.view(-1, width).numpy()
+        rows, of_rows = grad.indices()[0].numpy(), values.reshape(len(values), width).numpy()
+        loops.update_rows(of_param, rows, of_rows, of_sum, np.float32(scale**2), np.float32(lr * scale))
         increment_version(param)
         return
     sizes = [len(block) for block in _blocks(values)]

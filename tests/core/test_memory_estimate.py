@@ -25,7 +25,7 @@ def jobs() -> list[dict[str, Any]]:
     wide = bilm_options(128, 64, FILTERS, 1, 2048, dropout=0.1)
     return [
         {"options": long, "vocab_size": 3_000, "batch_size": 32},
-        {"options": wide, "vocab_size": 100_000, "batch_size": 16},
+        {"options": wide, "vocab_size": 200_000, "batch_size": 16},
     ]
 
 

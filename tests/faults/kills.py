@@ -23,10 +23,10 @@ def kill_at_random(run: Run, num_kills: int, seed: int, number: int = signal.SIG
         # AllenNLP recovers from no directory that it has not written its config to; nothing has been done then.
         process = run.start(*(["--recover"] if has_config else ["--force"]))
         if rng.random() < SHARE_BEFORE_TRAINING:
-            time.sleep(rng.uniform(0, 1))
+            time.sleep(rng.uniform(0, 0.3))
         else:
             run.wait_for_batches(run.num_batches() + rng.randint(1, MAX_BATCHES_BETWEEN_KILLS))
-            time.sleep(rng.uniform(0, 0.05))
+            time.sleep(rng.uniform(0, 0.01))
         hit += run.kill(process, number) != 0
     run.recover()
     return hit
