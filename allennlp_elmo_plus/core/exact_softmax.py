@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 from torch.autograd.function import once_differentiable
 
-from .products import add_product, add_product_over_rows
+from .products import add_product, add_product_over_rows, product
 from .softmax import check_shapes, target_logits
 
 # Tokens whose logits are held at once on a CPU: together with chunks of some thousand words, what a core's cache holds.
@@ -37,23 +37,19 @@ def blocks_of_logits(
     hidden: Tensor, weight: Tensor, bias: Tensor, chunk_size: int
 ) -> Iterator[tuple[slice, slice, Tensor, Tensor]]:
     """
-    Yields tokens, words, the words' weights (words, D) in the type of `hidden` and the logits (tokens, words), which
-    all share one buffer: the next overwrite them.
+    Yields tokens, words, the words' weights (words, D) in the type of `hidden` and the logits (tokens, words).
 
     Words go in the outer loop, so that the weights, by far the largest tensor, are read from memory once.
     """
     sum_dtype = torch.promote_types(hidden.dtype, torch.float32)
     chunk_size = min(chunk_size, len(weight))
     block_size = min(len(hidden), CPU_BLOCK_TOKENS) if hidden.device.type == "cpu" else len(hidden)
-    buffer = hidden.new_empty(block_size * chunk_size, dtype=sum_dtype)
     for first_word in range(0, len(weight), chunk_size):
         words = slice(first_word, min(first_word + chunk_size, len(weight)))
         word_weight, word_bias = weight[words].to(hidden.dtype), bias[words].to(sum_dtype)
         for first_token in range(0, len(hidden), max(1, block_size)):
             tokens = slice(first_token, min(first_token + block_size, len(hidden)))
-            block_hidden = hidden[tokens]
-            logits = buffer[: len(block_hidden) * len(word_bias)].view(len(block_hidden), len(word_bias))
-            yield tokens, words, word_weight, add_product(logits.copy_(word_bias), block_hidden, word_weight.t())
+            yield tokens, words, word_weight, product(hidden[tokens], word_weight.t(), word_bias)
 
 
 class _ExactSoftmax(torch.autograd.Function):

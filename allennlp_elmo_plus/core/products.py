@@ -38,7 +38,9 @@ def product(left: Tensor, right: Tensor, bias: Optional[Tensor] = None) -> Tenso
         return bias + product(left, right)
     if _by_onednn(right, len(left), right.numel()):
         return _onednn(left, right.t(), bias)
-    return torch.mm(left, right) if bias is None else torch.addmm(bias, left, right)
+    # Where the result is given, autocast leaves the types alone.
+    out = left.new_empty(len(left), right.shape[1])
+    return torch.mm(left, right, out=out) if bias is None else torch.addmm(bias, left, right, out=out)
 
 
 def product_with(right: Tensor, max_rows: int, dtype: torch.dtype) -> Callable[[Tensor], Tensor]:
@@ -54,7 +56,7 @@ def product_with(right: Tensor, max_rows: int, dtype: torch.dtype) -> Callable[[
 def product_over_rows(left: Tensor, right: Tensor) -> Tensor:
     """`left.t() @ right`, (N, m) and (N, n), of factors of one type: a weight's gradient. For use without gradients."""
     if not _by_onednn(right, len(left), left.shape[1] * right.shape[1]):
-        return torch.mm(left.t(), right)
+        return torch.mm(left.t(), right, out=left.new_empty(left.shape[1], right.shape[1]))
     # The first factor is turned round in memory: better the smaller one.
     if left.shape[1] > right.shape[1]:
         return _onednn(right.t(), left.t(), None).t()

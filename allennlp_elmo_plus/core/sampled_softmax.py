@@ -18,7 +18,7 @@ from torch import Tensor
 from torch.autograd.function import once_differentiable
 
 from .negatives import NegativeSample, log_expected_counts
-from .products import add_product, add_product_over_rows
+from .products import add_product, add_product_over_rows, product
 from .softmax import check_shapes, target_logits
 
 # Logits held at once. On a CPU, blocks that stay near the cache beat one matrix of all logits, which takes as long to
@@ -98,7 +98,7 @@ class _SampledSoftmax(torch.autograd.Function):
 def _nll_and_gradients(
     hidden: Tensor, targets: Tensor, weight: Tensor, bias: Tensor, negatives: NegativeSample, wants_gradients: bool
 ) -> tuple[Tensor, Optional[_Gradients]]:
-    """The summed nll and, where wanted, its gradients, over blocks of tokens that reuse one buffer of logits."""
+    """The summed nll and, where wanted, its gradients, over blocks of tokens, so that not all logits are held at once."""
     sum_dtype = torch.promote_types(hidden.dtype, torch.float32)
     num_tokens, num_samples = len(hidden), len(negatives.ids)
     columns = torch.searchsorted(negatives.ids, targets).clamp_(max=num_samples - 1)
@@ -120,19 +120,18 @@ def _nll_and_gradients(
 
     block_logits = CPU_BLOCK_LOGITS if hidden.device.type == "cpu" else ACCELERATOR_BLOCK_LOGITS
     block_size = max(1, min(num_tokens, block_logits // num_samples))
-    buffer = hidden.new_empty(block_size, num_samples, dtype=sum_dtype)
-    nll_sum = buffer.new_zeros(())
+    nll_sum = offsets.new_zeros(())
     if wants_gradients:
-        grad_hidden = buffer.new_zeros(hidden.shape)
-        grad_weight, grad_bias = buffer.new_zeros(row_weight.shape), torch.zeros_like(offsets)
-        grad_target = buffer.new_empty(num_tokens)
+        grad_hidden = offsets.new_zeros(hidden.shape)
+        grad_weight, grad_bias = offsets.new_zeros(row_weight.shape), torch.zeros_like(offsets)
+        grad_target = offsets.new_empty(num_tokens)
     # Below this, exponentials are denormal numbers: nothing to any sum, but a hundred times slower to multiply.
     lowest = math.log(torch.finfo(sum_dtype).tiny) + 1
 
     for start in range(0, num_tokens, block_size):
         block = slice(start, min(start + block_size, num_tokens))
         block_hidden, block_columns, sampled = hidden[block], columns[block].unsqueeze(1), is_sampled[block]
-        logits = add_product(buffer[: len(block_hidden)].copy_(sample_offsets), block_hidden, sample_weight.t())
+        logits = product(block_hidden, sample_weight.t(), sample_offsets)
         target = torch.where(sampled, logits.gather(1, block_columns).squeeze(1), missed_logits[block])
         peak = torch.maximum(logits.amax(1), target)
         exponentials = logits.sub_(peak.unsqueeze(1)).clamp_(min=lowest).exp_()
