@@ -54,7 +54,8 @@ class ClippedLstm(torch.autograd.Function):
     `lstm_reference` for D directions: arguments batch_sizes, cell_clip, proj_clip, then the `LstmTensors` of each direction one
     after the other; results, for each direction, outputs, hidden and cell.
 
-    Where products are in bfloat16, each is rounded once; gates, cells, outputs and all sums of gradients are in the state's type.
+    Where products are in bfloat16, each is rounded once, those of small LSTMs' steps but in their weights not at all; gates, cells,
+    outputs and all sums of gradients are in the state's type.
 
     Gradients reach all of a direction's tensors. Where a clip is active its gradient is 0; a value exactly at a clip counts as
     clipped. See `run_clipped` for what is kept where there is no gradient to compute.

@@ -16,11 +16,13 @@ from torch import Tensor
 
 from .compiled import loops_for
 from .lstm_pointwise import backward_step, forward_step
-from .products import product_with
+from .products import onednn_is_faster, product_with
 
 # Multiply-adds of a step's recurrent product up to which the compiled loop takes less time. Libraries multiply up to twice as fast,
-# but to call them takes Python's lock, for which the thread of the other direction waits.
+# but to call them takes Python's lock, for which the thread of the other direction waits. Where MKL has its fast kernels, only as
+# many as take no longer than the calls.
 MOST_WORK = 1 << 23
+MOST_WORK_BESIDE_MKL = 1 << 20
 
 
 class ForwardStep(NamedTuple):
@@ -139,14 +141,13 @@ def run_steps_back(
 
 
 def _window_loops(cells: Tensor, recurrent: Tensor, num_rows: int) -> Optional[ModuleType]:
-    if recurrent.dtype != cells.dtype or num_rows * recurrent.numel() > MOST_WORK:
-        return None
-    return loops_for(cells, "lstm_window_loops")
+    most_work = MOST_WORK if onednn_is_faster() else min(MOST_WORK, MOST_WORK_BESIDE_MKL)
+    return None if num_rows * recurrent.numel() > most_work else loops_for(cells, "lstm_window_loops")
 
 
 def _arrays(*tensors: Optional[Tensor]) -> list[np.ndarray]:
-    """With no rows for a tensor that there is not."""
-    return [np.empty((0, 0), np.float32) if tensor is None else tensor.detach().numpy() for tensor in tensors]
+    """Float32 buffers, and weights that may be bfloat16 as float32; with no rows for a tensor that there is not."""
+    return [np.empty((0, 0), np.float32) if tensor is None else tensor.detach().float().numpy() for tensor in tensors]
 
 
 def _limit(clip: Optional[float]) -> np.float32:

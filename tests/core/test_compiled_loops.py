@@ -182,7 +182,12 @@ def test_the_compiled_product(rows: int, inner: int, columns: int) -> None:
     torch.testing.assert_close(out.double(), left.double() @ right.double(), rtol=1e-5, atol=1e-5)
 
 
-def test_a_product_of_bfloat16_is_for_no_compiled_loop() -> None:
-    cells = torch.zeros(4, 37)
-    assert lstm_steps._window_loops(cells, torch.zeros(6, 148, dtype=torch.bfloat16), 4) is None
-    assert lstm_steps._window_loops(cells.double(), torch.zeros(6, 148).double(), 4) is None
+def test_which_lstms_are_one_compiled_loop(monkeypatch: pytest.MonkeyPatch) -> None:
+    def is_one_loop(rows: int, projection: int, cell: int) -> bool:
+        return lstm_steps._window_loops(torch.zeros(rows, cell), torch.zeros(projection, 4 * cell), rows) is not None
+
+    monkeypatch.setattr(lstm_steps, "onednn_is_faster", lambda: True)
+    assert is_one_loop(32, 128, 512) and not is_one_loop(33, 128, 512)
+    monkeypatch.setattr(lstm_steps, "onednn_is_faster", lambda: False)
+    assert is_one_loop(32, 64, 128) and not is_one_loop(33, 64, 128)
+    assert lstm_steps._window_loops(torch.zeros(4, 5).double(), torch.zeros(3, 20).double(), 4) is None
