@@ -33,6 +33,16 @@ def compiled(function: Callable[..., Any]) -> Callable[..., Any]:
         return numba.njit(**options)(function)
 
 
+def inlined(function: Callable[..., Any]) -> Callable[..., Any]:
+    """
+    For compiled loops to call, and become part of. What is only linked to them is optimized together with them where both are
+    compiled, but not where one comes from disk: the last bits of a run would differ from those of the next.
+    """
+    import numba
+
+    return numba.njit(inline="always", fastmath=FAST_MATH, error_model="numpy")(function)
+
+
 def loops_for(tensor: Tensor, module: str) -> Optional[ModuleType]:
     """The module of compiled loops `module` of this package, or None where they cannot compute or are not the faster way."""
     if tensor.dtype != torch.float32 or tensor.device.type != "cpu" or torch.get_num_threads() > MOST_THREADS:

@@ -5,15 +5,14 @@ One pass over memory in place of ten, and one call in place of ten, which counts
 PyTorch longer to launch than to compute.
 """
 
-import numba
 import numpy as np
 
-from .compiled import FAST_MATH, compiled
+from .compiled import compiled, inlined
 
 F = np.float32
 
 
-@numba.njit(inline="always", fastmath=FAST_MATH)
+@inlined
 def _exp(x: F) -> F:
     # 2^n * e^r with |r| <= ln(2) / 2; the polynomial is that of Cephes' expf, good to an ulp or two.
     x = F(88) if x > F(88) else x
@@ -30,12 +29,12 @@ def _exp(x: F) -> F:
     return (p * r * r + r + F(1)) * power
 
 
-@numba.njit(inline="always", fastmath=FAST_MATH)
+@inlined
 def _sigmoid(x: F) -> F:
     return F(1) / (F(1) + _exp(-x))
 
 
-@numba.njit(inline="always", fastmath=FAST_MATH)
+@inlined
 def _tanh(x: F) -> F:
     # Near 0 the difference below would lose digits; there Cephes' polynomial takes over.
     square = x * x
@@ -49,8 +48,8 @@ def _tanh(x: F) -> F:
     return near if abs(x) < F(0.625) else far
 
 
-@compiled
-def gates_forward(
+@inlined
+def forward_gates(
     gates: np.ndarray,
     recurrent: np.ndarray,
     cells: np.ndarray,
@@ -78,8 +77,8 @@ def gates_forward(
             output[j] = o * _tanh(c)
 
 
-@compiled
-def gates_backward(
+@inlined
+def backward_gates(
     grad_outputs: np.ndarray,
     gates: np.ndarray,
     cells: np.ndarray,
@@ -107,3 +106,35 @@ def gates_backward(
             grad_gate[2 * size + j] = dc * previous[j] * f * (F(1) - f)
             grad_gate[3 * size + j] = dh * t * o * (F(1) - o)
             grad_cell[j] = dc * f
+
+
+@compiled
+def gates_forward(
+    gates: np.ndarray,
+    recurrent: np.ndarray,
+    cells: np.ndarray,
+    outputs: np.ndarray,
+    clip: F,
+    gate_row: int,
+    previous_row: int,
+    cell_row: int,
+    output_row: int,
+) -> None:
+    """One step of `forward_gates`."""
+    forward_gates(gates, recurrent, cells, outputs, clip, gate_row, previous_row, cell_row, output_row)
+
+
+@compiled
+def gates_backward(
+    grad_outputs: np.ndarray,
+    gates: np.ndarray,
+    cells: np.ndarray,
+    grad_gates: np.ndarray,
+    grad_cells: np.ndarray,
+    clip: F,
+    gate_row: int,
+    previous_row: int,
+    cell_row: int,
+) -> None:
+    """One step of `backward_gates`."""
+    backward_gates(grad_outputs, gates, cells, grad_gates, grad_cells, clip, gate_row, previous_row, cell_row)

@@ -7,13 +7,13 @@ thread, wait for Python's lock most of the time.
 
 import numpy as np
 
-from .compiled import compiled
-from .lstm_loops import gates_backward, gates_forward
+from .compiled import compiled, inlined
+from .lstm_loops import backward_gates, forward_gates
 
 F = np.float32
 
 
-@compiled
+@inlined
 def _multiply(left: np.ndarray, right: np.ndarray, out: np.ndarray) -> None:
     """out (M, N) = left (M, K) @ right (K, N), four rows by four at a time, so that what is loaded is used four times."""
     num_rows, inner = left.shape
@@ -61,7 +61,7 @@ def forward_steps(
     for t in range(len(steps)):
         rows, gate, hidden, previous, cell, unprojected_row, output, staying = steps[t]
         _multiply(outputs[hidden : hidden + rows], recurrent, from_hidden[:rows])
-        gates_forward(gates, from_hidden[:rows], cells, unprojected, cell_clip, gate, previous, cell, unprojected_row)
+        forward_gates(gates, from_hidden[:rows], cells, unprojected, cell_clip, gate, previous, cell, unprojected_row)
         if len(projection) > 0:
             projected = outputs[output : output + rows]
             _multiply(unprojected[unprojected_row : unprojected_row + rows], projection, projected)
@@ -99,5 +99,5 @@ def backward_steps(
             _multiply(grad, projection_t, grad_unprojected[:rows])
         else:
             grad_unprojected[:rows] = grad
-        gates_backward(grad_unprojected[:rows], gates, cells, grad_gates, grad_cell, cell_clip, row, previous, cell)
+        backward_gates(grad_unprojected[:rows], gates, cells, grad_gates, grad_cell, cell_clip, row, previous, cell)
         _multiply(grad_gates[row : row + rows], recurrent_t, grad_hidden[:rows])
