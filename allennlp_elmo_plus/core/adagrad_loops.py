@@ -2,18 +2,20 @@
 
 import numpy as np
 
-from .compiled import compiled
+from .compiled import compiled, inlined
 
 F = np.float32
 
 
-@compiled
-def update(param: np.ndarray, grad: np.ndarray, grad_sum: np.ndarray, squared_scale: F, rate: F) -> None:
+def _update(param: np.ndarray, grad: np.ndarray, grad_sum: np.ndarray, squared_scale: F, rate: F) -> None:
     """sum += squared_scale * grad^2, param -= rate * grad / sqrt(sum), over flat arrays."""
     for i in range(param.size):
         total = grad_sum[i] + squared_scale * grad[i] * grad[i]
         grad_sum[i] = total
         param[i] -= rate * grad[i] / np.sqrt(total)
+
+
+update, inlined_update = compiled(_update), inlined(_update)
 
 
 @compiled
@@ -22,8 +24,4 @@ def update_rows(
 ) -> None:
     """`update` of the rows `rows` of param and grad_sum, (V, D) both, by `values`, a gradient for each."""
     for i in range(len(rows)):
-        row = rows[i]
-        for j in range(values.shape[1]):
-            total = grad_sum[row, j] + squared_scale * values[i, j] * values[i, j]
-            grad_sum[row, j] = total
-            param[row, j] -= rate * values[i, j] / np.sqrt(total)
+        inlined_update(param[rows[i]], values[i], grad_sum[rows[i]], squared_scale, rate)

@@ -48,8 +48,7 @@ def _tanh(x: F) -> F:
     return near if abs(x) < F(0.625) else far
 
 
-@inlined
-def forward_gates(
+def _gates_forward(
     gates: np.ndarray,
     recurrent: np.ndarray,
     cells: np.ndarray,
@@ -77,8 +76,7 @@ def forward_gates(
             output[j] = o * _tanh(c)
 
 
-@inlined
-def backward_gates(
+def _gates_backward(
     grad_outputs: np.ndarray,
     gates: np.ndarray,
     cells: np.ndarray,
@@ -108,33 +106,6 @@ def backward_gates(
             grad_cell[j] = dc * f
 
 
-@compiled
-def gates_forward(
-    gates: np.ndarray,
-    recurrent: np.ndarray,
-    cells: np.ndarray,
-    outputs: np.ndarray,
-    clip: F,
-    gate_row: int,
-    previous_row: int,
-    cell_row: int,
-    output_row: int,
-) -> None:
-    """One step of `forward_gates`."""
-    forward_gates(gates, recurrent, cells, outputs, clip, gate_row, previous_row, cell_row, output_row)
-
-
-@compiled
-def gates_backward(
-    grad_outputs: np.ndarray,
-    gates: np.ndarray,
-    cells: np.ndarray,
-    grad_gates: np.ndarray,
-    grad_cells: np.ndarray,
-    clip: F,
-    gate_row: int,
-    previous_row: int,
-    cell_row: int,
-) -> None:
-    """One step of `backward_gates`."""
-    backward_gates(grad_outputs, gates, cells, grad_gates, grad_cells, clip, gate_row, previous_row, cell_row)
+# For one step alone, and as a part of the loops over all steps.
+gates_forward, inlined_gates_forward = compiled(_gates_forward), inlined(_gates_forward)
+gates_backward, inlined_gates_backward = compiled(_gates_backward), inlined(_gates_backward)

@@ -8,7 +8,7 @@ thread, wait for Python's lock most of the time.
 import numpy as np
 
 from .compiled import compiled, inlined
-from .lstm_loops import backward_gates, forward_gates
+from .lstm_loops import inlined_gates_backward, inlined_gates_forward
 
 F = np.float32
 
@@ -61,7 +61,9 @@ def forward_steps(
     for t in range(len(steps)):
         rows, gate, hidden, previous, cell, unprojected_row, output, staying = steps[t]
         _multiply(outputs[hidden : hidden + rows], recurrent, from_hidden[:rows])
-        forward_gates(gates, from_hidden[:rows], cells, unprojected, cell_clip, gate, previous, cell, unprojected_row)
+        inlined_gates_forward(
+            gates, from_hidden[:rows], cells, unprojected, cell_clip, gate, previous, cell, unprojected_row
+        )
         if len(projection) > 0:
             projected = outputs[output : output + rows]
             _multiply(unprojected[unprojected_row : unprojected_row + rows], projection, projected)
@@ -99,5 +101,7 @@ def backward_steps(
             _multiply(grad, projection_t, grad_unprojected[:rows])
         else:
             grad_unprojected[:rows] = grad
-        backward_gates(grad_unprojected[:rows], gates, cells, grad_gates, grad_cell, cell_clip, row, previous, cell)
+        inlined_gates_backward(
+            grad_unprojected[:rows], gates, cells, grad_gates, grad_cell, cell_clip, row, previous, cell
+        )
         _multiply(grad_gates[row : row + rows], recurrent_t, grad_hidden[:rows])

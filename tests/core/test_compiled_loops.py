@@ -43,7 +43,7 @@ def lstm_run(
     with torch.no_grad():
         without_gradients = layer(inputs, batch_sizes, hidden, cell)
     for ours, kept in zip(without_gradients, results):
-        torch.testing.assert_close(ours, kept, rtol=1e-6, atol=1e-6)
+        assert torch.equal(ours, kept)
     return [*results, inputs.grad, hidden.grad, cell.grad, *(parameter.grad for parameter in layer.parameters())]
 
 
