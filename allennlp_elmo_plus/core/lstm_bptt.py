@@ -15,8 +15,8 @@ import torch
 from torch import Tensor
 from torch.autograd.function import once_differentiable
 
-from .lstm_steps import BackwardStep, ForwardStep, forward_steps, run_steps_back
-from .products import product, product_over_rows
+from .lstm_steps import BackwardStep, Clips, ForwardStep, Weights, forward_steps, run_steps_back
+from .products import product_over_rows
 from .side_by_side import side_by_side
 
 # Gates that fit a core's cache beside all else.
@@ -42,6 +42,7 @@ class _Kept(NamedTuple):
 
     inputs: Tensor  # (N, I)
     kernel: Tensor  # (I + P, 4C)
+    bias: Tensor  # (4C,)
     projection: Optional[Tensor]  # (C, P)
     gates: Tensor  # (N, 4C), activations, in the state's type as are the following
     cells: Tensor  # (B + N, C), the initial ones first
@@ -161,18 +162,19 @@ def _forward(
     steps = _steps(batch_sizes, num_rows, block_steps, keep, projection is not None)
     final_hidden, final_cell = hidden.clone(), cell.clone()
     gates = cell.new_empty(0, bias.shape[0])
-    run = forward_steps(kernel[input_size:], projection, cells, unprojected, outputs, final_cell, cell_clip, proj_clip)
+    weights = Weights(kernel, bias, projection, input_size)
+    clips = Clips(cell_clip, None if projection is None else proj_clip)
+    run = forward_steps(weights, clips, cells, unprojected, outputs, final_cell)
     for first in range(0, num_steps, block_steps):
         block = steps[first : first + block_steps]
         rows = slice(block[0].outputs - num_rows, block[-1].outputs - num_rows + block[-1].rows)
-        gates = product(inputs[rows], kernel[:input_size], bias)
-        run(gates, block)
+        gates = run(inputs[rows], block)
     for step in steps:
         if step.staying < step.rows:
             ended = slice(step.outputs + step.staying, step.outputs + step.rows)
             final_hidden[step.staying : step.rows] = outputs[ended]
     results = outputs[num_rows:], final_hidden, final_cell
-    return results, _Kept(inputs, kernel, projection, gates, cells, unprojected, outputs) if keep else ()
+    return results, _Kept(inputs, kernel, bias, projection, gates, cells, unprojected, outputs) if keep else ()
 
 
 def _steps(
@@ -206,33 +208,27 @@ def _backward(
     cell_clip: Optional[float],
     proj_clip: Optional[float],
 ) -> tuple[Optional[Tensor], ...]:
-    inputs, kernel, projection, gates, cells, unprojected, outputs = kept
+    inputs, kernel, bias, projection, gates, cells, unprojected, outputs = kept
     grad_outputs, grad_hidden, grad_cell = (grad.clone(memory_format=torch.contiguous_format) for grad in grads)
     input_size, num_rows = inputs.shape[1], len(grad_cell)
-    passes = None
-    if projection is not None and proj_clip is not None:
-        passes = (outputs[num_rows:].abs() < proj_clip).to(outputs.dtype)
-        # What a clip lets through is decided for a sum: for this part of it once, for the part that recurs at each step.
-        grad_outputs.mul_(passes)
     steps = [
         BackwardStep(step.rows, step.outputs - num_rows, step.previous_cells, step.cells)
         for step in _steps(batch_sizes, num_rows, max(1, len(batch_sizes)), True, projection is not None)
     ]
-    gradients = grad_outputs, grad_hidden, grad_cell
-    grad_gates = run_steps_back(steps, gates, kernel[input_size:], projection, cells, passes, *gradients, cell_clip)
-
     needs_inputs, _, _, needs_kernel, needs_bias, needs_projection = needs
-    factor = grad_gates.to(kernel.dtype)
-    grad_inputs = product(factor, kernel[:input_size].t()) if needs_inputs else None
-    grad_kernel = grad_bias = grad_projection = None
+    weights = Weights(kernel, bias, projection, input_size)
+    clips = Clips(cell_clip, None if projection is None else proj_clip)
+    gradients = grad_outputs, grad_hidden, grad_cell
+    grad_gates, grad_bias, grad_inputs = run_steps_back(
+        steps, weights, clips, gates, cells, outputs[num_rows:], *gradients, needs_inputs
+    )
+    grad_kernel = grad_projection = None
     if needs_kernel:
         previous = previous_rows(outputs, num_rows, batch_sizes).to(kernel.dtype)
-        grad_kernel = product_over_rows(torch.cat([inputs, previous], dim=1), factor)
-    if needs_bias:
-        grad_bias = grad_gates.sum(0)
+        grad_kernel = product_over_rows(torch.cat([inputs, previous], dim=1), grad_gates.to(kernel.dtype))
     if needs_projection:
         grad_projection = product_over_rows(unprojected.to(kernel.dtype), grad_outputs.to(kernel.dtype))
-    return grad_inputs, grad_hidden, grad_cell, grad_kernel, grad_bias, grad_projection
+    return grad_inputs, grad_hidden, grad_cell, grad_kernel, grad_bias if needs_bias else None, grad_projection
 
 
 def previous_rows(history: Tensor, num_rows: int, batch_sizes: list[int]) -> Tensor:

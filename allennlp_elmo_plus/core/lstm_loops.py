@@ -48,7 +48,57 @@ def _tanh(x: F) -> F:
     return near if abs(x) < F(0.625) else far
 
 
-def _gates_forward(
+@inlined
+def add_gates(
+    sums: np.ndarray, gates: np.ndarray, gate_row: int, rows: int, first: int, last: int, size: int, width: int
+) -> None:
+    """Adds the gates of the cells from `first` to before `last`, of `size`, to sums, which has `width` columns for each gate."""
+    for row in range(rows):
+        for g in range(4):
+            of_gate, total = gates[gate_row + row, g * size + first : g * size + last], sums[row, g * width :]
+            for j in range(last - first):
+                total[j] += of_gate[j]
+
+
+@inlined
+def activate(
+    sums: np.ndarray,
+    gates: np.ndarray,
+    cells: np.ndarray,
+    outputs: np.ndarray,
+    clip: F,
+    gate_row: int,
+    previous_row: int,
+    cell_row: int,
+    output_row: int,
+    rows: int,
+    first: int,
+    last: int,
+    width: int,
+) -> None:
+    """
+    A step of the cells from `first` to before `last`, from the pre-activations `sums`, `width` columns for each gate: gates become
+    activations, cells clip(f * previous + i * g) and outputs o * tanh(cell), each from its row on.
+    """
+    size = cells.shape[1]
+    for row in range(rows):
+        i_sum, g_sum, f_sum, o_sum = sums[row], sums[row, width:], sums[row, 2 * width :], sums[row, 3 * width :]
+        gate = gates[gate_row + row, first:]
+        i_gate, g_gate, f_gate, o_gate = gate, gate[size:], gate[2 * size :], gate[3 * size :]
+        previous, cell = cells[previous_row + row, first:], cells[cell_row + row, first:]
+        output = outputs[output_row + row, first:]
+        for j in range(last - first):
+            i, g, f, o = _sigmoid(i_sum[j]), _tanh(g_sum[j]), _sigmoid(f_sum[j]), _sigmoid(o_sum[j])
+            c = f * previous[j] + i * g
+            c = clip if c > clip else c
+            c = -clip if c < -clip else c
+            i_gate[j], g_gate[j], f_gate[j], o_gate[j] = i, g, f, o
+            cell[j] = c
+            output[j] = o * _tanh(c)
+
+
+@compiled
+def gates_forward(
     gates: np.ndarray,
     recurrent: np.ndarray,
     cells: np.ndarray,
@@ -59,21 +109,10 @@ def _gates_forward(
     cell_row: int,
     output_row: int,
 ) -> None:
-    """What `core.lstm_pointwise.forward_step` describes."""
-    size = cells.shape[1]
-    for row in range(len(recurrent)):
-        gate, output, rest = gates[gate_row + row], outputs[output_row + row], recurrent[row]
-        previous, cell = cells[previous_row + row], cells[cell_row + row]
-        for j in range(size):
-            i, g = _sigmoid(gate[j] + rest[j]), _tanh(gate[size + j] + rest[size + j])
-            f = _sigmoid(gate[2 * size + j] + rest[2 * size + j])
-            o = _sigmoid(gate[3 * size + j] + rest[3 * size + j])
-            c = f * previous[j] + i * g
-            c = clip if c > clip else c
-            c = -clip if c < -clip else c
-            gate[j], gate[size + j], gate[2 * size + j], gate[3 * size + j] = i, g, f, o
-            cell[j] = c
-            output[j] = o * _tanh(c)
+    """What `core.lstm_pointwise.forward_step` describes; adds the inputs' part to `recurrent`."""
+    rows, size = len(recurrent), cells.shape[1]
+    add_gates(recurrent, gates, gate_row, rows, 0, size, size, size)
+    activate(recurrent, gates, cells, outputs, clip, gate_row, previous_row, cell_row, output_row, rows, 0, size, size)
 
 
 def _gates_backward(
@@ -107,5 +146,4 @@ def _gates_backward(
 
 
 # For one step alone, and as a part of the loops over all steps.
-gates_forward, inlined_gates_forward = compiled(_gates_forward), inlined(_gates_forward)
 gates_backward, inlined_gates_backward = compiled(_gates_backward), inlined(_gates_backward)

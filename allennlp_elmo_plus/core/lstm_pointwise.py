@@ -23,7 +23,7 @@ def forward_step(
     A function of (gates, recurrent, gate_row, previous_row, cell_row, output_row) that computes a step of B rows in place: gates
     from `gate_row` on turn from the inputs' part of the pre-activations, to which `recurrent` (B, 4C) adds the rest, into
     activations; cells from `cell_row` on become clip(f * previous + i * g) with the previous ones from `previous_row` on; outputs
-    from `output_row` on become o * tanh(cell).
+    from `output_row` on become o * tanh(cell). `recurrent` is left as anything.
     """
     loops = loops_for(cells, "lstm_loops")
     if loops is not None:

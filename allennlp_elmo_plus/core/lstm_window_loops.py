@@ -1,54 +1,66 @@
 """
 All steps of a direction, and the way back through them, as one compiled loop each, matrix products included.
 
-For an LSTM so small that calling its operations one by one takes longer than computing them, and that two directions, each on its
-thread, wait for Python's lock most of the time.
+Without Python between the steps, for whose lock two directions, each on its thread, wait; with weights arranged once for all steps;
+and with what a product has just computed still in the processor's cache when its gates are.
 """
 
 import numpy as np
 
 from .compiled import compiled, inlined
-from .lstm_loops import inlined_gates_backward, inlined_gates_forward
+from .lstm_loops import activate, add_gates, inlined_gates_backward
+from .tiles import WIDTH, fill_panel, multiply, panels_of, panels_of_transposed
 
 F = np.float32
 
+# Cells whose gates are computed together, right after their products.
+CELLS = 8 * WIDTH
+
+
+@compiled
+def panels(matrix: np.ndarray) -> np.ndarray:
+    """A factor as the loops below want it: see `core.tiles.panels_of`."""
+    return panels_of(matrix)
+
+
+@compiled
+def panels_t(matrix_t: np.ndarray) -> np.ndarray:
+    """`panels` of the matrix turned round."""
+    return panels_of_transposed(matrix_t)
+
+
+@compiled
+def gate_panels(weights: np.ndarray) -> np.ndarray:
+    """
+    Weights of gates (K, 4C) in panels such that those of `CELLS` cells, or of the last ones that are fewer, follow each other, for
+    each gate as many.
+    """
+    size = weights.shape[1] // 4
+    whole = -(-size // WIDTH)
+    found = np.empty((4 * whole, len(weights), WIDTH), F)
+    for g in range(4):
+        for p in range(whole):
+            columns = min(WIDTH, size - p * WIDTH)
+            fill_panel(found[_panel(p, g, whole)], weights, g * size + p * WIDTH, columns)
+    return found
+
 
 @inlined
-def _multiply(left: np.ndarray, right: np.ndarray, out: np.ndarray) -> None:
-    """out (M, N) = left (M, K) @ right (K, N), four rows by four at a time, so that what is loaded is used four times."""
-    num_rows, inner = left.shape
-    num_columns = right.shape[1]
-    whole_rows, whole_inner = num_rows - num_rows % 4, inner - inner % 4
-    out[:] = F(0)
-    for i in range(0, whole_rows, 4):
-        o0, o1, o2, o3 = out[i], out[i + 1], out[i + 2], out[i + 3]
-        l0, l1, l2, l3 = left[i], left[i + 1], left[i + 2], left[i + 3]
-        for k in range(0, whole_inner, 4):
-            r0, r1, r2, r3 = right[k], right[k + 1], right[k + 2], right[k + 3]
-            a0, a1, a2, a3 = l0[k], l0[k + 1], l0[k + 2], l0[k + 3]
-            b0, b1, b2, b3 = l1[k], l1[k + 1], l1[k + 2], l1[k + 3]
-            c0, c1, c2, c3 = l2[k], l2[k + 1], l2[k + 2], l2[k + 3]
-            d0, d1, d2, d3 = l3[k], l3[k + 1], l3[k + 2], l3[k + 3]
-            for j in range(num_columns):
-                x0, x1, x2, x3 = r0[j], r1[j], r2[j], r3[j]
-                o0[j] += a0 * x0 + a1 * x1 + a2 * x2 + a3 * x3
-                o1[j] += b0 * x0 + b1 * x1 + b2 * x2 + b3 * x3
-                o2[j] += c0 * x0 + c1 * x1 + c2 * x2 + c3 * x3
-                o3[j] += d0 * x0 + d1 * x1 + d2 * x2 + d3 * x3
-    for i in range(num_rows):
-        row, factors = out[i], left[i]
-        for k in range(whole_inner if i < whole_rows else 0, inner):
-            factor, values = factors[k], right[k]
-            for j in range(num_columns):
-                row[j] += factor * values[j]
+def _panel(p: int, g: int, whole: int) -> int:
+    """Where the p-th panel of gate g is."""
+    width = CELLS // WIDTH
+    block = p // width
+    return block * 4 * width + g * min(width, whole - block * width) + p % width
 
 
 @compiled
 def forward_steps(
     steps: np.ndarray,
-    gates: np.ndarray,
-    recurrent: np.ndarray,
+    inputs: np.ndarray,
+    kernel: np.ndarray,
+    bias: np.ndarray,
     projection: np.ndarray,
+    gates: np.ndarray,
     cells: np.ndarray,
     unprojected: np.ndarray,
     outputs: np.ndarray,
@@ -56,22 +68,51 @@ def forward_steps(
     cell_clip: F,
     proj_clip: F,
 ) -> None:
-    """What `core.lstm_bptt._forward` does step by step. `projection` has no rows where there is none."""
-    from_hidden = np.empty((steps[0, 0], gates.shape[1]), F)
+    """
+    What `core.lstm_steps.forward_steps` describes. Weights come in panels: kernel (I + P, 4C) and, one row high, the bias in
+    `gate_panels`, the projection in `panels`, without any where there is none. Where `inputs` has no columns, gates hold their part
+    of the pre-activations, and the kernel (P, 4C) is the recurrent one.
+    """
+    size, whole, at_once = cells.shape[1], len(kernel) // 4, CELLS // WIDTH
+    input_size, output_size = inputs.shape[1], outputs.shape[1]
+    zeros = np.zeros(len(projection) * WIDTH, F)
+    joined = np.empty((steps[0, 0], input_size + output_size), F)
+    sums = np.empty((steps[0, 0], 4 * min(at_once, whole) * WIDTH), F)
+    projected = np.empty((steps[0, 0], len(projection) * WIDTH), F)
     for t in range(len(steps)):
         rows, gate, hidden, previous, cell, unprojected_row, output, staying = steps[t]
-        _multiply(outputs[hidden : hidden + rows], recurrent, from_hidden[:rows])
-        inlined_gates_forward(
-            gates, from_hidden[:rows], cells, unprojected, cell_clip, gate, previous, cell, unprojected_row
-        )
+        for i in range(rows):
+            if input_size > 0:
+                joined[i, :input_size] = inputs[gate + i]
+            joined[i, input_size:] = outputs[hidden + i]
+        for p in range(0, whole, at_once):
+            stop = min(p + at_once, whole)
+            multiply(joined[:rows], kernel[4 * p : 4 * stop], bias[4 * p * WIDTH : 4 * stop * WIDTH], sums)
+            first, last, width = p * WIDTH, min(stop * WIDTH, size), (stop - p) * WIDTH
+            if input_size == 0:
+                add_gates(sums, gates, gate, rows, first, last, size, width)
+            activate(
+                sums,
+                gates,
+                cells,
+                unprojected,
+                cell_clip,
+                gate,
+                previous,
+                cell,
+                unprojected_row,
+                rows,
+                first,
+                last,
+                width,
+            )
         if len(projection) > 0:
-            projected = outputs[output : output + rows]
-            _multiply(unprojected[unprojected_row : unprojected_row + rows], projection, projected)
+            multiply(unprojected[unprojected_row : unprojected_row + rows], projection, zeros, projected)
             for i in range(rows):
-                for j in range(projected.shape[1]):
+                for j in range(output_size):
                     value = projected[i, j]
                     value = proj_clip if value > proj_clip else value
-                    projected[i, j] = -proj_clip if value < -proj_clip else value
+                    outputs[output + i, j] = -proj_clip if value < -proj_clip else value
         final_cell[staying:rows] = cells[cell + staying : cell + rows]
 
 
@@ -79,29 +120,51 @@ def forward_steps(
 def backward_steps(
     steps: np.ndarray,
     gates: np.ndarray,
+    input_weights_t: np.ndarray,
     recurrent_t: np.ndarray,
     projection_t: np.ndarray,
     cells: np.ndarray,
-    passes: np.ndarray,
+    outputs: np.ndarray,
     grad_outputs: np.ndarray,
     grad_hidden: np.ndarray,
     grad_cell: np.ndarray,
     grad_gates: np.ndarray,
+    grad_bias: np.ndarray,
+    grad_inputs: np.ndarray,
     cell_clip: F,
+    proj_clip: F,
 ) -> None:
-    """What `core.lstm_bptt._backward` does step by step. `passes` has no rows where no projection is clipped."""
-    grad_unprojected = np.empty((steps[0, 0], cells.shape[1]), F)
+    """
+    What `core.lstm_steps.run_steps_back` describes. The weights turned round come in `panels`: input_weights_t (4C, I) without any
+    where the inputs' gradient is not wanted, recurrent_t (4C, P), projection_t (P, C) without any where there is no projection.
+    """
+    output_size = grad_hidden.shape[1]
+    zeros = np.zeros(max(len(input_weights_t), len(recurrent_t), len(projection_t)) * WIDTH, F)
+    back_through_time = np.empty((len(grad_hidden), len(recurrent_t) * WIDTH), F)
+    back_through_time[:, :output_size] = grad_hidden
+    grad_unprojected = np.empty((steps[0, 0], max(output_size, len(projection_t) * WIDTH)), F)
+    step_bias = np.empty_like(grad_bias)
     for t in range(len(steps) - 1, -1, -1):
         rows, row, previous, cell = steps[t]
-        grad = grad_outputs[row : row + rows]
         for i in range(rows):
-            for j in range(grad.shape[1]):
-                grad[i, j] += grad_hidden[i, j] * passes[row + i, j] if len(passes) > 0 else grad_hidden[i, j]
+            for j in range(output_size):
+                passes = F(1) if abs(outputs[row + i, j]) < proj_clip else F(0)
+                grad_outputs[row + i, j] = (grad_outputs[row + i, j] + back_through_time[i, j]) * passes
+        grad = grad_outputs[row : row + rows]
         if len(projection_t) > 0:
-            _multiply(grad, projection_t, grad_unprojected[:rows])
+            multiply(grad, projection_t, zeros, grad_unprojected)
         else:
-            grad_unprojected[:rows] = grad
+            grad_unprojected[:rows, :output_size] = grad
         inlined_gates_backward(
             grad_unprojected[:rows], gates, cells, grad_gates, grad_cell, cell_clip, row, previous, cell
         )
-        _multiply(grad_gates[row : row + rows], recurrent_t, grad_hidden[:rows])
+        grad_step = grad_gates[row : row + rows]
+        step_bias[:] = F(0)
+        for i in range(rows):
+            for j in range(len(grad_bias)):
+                step_bias[j] += grad_step[i, j]
+        grad_bias += step_bias
+        multiply(grad_step, recurrent_t, zeros, back_through_time)
+        if len(input_weights_t) > 0:
+            multiply(grad_step, input_weights_t, zeros, grad_inputs[row : row + rows])
+    grad_hidden[:] = back_through_time[:, :output_size]

@@ -4,8 +4,10 @@ import os
 import subprocess
 import sys
 from pathlib import Path
-from typing import Any
+from types import ModuleType
+from typing import Any, NamedTuple, Optional
 
+import numpy
 import pytest
 import torch
 from torch import Tensor
@@ -24,8 +26,25 @@ def without_numba(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(compiled, "_load", lambda module: None)
 
 
+class Sizes(NamedTuple):
+    inputs: int
+    cells: int
+    projection: int
+    scale: float  # of weights
+
+
+SMALL = Sizes(5, 37, 6, 0.4)
+# Cells of two blocks of the compiled loop, the second one not whole; inputs that fill panels.
+LARGE = Sizes(32, 300, 40, 0.1)
+
+
 def lstm_run(
-    dtype: torch.dtype, projection: bool, clips: bool, batch_sizes: list[int], scale: float = 1.0
+    dtype: torch.dtype,
+    projection: bool,
+    clips: bool,
+    batch_sizes: list[int],
+    scale: float = 1.0,
+    sizes: Sizes = SMALL,
 ) -> list[Tensor]:
     """Outputs, states and every gradient of a layer in which, with `clips`, a good part of the values is clipped."""
     generator = torch.Generator().manual_seed(3)
@@ -33,11 +52,13 @@ def lstm_run(
     def draw(*shape: int) -> Tensor:
         return torch.randn(*shape, generator=generator, dtype=torch.double).to(dtype)
 
-    layer = LstmLayer(5, 37, 6 if projection else None, 0.5 if clips else None, 0.3 if clips else None).to(dtype)
-    for parameter in layer.parameters():
-        parameter.data = draw(*parameter.shape) * 0.4
-    inputs = (scale * draw(sum(batch_sizes), 5)).requires_grad_()
-    hidden, cell = draw(4, layer.output_size).requires_grad_(), draw(4, 37).requires_grad_()
+    projection_size = sizes.projection if projection else None
+    layer = LstmLayer(sizes.inputs, sizes.cells, projection_size, 0.5 if clips else None, 0.3 if clips else None)
+    for parameter in layer.to(dtype).parameters():
+        parameter.data = draw(*parameter.shape) * sizes.scale
+    rows = batch_sizes[0]
+    inputs = (scale * draw(sum(batch_sizes), sizes.inputs)).requires_grad_()
+    hidden, cell = draw(rows, layer.output_size).requires_grad_(), draw(rows, sizes.cells).requires_grad_()
     results = layer(inputs, batch_sizes, hidden, cell)
     sum((result * draw(*result.shape)).sum() for result in results).backward()
     with torch.no_grad():
@@ -47,20 +68,37 @@ def lstm_run(
     return [*results, inputs.grad, hidden.grad, cell.grad, *(parameter.grad for parameter in layer.parameters())]
 
 
-@pytest.mark.parametrize("most_work", [lstm_steps.MOST_WORK, 0])
-@pytest.mark.parametrize("batch_sizes", [[4, 4, 4, 4, 4], [4, 3, 3, 1]])
+@pytest.mark.parametrize("in_one_loop", [True, False])
+@pytest.mark.parametrize(
+    "sizes, batch_sizes", [(SMALL, [4] * 5), (SMALL, [4, 3, 3, 1]), (LARGE, [9, 9, 8, 2]), (LARGE, [3, 1])]
+)
 @pytest.mark.parametrize("projection, clips", [(True, True), (True, False), (False, True)])
 def test_lstm_follows_double_precision(
-    monkeypatch: pytest.MonkeyPatch, projection: bool, clips: bool, batch_sizes: list[int], most_work: int
+    monkeypatch: pytest.MonkeyPatch,
+    projection: bool,
+    clips: bool,
+    sizes: Sizes,
+    batch_sizes: list[int],
+    in_one_loop: bool,
 ) -> None:
     """All steps in one compiled loop, and the element-wise part of each."""
-    monkeypatch.setattr(lstm_steps, "MOST_WORK", most_work)
-    assert loops_for(torch.zeros(1), "lstm_loops") is not None
-    assert (lstm_steps._window_loops(torch.zeros(4, 37), torch.zeros(6, 148), 4) is None) == (most_work == 0)
-    expected = lstm_run(torch.double, projection, clips, batch_sizes)
-    for ours, theirs in zip(lstm_run(torch.float, projection, clips, batch_sizes), expected, strict=True):
-        assert ours.dtype == torch.float
-        torch.testing.assert_close(ours.double(), theirs, rtol=1e-5, atol=1e-5)
+    used: list[ModuleType] = []
+    real = lstm_steps._window_loops
+
+    def window_loops(*given: Any) -> Optional[ModuleType]:
+        loops = real(*given) if in_one_loop else None
+        used.extend([] if loops is None else [loops])
+        return loops
+
+    monkeypatch.setattr(lstm_steps, "_window_loops", window_loops)
+    expected = lstm_run(torch.double, projection, clips, batch_sizes, sizes=sizes)
+    assert not used
+    ours = lstm_run(torch.float, projection, clips, batch_sizes, sizes=sizes)
+    # With gradients, back, and without.
+    assert len(used) == (3 if in_one_loop else 0)
+    for found, wanted in zip(ours, expected, strict=True):
+        assert found.dtype == torch.float
+        torch.testing.assert_close(found.double(), wanted, rtol=1e-5, atol=1e-5)
 
 
 def test_lstm_is_the_same_without_numba(without_numba: None) -> None:
@@ -174,27 +212,55 @@ def test_without_gradients_nothing_is_kept_though_parameters_want_them() -> None
 
 
 @pytest.mark.parametrize(
-    "rows, inner, columns", [(1, 1, 1), (3, 5, 7), (4, 4, 16), (9, 6, 130), (32, 64, 33), (5, 3, 0)]
+    "rows, inner, columns", [(1, 1, 1), (2, 5, 7), (3, 16, 32), (9, 6, 130), (32, 64, 33), (5, 3, 0), (0, 3, 4)]
 )
-def test_the_compiled_product(rows: int, inner: int, columns: int) -> None:
-    from allennlp_elmo_plus.core.lstm_window_loops import _multiply
+def test_tiles(rows: int, inner: int, columns: int) -> None:
+    from allennlp_elmo_plus.core.lstm_window_loops import panels, panels_t
+    from allennlp_elmo_plus.core.tiles import WIDTH, multiply
 
     generator = torch.Generator().manual_seed(0)
     left, right = (torch.randn(*shape, generator=generator) for shape in ((rows, inner), (inner, columns)))
-    out = torch.full((rows, columns), float("nan"))
-    _multiply(left.numpy(), right.numpy(), out.numpy())
-    torch.testing.assert_close(out.double(), left.double() @ right.double(), rtol=1e-5, atol=1e-5)
+    factor = panels(right.numpy())
+    assert numpy.array_equal(factor, panels_t(right.t().contiguous().numpy()))
+    padded = len(factor) * WIDTH
+    start = torch.zeros(padded)
+    start[:columns] = torch.randn(columns, generator=generator)
+    out = torch.full((rows + 1, padded), 7.0)
+    multiply(left.numpy(), factor, start.numpy(), out.numpy())
+    expected = torch.full((rows + 1, padded), 7.0, dtype=torch.double)
+    expected[:rows] = 0
+    expected[:rows, :columns] = start[:columns].double() + left.double() @ right.double()
+    torch.testing.assert_close(out.double(), expected, rtol=1e-5, atol=1e-5)
+
+
+def test_a_row_of_a_product_does_not_depend_on_the_others() -> None:
+    from allennlp_elmo_plus.core.lstm_window_loops import panels
+    from allennlp_elmo_plus.core.tiles import multiply
+
+    left, factor = torch.randn(21, 50).numpy(), panels(torch.randn(50, 32).numpy())
+    start = torch.randn(32).numpy()
+
+    def product(rows: slice) -> numpy.ndarray:
+        out = numpy.empty((len(left[rows]), 32), numpy.float32)
+        multiply(left[rows], factor, start, out)
+        return out
+
+    together = product(slice(None))
+    for count in (1, 2, 3, 7):
+        assert numpy.array_equal(product(slice(5, 5 + count)), together[5 : 5 + count])
 
 
 def test_which_lstms_are_one_compiled_loop(monkeypatch: pytest.MonkeyPatch) -> None:
-    def is_one_loop(rows: int, projection: int, cell: int) -> bool:
-        return lstm_steps._window_loops(torch.zeros(rows, cell), torch.zeros(projection, 4 * cell), rows) is not None
+    def is_one_loop(rows: int, cells: int, projection: int, dtype: torch.dtype = torch.float) -> bool:
+        kernel, bias = torch.empty(2 * projection, 4 * cells, dtype=dtype), torch.empty(4 * cells, dtype=dtype)
+        weights = lstm_steps.Weights(kernel, bias, None, projection)
+        return lstm_steps._window_loops(weights, rows) is not None
 
-    monkeypatch.setattr(lstm_steps, "onednn_is_faster", lambda: True)
-    assert is_one_loop(32, 128, 512) and not is_one_loop(33, 128, 512)
-    monkeypatch.setattr(lstm_steps, "onednn_is_faster", lambda: False)
-    assert is_one_loop(32, 64, 128) and not is_one_loop(33, 64, 128)
-    assert lstm_steps._window_loops(torch.zeros(4, 5).double(), torch.zeros(3, 20).double(), 4) is None
+    assert is_one_loop(1, 1024, 256) and is_one_loop(128, 4096, 512)
+    assert not is_one_loop(32, 4096, 512) and not is_one_loop(4, 5, 3, torch.double)
+    # Of two threads it would leave one without work.
+    monkeypatch.setattr(torch, "get_num_threads", lambda: 2)
+    assert is_one_loop(32, 512, 128) and not is_one_loop(32, 1024, 256)
 
 
 def test_loops_from_disk_give_the_bits_of_those_just_compiled(tmp_path: Path) -> None:
@@ -202,7 +268,7 @@ def test_loops_from_disk_give_the_bits_of_those_just_compiled(tmp_path: Path) ->
     code = """
 import hashlib, torch
 from tests.core.test_compiled_loops import cnn_run, lstm_run
-results = lstm_run(torch.float, True, True, [4, 3, 3, 1]) + lstm_run(torch.float, False, True, [4, 4]) + cnn_run(torch.float)
+results = lstm_run(torch.float, True, True, [4, 3, 3, 1]) + lstm_run(torch.float, False, True, [9, 9]) + cnn_run(torch.float)
 print(hashlib.sha256(b"".join(result.detach().numpy().tobytes() for result in results)).hexdigest())
 """
 

@@ -45,13 +45,14 @@ def run_with_gradients(run, layer: LstmLayer) -> dict[str, Tensor]:
     return {**result._asdict(), **{f"gradient of {name}": leaf.grad for name, leaf in leaves.items()}}
 
 
-@pytest.mark.parametrize("most_work", [lstm_steps.MOST_WORK, 0])
+@pytest.mark.parametrize("in_one_loop", [True, False])
 @pytest.mark.parametrize("projection", [True, False])
 def test_results_and_gradients_come_near_those_of_float32(
-    monkeypatch: pytest.MonkeyPatch, projection: bool, most_work: int
+    monkeypatch: pytest.MonkeyPatch, projection: bool, in_one_loop: bool
 ) -> None:
     """Within a share of each tensor's norm. Without clips: beside one, rounding turns whole gradients off, or on."""
-    monkeypatch.setattr(lstm_steps, "MOST_WORK", most_work)
+    if not in_one_loop:
+        monkeypatch.setattr(lstm_steps, "_window_loops", lambda *given: None)
     layer = random_layer(projection)
     expected = run_with_gradients(LstmLayer.__call__, layer)
     for name, ours in run_with_gradients(run_in_bfloat16, layer).items():
