@@ -5,8 +5,8 @@ from typing import NamedTuple, Optional
 
 import torch
 from torch import Tensor, nn
-from torch.nn.functional import dropout
 
+from .dropout import dropout
 from .recurrent_layer import RecurrentLayer, RecurrentOutput
 
 

@@ -5,10 +5,10 @@ from typing import NamedTuple, Optional, Union
 
 import torch
 from torch import Tensor, nn
-from torch.nn.functional import dropout
 
 from .batch import LanguageModelBatch
 from .bilm import BiLM, BiLMState
+from .dropout import dropout
 from .exact_softmax import exact_nll
 from .negatives import NegativeSample
 from .sampled_softmax import sampled_softmax_nll
