@@ -15,8 +15,8 @@ import torch
 from torch import Tensor
 from torch.autograd.function import once_differentiable
 
-from .lstm_steps import BackwardStep, Clips, ForwardStep, Weights, forward_steps, run_steps_back
-from .products import product_over_rows
+from .lstm_steps import Buffers, Clips, StateGradients, Step, Weights
+from .lstm_window import Wanted, backward_window, forward_window
 from .side_by_side import side_by_side
 
 # Gates that fit a core's cache beside all else.
@@ -164,7 +164,7 @@ def _forward(
     gates = cell.new_empty(0, bias.shape[0])
     weights = Weights(kernel, bias, projection, input_size)
     clips = Clips(cell_clip, None if projection is None else proj_clip)
-    run = forward_steps(weights, clips, cells, unprojected, outputs, final_cell)
+    run = forward_window(weights, clips, Buffers(cells, unprojected, outputs), final_cell)
     for first in range(0, num_steps, block_steps):
         block = steps[first : first + block_steps]
         rows = slice(block[0].outputs - num_rows, block[-1].outputs - num_rows + block[-1].rows)
@@ -177,16 +177,14 @@ def _forward(
     return results, _Kept(inputs, kernel, bias, projection, gates, cells, unprojected, outputs) if keep else ()
 
 
-def _steps(
-    batch_sizes: list[int], num_rows: int, block_steps: int, keep: bool, has_projection: bool
-) -> list[ForwardStep]:
+def _steps(batch_sizes: list[int], num_rows: int, block_steps: int, keep: bool, has_projection: bool) -> list[Step]:
     """Where each step's rows lie: gates from the first of a block on, and one after the other all that is kept."""
     first_rows = [0, *accumulate(batch_sizes)]
     # Where nothing has to be kept for a backward pass, two steps take turns in one step's buffers.
     cells = [0, *(num_rows + row if keep else num_rows * (1 - t % 2) for t, row in enumerate(first_rows))]
     outputs = [0, *(num_rows + row for row in first_rows)]
     return [
-        ForwardStep(
+        Step(
             rows=rows,
             gates=first_rows[t] - first_rows[t - t % block_steps],
             hidden=outputs[t],
@@ -209,34 +207,18 @@ def _backward(
     proj_clip: Optional[float],
 ) -> tuple[Optional[Tensor], ...]:
     inputs, kernel, bias, projection, gates, cells, unprojected, outputs = kept
-    grad_outputs, grad_hidden, grad_cell = (grad.clone(memory_format=torch.contiguous_format) for grad in grads)
-    input_size, num_rows = inputs.shape[1], len(grad_cell)
-    steps = [
-        BackwardStep(step.rows, step.outputs - num_rows, step.previous_cells, step.cells)
-        for step in _steps(batch_sizes, num_rows, max(1, len(batch_sizes)), True, projection is not None)
-    ]
+    state_grads = StateGradients(*(grad.clone(memory_format=torch.contiguous_format) for grad in grads))
+    steps = _steps(batch_sizes, len(state_grads.cell), max(1, len(batch_sizes)), True, projection is not None)
     needs_inputs, _, _, needs_kernel, needs_bias, needs_projection = needs
-    weights = Weights(kernel, bias, projection, input_size)
-    clips = Clips(cell_clip, None if projection is None else proj_clip)
-    gradients = grad_outputs, grad_hidden, grad_cell
-    grad_gates, grad_bias, grad_inputs = run_steps_back(
-        steps, weights, clips, gates, cells, outputs[num_rows:], *gradients, needs_inputs
+    found = backward_window(
+        steps,
+        inputs,
+        Weights(kernel, bias, projection, inputs.shape[1]),
+        Clips(cell_clip, None if projection is None else proj_clip),
+        gates,
+        Buffers(cells, unprojected, outputs),
+        state_grads,
+        Wanted(needs_inputs, needs_kernel, needs_projection),
     )
-    grad_kernel = grad_projection = None
-    if needs_kernel:
-        previous = previous_rows(outputs, num_rows, batch_sizes).to(kernel.dtype)
-        grad_kernel = product_over_rows(torch.cat([inputs, previous], dim=1), grad_gates.to(kernel.dtype))
-    if needs_projection:
-        grad_projection = product_over_rows(unprojected.to(kernel.dtype), grad_outputs.to(kernel.dtype))
-    return grad_inputs, grad_hidden, grad_cell, grad_kernel, grad_bias if needs_bias else None, grad_projection
-
-
-def previous_rows(history: Tensor, num_rows: int, batch_sizes: list[int]) -> Tensor:
-    """
-    What each packed row held one step earlier, (..., N, size). `history` (..., B + N, size) holds the initial state of the
-    B = `num_rows` rows, then the packed steps.
-    """
-    if all(rows == num_rows for rows in batch_sizes):
-        return history[..., :-num_rows, :]
-    blocks = history.split([num_rows, *batch_sizes], dim=-2)
-    return torch.cat([blocks[t][..., :rows, :] for t, rows in enumerate(batch_sizes)], dim=-2)
+    grad_bias = found.bias if needs_bias else None
+    return found.inputs, state_grads.hidden, state_grads.cell, found.kernel, grad_bias, found.projection

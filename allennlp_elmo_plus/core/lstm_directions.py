@@ -15,7 +15,8 @@ from torch import Tensor
 from torch.autograd.function import once_differentiable
 
 from .graph_capture import GraphCapture
-from .lstm_bptt import LstmTensors, previous_rows
+from .lstm_bptt import LstmTensors
+from .lstm_window import previous_rows
 
 
 def _by_step(buffer: Tensor, batch_sizes: list[int], keep: bool) -> Sequence[Tensor]:

@@ -125,23 +125,26 @@ def _gates_backward(
     gate_row: int,
     previous_row: int,
     cell_row: int,
+    grad_row: int,
 ) -> None:
-    """What `core.lstm_pointwise.backward_step` describes."""
+    """What `core.lstm_pointwise.backward_step` describes, but that grad_gates are filled from `grad_row` on."""
     size = cells.shape[1]
     for row in range(len(grad_outputs)):
-        gate, grad_gate = gates[gate_row + row], grad_gates[gate_row + row]
+        gate, grad_gate = gates[gate_row + row], grad_gates[grad_row + row]
+        i_gate, g_gate, f_gate, o_gate = gate, gate[size:], gate[2 * size :], gate[3 * size :]
+        grad_i, grad_g, grad_f, grad_o = grad_gate, grad_gate[size:], grad_gate[2 * size :], grad_gate[3 * size :]
         previous, cell = cells[previous_row + row], cells[cell_row + row]
         grad_cell, grad_output = grad_cells[row], grad_outputs[row]
         for j in range(size):
-            i, g, f, o = gate[j], gate[size + j], gate[2 * size + j], gate[3 * size + j]
+            i, g, f, o = i_gate[j], g_gate[j], f_gate[j], o_gate[j]
             c, dh = cell[j], grad_output[j]
             t = _tanh(c)
             dc = grad_cell[j] + dh * o * (F(1) - t * t)
             dc = F(0) if abs(c) >= clip else dc
-            grad_gate[j] = dc * g * i * (F(1) - i)
-            grad_gate[size + j] = dc * i * (F(1) - g * g)
-            grad_gate[2 * size + j] = dc * previous[j] * f * (F(1) - f)
-            grad_gate[3 * size + j] = dh * t * o * (F(1) - o)
+            grad_i[j] = dc * g * i * (F(1) - i)
+            grad_g[j] = dc * i * (F(1) - g * g)
+            grad_f[j] = dc * previous[j] * f * (F(1) - f)
+            grad_o[j] = dh * t * o * (F(1) - o)
             grad_cell[j] = dc * f
 
 

@@ -73,8 +73,8 @@ def backward_step(
         clip = np.float32(math.inf if cell_clip is None else cell_clip)
         arrays = [tensor.detach().numpy() for tensor in (gates, cells, grad_gates, grad_cells)]
 
-        def compiled_step(grad_outputs: Tensor, *rows: int) -> None:
-            loops.gates_backward(grad_outputs.numpy(), *arrays, clip, *rows)
+        def compiled_step(grad_outputs: Tensor, gate_row: int, *rows: int) -> None:
+            loops.gates_backward(grad_outputs.numpy(), *arrays, clip, gate_row, *rows, gate_row)
 
         return compiled_step
     size = cells.shape[1]

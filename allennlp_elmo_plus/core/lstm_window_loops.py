@@ -69,7 +69,7 @@ def forward_steps(
     proj_clip: F,
 ) -> None:
     """
-    What `core.lstm_steps.forward_steps` describes. Weights come in panels: kernel (I + P, 4C) and, one row high, the bias in
+    What `core.lstm_steps.step_by_step` describes. Weights come in panels: kernel (I + P, 4C) and, one row high, the bias in
     `gate_panels`, the projection in `panels`, without any where there is none. Where `inputs` has no columns, gates hold their part
     of the pre-activations, and the kernel (P, 4C) is the recurrent one.
     """
@@ -116,55 +116,103 @@ def forward_steps(
         final_cell[staying:rows] = cells[cell + staying : cell + rows]
 
 
+@inlined
+def _turn_round(rows: np.ndarray, columns: np.ndarray, first: int) -> None:
+    """columns (K, N), from column `first` on, become rows (M, K)."""
+    # A cache line of a row at a time.
+    whole = rows.shape[1] - rows.shape[1] % 16
+    for start in range(0, whole, 16):
+        block = columns[start : start + 16]
+        for i in range(len(rows)):
+            row = rows[i, start:]
+            for k in range(16):
+                block[k, first + i] = row[k]
+    for k in range(whole, rows.shape[1]):
+        for i in range(len(rows)):
+            columns[k, first + i] = rows[i, k]
+
+
+@inlined
+def _spread(rows: np.ndarray, panels: np.ndarray, first: int) -> None:
+    """In each panel the rows from `first` on become the panel's columns of `rows`."""
+    for p in range(len(panels)):
+        panel = panels[p, first:]
+        for i in range(len(rows)):
+            source, target = rows[i, p * WIDTH :], panel[i]
+            for j in range(WIDTH):
+                target[j] = source[j]
+
+
 @compiled
 def backward_steps(
     steps: np.ndarray,
+    inputs: np.ndarray,
     gates: np.ndarray,
-    input_weights_t: np.ndarray,
+    cells: np.ndarray,
+    unprojected: np.ndarray,
+    outputs: np.ndarray,
+    inputs_t: np.ndarray,
     recurrent_t: np.ndarray,
     projection_t: np.ndarray,
-    cells: np.ndarray,
-    outputs: np.ndarray,
     grad_outputs: np.ndarray,
     grad_hidden: np.ndarray,
     grad_cell: np.ndarray,
     grad_gates: np.ndarray,
-    grad_bias: np.ndarray,
     grad_inputs: np.ndarray,
+    grad_kernel: np.ndarray,
+    grad_bias: np.ndarray,
+    grad_projection: np.ndarray,
     cell_clip: F,
     proj_clip: F,
 ) -> None:
     """
-    What `core.lstm_steps.run_steps_back` describes. The weights turned round come in `panels`: input_weights_t (4C, I) without any
-    where the inputs' gradient is not wanted, recurrent_t (4C, P), projection_t (P, C) without any where there is no projection.
+    What `core.lstm_window.backward_window` describes. The weights turned round come in `panels`: inputs_t (4C, I), recurrent_t
+    (4C, P), projection_t (P, C). What has no rows is not there or not wanted: weights and gradients. Where grad_gates has fewer
+    rows than gates, each step overwrites those of the one before.
     """
-    output_size = grad_hidden.shape[1]
-    zeros = np.zeros(max(len(input_weights_t), len(recurrent_t), len(projection_t)) * WIDTH, F)
-    back_through_time = np.empty((len(grad_hidden), len(recurrent_t) * WIDTH), F)
+    num_rows, output_size = grad_hidden.shape
+    input_size = inputs.shape[1]
+    zeros = np.zeros(max(gates.shape[1], len(inputs_t) * WIDTH, len(recurrent_t) * WIDTH, len(projection_t) * WIDTH), F)
+    back_through_time = np.empty((num_rows, len(recurrent_t) * WIDTH), F)
     back_through_time[:, :output_size] = grad_hidden
-    grad_unprojected = np.empty((steps[0, 0], max(output_size, len(projection_t) * WIDTH)), F)
+    grad_unprojected = np.empty((num_rows, max(output_size, len(projection_t) * WIDTH)), F)
     step_bias = np.empty_like(grad_bias)
+    # Factors of the products over all rows.
+    entering_t = np.empty((len(grad_kernel), len(gates)), F)
+    grad_gate_panels = np.empty((grad_kernel.shape[1] // WIDTH, len(gates), WIDTH), F)
+    unprojected_t = np.empty((len(grad_projection), len(gates)), F)
+    grad_output_panels = np.empty((grad_projection.shape[1] // WIDTH, len(gates), WIDTH), F)
     for t in range(len(steps) - 1, -1, -1):
-        rows, row, previous, cell = steps[t]
+        rows, row, hidden, previous, cell, unprojected_row, output, _ = steps[t]
         for i in range(rows):
             for j in range(output_size):
-                passes = F(1) if abs(outputs[row + i, j]) < proj_clip else F(0)
+                passes = F(1) if abs(outputs[output + i, j]) < proj_clip else F(0)
                 grad_outputs[row + i, j] = (grad_outputs[row + i, j] + back_through_time[i, j]) * passes
         grad = grad_outputs[row : row + rows]
         if len(projection_t) > 0:
             multiply(grad, projection_t, zeros, grad_unprojected)
         else:
             grad_unprojected[:rows, :output_size] = grad
+        grad_row = row if len(grad_gates) == len(gates) else 0
         inlined_gates_backward(
-            grad_unprojected[:rows], gates, cells, grad_gates, grad_cell, cell_clip, row, previous, cell
+            grad_unprojected[:rows], gates, cells, grad_gates, grad_cell, cell_clip, row, previous, cell, grad_row
         )
-        grad_step = grad_gates[row : row + rows]
+        grad_step = grad_gates[grad_row : grad_row + rows]
         step_bias[:] = F(0)
         for i in range(rows):
             for j in range(len(grad_bias)):
                 step_bias[j] += grad_step[i, j]
         grad_bias += step_bias
         multiply(grad_step, recurrent_t, zeros, back_through_time)
-        if len(input_weights_t) > 0:
-            multiply(grad_step, input_weights_t, zeros, grad_inputs[row : row + rows])
+        if len(inputs_t) > 0:
+            multiply(grad_step, inputs_t, zeros, grad_inputs[row : row + rows])
+        if len(grad_kernel) > 0:
+            _turn_round(inputs[row : row + rows], entering_t[:input_size], row)
+            _turn_round(outputs[hidden : hidden + rows], entering_t[input_size:], row)
+            _spread(grad_step, grad_gate_panels, row)
+        if len(grad_projection) > 0:
+            _turn_round(unprojected[unprojected_row : unprojected_row + rows], unprojected_t, row)
+            _spread(grad, grad_output_panels, row)
     grad_hidden[:] = back_through_time[:, :output_size]
+    multiply(entering_t, grad_gate_panels, zeros, grad_kernel)
+    multiply(unprojected_t, grad_output_panels, zeros, grad_projection)

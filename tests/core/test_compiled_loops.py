@@ -12,7 +12,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from allennlp_elmo_plus.core import compiled, lstm_bptt, lstm_steps
+from allennlp_elmo_plus.core import compiled, lstm_bptt, lstm_steps, lstm_window
 from allennlp_elmo_plus.core.char_cnn import CharacterCNN
 from allennlp_elmo_plus.core.characters import encode_words
 from allennlp_elmo_plus.core.compiled import loops_for
@@ -34,8 +34,10 @@ class Sizes(NamedTuple):
 
 
 SMALL = Sizes(5, 37, 6, 0.4)
-# Cells of two blocks of the compiled loop, the second one not whole; inputs that fill panels.
+# Cells of two blocks of the compiled loop, the second one not whole.
 LARGE = Sizes(32, 300, 40, 0.1)
+# Where all gradients fill panels.
+WHOLE = Sizes(32, 264, 64, 0.1)
 
 
 def lstm_run(
@@ -70,7 +72,8 @@ def lstm_run(
 
 @pytest.mark.parametrize("in_one_loop", [True, False])
 @pytest.mark.parametrize(
-    "sizes, batch_sizes", [(SMALL, [4] * 5), (SMALL, [4, 3, 3, 1]), (LARGE, [9, 9, 8, 2]), (LARGE, [3, 1])]
+    "sizes, batch_sizes",
+    [(SMALL, [4] * 5), (SMALL, [4, 3, 3, 1]), (LARGE, [9, 9, 8, 2]), (LARGE, [3, 1]), (WHOLE, [9, 9, 8, 2])],
 )
 @pytest.mark.parametrize("projection, clips", [(True, True), (True, False), (False, True)])
 def test_lstm_follows_double_precision(
@@ -83,14 +86,14 @@ def test_lstm_follows_double_precision(
 ) -> None:
     """All steps in one compiled loop, and the element-wise part of each."""
     used: list[ModuleType] = []
-    real = lstm_steps._window_loops
+    real = lstm_window._window_loops
 
     def window_loops(*given: Any) -> Optional[ModuleType]:
         loops = real(*given) if in_one_loop else None
         used.extend([] if loops is None else [loops])
         return loops
 
-    monkeypatch.setattr(lstm_steps, "_window_loops", window_loops)
+    monkeypatch.setattr(lstm_window, "_window_loops", window_loops)
     expected = lstm_run(torch.double, projection, clips, batch_sizes, sizes=sizes)
     assert not used
     ours = lstm_run(torch.float, projection, clips, batch_sizes, sizes=sizes)
@@ -254,7 +257,7 @@ def test_which_lstms_are_one_compiled_loop(monkeypatch: pytest.MonkeyPatch) -> N
     def is_one_loop(rows: int, cells: int, projection: int, dtype: torch.dtype = torch.float) -> bool:
         kernel, bias = torch.empty(2 * projection, 4 * cells, dtype=dtype), torch.empty(4 * cells, dtype=dtype)
         weights = lstm_steps.Weights(kernel, bias, None, projection)
-        return lstm_steps._window_loops(weights, rows) is not None
+        return lstm_window._window_loops(weights, rows) is not None
 
     assert is_one_loop(1, 1024, 256) and is_one_loop(128, 4096, 512)
     assert not is_one_loop(32, 4096, 512) and not is_one_loop(4, 5, 3, torch.double)
@@ -267,8 +270,9 @@ def test_loops_from_disk_give_the_bits_of_those_just_compiled(tmp_path: Path) ->
     """A run goes on in another process than it began in: one compiles, the other reads what was kept, in part or whole."""
     code = """
 import hashlib, torch
-from tests.core.test_compiled_loops import cnn_run, lstm_run
-results = lstm_run(torch.float, True, True, [4, 3, 3, 1]) + lstm_run(torch.float, False, True, [9, 9]) + cnn_run(torch.float)
+from tests.core.test_compiled_loops import WHOLE, cnn_run, lstm_run
+results = lstm_run(torch.float, True, True, [4, 3, 3, 1])
+results += lstm_run(torch.float, True, True, [9, 9], sizes=WHOLE) + cnn_run(torch.float)
 print(hashlib.sha256(b"".join(result.detach().numpy().tobytes() for result in results)).hexdigest())
 """
 

@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from allennlp_elmo_plus.core import lstm_steps, products
+from allennlp_elmo_plus.core import lstm_window, products
 from allennlp_elmo_plus.core.char_cnn import CharacterCNN
 from allennlp_elmo_plus.core.highway import Highway
 from allennlp_elmo_plus.core.lstm import LstmLayer
@@ -162,7 +162,7 @@ def lstm_results(dtype: torch.dtype, batch_sizes: list[int], gradients: bool = T
 
 @pytest.mark.parametrize("batch_sizes", [[32] * 4, [64, 64, 30, 30, 2], [66, 66, 62]])
 def test_lstm(onednn: Calls, monkeypatch: pytest.MonkeyPatch, batch_sizes: list[int]) -> None:
-    monkeypatch.setattr(lstm_steps, "_window_loops", lambda *given: None)
+    monkeypatch.setattr(lstm_window, "_window_loops", lambda *given: None)
     for gradients in (True, False):
         expected = lstm_results(torch.double, batch_sizes, gradients)
         assert not onednn
