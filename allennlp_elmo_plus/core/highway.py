@@ -1,9 +1,14 @@
 """Gated layers between the character convolutions and their projection."""
 
+from functools import partial
+from typing import Any, Optional
+
 import torch
 from torch import Tensor, nn
+from torch.autograd.function import once_differentiable
 
-from .products import affine
+from .products import product, product_over_rows
+from .side_by_side import side_by_side
 
 
 class Highway(nn.Module):
@@ -12,7 +17,9 @@ class Highway(nn.Module):
     g * relu(x Wt + bt) + (1 - g) * x. The gate named "carry" there lets the transformed value through, not x.
 
     dim: width of input and output; num_layers: at least 1, else a ValueError. Weights, (dim, dim) for x @ W, start at
-    zero.
+    zero. Under autocast products are in its type, all else in the inputs'.
+
+    The gradient of a gradient is not supported and raises a RuntimeError.
     """
 
     def __init__(self, dim: int, num_layers: int) -> None:
@@ -29,8 +36,78 @@ class Highway(nn.Module):
     def forward(self, inputs: Tensor) -> Tensor:
         """inputs: (U, dim) -> (U, dim)."""
         layers = zip(self.carry_weights, self.carry_biases, self.transform_weights, self.transform_biases, strict=True)
-        for carry_weight, carry_bias, transform_weight, transform_bias in layers:
-            gate = affine(inputs, carry_weight, carry_bias).sigmoid()
-            transformed = affine(inputs, transform_weight, transform_bias).relu()
-            inputs = gate * transformed + (1 - gate) * inputs
+        device_type = inputs.device.type
+        autocast = torch.is_autocast_enabled(device_type)
+        with torch.autocast(device_type, enabled=False):
+            for weights in layers:
+                dtype = torch.get_autocast_dtype(device_type) if autocast else inputs.dtype
+                inputs = _HighwayLayer.apply(inputs, dtype, *weights)
         return inputs
+
+
+class _HighwayLayer(torch.autograd.Function):
+    """Gate and transformed value share nothing but their inputs, and are computed side by side."""
+
+    @staticmethod
+    def forward(
+        ctx: Any,
+        inputs: Tensor,
+        dtype: torch.dtype,
+        carry_weight: Tensor,
+        carry_bias: Tensor,
+        transform_weight: Tensor,
+        transform_bias: Tensor,
+    ) -> Tensor:
+        carry, transform = carry_weight.to(dtype), transform_weight.to(dtype)
+        gate, transformed = side_by_side(
+            [
+                lambda: product(inputs, carry, carry_bias).sigmoid_(),
+                lambda: product(inputs, transform, transform_bias).relu_(),
+            ],
+            inputs.device,
+        )
+        ctx.save_for_backward(inputs, carry, transform, gate, transformed)
+        return torch.addcmul(inputs, gate, transformed - inputs)
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, grad: Tensor) -> tuple[Optional[Tensor], ...]:
+        inputs, carry, transform, gate, transformed = ctx.saved_tensors
+        needs_inputs, _, *needs_weights = ctx.needs_input_grad
+        through_carry, through_transform = side_by_side(
+            [
+                partial(_carry_backward, inputs, carry, gate, transformed, grad, needs_inputs, *needs_weights[:2]),
+                partial(
+                    _transform_backward, inputs, transform, gate, transformed, grad, needs_inputs, *needs_weights[2:]
+                ),
+            ],
+            grad.device,
+        )
+        grad_inputs = None
+        if needs_inputs:
+            grad_inputs = through_carry[0].add_(through_transform[0]).add_(grad).addcmul_(grad, gate, value=-1)
+        return (grad_inputs, None, *through_carry[1:], *through_transform[1:])
+
+
+def _carry_backward(
+    inputs: Tensor, weight: Tensor, gate: Tensor, transformed: Tensor, grad: Tensor, *needs: bool
+) -> tuple[Optional[Tensor], ...]:
+    grad_sums = (transformed - inputs).mul_(grad)
+    return _affine_backward(inputs, weight, torch.ops.aten.sigmoid_backward(grad_sums, gate), *needs)
+
+
+def _transform_backward(
+    inputs: Tensor, weight: Tensor, gate: Tensor, transformed: Tensor, grad: Tensor, *needs: bool
+) -> tuple[Optional[Tensor], ...]:
+    return _affine_backward(inputs, weight, torch.ops.aten.threshold_backward(grad * gate, transformed, 0), *needs)
+
+
+def _affine_backward(
+    inputs: Tensor, weight: Tensor, grad: Tensor, needs_inputs: bool, needs_weight: bool, needs_bias: bool
+) -> tuple[Optional[Tensor], ...]:
+    factor = grad.to(weight.dtype)
+    return (
+        product(factor, weight.t()).to(grad.dtype) if needs_inputs else None,
+        product_over_rows(inputs.to(weight.dtype), factor).to(grad.dtype) if needs_weight else None,
+        grad.sum(0) if needs_bias else None,
+    )
