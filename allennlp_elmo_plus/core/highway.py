@@ -83,10 +83,12 @@ class _HighwayLayer(torch.autograd.Function):
             ],
             grad.device,
         )
+        of_carry, *of_carry_weights = through_carry
+        of_transform, *of_transform_weights = through_transform
         grad_inputs = None
-        if needs_inputs:
-            grad_inputs = through_carry[0].add_(through_transform[0]).add_(grad).addcmul_(grad, gate, value=-1)
-        return (grad_inputs, None, *through_carry[1:], *through_transform[1:])
+        if of_carry is not None and of_transform is not None:
+            grad_inputs = of_carry.add_(of_transform).add_(grad).addcmul_(grad, gate, value=-1)
+        return (grad_inputs, None, *of_carry_weights, *of_transform_weights)
 
 
 def _carry_backward(

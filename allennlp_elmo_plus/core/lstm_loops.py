@@ -8,44 +8,9 @@ PyTorch longer to launch than to compute.
 import numpy as np
 
 from .compiled import compiled, inlined
+from .elementary_loops import sigmoid, tanh
 
 F = np.float32
-
-
-@inlined
-def _exp(x: F) -> F:
-    # 2^n * e^r with |r| <= ln(2) / 2; the polynomial is that of Cephes' expf, good to an ulp or two.
-    x = F(88) if x > F(88) else x
-    x = F(-87) if x < F(-87) else x
-    n = np.floor(x * F(1.44269504088896341) + F(0.5))
-    r = x - n * F(0.693359375) + n * F(2.12194440e-4)
-    p = F(1.9875691500e-4)
-    p = p * r + F(1.3981999507e-3)
-    p = p * r + F(8.3334519073e-3)
-    p = p * r + F(4.1665795894e-2)
-    p = p * r + F(1.6666665459e-1)
-    p = p * r + F(5.0000001201e-1)
-    power = np.int32((np.int32(n) + np.int32(127)) << np.int32(23)).view(np.float32)
-    return (p * r * r + r + F(1)) * power
-
-
-@inlined
-def _sigmoid(x: F) -> F:
-    return F(1) / (F(1) + _exp(-x))
-
-
-@inlined
-def _tanh(x: F) -> F:
-    # Near 0 the difference below would lose digits; there Cephes' polynomial takes over.
-    square = x * x
-    p = F(-5.70498872745e-3)
-    p = p * square + F(2.06390887954e-2)
-    p = p * square - F(5.37397155531e-2)
-    p = p * square + F(1.33314422036e-1)
-    p = p * square - F(3.33332819422e-1)
-    near = p * square * x + x
-    far = F(1) - F(2) / (F(1) + _exp(x + x))
-    return near if abs(x) < F(0.625) else far
 
 
 @inlined
@@ -88,13 +53,13 @@ def activate(
         previous, cell = cells[previous_row + row, first:], cells[cell_row + row, first:]
         output = outputs[output_row + row, first:]
         for j in range(last - first):
-            i, g, f, o = _sigmoid(i_sum[j]), _tanh(g_sum[j]), _sigmoid(f_sum[j]), _sigmoid(o_sum[j])
+            i, g, f, o = sigmoid(i_sum[j]), tanh(g_sum[j]), sigmoid(f_sum[j]), sigmoid(o_sum[j])
             c = f * previous[j] + i * g
             c = clip if c > clip else c
             c = -clip if c < -clip else c
             i_gate[j], g_gate[j], f_gate[j], o_gate[j] = i, g, f, o
             cell[j] = c
-            output[j] = o * _tanh(c)
+            output[j] = o * tanh(c)
 
 
 @compiled
@@ -138,7 +103,7 @@ def _gates_backward(
         for j in range(size):
             i, g, f, o = i_gate[j], g_gate[j], f_gate[j], o_gate[j]
             c, dh = cell[j], grad_output[j]
-            t = _tanh(c)
+            t = tanh(c)
             dc = grad_cell[j] + dh * o * (F(1) - t * t)
             dc = F(0) if abs(c) >= clip else dc
             grad_i[j] = dc * g * i * (F(1) - i)

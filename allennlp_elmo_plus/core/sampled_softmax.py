@@ -17,8 +17,9 @@ import torch
 from torch import Tensor
 from torch.autograd.function import once_differentiable
 
+from .compiled import loops_for
 from .negatives import NegativeSample, log_expected_counts
-from .products import add_product, add_product_over_rows, product
+from .products import add_product_over_rows, product, product_over_rows
 from .softmax import check_shapes, target_logits
 
 # Logits held at once. On a CPU, blocks that stay near the cache beat one matrix of all logits, which takes as long to
@@ -34,6 +35,16 @@ class _Gradients(NamedTuple):
     rows: Tensor  # (R,) int64 vocabulary ids
     weight: Tensor  # (R, D)
     bias: Tensor  # (R,)
+
+
+class _Errors(NamedTuple):
+    """Gradients of the summed nll of n tokens with respect to logits, and what they are made of."""
+
+    nll_sum: Tensor  # ()
+    undivided: Tensor  # (n, S), of the samples, times the token's total
+    inverse_total: Tensor  # (n,)
+    target: Tensor  # (n,), of the target, where it is not among the samples
+    bias: Tensor  # (S,), of the samples' bias
 
 
 def sampled_softmax_nll(
@@ -120,40 +131,63 @@ def _nll_and_gradients(
 
     block_logits = CPU_BLOCK_LOGITS if hidden.device.type == "cpu" else ACCELERATOR_BLOCK_LOGITS
     block_size = max(1, min(num_tokens, block_logits // num_samples))
-    nll_sum = offsets.new_zeros(())
+    nll_sum, grad_sample_weight = offsets.new_zeros(()), None
     if wants_gradients:
-        grad_hidden = offsets.new_zeros(hidden.shape)
-        grad_weight, grad_bias = offsets.new_zeros(row_weight.shape), torch.zeros_like(offsets)
+        grad_hidden, grad_sample_bias = offsets.new_empty(hidden.shape), torch.zeros_like(sample_offsets)
         grad_target = offsets.new_empty(num_tokens)
-    # Below this, exponentials are denormal numbers: nothing to any sum, but a hundred times slower to multiply.
-    lowest = math.log(torch.finfo(sum_dtype).tiny) + 1
 
     for start in range(0, num_tokens, block_size):
         block = slice(start, min(start + block_size, num_tokens))
-        block_hidden, block_columns, sampled = hidden[block], columns[block].unsqueeze(1), is_sampled[block]
+        block_hidden = hidden[block]
         logits = product(block_hidden, sample_weight.t(), sample_offsets)
-        target = torch.where(sampled, logits.gather(1, block_columns).squeeze(1), missed_logits[block])
-        peak = torch.maximum(logits.amax(1), target)
-        exponentials = logits.sub_(peak.unsqueeze(1)).clamp_(min=lowest).exp_()
-        target_exponential = target.sub_(peak).exp()
-        total = exponentials.sum(1).add_(target_exponential.masked_fill(sampled, 0))
-        nll_sum += (total.log() - target).sum()
+        errors = _errors(logits, columns[block], is_sampled[block], missed_logits[block])
+        nll_sum += errors.nll_sum
         if wants_gradients:
-            # Exponentials stay undivided by `total`: dividing the narrow factors of the products is far less work.
-            inverse = total.reciprocal()
-            errors = exponentials.scatter_add_(1, block_columns, total.neg().mul_(sampled).unsqueeze(1))
-            factors = errors.to(hidden.dtype)
-            add_product(grad_hidden[block], factors, sample_weight).mul_(inverse.unsqueeze(1))
-            add_product_over_rows(
-                grad_weight[:num_samples], factors, block_hidden * inverse.unsqueeze(1).to(hidden.dtype)
-            )
-            grad_bias[:num_samples].addmv_(errors.t(), inverse)
-            grad_target[block] = target_exponential.mul_(inverse).sub_(1)
+            # Errors stay undivided by the total: dividing the narrow factors of the products is far less work.
+            inverse, factors = errors.inverse_total.unsqueeze(1), errors.undivided.to(hidden.dtype)
+            torch.mul(product(factors, sample_weight), inverse, out=grad_hidden[block])
+            narrow = block_hidden * inverse.to(hidden.dtype)
+            if grad_sample_weight is None:
+                grad_sample_weight = product_over_rows(factors, narrow).to(sum_dtype)
+            else:
+                add_product_over_rows(grad_sample_weight, factors, narrow)
+            grad_sample_bias += errors.bias
+            grad_target[block] = errors.target
 
     if not wants_gradients:
         return nll_sum, None
+    if grad_sample_weight is None:
+        grad_sample_weight = offsets.new_zeros(sample_weight.shape)
     missed_errors = grad_target[missed]
     grad_hidden.index_add_(0, missed, missed_errors.unsqueeze(1) * missed_weight)
+    grad_weight = torch.cat([grad_sample_weight, offsets.new_zeros(len(missed_ids), hidden.shape[1])])
+    grad_bias = torch.cat([grad_sample_bias, offsets.new_zeros(len(missed_ids))])
     grad_weight.index_add_(0, missed_rows, missed_errors.unsqueeze(1) * missed_hidden)
     grad_bias.index_add_(0, missed_rows, missed_errors)
     return nll_sum, _Gradients(grad_hidden.to(hidden.dtype), rows, grad_weight, grad_bias)
+
+
+def _errors(logits: Tensor, columns: Tensor, is_sampled: Tensor, missed_logits: Tensor) -> _Errors:
+    """
+    Of n tokens, from logits (n, S) of the samples, which are overwritten. columns (n,): where the target is among the samples, if
+    is_sampled (n,), else its logit is in missed_logits (n,).
+    """
+    loops = loops_for(logits, "softmax_loops")
+    if loops is not None:
+        inverse_total, target, bias = (logits.new_zeros(size) for size in (len(logits), len(logits), logits.shape[1]))
+        arrays = [
+            tensor.numpy() for tensor in (logits, columns, is_sampled, missed_logits, inverse_total, target, bias)
+        ]
+        return _Errors(logits.new_tensor(loops.errors(*arrays)), logits, inverse_total, target, bias)
+    # Below this, exponentials are denormal numbers: nothing to any sum, but a hundred times slower to multiply.
+    lowest = math.log(torch.finfo(logits.dtype).tiny) + 1
+    columns = columns.unsqueeze(1)
+    target = torch.where(is_sampled, logits.gather(1, columns).squeeze(1), missed_logits)
+    peak = torch.maximum(logits.amax(1), target)
+    exponentials = logits.sub_(peak.unsqueeze(1)).clamp_(min=lowest).exp_()
+    target_exponential = target.sub_(peak).exp()
+    total = exponentials.sum(1).add_(target_exponential.masked_fill(is_sampled, 0))
+    nll_sum, inverse_total = (total.log() - target).sum(), total.reciprocal()
+    errors = exponentials.scatter_add_(1, columns, total.neg().mul_(is_sampled).unsqueeze(1))
+    grad_target = target_exponential.mul_(inverse_total).sub_(1)
+    return _Errors(nll_sum, errors, inverse_total, grad_target, errors.t() @ inverse_total)
