@@ -9,8 +9,9 @@ The backward pass adds each gradient to the window that won and ends in two matr
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import cached_property
-from typing import Any, Optional
+from functools import cached_property, partial
+from itertools import accumulate
+from typing import Any, NamedTuple, Optional
 
 import numpy as np
 import torch
@@ -21,8 +22,12 @@ from torch.nn import functional as F
 from .characters import PADDING_ID
 from .compiled import loops_for
 from .products import add_product, product, product_over_rows
+from .side_by_side import side_by_side
 
 _MAX_KEY = 2**63 - 1
+
+# How many times the mean the work of a thread may be.
+MOST_UNEVEN = 1.3
 
 
 @dataclass(frozen=True)
@@ -81,13 +86,39 @@ def maxima_over_places(
     num_words, num_filters = places.rows.shape[1], sum(len(bias) for bias in biases)
     maxima = embedded.new_empty(num_words, num_filters)
     winners = places.rows.new_empty(num_words, num_filters, dtype=torch.int32) if with_winners else None
-    first_filter = 0
-    for weight, bias in zip(weights, biases, strict=True):
-        matrix = _as_matrix(weight)
-        responses = product(embedded[:, : len(matrix)], matrix, bias)
-        _strongest(responses, places, weight.shape[2], first_filter, maxima, winners)
-        first_filter += len(bias)
+
+    def respond(group: Sequence[_Filters]) -> None:
+        for filters in group:
+            matrix, width = _as_matrix(weights[filters.number]), weights[filters.number].shape[2]
+            responses = product(embedded[:, : len(matrix)], matrix, biases[filters.number])
+            _strongest(responses, places, width, filters.first, maxima, winners)
+
+    side_by_side([partial(respond, group) for group in _groups(weights, embedded.device)], embedded.device)
     return maxima, winners
+
+
+class _Filters(NamedTuple):
+    """Those of one width: the width's number, and where their columns begin."""
+
+    number: int
+    first: int
+
+
+def _groups(weights: Sequence[Tensor], device: torch.device) -> list[list[_Filters]]:
+    """
+    The widths, which share nothing but the windows, in a group for each thread; or in one group, whose products then have all
+    threads, where one width is most of the work.
+    """
+    groups: list[list[_Filters]] = [[] for _ in range(torch.get_num_threads() if device.type == "cpu" else 1)]
+    work = [0] * len(groups)
+    first_columns = [0, *accumulate(len(weight) for weight in weights)]
+    for number in sorted(range(len(weights)), key=lambda number: -weights[number].numel()):
+        least = work.index(min(work))
+        groups[least].append(_Filters(number, first_columns[number]))
+        work[least] += weights[number].numel()
+    if max(work) * len(work) > MOST_UNEVEN * sum(work):
+        return [[filters for group in groups for filters in group]]
+    return groups
 
 
 def _strongest(
@@ -138,16 +169,25 @@ class MaximaOverPlaces(torch.autograd.Function):
         with torch.autocast(grad.device.type, enabled=False):
             grad = grad.contiguous()
             embedded = F.embedding(windows - 1, embedding).flatten(1)
+            grad_weights: list[Tensor] = [torch.empty(0)] * len(weights)
+
+            def respond_back(group: Sequence[_Filters]) -> Tensor:
+                """The gradient of the characters that the group's widest filters see."""
+                matrices = [_as_matrix(weights[filters.number]) for filters in group]
+                grad_seen = embedded.new_zeros(len(embedded), max(map(len, matrices)))
+                for filters, matrix in zip(group, matrices, strict=True):
+                    grad_responses = grad.new_zeros(len(windows), matrix.shape[1])
+                    _add_to_winners(grad, winners, filters.first, grad_responses)
+                    grad_matrix = product_over_rows(embedded[:, : len(matrix)], grad_responses)
+                    grad_weights[filters.number] = _as_weight(grad_matrix, weights[filters.number].shape[2])
+                    add_product(grad_seen[:, : len(matrix)], grad_responses, matrix.t())
+                return grad_seen
+
+            groups = _groups(weights, grad.device)
+            grads_seen = side_by_side([partial(respond_back, group) for group in groups], grad.device)
             grad_embedded = torch.zeros_like(embedded)
-            grad_weights, first_filter = [], 0
-            for weight in weights:
-                matrix = _as_matrix(weight)
-                grad_responses = grad.new_zeros(len(windows), len(weight))
-                _add_to_winners(grad, winners, first_filter, grad_responses)
-                first_filter += len(weight)
-                grad_matrix = product_over_rows(embedded[:, : len(matrix)], grad_responses)
-                grad_weights.append(_as_weight(grad_matrix, weight.shape[2]))
-                add_product(grad_embedded[:, : len(matrix)], grad_responses, matrix.t())
+            for grad_seen in grads_seen:
+                grad_embedded[:, : grad_seen.shape[1]] += grad_seen
             grad_characters = grad_embedded.view(-1, embedding.shape[1])
             grad_embedding = torch.zeros_like(embedding).index_add_(0, windows.flatten() - 1, grad_characters)
             grad_biases = grad.sum(0).split([len(weight) for weight in weights])

@@ -1,5 +1,5 @@
 from collections.abc import Sequence
-from typing import Optional
+from typing import Any, Optional
 
 import numpy as np
 import pytest
@@ -8,6 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor
 
+from allennlp_elmo_plus.core import char_maxima
 from allennlp_elmo_plus.core.char_cnn import CharacterCNN, reference_convolution
 from allennlp_elmo_plus.core.characters import PADDING_ID, encode_words
 
@@ -177,6 +178,29 @@ def test_autocast_leaves_it_in_float32(backward_inside: bool) -> None:
     assert torch.equal(output, expected)
     for gradient, expected_gradient in zip(found, expected_gradients, strict=True):
         assert torch.equal(gradient, expected_gradient)
+
+
+def test_widths_side_by_side_equal_the_plain_convolution(monkeypatch: pytest.MonkeyPatch) -> None:
+    """[3, 5] and [7, 6] are most of the work: with a bound to match, each of two threads has widths of its own."""
+    cnn, characters = make_cnn(), encode(WORDS)
+    seen: list[int] = []
+    real = char_maxima._groups
+
+    def groups(*given: Any) -> list[list[Any]]:
+        found = real(*given)
+        seen.append(len(found))
+        return found
+
+    monkeypatch.setattr(char_maxima, "_groups", groups)
+    try:
+        torch.set_num_threads(2)
+        for bound, expected in ((2.0, 2), (1.3, 1)):
+            monkeypatch.setattr(char_maxima, "MOST_UNEVEN", bound)
+            assert_same(cnn, cnn(characters), plain(cnn, characters))
+            assert set(seen) == {expected}
+            seen.clear()
+    finally:
+        torch.set_num_threads(1)
 
 
 def test_without_gradients_the_result_is_the_same() -> None:
