@@ -74,7 +74,7 @@ class CharacterCNN(nn.Module):
             characters = characters[order]
         first_rows = self._first_rows(buckets, len(characters))
         with torch.autocast(characters.device.type, enabled=False):
-            windows, rows = distinct_windows(characters, self.widest_filter, len(first_rows))
+            windows, rows = distinct_windows(characters, self.widest_filter, len(first_rows), self.embedding)
             windows = filled_up(windows, PADDING_ID)
             places = Places(rows, first_rows, self.max_characters)
             weights, biases = list(self.weights), list(self.biases)

@@ -56,8 +56,15 @@ class Places:
         return np.searchsorted(self.first_rows, np.arange(self.rows.shape[1]), side="right")
 
 
-def distinct_windows(characters: Tensor, width: int, num_places: int) -> tuple[Tensor, Tensor]:
-    """The distinct windows (W, width) of `characters` (U, C), and which of them each place holds, (places, U)."""
+def distinct_windows(characters: Tensor, width: int, num_places: int, embedding: Tensor) -> tuple[Tensor, Tensor]:
+    """
+    The distinct windows (W, width) of `characters` (U, C), which are to be looked up in `embedding`, in any order; and which of
+    them each place holds, (places, U).
+    """
+    loops = loops_for(embedding, "char_windows_loops")
+    if loops is not None and (PADDING_ID + 1) ** width <= _MAX_KEY:
+        found = loops.distinct_windows(characters.contiguous().numpy(), width, num_places, PADDING_ID)
+        return torch.from_numpy(found[0]), torch.from_numpy(found[1])
     characters = characters[:, : num_places + width - 1].long()
     beyond = num_places + width - 1 - characters.shape[1]
     windows = F.pad(characters, (0, beyond), value=PADDING_ID).unfold(1, width, 1).transpose(0, 1).reshape(-1, width)
