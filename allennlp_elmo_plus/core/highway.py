@@ -67,7 +67,7 @@ class _HighwayLayer(torch.autograd.Function):
             inputs.device,
         )
         ctx.save_for_backward(inputs, carry, transform, gate, transformed)
-        return torch.addcmul(inputs, gate, transformed - inputs)
+        return gate * transformed + (1 - gate) * inputs
 
     @staticmethod
     @once_differentiable
