@@ -37,6 +37,9 @@ def inlined(function: Callable[..., Any]) -> Callable[..., Any]:
     """
     For compiled loops to call, and become part of. What is only linked to them is optimized together with them where both are
     compiled, but not where one comes from disk: the last bits of a run would differ from those of the next.
+
+    numba compiles a kept loop anew when its own file changes, not when the file of such a part does: whoever edits one must remove
+    `*.nbi` and `*.nbc`.
     """
     import numba
 

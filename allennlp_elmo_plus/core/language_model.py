@@ -43,7 +43,7 @@ class TopLayer(NamedTuple):
 
 def pack(values: Tensor, mask: Tensor) -> Tensor:
     """The real positions of `values` (B, T), time-major: (N,). Rows are longest first; `mask` (B, T) bool."""
-    return values.t()[mask.t()]
+    return values.t().reshape(-1) if mask.all() else values.t()[mask.t()]
 
 
 def unpack(packed: Tensor, mask: Tensor) -> Tensor:

@@ -7,7 +7,7 @@ what recurs stays inside the loops, on buffers allocated once. Directions share 
 
 import math
 from collections.abc import Sequence
-from functools import partial
+from functools import lru_cache, partial
 from itertools import accumulate
 from typing import Any, NamedTuple, Optional
 
@@ -159,7 +159,7 @@ def _forward(
     # the inputs are wide: from then on the product reads less of the kernel than it writes of gates. Those to be kept lie together.
     block_rows = max(input_size, CACHED_GATES // bias.shape[0])
     block_steps = max(1, num_steps if keep else math.ceil(block_rows / max(1, num_rows)))
-    steps = _steps(batch_sizes, num_rows, block_steps, keep, projection is not None)
+    steps = _steps(tuple(batch_sizes), num_rows, block_steps, keep, projection is not None)
     final_hidden, final_cell = hidden.clone(), cell.clone()
     gates = cell.new_empty(0, bias.shape[0])
     weights = Weights(kernel, bias, projection, input_size)
@@ -177,13 +177,17 @@ def _forward(
     return results, _Kept(inputs, kernel, bias, projection, gates, cells, unprojected, outputs) if keep else ()
 
 
-def _steps(batch_sizes: list[int], num_rows: int, block_steps: int, keep: bool, has_projection: bool) -> list[Step]:
+# Windows of running text are all alike.
+@lru_cache(maxsize=64)
+def _steps(
+    batch_sizes: tuple[int, ...], num_rows: int, block_steps: int, keep: bool, has_projection: bool
+) -> tuple[Step, ...]:
     """Where each step's rows lie: gates from the first of a block on, and one after the other all that is kept."""
     first_rows = [0, *accumulate(batch_sizes)]
     # Where nothing has to be kept for a backward pass, two steps take turns in one step's buffers.
     cells = [0, *(num_rows + row if keep else num_rows * (1 - t % 2) for t, row in enumerate(first_rows))]
     outputs = [0, *(num_rows + row for row in first_rows)]
-    return [
+    return tuple(
         Step(
             rows=rows,
             gates=first_rows[t] - first_rows[t - t % block_steps],
@@ -195,7 +199,7 @@ def _steps(batch_sizes: list[int], num_rows: int, block_steps: int, keep: bool, 
             staying=batch_sizes[t + 1] if t + 1 < len(batch_sizes) else 0,
         )
         for t, rows in enumerate(batch_sizes)
-    ]
+    )
 
 
 def _backward(
@@ -208,7 +212,7 @@ def _backward(
 ) -> tuple[Optional[Tensor], ...]:
     inputs, kernel, bias, projection, gates, cells, unprojected, outputs = kept
     state_grads = StateGradients(*(grad.clone(memory_format=torch.contiguous_format) for grad in grads))
-    steps = _steps(batch_sizes, len(state_grads.cell), max(1, len(batch_sizes)), True, projection is not None)
+    steps = _steps(tuple(batch_sizes), len(state_grads.cell), max(1, len(batch_sizes)), True, projection is not None)
     needs_inputs, _, _, needs_kernel, needs_bias, needs_projection = needs
     found = backward_window(
         steps,

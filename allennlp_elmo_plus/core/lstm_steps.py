@@ -4,7 +4,7 @@ What recurs in an LSTM, step by step on buffers that hold many steps, and the wa
 `core.lstm_window` computes the same in one compiled loop over all steps where that is faster.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from typing import NamedTuple, Optional
 
 import torch
@@ -64,7 +64,7 @@ class Step(NamedTuple):
 
 
 # Runs steps in order over inputs (N, I) and returns the activations of their gates, (N, 4C).
-Run = Callable[[Tensor, Sequence[Step]], Tensor]
+Run = Callable[[Tensor, tuple[Step, ...]], Tensor]
 
 
 def step_by_step(weights: Weights, clips: Clips, buffers: Buffers, final_cell: Tensor) -> Run:
@@ -76,7 +76,7 @@ def step_by_step(weights: Weights, clips: Clips, buffers: Buffers, final_cell: T
     if weights.projection is not None:
         times_projection = product_with(weights.projection, len(final_cell), cells.dtype)
 
-    def run(inputs: Tensor, steps: Sequence[Step]) -> Tensor:
+    def run(inputs: Tensor, steps: tuple[Step, ...]) -> Tensor:
         gates = product(inputs, weights.of_inputs, weights.bias)
         for at in steps:
             from_hidden = times_recurrent(outputs[at.hidden : at.hidden + at.rows])
@@ -96,7 +96,7 @@ def step_by_step(weights: Weights, clips: Clips, buffers: Buffers, final_cell: T
 
 
 def step_by_step_back(
-    steps: Sequence[Step], weights: Weights, clips: Clips, gates: Tensor, buffers: Buffers, grads: StateGradients
+    steps: tuple[Step, ...], weights: Weights, clips: Clips, gates: Tensor, buffers: Buffers, grads: StateGradients
 ) -> Tensor:
     """
     Runs steps from the last to the first and returns the gradient of the gates' pre-activations (N, 4C). grads.outputs turns from

@@ -5,7 +5,7 @@ The compiled loop (`core.lstm_window_loops`) is for float32 on a CPU, unless the
 """
 
 import math
-from collections.abc import Sequence
+from functools import lru_cache
 from types import ModuleType
 from typing import NamedTuple, Optional
 
@@ -59,20 +59,20 @@ def forward_window(weights: Weights, clips: Clips, buffers: Buffers, final_cell:
     arrays = [_array(tensor) for tensor in (*buffers, final_cell)]
     limits = _limit(clips.cell), _limit(clips.projection)
 
-    def run(inputs: Tensor, steps: Sequence[Step]) -> Tensor:
+    def run(inputs: Tensor, steps: tuple[Step, ...]) -> Tensor:
         if joins_inputs:
             gates = bias.new_empty(len(inputs), len(bias))
         else:
             gates, inputs = product(inputs, weights.of_inputs).to(bias.dtype), inputs[:, :0]
         given = _array(inputs), factor, start, projection, _array(gates)
-        loops.forward_steps(np.array(steps), *given, *arrays, *limits)
+        loops.forward_steps(_table(steps), *given, *arrays, *limits)
         return gates
 
     return run
 
 
 def backward_window(
-    steps: Sequence[Step],
+    steps: tuple[Step, ...],
     inputs: Tensor,
     weights: Weights,
     clips: Clips,
@@ -130,7 +130,7 @@ def previous_rows(history: Tensor, num_rows: int, batch_sizes: list[int]) -> Ten
 
 def _back_in_one_loop(
     loops: ModuleType,
-    steps: Sequence[Step],
+    steps: tuple[Step, ...],
     inputs: Tensor,
     weights: Weights,
     clips: Clips,
@@ -144,7 +144,7 @@ def _back_in_one_loop(
     of_inputs = None if found.inputs is None else weights.of_inputs
     factors = [loops.panels_t(_array(weight)) for weight in (of_inputs, weights.recurrent, weights.projection)]
     filled = [_array(tensor) for tensor in (*grads, grad_gates, *found)]
-    loops.backward_steps(np.array(steps), *given, *factors, *filled, _limit(clips.cell), _limit(clips.projection))
+    loops.backward_steps(_table(steps), *given, *factors, *filled, _limit(clips.cell), _limit(clips.projection))
 
 
 def _window_loops(weights: Weights, num_rows: int) -> Optional[ModuleType]:
@@ -152,6 +152,11 @@ def _window_loops(weights: Weights, num_rows: int) -> Optional[ModuleType]:
     if weights.kernel.numel() > largest:
         return None
     return loops_for(weights.bias, "lstm_window_loops")
+
+
+@lru_cache(maxsize=64)
+def _table(steps: tuple[Step, ...]) -> np.ndarray:
+    return np.array(steps)
 
 
 def _fills_panels(weights: Weights, loops: ModuleType) -> bool:

@@ -97,7 +97,8 @@ def _tile(num_rows: int) -> Any:
 def _generate_tile(builder: Any, num_rows: int, out: Any, left: Any, panels: Any, start: Any, i: Any, p: Any) -> None:
     integer, vector = ir.IntType(64), ir.VectorType(ir.FloatType(), LANES)
     fused = ir.FunctionType(vector, [vector] * 3)
-    multiply_add = cgutils.get_or_insert_function(builder.module, fused, f"llvm.fma.v{LANES}f32")
+    # Fused where the processor can: `llvm.fma` would call the C library for each value where it cannot.
+    multiply_add = cgutils.get_or_insert_function(builder.module, fused, f"llvm.fmuladd.v{LANES}f32")
     inner = builder.extract_value(panels.shape, 1)
 
     def row(array: Any, index: Any) -> Any:
