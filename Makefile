@@ -35,7 +35,7 @@ export PIP_ROOT_USER_ACTION := ignore
 # glibc, keep the memory of one batch for the next, in huge pages: several times faster where a virtual machine makes small ones dear.
 # In one arena: those of other threads give back what is larger than 64 MB.
 export GLIBC_TUNABLES ?= glibc.malloc.hugetlb=1:glibc.malloc.mmap_threshold=1073741824:glibc.malloc.trim_threshold=4294967296:glibc.malloc.top_pad=67108864:glibc.malloc.arena_max=1
-# An OpenMP thread that has nothing to do, spin a tenth as long as it would: the other direction's thread wants its core.
+# An OpenMP thread that has nothing to do, spin for a moment only: the other direction's thread wants its core.
 export GOMP_SPINCOUNT ?= 4000
 # Where this is set, every start of AllenNLP compiles PyTorch anew: minutes instead of seconds.
 unexport PYTHONDONTWRITEBYTECODE
