@@ -13,6 +13,8 @@ from typing import TypeVar
 
 import torch
 
+from .openmp import end_idle_threads
+
 T = TypeVar("T")
 
 
@@ -26,6 +28,8 @@ def side_by_side(tasks: Sequence[Callable[[], T]], device: torch.device) -> list
     if device.type != "cpu" or len(tasks) < 2 or num_threads < len(tasks):
         return [task() for task in tasks]
     share = num_threads // len(tasks)
+    if share == 1:
+        end_idle_threads()
     grad_enabled, autocast_enabled = torch.is_grad_enabled(), torch.is_autocast_enabled("cpu")
     autocast_dtype = torch.get_autocast_dtype("cpu")
 
