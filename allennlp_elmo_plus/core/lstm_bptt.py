@@ -1,8 +1,9 @@
 """
 The clipped, projected LSTM with back-propagation through time written by hand, for all directions of a layer at once.
 
-The products with the inputs are one for some steps at a time, and those that give the weights' gradients one over all steps; only
-what recurs stays inside the loops, on buffers allocated once. Directions share nothing and run side by side.
+Step by step, the products with the inputs are one for some steps at a time, and those that give the weights' gradients one over
+all steps; only what recurs stays inside the loops, on buffers allocated once. `core.lstm_window` says when a window is one compiled
+loop instead. Directions share nothing and run side by side.
 """
 
 import math
@@ -55,8 +56,8 @@ class ClippedLstm(torch.autograd.Function):
     `lstm_reference` for D directions: arguments batch_sizes, cell_clip, proj_clip, then the `LstmTensors` of each direction one
     after the other; results, for each direction, outputs, hidden and cell.
 
-    Where products are in bfloat16, each is rounded once, those of small LSTMs' steps but in their weights not at all; gates, cells,
-    outputs and all sums of gradients are in the state's type.
+    Where products are in bfloat16, each is rounded once, those of steps in a compiled loop but in their weights not at all; gates,
+    cells, outputs and all sums of gradients are in the state's type.
 
     Gradients reach all of a direction's tensors. Where a clip is active its gradient is 0; a value exactly at a clip counts as
     clipped. See `run_clipped` for what is kept where there is no gradient to compute.

@@ -140,7 +140,8 @@ def _back_in_one_loop(
     grad_gates: Tensor,
     found: WindowGradients,
 ) -> None:
-    given = [_array(tensor) for tensor in (inputs, gates, *buffers)]
+    # Only the kernel's gradient is made of the inputs.
+    given = [_array(tensor) for tensor in (inputs[:, :0] if found.kernel is None else inputs, gates, *buffers)]
     of_inputs = None if found.inputs is None else weights.of_inputs
     factors = [loops.panels_t(_array(weight)) for weight in (of_inputs, weights.recurrent, weights.projection)]
     filled = [_array(tensor) for tensor in (*grads, grad_gates, *found)]

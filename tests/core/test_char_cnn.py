@@ -1,5 +1,5 @@
 from collections.abc import Sequence
-from typing import Any, Optional
+from typing import Optional
 
 import numpy as np
 import pytest
@@ -8,9 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor
 
-from allennlp_elmo_plus.core import char_maxima
 from allennlp_elmo_plus.core.char_cnn import CharacterCNN, reference_convolution
-from allennlp_elmo_plus.core.char_maxima import distinct_windows
 from allennlp_elmo_plus.core.characters import PADDING_ID, encode_words
 
 FILTERS = [[1, 3], [2, 4], [3, 5], [7, 6]]
@@ -113,21 +111,6 @@ def test_filters_wider_than_seven_find_distinct_windows_too() -> None:
     assert_same(cnn, cnn(characters), plain(cnn, characters))
 
 
-@pytest.mark.parametrize("width", [1, 3, 7, 8])
-@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
-@given(texts=st.lists(st.text(alphabet="ab", max_size=9), min_size=1, max_size=6))
-def test_every_place_has_its_window_and_no_window_is_there_twice(
-    width: int, dtype: torch.dtype, texts: list[str]
-) -> None:
-    """In float32 a compiled loop finds them, unless they are too wide for it."""
-    characters = encode(texts, 10)
-    windows, rows = distinct_windows(characters, width, 8, torch.zeros(1, dtype=dtype))
-    assert len(set(map(tuple, windows.tolist()))) == len(windows) == rows.max() + 1
-    padded = torch.nn.functional.pad(characters.long(), (0, 8), value=PADDING_ID)
-    for place in range(8):
-        assert torch.equal(windows[rows[place]], padded[:, place : place + width])
-
-
 def test_distinct_words_once_equal_to_every_token() -> None:
     cnn = make_cnn()
     inverse = torch.randint(len(WORDS), (60,), generator=torch.Generator().manual_seed(1))
@@ -194,29 +177,6 @@ def test_autocast_leaves_it_in_float32(backward_inside: bool) -> None:
     assert torch.equal(output, expected)
     for gradient, expected_gradient in zip(found, expected_gradients, strict=True):
         assert torch.equal(gradient, expected_gradient)
-
-
-def test_widths_side_by_side_equal_the_plain_convolution(monkeypatch: pytest.MonkeyPatch) -> None:
-    """[7, 6] is 1.24 times the mean work of two threads."""
-    cnn, characters = make_cnn(), encode(WORDS)
-    seen: list[int] = []
-    real = char_maxima._groups
-
-    def groups(*given: Any) -> list[list[Any]]:
-        found = real(*given)
-        seen.append(len(found))
-        return found
-
-    monkeypatch.setattr(char_maxima, "_groups", groups)
-    try:
-        torch.set_num_threads(2)
-        for bound, expected in ((1.3, 2), (1.2, 1)):
-            monkeypatch.setattr(char_maxima, "MOST_UNEVEN", bound)
-            assert_same(cnn, cnn(characters), plain(cnn, characters))
-            assert set(seen) == {expected}
-            seen.clear()
-    finally:
-        torch.set_num_threads(1)
 
 
 def test_without_gradients_the_result_is_the_same() -> None:

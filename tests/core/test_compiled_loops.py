@@ -94,6 +94,7 @@ def test_lstm_follows_double_precision(
         return loops
 
     monkeypatch.setattr(lstm_window, "_window_loops", window_loops)
+    assert loops_for(torch.zeros(1), "lstm_loops") is not None
     expected = lstm_run(torch.double, projection, clips, batch_sizes, sizes=sizes)
     assert not used
     ours = lstm_run(torch.float, projection, clips, batch_sizes, sizes=sizes)
@@ -102,6 +103,22 @@ def test_lstm_follows_double_precision(
     for found, wanted in zip(ours, expected, strict=True):
         assert found.dtype == torch.float
         torch.testing.assert_close(found.double(), wanted, rtol=1e-5, atol=1e-5)
+
+
+@pytest.mark.parametrize("trained", ["kernel", "bias", "projection"])
+def test_one_loop_gives_the_gradients_that_are_wanted_and_no_others(trained: str) -> None:
+    generator = torch.Generator().manual_seed(5)
+    layer = LstmLayer(WHOLE.inputs, WHOLE.cells, WHOLE.projection)
+    for parameter in layer.parameters():
+        parameter.data = WHOLE.scale * torch.randn(parameter.shape, generator=generator)
+    given = (torch.randn(18, 32, generator=generator), [9, 9], torch.zeros(9, 64), torch.zeros(9, 264))
+    layer(*given).outputs.square().sum().backward()
+    expected = layer.get_parameter(trained).grad
+    layer.zero_grad()
+    layer.requires_grad_(False).get_parameter(trained).requires_grad_(True)
+    layer(*given).outputs.square().sum().backward()
+    assert {name for name, each in layer.named_parameters() if each.grad is not None} == {trained}
+    assert torch.equal(layer.get_parameter(trained).grad, expected)
 
 
 def test_lstm_is_the_same_without_numba(without_numba: None) -> None:

@@ -38,6 +38,42 @@ def test_an_open_gate_transforms_and_a_closed_gate_carries() -> None:
     torch.testing.assert_close(highway(inputs), transformed)
 
 
+def test_gradients_by_finite_differences() -> None:
+    highway = random_highway(3, 2)
+    inputs = torch.randn(4, 3, dtype=torch.float64, generator=torch.Generator().manual_seed(8)).requires_grad_()
+    torch.autograd.gradcheck(lambda *_: highway(inputs), (inputs, *highway.parameters()))
+
+
+@pytest.mark.parametrize("trained", ["carry_weights.0", "carry_biases.0", "transform_weights.0", "transform_biases.0"])
+def test_frozen_weights_get_no_gradient_and_pass_it_on(trained: str) -> None:
+    highway = random_highway(3, 2).requires_grad_(False)
+    parameter = highway.get_parameter(trained).requires_grad_(True)
+    inputs = torch.randn(4, 3, dtype=torch.float64, generator=torch.Generator().manual_seed(8)).requires_grad_()
+    torch.autograd.gradcheck(lambda *_: highway(inputs), (inputs, parameter))
+    highway(inputs).sum().backward()
+    assert [name for name, each in highway.named_parameters() if each.grad is not None] == [trained]
+
+
+def test_the_gradient_of_a_gradient_is_refused() -> None:
+    highway, inputs = random_highway(3, 1), torch.ones(2, 3, dtype=torch.float64, requires_grad=True)
+    (gradient,) = torch.autograd.grad(highway(inputs).square().sum(), inputs, create_graph=True)
+    with pytest.raises(RuntimeError, match="once_differentiable"):
+        gradient.sum().backward()
+
+
+def test_under_autocast_products_alone_are_narrow() -> None:
+    highway = random_highway(16, 2).float()
+    inputs = torch.randn(6, 16, generator=torch.Generator().manual_seed(9)).requires_grad_()
+    expected = highway(inputs)
+    wanted = torch.autograd.grad(expected.sum(), [inputs, *highway.parameters()])
+    with torch.autocast("cpu", torch.bfloat16):
+        found = highway(inputs)
+    gradients = torch.autograd.grad(found.sum(), [inputs, *highway.parameters()])
+    for ours, theirs in zip([found, *gradients], [expected, *wanted], strict=True):
+        assert ours.dtype == torch.float32
+        assert 0 < (ours - theirs).norm() < 0.05 * theirs.norm()
+
+
 def test_names_of_the_weights() -> None:
     assert {name: tuple(weight.shape) for name, weight in Highway(3, 1).named_parameters()} == {
         "carry_weights.0": (3, 3),
