@@ -31,13 +31,20 @@ def sigmoid(x: F) -> F:
 
 @inlined
 def tanh(x: F) -> F:
-    # Near 0 the difference below would lose digits; there Cephes' polynomial takes over.
+    # A quotient of polynomials, which takes half the time of an exponential's; the coefficients are those of Eigen's `ptanh`, with
+    # which TensorFlow computes. Off by 3e-7 at most: what lies beyond is 1, so that no gradient passes.
     square = x * x
-    p = F(-5.70498872745e-3)
-    p = p * square + F(2.06390887954e-2)
-    p = p * square - F(5.37397155531e-2)
-    p = p * square + F(1.33314422036e-1)
-    p = p * square - F(3.33332819422e-1)
-    near = p * square * x + x
-    far = F(1) - F(2) / (F(1) + exp(x + x))
-    return near if abs(x) < F(0.625) else far
+    p = F(-2.76076847742355e-16)
+    p = p * square + F(2.00018790482477e-13)
+    p = p * square - F(8.60467152213735e-11)
+    p = p * square + F(5.12229709037114e-08)
+    p = p * square + F(1.48572235717979e-05)
+    p = p * square + F(6.37261928875436e-04)
+    p = p * square + F(4.89352455891786e-03)
+    q = F(1.19825839466702e-06)
+    q = q * square + F(1.18534705686654e-04)
+    q = q * square + F(2.26843463243900e-03)
+    q = q * square + F(4.89352518554385e-03)
+    value = x * p / q
+    value = F(1) if x > F(7.90531110763549805) else value
+    return F(-1) if x < F(-7.90531110763549805) else value

@@ -91,9 +91,9 @@ def backward_window(
         grad_gates = gates.new_empty(len(grads.cell), gates.shape[1])
         found = WindowGradients(
             torch.empty_like(inputs) if wanted.inputs else None,
-            torch.empty_like(weights.kernel) if wanted.kernel else None,
+            torch.zeros_like(weights.kernel) if wanted.kernel else None,
             torch.zeros_like(weights.bias),
-            torch.empty_like(weights.projection) if wanted.projection and weights.projection is not None else None,
+            torch.zeros_like(weights.projection) if wanted.projection and weights.projection is not None else None,
         )
         _back_in_one_loop(loops, steps, inputs, weights, clips, gates, buffers, grads, grad_gates, found)
         return found

@@ -9,12 +9,24 @@ import numpy as np
 
 from .compiled import compiled, inlined
 from .lstm_loops import activate, add_gates, inlined_gates_backward
-from .tiles import WIDTH, fill_panel, multiply, panels_of, panels_of_transposed
+from .tile_intrinsics import MOST_ROWS, WIDTH
+from .tiles import (
+    add_product_of_columns,
+    fill_panel,
+    multiply,
+    panels_of,
+    panels_of_transposed,
+    spread_to_columns,
+    spread_to_panels,
+)
 
 F = np.float32
 
 # Cells whose gates are computed together, right after their products.
 CELLS = 8 * WIDTH
+
+# Rows from which on their part of the weights' gradients is computed, before more come: so many of a panel stay in a near cache.
+ROWS = 512
 
 
 @compiled
@@ -116,33 +128,6 @@ def forward_steps(
         final_cell[staying:rows] = cells[cell + staying : cell + rows]
 
 
-@inlined
-def _turn_round(rows: np.ndarray, columns: np.ndarray, first: int) -> None:
-    """columns (K, N), from column `first` on, become rows (M, K)."""
-    # A cache line of a row at a time.
-    whole = rows.shape[1] - rows.shape[1] % 16
-    for start in range(0, whole, 16):
-        block = columns[start : start + 16]
-        for i in range(len(rows)):
-            row = rows[i, start:]
-            for k in range(16):
-                block[k, first + i] = row[k]
-    for k in range(whole, rows.shape[1]):
-        for i in range(len(rows)):
-            columns[k, first + i] = rows[i, k]
-
-
-@inlined
-def _spread(rows: np.ndarray, panels: np.ndarray, first: int) -> None:
-    """In each panel the rows from `first` on become the panel's columns of `rows`."""
-    for p in range(len(panels)):
-        panel = panels[p, first:]
-        for i in range(len(rows)):
-            source, target = rows[i, p * WIDTH :], panel[i]
-            for j in range(WIDTH):
-                target[j] = source[j]
-
-
 @compiled
 def backward_steps(
     steps: np.ndarray,
@@ -177,11 +162,14 @@ def backward_steps(
     back_through_time[:, :output_size] = grad_hidden
     grad_unprojected = np.empty((num_rows, max(output_size, len(projection_t) * WIDTH)), F)
     step_bias = np.empty_like(grad_bias)
-    # Factors of the products over all rows.
-    entering_t = np.empty((len(grad_kernel), len(gates)), F)
-    grad_gate_panels = np.empty((grad_kernel.shape[1] // WIDTH, len(gates), WIDTH), F)
-    unprojected_t = np.empty((len(grad_projection), len(gates)), F)
-    grad_output_panels = np.empty((grad_projection.shape[1] // WIDTH, len(gates), WIDTH), F)
+    # Factors of the products over rows of some steps at a time.
+    most_rows = min(len(gates), ROWS - 1 + num_rows)
+    entering = np.empty((-(-input_size // MOST_ROWS), most_rows, MOST_ROWS), F)
+    hidden_before = np.empty((-(-(len(grad_kernel) - input_size) // MOST_ROWS), most_rows, MOST_ROWS), F)
+    grad_gate_panels = np.empty((grad_kernel.shape[1] // WIDTH, most_rows, WIDTH), F)
+    leaving = np.empty((-(-len(grad_projection) // MOST_ROWS), most_rows, MOST_ROWS), F)
+    grad_output_panels = np.empty((grad_projection.shape[1] // WIDTH, most_rows, WIDTH), F)
+    found = 0
     for t in range(len(steps) - 1, -1, -1):
         rows, row, hidden, previous, cell, unprojected_row, output, _ = steps[t]
         for i in range(rows):
@@ -207,12 +195,16 @@ def backward_steps(
         if len(inputs_t) > 0:
             multiply(grad_step, inputs_t, zeros, grad_inputs[row : row + rows])
         if len(grad_kernel) > 0:
-            _turn_round(inputs[row : row + rows], entering_t[:input_size], row)
-            _turn_round(outputs[hidden : hidden + rows], entering_t[input_size:], row)
-            _spread(grad_step, grad_gate_panels, row)
+            spread_to_columns(inputs[row : row + rows], entering, found)
+            spread_to_columns(outputs[hidden : hidden + rows], hidden_before, found)
+            spread_to_panels(grad_step, grad_gate_panels, found)
         if len(grad_projection) > 0:
-            _turn_round(unprojected[unprojected_row : unprojected_row + rows], unprojected_t, row)
-            _spread(grad, grad_output_panels, row)
+            spread_to_columns(unprojected[unprojected_row : unprojected_row + rows], leaving, found)
+            spread_to_panels(grad, grad_output_panels, found)
+        found += rows
+        if found >= ROWS or t == 0:
+            add_product_of_columns(entering[:, :found], grad_gate_panels[:, :found], grad_kernel[:input_size])
+            add_product_of_columns(hidden_before[:, :found], grad_gate_panels[:, :found], grad_kernel[input_size:])
+            add_product_of_columns(leaving[:, :found], grad_output_panels[:, :found], grad_projection)
+            found = 0
     grad_hidden[:] = back_through_time[:, :output_size]
-    multiply(entering_t, grad_gate_panels, zeros, grad_kernel)
-    multiply(unprojected_t, grad_output_panels, zeros, grad_projection)

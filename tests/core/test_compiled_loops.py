@@ -7,7 +7,6 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any, NamedTuple, Optional
 
-import numpy
 import pytest
 import torch
 from torch import Tensor
@@ -121,6 +120,25 @@ def test_one_loop_gives_the_gradients_that_are_wanted_and_no_others(trained: str
     assert torch.equal(layer.get_parameter(trained).grad, expected)
 
 
+def test_gradients_of_many_rows_are_summed_in_parts() -> None:
+    from allennlp_elmo_plus.core.lstm_window_loops import ROWS
+
+    batch_sizes = [ROWS // 2 + 4, ROWS // 2 + 4, ROWS // 2 - 6, 3]
+
+    def gradients(dtype: torch.dtype) -> list[Tensor]:
+        generator = torch.Generator().manual_seed(6)
+        layer = LstmLayer(WHOLE.inputs, WHOLE.cells, WHOLE.projection).to(dtype)
+        for parameter in layer.parameters():
+            parameter.data = WHOLE.scale * torch.randn(parameter.shape, generator=generator).to(dtype)
+        states = (torch.zeros(batch_sizes[0], size, dtype=dtype) for size in (WHOLE.projection, WHOLE.cells))
+        inputs = torch.randn(sum(batch_sizes), WHOLE.inputs, generator=generator).to(dtype)
+        layer(inputs, batch_sizes, *states).outputs.square().mean().backward()
+        return [parameter.grad for parameter in layer.parameters()]
+
+    for ours, expected in zip(gradients(torch.float), gradients(torch.double), strict=True):
+        torch.testing.assert_close(ours.double(), expected, rtol=1e-5, atol=1e-5 * float(expected.abs().max()))
+
+
 def test_lstm_is_the_same_without_numba(without_numba: None) -> None:
     assert loops_for(torch.zeros(1), "lstm_loops") is None
     expected = lstm_run(torch.double, True, True, [4, 3, 2])
@@ -229,45 +247,6 @@ def test_without_gradients_nothing_is_kept_though_parameters_want_them() -> None
         with torch.no_grad():
             layer(*arguments)
     assert kept == [True, False]
-
-
-@pytest.mark.parametrize(
-    "rows, inner, columns", [(1, 1, 1), (2, 5, 7), (3, 16, 32), (9, 6, 130), (32, 64, 33), (5, 3, 0), (0, 3, 4)]
-)
-def test_tiles(rows: int, inner: int, columns: int) -> None:
-    from allennlp_elmo_plus.core.lstm_window_loops import panels, panels_t
-    from allennlp_elmo_plus.core.tiles import WIDTH, multiply
-
-    generator = torch.Generator().manual_seed(0)
-    left, right = (torch.randn(*shape, generator=generator) for shape in ((rows, inner), (inner, columns)))
-    factor = panels(right.numpy())
-    assert numpy.array_equal(factor, panels_t(right.t().contiguous().numpy()))
-    padded = len(factor) * WIDTH
-    start = torch.zeros(padded)
-    start[:columns] = torch.randn(columns, generator=generator)
-    out = torch.full((rows + 1, padded), 7.0)
-    multiply(left.numpy(), factor, start.numpy(), out.numpy())
-    expected = torch.full((rows + 1, padded), 7.0, dtype=torch.double)
-    expected[:rows] = 0
-    expected[:rows, :columns] = start[:columns].double() + left.double() @ right.double()
-    torch.testing.assert_close(out.double(), expected, rtol=1e-5, atol=1e-5)
-
-
-def test_a_row_of_a_product_does_not_depend_on_the_others() -> None:
-    from allennlp_elmo_plus.core.lstm_window_loops import panels
-    from allennlp_elmo_plus.core.tiles import multiply
-
-    left, factor = torch.randn(21, 50).numpy(), panels(torch.randn(50, 32).numpy())
-    start = torch.randn(32).numpy()
-
-    def product(rows: slice) -> numpy.ndarray:
-        out = numpy.empty((len(left[rows]), 32), numpy.float32)
-        multiply(left[rows], factor, start, out)
-        return out
-
-    together = product(slice(None))
-    for count in (1, 2, 3, 7):
-        assert numpy.array_equal(product(slice(5, 5 + count)), together[5 : 5 + count])
 
 
 def test_which_lstms_are_one_compiled_loop(monkeypatch: pytest.MonkeyPatch) -> None:
