@@ -167,8 +167,8 @@ def _fills_panels(weights: Weights, loops: ModuleType) -> bool:
 
 
 def _array(tensor: Optional[Tensor]) -> np.ndarray:
-    """In float32 whatever type it has; without any rows and columns where there is none."""
-    return np.empty((0, 0), np.float32) if tensor is None else tensor.detach().float().numpy()
+    """In float32 whatever type it has, its rows' values side by side; without any rows and columns where there is none."""
+    return np.empty((0, 0), np.float32) if tensor is None else tensor.detach().float().contiguous().numpy()
 
 
 def _limit(clip: Optional[float]) -> np.float32:

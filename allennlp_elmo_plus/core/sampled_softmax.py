@@ -29,10 +29,10 @@ ACCELERATOR_BLOCK_LOGITS = 1 << 26
 
 
 class _Gradients(NamedTuple):
-    """Gradients of the summed nll; the R distinct words are the samples, then the targets that were not sampled."""
+    """Gradients of the summed nll; the R distinct words are the samples, and the targets that were not sampled."""
 
     hidden: Tensor  # (N, D)
-    rows: Tensor  # (R,) int64 vocabulary ids
+    rows: Tensor  # (R,) int64 vocabulary ids, rising, as coalesced sparse tensors hold them
     weight: Tensor  # (R, D)
     bias: Tensor  # (R,)
 
@@ -73,20 +73,18 @@ class _SampledSoftmax(torch.autograd.Function):
     ) -> Tensor:
         nll_sum, gradients = _nll_and_gradients(hidden, targets, weight, bias, negatives, wants_gradients=True)
         assert gradients is not None
-        # Coalesced sparse tensors hold their rows in ascending order.
-        rows, order = gradients.rows.sort()
-        ctx.save_for_backward(gradients.hidden, gradients.weight, gradients.bias, rows, order)
+        ctx.save_for_backward(*gradients)
         ctx.weight_shape, ctx.weight_dtype, ctx.bias_dtype, ctx.sparse = weight.shape, weight.dtype, bias.dtype, sparse
         return nll_sum
 
     @staticmethod
     @once_differentiable
     def backward(ctx: Any, grad_nll: Tensor) -> tuple[Optional[Tensor], ...]:
-        grad_hidden, grad_weight, grad_bias, rows, order = ctx.saved_tensors
+        grad_hidden, rows, grad_weight, grad_bias = ctx.saved_tensors
         needs = ctx.needs_input_grad
 
         def of_vocabulary(values: Tensor, size: torch.Size, dtype: torch.dtype) -> Tensor:
-            values = values.index_select(0, order).mul_(grad_nll).to(dtype)
+            values = (values * grad_nll).to(dtype)
             if ctx.sparse:
                 # Ascending and in range by construction. torch 2.11 warns unless told so for the whole block of code.
                 with torch.sparse.check_sparse_tensor_invariants(False):
@@ -109,7 +107,22 @@ class _SampledSoftmax(torch.autograd.Function):
 def _nll_and_gradients(
     hidden: Tensor, targets: Tensor, weight: Tensor, bias: Tensor, negatives: NegativeSample, wants_gradients: bool
 ) -> tuple[Tensor, Optional[_Gradients]]:
-    """The summed nll and, where wanted, its gradients, over blocks of tokens, so that not all logits are held at once."""
+    """The summed nll and, where wanted, its gradients."""
+    # The compiled loop runs on one thread, and multiplies as fast as a library does there.
+    loops = loops_for(weight, "softmax_loops") if torch.get_num_threads() == 1 else None
+    if loops is None or hidden.dtype != weight.dtype:
+        return _by_products(hidden, targets, weight, bias, negatives, wants_gradients)
+    tensors = hidden, targets, weight, bias, negatives.ids, negatives.log_expected
+    arrays = [tensor.detach().contiguous().numpy() for tensor in tensors]
+    nll_sum, *found = loops.nll_and_gradients(*arrays, negatives.num_tries, wants_gradients)
+    gradients = _Gradients(*map(torch.from_numpy, found)) if wants_gradients else None
+    return hidden.new_tensor(nll_sum), gradients
+
+
+def _by_products(
+    hidden: Tensor, targets: Tensor, weight: Tensor, bias: Tensor, negatives: NegativeSample, wants_gradients: bool
+) -> tuple[Tensor, Optional[_Gradients]]:
+    """Over blocks of tokens, so that not all logits are held at once."""
     sum_dtype = torch.promote_types(hidden.dtype, torch.float32)
     num_tokens, num_samples = len(hidden), len(negatives.ids)
     columns = torch.searchsorted(negatives.ids, targets).clamp_(max=num_samples - 1)
@@ -164,7 +177,9 @@ def _nll_and_gradients(
     grad_bias = torch.cat([grad_sample_bias, offsets.new_zeros(len(missed_ids))])
     grad_weight.index_add_(0, missed_rows, missed_errors.unsqueeze(1) * missed_hidden)
     grad_bias.index_add_(0, missed_rows, missed_errors)
-    return nll_sum, _Gradients(grad_hidden.to(hidden.dtype), rows, grad_weight, grad_bias)
+    rows, order = rows.sort()
+    gradients = _Gradients(grad_hidden.to(hidden.dtype), rows, grad_weight[order], grad_bias[order])
+    return nll_sum, gradients
 
 
 def _errors(logits: Tensor, columns: Tensor, is_sampled: Tensor, missed_logits: Tensor) -> _Errors:

@@ -139,6 +139,21 @@ def test_gradients_of_many_rows_are_summed_in_parts() -> None:
         torch.testing.assert_close(ours.double(), expected, rtol=1e-5, atol=1e-5 * float(expected.abs().max()))
 
 
+def test_inputs_may_lie_in_memory_as_they_like() -> None:
+    layer = LstmLayer(WHOLE.inputs, WHOLE.cells, WHOLE.projection)
+    for parameter in layer.parameters():
+        torch.nn.init.normal_(parameter, std=0.1)
+    inputs, states = torch.randn(27, 32), (torch.zeros(9, 64), torch.zeros(9, 264))
+
+    def gradients(given: Tensor) -> list[Tensor]:
+        layer.zero_grad()
+        layer(given, [9, 9, 9], *states).outputs.square().sum().backward()
+        return [parameter.grad for parameter in layer.parameters()]
+
+    for one, other in zip(gradients(inputs), gradients(inputs.t().contiguous().t()), strict=True):
+        assert torch.equal(one, other)
+
+
 def test_lstm_is_the_same_without_numba(without_numba: None) -> None:
     assert loops_for(torch.zeros(1), "lstm_loops") is None
     expected = lstm_run(torch.double, True, True, [4, 3, 2])

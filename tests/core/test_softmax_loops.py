@@ -9,30 +9,62 @@ from allennlp_elmo_plus.core.sampled_softmax import sampled_softmax_nll
 from .test_sampled_softmax import assert_same, brute_force, gradients_of, inputs_of, negatives_of
 
 
-@pytest.mark.parametrize("has_numba", [True, False])
-@pytest.mark.parametrize("num_samples", [3, 32, 100])
-def test_float32_follows_double_precision(monkeypatch, num_samples, has_numba):
-    """With and without the compiled loop, whose sums go over 32 samples at a time."""
-    if not has_numba:
+@pytest.fixture(params=["one loop", "a loop between products", "no loop"])
+def way(request, monkeypatch):
+    """What computes in float32 with one thread, with several, and without numba."""
+    if request.param == "a loop between products":
+        monkeypatch.setattr(torch, "get_num_threads", lambda: 2)
+    if request.param == "no loop":
         monkeypatch.setattr(compiled, "_load", lambda module: None)
+    called = []
+    loops = compiled.loops_for(torch.zeros(1), "softmax_loops")
+    for name in ("nll_and_gradients", "errors"):
+        if loops is not None:
+            loop = getattr(loops, name)
+            monkeypatch.setattr(loops, name, lambda *given, loop=loop, name=name: called.append(name) or loop(*given))
+    yield request.param
+    expected = {"one loop": {"nll_and_gradients"}, "a loop between products": {"errors"}, "no loop": set()}
+    assert set(called) == expected[request.param]
+
+
+TARGETS = [5, 0, 6, 7, 119, 3, 5, 0, 7]
+
+
+@pytest.mark.parametrize("num_samples", [3, 32, 100])
+@pytest.mark.parametrize("targets, dim", [(TARGETS, 3), (TARGETS * 20, 40), (TARGETS * 20, 64), ([5, 6], 64)])
+def test_float32_follows_double_precision(monkeypatch, way, targets, dim, num_samples):
+    """Whole blocks of tokens and parts of one, sums over 32 samples at a time and the rest, panels filled and not."""
     monkeypatch.setattr(sampled_softmax, "CPU_BLOCK_LOGITS", 4 * num_samples)
-    assert (compiled.loops_for(torch.zeros(1), "softmax_loops") is None) != has_numba
     vocab_size = 120
     negatives = negatives_of(range(5, 5 + num_samples), 200, vocab_size)
-    targets = torch.tensor([5, 0, 6, 7, 119, 3, 5, 0, 7])
-    hidden, weight, bias = inputs = inputs_of(len(targets), vocab_size)
+    targets = torch.tensor(targets)
+    hidden, weight, bias = inputs = inputs_of(len(targets), vocab_size, dim)
     expected = brute_force(hidden, targets, weight, bias, negatives)
     narrow = [each.detach().float().requires_grad_() for each in inputs]
     actual = sampled_softmax_nll(narrow[0], targets, *narrow[1:], negatives)
     assert_same(actual.double(), expected, tolerance=1e-5)
     for ours, theirs in zip(gradients_of(actual, narrow), gradients_of(expected, inputs), strict=True):
         assert ours.dtype == torch.float32
-        assert_same(ours.double(), theirs, tolerance=1e-5)
+        torch.testing.assert_close(ours.double(), theirs, rtol=1e-5, atol=1e-5 * max(1, float(theirs.abs().max())))
+    (of_weight,) = torch.autograd.grad(actual, narrow[1], retain_graph=True)
+    assert of_weight.is_coalesced() and (of_weight.indices()[0].diff() > 0).all()
+    with torch.no_grad():
+        assert_same(sampled_softmax_nll(narrow[0], targets, *narrow[1:], negatives), actual.detach(), tolerance=0)
+
+
+def test_float32_vectors_may_lie_in_memory_as_they_like(way):
+    inputs = inputs_of(9, 120, 40, dtype=torch.float32)
+    turned = [each.detach().t().contiguous().t().requires_grad_() for each in inputs[:2]]
+    negatives, targets = negatives_of(range(5, 25), 200, 120), torch.tensor(TARGETS)
+    one, other = (sampled_softmax_nll(h, targets, w, inputs[2], negatives) for h, w in (inputs[:2], turned))
+    assert_same(one, other, tolerance=1e-6)
+    for ours, theirs in zip(gradients_of(one, inputs), gradients_of(other, [*turned, inputs[2]]), strict=True):
+        assert_same(ours, theirs, tolerance=1e-5)
 
 
 @pytest.mark.parametrize("value", [float("nan"), float("inf")])
 @pytest.mark.parametrize("row", [6, 40, 119])
-def test_float32_sees_to_what_is_not_a_number(row, value):
+def test_float32_sees_to_what_is_not_a_number(way, row, value):
     """In a sample's weight, wherever among the samples, and in a target's."""
     hidden, weight, bias = inputs_of(3, 120, dtype=torch.float32)
     weight.data[row, 0] = value
