@@ -20,7 +20,7 @@ from torch.autograd.function import once_differentiable
 from torch.nn import functional as F
 
 from .characters import PADDING_ID
-from .compiled import loops_for
+from .compiled import arrays, loops_for, loops_for_one_thread
 from .products import add_product, product, product_over_rows
 from .side_by_side import side_by_side
 
@@ -96,9 +96,8 @@ def maxima_over_places(
 
     def respond(group: Sequence[_Filters]) -> None:
         for filters in group:
-            matrix, width = _as_matrix(weights[filters.number]), weights[filters.number].shape[2]
-            responses = product(embedded[:, : len(matrix)], matrix, biases[filters.number])
-            _strongest(responses, places, width, filters.first, maxima, winners)
+            weight, bias = weights[filters.number], biases[filters.number]
+            _respond(embedded, weight, bias, places, filters.first, maxima, winners)
 
     side_by_side([partial(respond, group) for group in _groups(weights, embedded.device)], embedded.device)
     return maxima, winners
@@ -128,20 +127,34 @@ def _groups(weights: Sequence[Tensor], device: torch.device) -> list[list[_Filte
     return groups
 
 
-def _strongest(
-    responses: Tensor, places: Places, width: int, first_filter: int, maxima: Tensor, winners: Optional[Tensor]
+def _respond(
+    embedded: Tensor,
+    weight: Tensor,
+    bias: Tensor,
+    places: Places,
+    first_filter: int,
+    maxima: Tensor,
+    winners: Optional[Tensor],
 ) -> None:
     """
-    Fills n columns of `maxima` and `winners` from `first_filter` on, from the responses (W, n) of n filters to the distinct
-    windows: the maximum over each word's places, and the window of the first place that has it.
+    Fills n columns of `maxima` and `winners` from `first_filter` on, from the responses of n filters to the distinct windows,
+    `embedded` (W, ...): the maximum over each word's places, and the window of the first place that has it.
     """
-    loops = loops_for(responses, "char_maxima_loops")
+    width = weight.shape[2]
+    scratch = maxima.new_empty(1, maxima.shape[1], dtype=torch.int32) if winners is None else winners
+    loops = loops_for_one_thread(embedded, "char_maxima_loops")
     if loops is not None:
-        scratch = torch.empty(1, maxima.shape[1], dtype=torch.int32) if winners is None else winners
-        num_places = places.num_places(width)
-        loops.strongest(
-            responses.detach().numpy(), places.rows.numpy(), num_places, first_filter, maxima.numpy(), scratch.numpy()
+        responding = arrays(embedded, weight, bias)
+        loops.respond(
+            *responding, places.rows.numpy(), places.num_places(width), first_filter, *arrays(maxima, scratch)
         )
+        return
+    matrix = _as_matrix(weight)
+    responses = product(embedded[:, : len(matrix)], matrix, bias)
+    loops = loops_for(embedded, "char_maxima_loops")
+    if loops is not None:
+        (found,) = arrays(responses)
+        loops.strongest(found, places.rows.numpy(), places.num_places(width), first_filter, *arrays(maxima, scratch))
         return
     filters = slice(first_filter, first_filter + responses.shape[1])
     rows = places.rows
@@ -180,14 +193,13 @@ class MaximaOverPlaces(torch.autograd.Function):
 
             def respond_back(group: Sequence[_Filters]) -> Tensor:
                 """The gradient of the characters that the group's widest filters see."""
-                matrices = [_as_matrix(weights[filters.number]) for filters in group]
-                grad_seen = embedded.new_zeros(len(embedded), max(map(len, matrices)))
-                for filters, matrix in zip(group, matrices, strict=True):
-                    grad_responses = grad.new_zeros(len(windows), matrix.shape[1])
-                    _add_to_winners(grad, winners, filters.first, grad_responses)
-                    grad_matrix = product_over_rows(embedded[:, : len(matrix)], grad_responses)
-                    grad_weights[filters.number] = _as_weight(grad_matrix, weights[filters.number].shape[2])
-                    add_product(grad_seen[:, : len(matrix)], grad_responses, matrix.t())
+                widest = max(weights[filters.number][0].numel() for filters in group)
+                grad_seen = embedded.new_zeros(len(embedded), widest)
+                for filters in group:
+                    weight = weights[filters.number]
+                    grad_weights[filters.number] = _respond_back(
+                        embedded, weight, grad, winners, filters.first, grad_seen
+                    )
                 return grad_seen
 
             groups = _groups(weights, grad.device)
@@ -195,20 +207,41 @@ class MaximaOverPlaces(torch.autograd.Function):
             grad_embedded = torch.zeros_like(embedded)
             for grad_seen in grads_seen:
                 grad_embedded[:, : grad_seen.shape[1]] += grad_seen
-            grad_characters = grad_embedded.view(-1, embedding.shape[1])
-            grad_embedding = torch.zeros_like(embedding).index_add_(0, windows.flatten() - 1, grad_characters)
+            grad_embedding = _add_to_characters(windows, grad_embedded, torch.zeros_like(embedding))
             grad_biases = grad.sum(0).split([len(weight) for weight in weights])
         return (None, None, grad_embedding, *grad_weights, *grad_biases)
 
 
-def _add_to_winners(grad: Tensor, winners: Tensor, first_filter: int, grad_responses: Tensor) -> None:
-    """Adds `grad` (U, num_filters) to the windows that won: to grad_responses (W, n) for the n filters from `first_filter` on."""
+def _respond_back(
+    embedded: Tensor, weight: Tensor, grad: Tensor, winners: Tensor, first_filter: int, grad_embedded: Tensor
+) -> Tensor:
+    """The gradient of `_respond`'s filters; adds that of what they see to grad_embedded."""
+    loops = loops_for_one_thread(embedded, "char_maxima_loops")
+    if loops is not None:
+        grad_weight = torch.empty_like(weight, memory_format=torch.contiguous_format)
+        given = arrays(embedded, weight, grad, winners)
+        loops.respond_back(*given, first_filter, *arrays(grad_embedded, grad_weight))
+        return grad_weight
+    matrix = _as_matrix(weight)
+    grad_responses = grad.new_zeros(len(embedded), len(weight))
     loops = loops_for(grad, "char_maxima_loops")
     if loops is not None:
-        loops.add_to_winners(grad.numpy(), winners.numpy(), first_filter, grad_responses.numpy())
+        loops.add_to_winners(*arrays(grad, winners), first_filter, *arrays(grad_responses))
     else:
-        filters = slice(first_filter, first_filter + grad_responses.shape[1])
+        filters = slice(first_filter, first_filter + len(weight))
         grad_responses.scatter_add_(0, winners[:, filters].long(), grad[:, filters])
+    grad_matrix = product_over_rows(embedded[:, : len(matrix)], grad_responses)
+    add_product(grad_embedded[:, : len(matrix)], grad_responses, matrix.t())
+    return _as_weight(grad_matrix, weight.shape[2])
+
+
+def _add_to_characters(windows: Tensor, grad_embedded: Tensor, grad_embedding: Tensor) -> Tensor:
+    """grad_embedding (A, d), to which the gradient of windows (W, width) was added."""
+    loops = loops_for(grad_embedding, "char_maxima_loops")
+    if loops is not None:
+        loops.add_to_characters(*arrays(windows, grad_embedded, grad_embedding))
+        return grad_embedding
+    return grad_embedding.index_add_(0, windows.flatten() - 1, grad_embedded.view(-1, grad_embedding.shape[1]))
 
 
 def _as_matrix(weight: Tensor) -> Tensor:

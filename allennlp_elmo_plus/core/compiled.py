@@ -11,6 +11,7 @@ from importlib import import_module
 from types import ModuleType
 from typing import Any, Optional
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -51,6 +52,16 @@ def loops_for(tensor: Tensor, module: str) -> Optional[ModuleType]:
     if tensor.dtype != torch.float32 or tensor.device.type != "cpu" or torch.get_num_threads() > MOST_THREADS:
         return None
     return _load(module)
+
+
+def loops_for_one_thread(tensor: Tensor, module: str) -> Optional[ModuleType]:
+    """`loops_for` where there is one thread only: for loops that multiply, whose products a library would share between threads."""
+    return loops_for(tensor, module) if torch.get_num_threads() == 1 else None
+
+
+def arrays(*tensors: Tensor) -> list[np.ndarray]:
+    """For loops, some of which read rows by address: values of a row side by side. What they fill must lie so already."""
+    return [tensor.detach().contiguous().numpy() for tensor in tensors]
 
 
 @cache

@@ -1,12 +1,16 @@
 """Gated layers between the character convolutions and their projection."""
 
+from collections.abc import Sequence
 from functools import partial
+from types import ModuleType
 from typing import Any, Optional
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 from torch.autograd.function import once_differentiable
 
+from .compiled import arrays, loops_for_one_thread
 from .products import product, product_over_rows
 from .side_by_side import side_by_side
 
@@ -59,13 +63,8 @@ class _HighwayLayer(torch.autograd.Function):
         transform_bias: Tensor,
     ) -> Tensor:
         carry, transform = carry_weight.to(dtype), transform_weight.to(dtype)
-        gate, transformed = side_by_side(
-            [
-                lambda: product(inputs, carry, carry_bias).sigmoid_(),
-                lambda: product(inputs, transform, transform_bias).relu_(),
-            ],
-            inputs.device,
-        )
+        halves = [partial(_gate, inputs, carry, carry_bias), partial(_transformed, inputs, transform, transform_bias)]
+        gate, transformed = side_by_side(halves, inputs.device)
         ctx.save_for_backward(inputs, carry, transform, gate, transformed)
         return gate * transformed + (1 - gate) * inputs
 
@@ -91,9 +90,27 @@ class _HighwayLayer(torch.autograd.Function):
         return (grad_inputs, None, *of_carry_weights, *of_transform_weights)
 
 
+def _gate(inputs: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
+    loops = _loops(inputs, weight)
+    if loops is not None:
+        return torch.from_numpy(loops.gate(*arrays(inputs, weight, bias)))
+    return product(inputs, weight, bias).sigmoid_()
+
+
+def _transformed(inputs: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
+    loops = _loops(inputs, weight)
+    if loops is not None:
+        return torch.from_numpy(loops.transformed(*arrays(inputs, weight, bias)))
+    return product(inputs, weight, bias).relu_()
+
+
 def _carry_backward(
     inputs: Tensor, weight: Tensor, gate: Tensor, transformed: Tensor, grad: Tensor, *needs: bool
 ) -> tuple[Optional[Tensor], ...]:
+    loops = _loops(inputs, weight)
+    if loops is not None:
+        found = loops.gate_backward(*arrays(inputs, weight, gate, transformed, grad), *needs[:2])
+        return _wanted(found, needs)
     grad_sums = (transformed - inputs).mul_(grad)
     return _affine_backward(inputs, weight, torch.ops.aten.sigmoid_backward(grad_sums, gate), *needs)
 
@@ -101,7 +118,21 @@ def _carry_backward(
 def _transform_backward(
     inputs: Tensor, weight: Tensor, gate: Tensor, transformed: Tensor, grad: Tensor, *needs: bool
 ) -> tuple[Optional[Tensor], ...]:
+    loops = _loops(inputs, weight)
+    if loops is not None:
+        found = loops.transformed_backward(*arrays(inputs, weight, gate, transformed, grad), *needs[:2])
+        return _wanted(found, needs)
     return _affine_backward(inputs, weight, torch.ops.aten.threshold_backward(grad * gate, transformed, 0), *needs)
+
+
+def _loops(inputs: Tensor, weight: Tensor) -> Optional[ModuleType]:
+    """Compiled loops for both types, unless panels would reach beyond the weight."""
+    loops = loops_for_one_thread(inputs, "highway_loops") if inputs.dtype == weight.dtype else None
+    return loops if loops is not None and len(weight) % loops.WIDTH == 0 else None
+
+
+def _wanted(found: Sequence[np.ndarray], needs: Sequence[bool]) -> tuple[Optional[Tensor], ...]:
+    return tuple(torch.from_numpy(each) if need else None for each, need in zip(found, needs, strict=True))
 
 
 def _affine_backward(

@@ -17,7 +17,7 @@ import torch
 from torch import Tensor
 from torch.autograd.function import once_differentiable
 
-from .compiled import loops_for
+from .compiled import arrays, loops_for, loops_for_one_thread
 from .negatives import NegativeSample, log_expected_counts
 from .products import add_product_over_rows, product, product_over_rows
 from .softmax import check_shapes, target_logits
@@ -108,13 +108,11 @@ def _nll_and_gradients(
     hidden: Tensor, targets: Tensor, weight: Tensor, bias: Tensor, negatives: NegativeSample, wants_gradients: bool
 ) -> tuple[Tensor, Optional[_Gradients]]:
     """The summed nll and, where wanted, its gradients."""
-    # The compiled loop runs on one thread, and multiplies as fast as a library does there.
-    loops = loops_for(weight, "softmax_loops") if torch.get_num_threads() == 1 else None
+    loops = loops_for_one_thread(weight, "softmax_loops")
     if loops is None or hidden.dtype != weight.dtype:
         return _by_products(hidden, targets, weight, bias, negatives, wants_gradients)
-    tensors = hidden, targets, weight, bias, negatives.ids, negatives.log_expected
-    arrays = [tensor.detach().contiguous().numpy() for tensor in tensors]
-    nll_sum, *found = loops.nll_and_gradients(*arrays, negatives.num_tries, wants_gradients)
+    given = arrays(hidden, targets, weight, bias, negatives.ids, negatives.log_expected)
+    nll_sum, *found = loops.nll_and_gradients(*given, negatives.num_tries, wants_gradients)
     gradients = _Gradients(*map(torch.from_numpy, found)) if wants_gradients else None
     return hidden.new_tensor(nll_sum), gradients
 
@@ -190,10 +188,8 @@ def _errors(logits: Tensor, columns: Tensor, is_sampled: Tensor, missed_logits: 
     loops = loops_for(logits, "softmax_loops")
     if loops is not None:
         inverse_total, target, bias = (logits.new_zeros(size) for size in (len(logits), len(logits), logits.shape[1]))
-        arrays = [
-            tensor.numpy() for tensor in (logits, columns, is_sampled, missed_logits, inverse_total, target, bias)
-        ]
-        return _Errors(logits.new_tensor(loops.errors(*arrays)), logits, inverse_total, target, bias)
+        nll_sum = loops.errors(*arrays(logits, columns, is_sampled, missed_logits, inverse_total, target, bias))
+        return _Errors(logits.new_tensor(nll_sum), logits, inverse_total, target, bias)
     # Below this, exponentials are denormal numbers: nothing to any sum, but a hundred times slower to multiply.
     lowest = math.log(torch.finfo(logits.dtype).tiny) + 1
     columns = columns.unsqueeze(1)
