@@ -9,7 +9,7 @@ import pytest
 from allennlp_elmo_plus.core.openmp import VARIABLES
 
 CODE = """
-import os, sys, time, torch
+import os, sys, threading, time, torch
 from allennlp_elmo_plus.core import openmp
 from allennlp_elmo_plus.core.side_by_side import side_by_side
 
@@ -32,7 +32,14 @@ openmp.end_idle_threads()
 after = num_threads_left(before - 2)
 assert torch.equal(numbers + numbers, 2 * numbers)
 again = num_threads()
-inside = side_by_side([lambda: num_threads_left(before)] * 3, torch.device("cpu"))[0]
+# A thread that has done its task could do another's.
+together = threading.Barrier(3)
+
+def num_threads_beside_two():
+    together.wait()
+    return num_threads_left(before)
+
+inside = side_by_side([num_threads_beside_two] * 3, torch.device("cpu"))[0]
 print(before, after, again, inside)
 """
 

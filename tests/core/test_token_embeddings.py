@@ -53,7 +53,7 @@ def test_words_in_the_table_need_no_characters_and_others_do(tmp_path, by_bilm_t
     )
     counts = encoded_counts(embedder)
     for ours, theirs in zip(embedder.embed_batch(SENTENCES), plain.embed_batch(SENTENCES), strict=True):
-        np.testing.assert_allclose(ours, theirs, rtol=0, atol=1e-5)
+        np.testing.assert_allclose(ours, theirs, rtol=1e-5, atol=1e-5)
     # All words of the table as a sample to compare; then the long one, cut alike twice, and the one unheard of.
     assert counts == [len(VOCABULARY), 2]
 
