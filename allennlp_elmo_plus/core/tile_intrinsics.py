@@ -91,7 +91,8 @@ def tile_of_rows(num_rows: int) -> Any:
             column = builder.mul(p, _INTEGER(WIDTH))
             sums = _sums(builder, [_loaded(builder, _vectors(builder, first.data, column))] * num_rows)
             left_rows = [_row(builder, factor, row) for row in rows]
-            _multiply_add(builder, sums, left_rows, 1, weights, p)
+            ahead = _share_of_next_panel(builder, factor, weights, i, p, num_rows)
+            _multiply_add(builder, sums, left_rows, 1, weights, p, ahead)
             for row, row_sums in zip(rows, sums, strict=True):
                 for place, total in zip(_vectors(builder, _row(builder, target, row), column), row_sums, strict=True):
                     builder.store(builder.load(total), place, align=4)
@@ -116,11 +117,12 @@ def add_tile_of_columns(typing_context: Any, out: Any, columns: Any, panels: Any
         column = builder.mul(p, _INTEGER(WIDTH))
         places = [_vectors(builder, _row(builder, target, row), column) for row in rows]
         # So that sums need not wait for what they are added to: rows lie too far apart for a processor to see them come.
-        _prefetch(builder, list(chain(*places)))
+        _prefetch(builder, list(chain(*places)), to_write=True)
         sums = _sums(builder, [[_ZEROS] * VECTORS] * MOST_ROWS)
         first = _row(builder, factor, builder.udiv(i, _INTEGER(MOST_ROWS)))
         left_rows = [builder.gep(first, [builder.sub(row, i)]) for row in rows]
-        _multiply_add(builder, sums, left_rows, MOST_ROWS, weights, p)
+        ahead = _share_of_next_panel(builder, target, weights, i, p, MOST_ROWS)
+        _multiply_add(builder, sums, left_rows, MOST_ROWS, weights, p, ahead)
         totals = [
             [builder.fadd(builder.load(place, align=4), builder.load(total)) for place, total in zip(*row, strict=True)]
             for row in zip(places, sums, strict=True)
@@ -143,29 +145,52 @@ def _sums(builder: Any, starts: list[list[Any]]) -> list[list[Any]]:
     return [[cgutils.alloca_once_value(builder, start) for start in row] for row in starts]
 
 
-def _multiply_add(builder: Any, sums: list[list[Any]], left_rows: list[Any], stride: int, panels: Any, p: Any) -> None:
-    """Adds the product of the rows, whose values lie `stride` apart, and a panel to a tile."""
+def _share_of_next_panel(builder: Any, rows: Any, panels: Any, i: Any, p: Any, num_rows: int) -> tuple[Any, Any]:
+    """Where the share of the panel after p begins that falls to the tile of rows i, of those that read p; and its bytes a row."""
+    byte = ir.IntType(8).as_pointer()
+    share = builder.sdiv(_INTEGER(4 * WIDTH * num_rows), builder.extract_value(rows.shape, 0))
+    inner = builder.extract_value(panels.shape, 1)
+    offset = builder.mul(builder.mul(builder.sdiv(i, _INTEGER(num_rows)), inner), share)
+    first = builder.bitcast(_row(builder, panels, builder.add(p, _INTEGER(1))), byte)
+    return builder.gep(first, [offset]), share
+
+
+def _multiply_add(
+    builder: Any,
+    sums: list[list[Any]],
+    left_rows: list[Any],
+    stride: int,
+    panels: Any,
+    p: Any,
+    ahead: tuple[Any, Any],
+) -> None:
+    """
+    Adds the product of the rows, whose values lie `stride` apart, and a panel to a tile. Meanwhile what lies `ahead` comes into the
+    cache, so many bytes for each row of the panel: of weights too many for a near cache the next panel would be waited for.
+    """
     fused = ir.FunctionType(_VECTOR, [_VECTOR] * 3)
     # Fused where the processor can: `llvm.fma` would call the C library for each value where it cannot.
     multiply_add = cgutils.get_or_insert_function(builder.module, fused, f"llvm.fmuladd.v{LANES}f32")
     panel = _row(builder, panels, p)
+    first_ahead, share = ahead
     with cgutils.for_range(builder, builder.extract_value(panels.shape, 1)) as loop:
         weights = _loaded(builder, _vectors(builder, panel, builder.mul(loop.index, _INTEGER(WIDTH))))
         k = builder.mul(loop.index, _INTEGER(stride))
+        _prefetch(builder, [builder.gep(first_ahead, [builder.mul(loop.index, share)])], to_write=False)
         for left_row, row_sums in zip(left_rows, sums, strict=True):
             factors = _in_all_lanes(builder, builder.load(builder.gep(left_row, [k])))
             for weight, total in zip(weights, row_sums, strict=True):
                 builder.store(builder.call(multiply_add, [factors, weight, builder.load(total)]), total)
 
 
-def _prefetch(builder: Any, places: list[Any]) -> None:
+def _prefetch(builder: Any, places: list[Any], to_write: bool) -> None:
     number = ir.IntType(32)
     byte = ir.IntType(8).as_pointer()
     kind = ir.FunctionType(ir.VoidType(), [byte, number, number, number])
     prefetch = cgutils.get_or_insert_function(builder.module, kind, "llvm.prefetch.p0")
     for place in places:
-        # To be written, and kept in all caches.
-        builder.call(prefetch, [builder.bitcast(place, byte), number(1), number(3), number(1)])
+        # Into all caches.
+        builder.call(prefetch, [builder.bitcast(place, byte), number(int(to_write)), number(3), number(1)])
 
 
 def _array(context: Any, builder: Any, signature: Any, arguments: Any, place: int) -> Any:
