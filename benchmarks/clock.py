@@ -18,8 +18,9 @@ from .rounds import Interval
 @TrainerCallback.register("benchmark_clock")
 class Clock(TrainerCallback):
     """
-    After `warm_up` batches sends a None on `Clock.pipe` and waits for a message there; then answers each with the
-    intervals of the next `batches_a_turn` batches, from the end of one to the end of the next, and waits again.
+    After `warm_up` batches sends a None on `Clock.pipe` and waits for a message there; then answers each that is True with the
+    intervals of the next `batches_a_turn` batches, from the end of one to the end of the next, and waits again. False ends the
+    training.
     """
 
     pipe: Connection
@@ -47,7 +48,8 @@ class Clock(TrainerCallback):
                 Clock.pipe.send(self._intervals)
                 self._intervals = []
         if not self._intervals:
-            Clock.pipe.recv()
+            if not Clock.pipe.recv():
+                raise SystemExit
             now = time.perf_counter()
         self._last_end = now
 

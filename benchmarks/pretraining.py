@@ -11,7 +11,7 @@ optimizer, metrics, progress bar; but for the few batches that our loader may ha
 import json
 import multiprocessing
 from collections.abc import Callable
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from itertools import islice
 from pathlib import Path
 from typing import Any
@@ -31,6 +31,7 @@ NUM_LANES, NUM_STEPS = 32, 20
 WARM_UP = 5
 # The last windows, which not all lanes fill, are nobody's turn.
 _REST = 3
+_SECONDS_TO_END = 10
 
 
 def run(settings: Settings) -> Report:
@@ -163,7 +164,7 @@ class _Training:
 
     def turn(self) -> list[Interval]:
         """Of the next batches."""
-        self._pipe.send(None)
+        self._pipe.send(True)
         return self._answer()
 
     def _answer(self) -> Any:
@@ -183,6 +184,10 @@ class _Training:
         return self
 
     def __exit__(self, *_: Any) -> None:
+        with suppress(OSError):
+            self._pipe.send(False)
+        # Not one that computes still, as where another one has failed.
+        self._process.join(_SECONDS_TO_END)
         self._process.kill()
         self._process.join()
 
