@@ -1,7 +1,8 @@
 """
 A window of a direction's steps, and the way back to all gradients: in one compiled loop, or step by step.
 
-The compiled loop (`core.lstm_window_loops`) is for float32 on a CPU, unless the weights are too large for it.
+The compiled loop (`core.lstm_window_loops`) is for float32 on a CPU, unless so large weights are read for so few rows that it would
+be the slower one.
 """
 
 import math
@@ -17,12 +18,15 @@ from .compiled import loops_for
 from .lstm_steps import Buffers, Clips, Run, StateGradients, Step, Weights, step_by_step, step_by_step_back
 from .products import product, product_over_rows
 
-# Weights of a kernel up to which the compiled loop takes less time: on any number of threads, of which it uses one; on one thread,
-# whatever the rows of a step, for a processor's caches hold them from step to step; and how many more a row makes up for. Beyond,
-# libraries that multiply by the weights as they are come out the faster.
+# Weights of a kernel up to which the compiled loop takes less time: on any number of threads, of which it uses one; and on one
+# thread whatever the window, for a processor's caches hold them from step to step.
 SMALL_KERNEL = 1 << 19
 CACHED_KERNEL = 1 << 22
-KERNEL_A_ROW = 1 << 17
+
+# Larger ones on one thread: rows of a step that make up for reading the weights, and steps for arranging them. Otherwise libraries,
+# which multiply by the weights as they are, take less time; in bfloat16 they always do.
+LEAST_ROWS = 4
+LEAST_STEPS = 4
 
 # Rows of a step from which on the compiled loop multiplies inputs and hidden states at once. The inputs' product over many steps
 # reads its weights only once, which for few rows takes longer than to multiply.
@@ -48,7 +52,7 @@ class WindowGradients(NamedTuple):
 
 def forward_window(weights: Weights, clips: Clips, buffers: Buffers, final_cell: Tensor) -> Run:
     """`step_by_step`, in one compiled loop where that is faster."""
-    loops = _window_loops(weights, len(final_cell))
+    loops = _window_loops(weights, buffers, len(final_cell))
     if loops is None:
         return step_by_step(weights, clips, buffers, final_cell)
     kernel, bias = weights.kernel, weights.bias
@@ -85,7 +89,7 @@ def backward_window(
     From what `forward_window` has filled in for all steps, and from the gradients of its results. grads.hidden and grads.cell turn
     from the gradients of the last state into those of the first, grads.outputs into anything.
     """
-    loops = _window_loops(weights, len(grads.cell)) if steps else None
+    loops = _window_loops(weights, buffers, len(grads.cell)) if steps else None
     if loops is not None and _fills_panels(weights, loops):
         # None of a step's gradients has to last.
         grad_gates = gates.new_empty(len(grads.cell), gates.shape[1])
@@ -148,10 +152,13 @@ def _back_in_one_loop(
     loops.backward_steps(_table(steps), *given, *factors, *filled, _limit(clips.cell), _limit(clips.projection))
 
 
-def _window_loops(weights: Weights, num_rows: int) -> Optional[ModuleType]:
-    largest = max(CACHED_KERNEL, KERNEL_A_ROW * num_rows) if torch.get_num_threads() == 1 else SMALL_KERNEL
-    if weights.kernel.numel() > largest:
-        return None
+def _window_loops(weights: Weights, buffers: Buffers, num_rows: int) -> Optional[ModuleType]:
+    size, one_thread = weights.kernel.numel(), torch.get_num_threads() == 1
+    if size > (CACHED_KERNEL if one_thread else SMALL_KERNEL):
+        num_tokens = len(buffers.outputs) - num_rows
+        is_long = num_rows >= LEAST_ROWS and num_tokens >= LEAST_STEPS * num_rows
+        if not (one_thread and is_long and weights.kernel.dtype == torch.float32):
+            return None
     return loops_for(weights.bias, "lstm_window_loops")
 
 

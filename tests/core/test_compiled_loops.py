@@ -265,16 +265,27 @@ def test_without_gradients_nothing_is_kept_though_parameters_want_them() -> None
 
 
 def test_which_lstms_are_one_compiled_loop(monkeypatch: pytest.MonkeyPatch) -> None:
-    def is_one_loop(rows: int, cells: int, projection: int, dtype: torch.dtype = torch.float) -> bool:
-        kernel, bias = torch.empty(2 * projection, 4 * cells, dtype=dtype), torch.empty(4 * cells, dtype=dtype)
+    def is_one_loop(
+        rows: int,
+        steps: int,
+        cells: int,
+        projection: int,
+        dtype: torch.dtype = torch.float,
+        state: torch.dtype = torch.float,
+    ) -> bool:
+        kernel, bias = torch.empty(2 * projection, 4 * cells, dtype=dtype), torch.empty(4 * cells, dtype=state)
         weights = lstm_steps.Weights(kernel, bias, None, projection)
-        return lstm_window._window_loops(weights, rows) is not None
+        nothing = torch.empty(0, 0, dtype=state)
+        buffers = lstm_steps.Buffers(nothing, nothing, torch.empty((steps + 1) * rows, 1, dtype=state))
+        return lstm_window._window_loops(weights, buffers, rows) is not None
 
-    assert is_one_loop(1, 1024, 256) and is_one_loop(128, 4096, 512)
-    assert not is_one_loop(32, 4096, 512) and not is_one_loop(4, 5, 3, torch.double)
+    assert is_one_loop(1, 1, 1024, 256) and is_one_loop(4, 4, 4096, 512)
+    assert not is_one_loop(3, 20, 4096, 512) and not is_one_loop(20, 3, 4096, 512)
+    assert is_one_loop(4, 4, 1024, 256, torch.bfloat16) and not is_one_loop(4, 4, 4096, 512, torch.bfloat16)
+    assert not is_one_loop(4, 4, 5, 3, torch.double, torch.double)
     # Of two threads it would leave one without work.
     monkeypatch.setattr(torch, "get_num_threads", lambda: 2)
-    assert is_one_loop(32, 512, 128) and not is_one_loop(32, 1024, 256)
+    assert is_one_loop(32, 20, 512, 128) and not is_one_loop(32, 20, 1024, 256)
 
 
 def test_loops_from_disk_give_the_bits_of_those_just_compiled(tmp_path: Path) -> None:
