@@ -58,7 +58,8 @@ def sampled_softmax_nll(
     touched, or dense with `sparse=False`. For training only: the value lies far below the exact negative
     log-likelihood.
 
-    Raises `ValueError` for tensors of other shapes or types.
+    Raises `ValueError` for tensors of other shapes or types, and for ids out of range where a compiled loop computes; elsewhere
+    PyTorch has an error of its own for these.
     """
     check_shapes(hidden, targets, weight, bias)
     if torch.is_grad_enabled() and (hidden.requires_grad or weight.requires_grad or bias.requires_grad):
@@ -111,9 +112,16 @@ def _nll_and_gradients(
     loops = loops_for_one_thread(weight, "softmax_loops")
     if loops is None or hidden.dtype != weight.dtype:
         return _by_products(hidden, targets, weight, bias, negatives, wants_gradients)
+    # The loop reads rows by address.
+    for name, ids in (("targets", targets), ("negatives.ids", negatives.ids)):
+        if len(ids):
+            lowest, highest = (int(extreme) for extreme in torch.aminmax(ids))
+            if lowest < 0 or highest >= len(weight):
+                found = lowest if lowest < 0 else highest
+                raise ValueError(f"`{name}` must be from 0 to {len(weight) - 1}, got {found}")
     given = arrays(hidden, targets, weight, bias, negatives.ids, negatives.log_expected)
-    nll_sum, *found = loops.nll_and_gradients(*given, negatives.num_tries, wants_gradients)
-    gradients = _Gradients(*map(torch.from_numpy, found)) if wants_gradients else None
+    nll_sum, *of_loop = loops.nll_and_gradients(*given, negatives.num_tries, wants_gradients)
+    gradients = _Gradients(*map(torch.from_numpy, of_loop)) if wants_gradients else None
     return hidden.new_tensor(nll_sum), gradients
 
 

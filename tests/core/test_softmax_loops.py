@@ -70,3 +70,14 @@ def test_float32_sees_to_what_is_not_a_number(way, row, value):
     weight.data[row, 0] = value
     nll = sampled_softmax_nll(hidden, torch.tensor([5, 119, 6]), weight, bias, negatives_of(range(5, 45), 200, 120))
     assert not nll.isfinite()
+
+
+@pytest.mark.parametrize("word", [-1, 120])
+def test_ids_out_of_range_are_refused(word):
+    inputs = inputs_of(3, 120, dtype=torch.float32)
+    negatives = negatives_of(range(5, 45), 200, 120)
+    with pytest.raises(ValueError, match=f"`targets` must be from 0 to 119, got {word}"):
+        sampled_softmax_nll(inputs[0], torch.tensor([5, word, 6]), *inputs[1:], negatives)
+    negatives.ids[-1 if word > 0 else 0] = word
+    with pytest.raises(ValueError, match=f"`negatives.ids` must be from 0 to 119, got {word}"):
+        sampled_softmax_nll(inputs[0], torch.tensor([5, 119, 6]), *inputs[1:], negatives)
