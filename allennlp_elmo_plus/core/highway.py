@@ -1,11 +1,9 @@
 """Gated layers between the character convolutions and their projection."""
 
-from collections.abc import Sequence
 from functools import partial
 from types import ModuleType
 from typing import Any, Optional
 
-import numpy as np
 import torch
 from torch import Tensor, nn
 from torch.autograd.function import once_differentiable
@@ -63,8 +61,13 @@ class _HighwayLayer(torch.autograd.Function):
         transform_bias: Tensor,
     ) -> Tensor:
         carry, transform = carry_weight.to(dtype), transform_weight.to(dtype)
-        halves = [partial(_gate, inputs, carry, carry_bias), partial(_transformed, inputs, transform, transform_bias)]
-        gate, transformed = side_by_side(halves, inputs.device)
+        gate, transformed = side_by_side(
+            [
+                lambda: _affine(inputs, carry, carry_bias).sigmoid_(),
+                lambda: _affine(inputs, transform, transform_bias).relu_(),
+            ],
+            inputs.device,
+        )
         ctx.save_for_backward(inputs, carry, transform, gate, transformed)
         return gate * transformed + (1 - gate) * inputs
 
@@ -90,27 +93,9 @@ class _HighwayLayer(torch.autograd.Function):
         return (grad_inputs, None, *of_carry_weights, *of_transform_weights)
 
 
-def _gate(inputs: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
-    loops = _loops(inputs, weight)
-    if loops is not None:
-        return torch.from_numpy(loops.gate(*arrays(inputs, weight, bias)))
-    return product(inputs, weight, bias).sigmoid_()
-
-
-def _transformed(inputs: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
-    loops = _loops(inputs, weight)
-    if loops is not None:
-        return torch.from_numpy(loops.transformed(*arrays(inputs, weight, bias)))
-    return product(inputs, weight, bias).relu_()
-
-
 def _carry_backward(
     inputs: Tensor, weight: Tensor, gate: Tensor, transformed: Tensor, grad: Tensor, *needs: bool
 ) -> tuple[Optional[Tensor], ...]:
-    loops = _loops(inputs, weight)
-    if loops is not None:
-        found = loops.gate_backward(*arrays(inputs, weight, gate, transformed, grad), *needs[:2])
-        return _wanted(found, needs)
     grad_sums = (transformed - inputs).mul_(grad)
     return _affine_backward(inputs, weight, torch.ops.aten.sigmoid_backward(grad_sums, gate), *needs)
 
@@ -118,29 +103,34 @@ def _carry_backward(
 def _transform_backward(
     inputs: Tensor, weight: Tensor, gate: Tensor, transformed: Tensor, grad: Tensor, *needs: bool
 ) -> tuple[Optional[Tensor], ...]:
-    loops = _loops(inputs, weight)
-    if loops is not None:
-        found = loops.transformed_backward(*arrays(inputs, weight, gate, transformed, grad), *needs[:2])
-        return _wanted(found, needs)
     return _affine_backward(inputs, weight, torch.ops.aten.threshold_backward(grad * gate, transformed, 0), *needs)
 
 
-def _loops(inputs: Tensor, weight: Tensor) -> Optional[ModuleType]:
-    """Compiled loops for both types, unless panels would reach beyond the weight."""
-    loops = loops_for_one_thread(inputs, "highway_loops") if inputs.dtype == weight.dtype else None
-    return loops if loops is not None and len(weight) % loops.WIDTH == 0 else None
-
-
-def _wanted(found: Sequence[np.ndarray], needs: Sequence[bool]) -> tuple[Optional[Tensor], ...]:
-    return tuple(torch.from_numpy(each) if need else None for each, need in zip(found, needs, strict=True))
+def _affine(inputs: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
+    loops = _loops(inputs, weight)
+    if loops is not None:
+        return torch.from_numpy(loops.affine(*arrays(inputs, weight, bias)))
+    return product(inputs, weight, bias)
 
 
 def _affine_backward(
     inputs: Tensor, weight: Tensor, grad: Tensor, needs_inputs: bool, needs_weight: bool, needs_bias: bool
 ) -> tuple[Optional[Tensor], ...]:
+    loops = _loops(inputs, weight)
+    if loops is not None:
+        found = loops.affine_backward(*arrays(inputs, weight, grad), needs_inputs, needs_weight)
+        needs = needs_inputs, needs_weight, needs_bias
+        return tuple(torch.from_numpy(each) if need else None for each, need in zip(found, needs, strict=True))
     factor = grad.to(weight.dtype)
     return (
         product(factor, weight.t()).to(grad.dtype) if needs_inputs else None,
         product_over_rows(inputs.to(weight.dtype), factor).to(grad.dtype) if needs_weight else None,
         grad.sum(0) if needs_bias else None,
     )
+
+
+def _loops(inputs: Tensor, weight: Tensor) -> Optional[ModuleType]:
+    """Compiled loops for both types; not for shapes that PyTorch is to refuse, nor where panels would reach beyond the weight."""
+    fits = inputs.dtype == weight.dtype and inputs.shape[1] == len(weight)
+    loops = loops_for_one_thread(inputs, "affine_loops") if fits else None
+    return loops if loops is not None and all(size % loops.WIDTH == 0 for size in weight.shape) else None

@@ -65,8 +65,10 @@ class LstmLayer(RecurrentLayer):
         hidden: Sequence[Tensor],
         cell: Sequence[Tensor],
     ) -> list[RecurrentOutput]:
-        """`forward` of the layers of each direction, which have the same sizes, at once."""
+        """`forward` of the layers of each direction, of the same sizes, at once. A ValueError for tensors of other sizes."""
         first = layers[0]
+        for each in zip(inputs, hidden, cell, strict=True):
+            first._check_shapes(batch_sizes, *each)
         tensors = [
             LstmTensors(inputs[d], hidden[d], cell[d], layer.kernel, layer.bias_of_gates(), layer.projection)
             for d, layer in enumerate(layers)
@@ -78,6 +80,20 @@ class LstmLayer(RecurrentLayer):
         else:
             results = run_clipped(batch_sizes, first.cell_clip, first.proj_clip, tensors)
         return [RecurrentOutput(*each) for each in results]
+
+    def _check_shapes(self, batch_sizes: list[int], inputs: Tensor, hidden: Tensor, cell: Tensor) -> None:
+        # Nothing would stop a compiled loop from reading beyond them.
+        num_rows = len(cell)
+        expected = {
+            "inputs": (inputs, (sum(batch_sizes), self.input_size)),
+            "hidden": (hidden, (num_rows, self.output_size)),
+            "cell": (cell, (num_rows, self.cell_size)),
+        }
+        for name, (tensor, shape) in expected.items():
+            if tensor.shape != shape:
+                raise ValueError(f"`{name}` must be {shape}, got {tuple(tensor.shape)}")
+        if batch_sizes and max(batch_sizes) > num_rows:
+            raise ValueError(f"`batch_sizes` must be at most {num_rows}, the rows of `cell`, got {max(batch_sizes)}")
 
     def bias_of_gates(self) -> Tensor:
         """`bias` with the forget gate's 1: (4 * cell_size,)."""

@@ -112,16 +112,14 @@ def _nll_and_gradients(
     loops = loops_for_one_thread(weight, "softmax_loops")
     if loops is None or hidden.dtype != weight.dtype:
         return _by_products(hidden, targets, weight, bias, negatives, wants_gradients)
-    # The loop reads rows by address.
-    for name, ids in (("targets", targets), ("negatives.ids", negatives.ids)):
-        if len(ids):
-            lowest, highest = (int(extreme) for extreme in torch.aminmax(ids))
-            if lowest < 0 or highest >= len(weight):
-                found = lowest if lowest < 0 else highest
-                raise ValueError(f"`{name}` must be from 0 to {len(weight) - 1}, got {found}")
     given = arrays(hidden, targets, weight, bias, negatives.ids, negatives.log_expected)
-    nll_sum, *of_loop = loops.nll_and_gradients(*given, negatives.num_tries, wants_gradients)
-    gradients = _Gradients(*map(torch.from_numpy, of_loop)) if wants_gradients else None
+    # Nothing would stop the loop from reading rows that do not exist.
+    for name, ids in (("targets", given[1]), ("negatives.ids", given[4])):
+        place = loops.first_out_of_range(ids, len(weight))
+        if place < len(ids):
+            raise ValueError(f"`{name}` must be from 0 to {len(weight) - 1}, got {ids[place]}")
+    nll_sum, *found = loops.nll_and_gradients(*given, negatives.num_tries, wants_gradients)
+    gradients = _Gradients(*map(torch.from_numpy, found)) if wants_gradients else None
     return hidden.new_tensor(nll_sum), gradients
 
 

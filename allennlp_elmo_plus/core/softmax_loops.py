@@ -85,6 +85,15 @@ errors, inlined_errors = compiled(_errors), inlined(_errors)
 
 
 @compiled
+def first_out_of_range(ids: np.ndarray, size: int) -> int:
+    """Where the first of `ids` is that is not from 0 to before `size`; their number where all are."""
+    for place in range(len(ids)):
+        if ids[place] < 0 or ids[place] >= size:
+            return place
+    return len(ids)
+
+
+@compiled
 def nll_and_gradients(
     hidden: np.ndarray,
     targets: np.ndarray,

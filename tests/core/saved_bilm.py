@@ -21,10 +21,14 @@ SENTENCES = [
 ]
 
 
-def saved(directory: Path, variant: str = "usual") -> ElmoEmbedder:
-    """The embedder of what is written into `directory`: options.json, weights.hdf5, vocab.txt and model.tar.gz."""
+def saved(directory: Path, variant: str = "usual", scale: float = 1.0) -> ElmoEmbedder:
+    """
+    The embedder of what is written into `directory`: options.json, weights.hdf5, vocab.txt and model.tar.gz; weights times `scale`.
+    """
     options = options_of(variant)
     encoder = random_encoder(options)
+    for parameter in encoder.parameters():
+        parameter.data.mul_(scale)
     (directory / "options.json").write_text(json.dumps(options.to_dict()), encoding="utf-8")
     write_weights(directory / "weights.hdf5", encoder, options)
     write_vocabulary(directory / "vocab.txt", VOCABULARY)

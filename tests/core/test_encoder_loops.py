@@ -105,3 +105,9 @@ def test_cnn(set_way: list[str], way: str, filters: list[list[int]], num_words: 
     expected = run(module, torch.float, characters)[0]
     with torch.no_grad():
         assert torch.equal(module(characters), expected)
+
+
+def test_highway_refuses_inputs_of_another_width() -> None:
+    for width in (16, 64):
+        with pytest.raises(RuntimeError, match="cannot be multiplied"):
+            Highway(32, 1)(torch.zeros(4, width))
