@@ -35,9 +35,9 @@ def many_words(num_sentences=60):
     return [[f"w{'o' * (n % 13)}{n * k}" for k in range(n % 7 + 1)] for n in range(num_sentences)]
 
 
-def batches_of(corpus, num_lanes, num_steps, sampler=None, epoch=0, start=0):
+def batches_of(corpus, num_lanes, num_steps, sampler=None, epoch=0, start=0, seed=3):
     plan = EpochPlan(corpus.offsets, num_lanes, num_steps, True, 3, epoch)
-    batcher = WindowBatcher(corpus, corpus.vocabulary_ids(VOCABULARY), sampler, seed=3, epoch=epoch)
+    batcher = WindowBatcher(corpus, corpus.vocabulary_ids(VOCABULARY), sampler, seed=seed, epoch=epoch)
     windows = list(LaneReader(corpus.tokens, plan, start=start))
     return windows, [batcher(window) for window in windows]
 
@@ -107,17 +107,17 @@ def test_a_window_without_a_word_still_has_a_table(encode):
         assert batch.characters.shape == (1, 50) and batch.batch_sizes == [] and not batch.mask.any()
 
 
-def test_negatives_follow_from_seed_epoch_and_window(encode):
+def test_negatives_follow_from_seed_epoch_window_and_direction(encode):
     corpus = encode(many_words())
     sampler = LogUniformSampler(500, 20)
 
-    def drawn(epoch, start=0):
-        batches = batches_of(corpus, 2, 5, sampler, epoch, start)[1]
+    def drawn(epoch, start=0, seed=3):
+        batches = batches_of(corpus, 2, 5, sampler, epoch, start, seed)[1]
         return [(b.forward_negatives.ids.tolist(), b.backward_negatives.ids.tolist()) for b in batches]
 
     first = drawn(0)
     assert drawn(0, start=4) == first[4:]
-    every = [tuple(ids) for epoch in (0, 1) for pair in drawn(epoch) for ids in pair]
+    every = [tuple(ids) for seed in (3, 4) for epoch in (0, 1) for pair in drawn(epoch, seed=seed) for ids in pair]
     assert len(set(every)) == len(every)
 
 

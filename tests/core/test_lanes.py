@@ -13,6 +13,9 @@ BOS, EOS = 0, 1
 
 LENGTHS = st.lists(st.integers(0, 9), min_size=1, max_size=40).filter(any)
 
+# As it is outside of these tests, which have it smaller.
+WHOLE_BLOCK = epoch_plan.BLOCK_SENTENCES
+
 
 @pytest.fixture(autouse=True, scope="module")
 def small_blocks():
@@ -167,6 +170,44 @@ def test_shuffling_moves_sentences_among_blocks_and_inside_them():
     assert all(len(set(block // 7)) == 1 for block in order)
     assert (np.diff(order[:, 0] // 7) < 0).any()
     assert (np.diff(order) < 0).any(axis=1).sum() > 3
+
+
+def test_the_order_of_blocks_and_inside_each_block_follows_from_seed_and_epoch(monkeypatch):
+    num_blocks, size = 20, 30
+    monkeypatch.setattr(epoch_plan, "BLOCK_SENTENCES", size)
+    _, offsets, _ = text_of([2] * (num_blocks * size))
+    orders_of_blocks, orders_inside = [], []
+    for seed in (1, 2):
+        for epoch in (0, 1, 2):
+            order = np.array(order_of(EpochPlan(offsets, 1, 4, True, seed, epoch))).reshape(num_blocks, size)
+            blocks = order[:, 0] // size
+            orders_of_blocks.append(tuple(blocks.tolist()))
+            orders_inside += [tuple(row) for row in (order - size * blocks[:, None]).tolist()]
+    # Chance would not repeat one of 20! or 30! orders.
+    assert len(set(orders_of_blocks)) == len(orders_of_blocks) == 6
+    assert len(set(orders_inside)) == len(orders_inside) == 6 * num_blocks
+    assert all(sorted(order) == list(range(size)) for order in orders_inside)
+
+
+@pytest.mark.parametrize("shuffle", [True, False])
+def test_a_text_of_several_whole_blocks_is_read_once(monkeypatch, shuffle):
+    monkeypatch.setattr(epoch_plan, "BLOCK_SENTENCES", WHOLE_BLOCK)
+    num_sentences = 2 * WHOLE_BLOCK + 5
+    plan = EpochPlan(np.arange(num_sentences + 1), 1, 4, shuffle, 1, 0)
+    order = np.array(order_of(plan))
+    assert np.array_equal(np.sort(order), np.arange(num_sentences))
+    # About half of all neighbours change places when a block is shuffled.
+    num_falling = np.count_nonzero(np.diff(order) < 0)
+    assert 0.4 * num_sentences < num_falling < 0.6 * num_sentences if shuffle else num_falling == 0
+
+
+@pytest.mark.parametrize("num_words", [4, 5, 6, 7])
+def test_a_lane_that_would_begin_in_the_middle_of_a_sentence_begins_with_it(num_words):
+    """Two lanes of three sentences: the even share ends in the second one, at its middle where its positions are even."""
+    _, offsets, _ = text_of([num_words] * 3)
+    plan = EpochPlan(offsets, 2, 4, False, 0, 0)
+    assert plan.lane_starts.tolist() == [num_words + 1, 0]
+    assert plan.lane_lengths.tolist() == [2 * (num_words + 1), num_words + 1]
 
 
 def test_a_blank_line_is_one_target():

@@ -99,6 +99,43 @@ def test_shuffling_moves_blocks_batches_and_sentences_of_one_length():
     assert [number for batch in unshuffled for number in batch] == list(range(52))
 
 
+def test_the_order_of_blocks_and_of_sentences_of_one_length_follows_from_seed_and_epoch(monkeypatch):
+    num_blocks, size = 20, 60
+    monkeypatch.setattr(sentence_plan, "BLOCK_SENTENCES", size)
+    orders_of_blocks, shared_out = [], []
+    for seed in (1, 2):
+        for epoch in (0, 1):
+            batches = lists(plan_of([3] * (num_blocks * size), batch_tokens=8, seed=seed, epoch=epoch))
+            # Batches of two, sorted here: only the sentences that were put together differ.
+            in_blocks = np.sort(np.array(batches), axis=1).reshape(num_blocks, size // 2, 2)
+            blocks = in_blocks[:, 0, 0] // size
+            orders_of_blocks.append(tuple(blocks.tolist()))
+            shared_out += [str(sorted(pairs)) for pairs in (in_blocks - size * blocks[:, None, None]).tolist()]
+    assert len(set(orders_of_blocks)) == len(orders_of_blocks) == 4
+    assert len(set(shared_out)) == len(shared_out) == 4 * num_blocks
+
+
+def test_batches_of_each_block_come_in_an_order_of_its_own(monkeypatch):
+    num_blocks, size = 20, 30
+    monkeypatch.setattr(sentence_plan, "BLOCK_SENTENCES", size)
+    # No two sentences of a block are of one length, so that a batch of one is known by it.
+    lengths = list(range(1, size + 1)) * num_blocks
+    orders = []
+    for seed in (1, 2):
+        for epoch in (0, 1):
+            batches = lists(plan_of(lengths, batch_tokens=1, seed=seed, epoch=epoch))
+            orders += [tuple(row) for row in (np.array(batches).reshape(num_blocks, size) % size).tolist()]
+    assert len(set(orders)) == len(orders) == 4 * num_blocks
+
+
+@pytest.mark.parametrize("longest", [4, 5, 6, 7])
+def test_a_sentence_below_half_the_longest_begins_another_batch(longest):
+    """Half of an odd number of positions is rounded up."""
+    half = (longest + 1) // 2
+    positions = [longest, half, half - 1]
+    assert lists(plan_of([number - 1 for number in positions], batch_tokens=100, shuffle=False)) == [[0, 1], [2]]
+
+
 def test_a_sentence_longer_than_a_batch_is_one():
     assert lists(plan_of([2, 50, 2, 40], batch_tokens=10, shuffle=False)) == [[1], [3], [0, 2]]
 
