@@ -102,6 +102,37 @@ def test_epochs_differ_and_seeds_repeat_them(make):
     assert targets_of(still) == targets_of(still)
 
 
+def test_without_shuffling_every_epoch_has_the_order_of_the_text(make):
+    loader = make(batch_size=1, shuffle=False)
+    ids = loader._vocabulary.get_token_index
+    in_order = [ids(word, "tokens") - 1 for line in LINES for word in [*line.split(), "</S>"]]
+    assert [targets_of(loader) for _ in range(2)] == [in_order] * 2
+    assert targets_of(make(batch_size=1, shuffle=False, seed=5)) == in_order
+
+
+@pytest.mark.parametrize(
+    "options, name, value",
+    [
+        ({"batch_size": 4}, "number of lanes (`batch_size` times processes)", 4),
+        ({"num_steps": 5}, "`num_steps`", 5),
+        ({"shuffle": False}, "`shuffle`", False),
+        ({"seed": 5}, "`seed`", 5),
+        ({"n_negative_samples_batch": 3}, "`n_negative_samples_batch`", 3),
+        ({"reader": BilmReader(max_instances=7)}, "`max_instances`", 7),
+    ],
+)
+def test_all_that_batches_follow_from_is_in_the_identity(make, options, name, value):
+    usual, changed = make().identity(), make(**options).identity()
+    assert {key: changed[key] for key in changed if changed[key] != usual[key]} == {name: value}
+
+
+def test_another_text_has_another_identity(make, path):
+    usual = make().identity()
+    with open(path, "a", encoding="utf-8") as file:
+        file.write("one more\n")
+    assert {key for key, value in make().identity().items() if value != usual[key]} == {"text (`train_data_path`)"}
+
+
 def test_an_epoch_can_be_taken_up_where_it_broke_off(make):
     whole = make()
     next(iter(whole))

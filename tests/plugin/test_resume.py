@@ -144,6 +144,9 @@ def test_another_text_or_layout_is_refused(tmp_path: Path) -> None:
         ConfigurationError, match=r"of a run with another number of lanes \(`batch_size` times processes\), 4, got 3: "
     ):
         train(tmp_path, recover=True, data_loader=loader)
+    for name, value in (("seed", 5), ("shuffle", False)):
+        with pytest.raises(ConfigurationError, match=f"of a run with another `{name}`, .*, got {value}: "):
+            train(tmp_path, recover=True, data_loader={**config_of(tmp_path)["data_loader"], name: value})
     other = str(write_text(tmp_path / "other.txt", SENTENCES[::-1] * 4))
     with pytest.raises(ConfigurationError, match=r"run with another text \(`train_data_path`\), "):
         train(tmp_path, recover=True, train_data_path=other)
