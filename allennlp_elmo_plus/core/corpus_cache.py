@@ -15,6 +15,7 @@ from allennlp_elmo_plus.core.characters import DEFAULT_MAX_CHARACTERS, check_max
 from allennlp_elmo_plus.core.corpus import EncodedCorpus, encode_for_now, encode_text
 from allennlp_elmo_plus.core.corpus_check import find_damage
 from allennlp_elmo_plus.core.errors import InputError
+from allennlp_elmo_plus.core.files import flush_to_disk
 from allennlp_elmo_plus.core.text import TextSource, check_encoding_errors, resolve_paths
 
 logger = logging.getLogger(__name__)
@@ -82,12 +83,13 @@ def _encode(
         meta = {**settings, "sources": described}
         (unfinished / _META_FILE).write_text(json.dumps(meta, indent=1), encoding="utf-8")
         for path in unfinished.iterdir():
-            with open(path, "rb") as file:
-                os.fsync(file.fileno())
+            flush_to_disk(path)
             # Mapped files may be deleted or replaced; one that is cut short ends the processes that read it, by SIGBUS.
             path.chmod(0o444)
+        flush_to_disk(unfinished)
         _remove(directory)
         os.rename(unfinished, directory)
+        flush_to_disk(directory.parent)
     except BaseException:
         shutil.rmtree(unfinished, ignore_errors=True)
         raise

@@ -30,11 +30,11 @@ def atomic_path(path: Union[str, "os.PathLike[str]"]) -> Iterator[Path]:
     temporary = target.with_name(f".{target.stem}.{secrets.token_hex(6)}.tmp{target.suffix}")
     try:
         yield temporary
-        _flush_to_disk(temporary)
+        flush_to_disk(temporary)
         os.replace(temporary, target)
     finally:
         temporary.unlink(missing_ok=True)
-    _flush_to_disk(target.parent)
+    flush_to_disk(target.parent)
 
 
 def remove_unfinished(directory: Path, suffix: str) -> None:
@@ -43,7 +43,8 @@ def remove_unfinished(directory: Path, suffix: str) -> None:
         path.unlink(missing_ok=True)
 
 
-def _flush_to_disk(path: Path) -> None:
+def flush_to_disk(path: Path) -> None:
+    """Writes what the system still holds in memory of the file `path` to disk; of a directory, the names in it."""
     descriptor = os.open(path, os.O_RDONLY)
     try:
         os.fsync(descriptor)

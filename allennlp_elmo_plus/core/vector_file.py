@@ -24,7 +24,7 @@ import h5py
 import numpy as np
 
 from .errors import InputError
-from .files import atomic_path
+from .files import atomic_path, flush_to_disk
 from .run_journal import RunJournal, Written, check_same_run
 
 _SECONDS_BETWEEN_RECORDS = 10.0
@@ -102,7 +102,7 @@ class VectorFile:
         yield self.part
         if not self.path.exists():
             os.replace(self.part, self.path)
-            _sync(self.path.parent)
+            flush_to_disk(self.path.parent)
         self.part.unlink(missing_ok=True)
         self._journal.remove()
 
@@ -168,11 +168,3 @@ def _write_all(descriptor: int, data: bytes, offset: int) -> None:
         count = os.pwrite(descriptor, view, offset)
         view = view[count:]
         offset += count
-
-
-def _sync(directory: Path) -> None:
-    descriptor = os.open(directory, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)

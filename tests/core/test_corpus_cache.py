@@ -19,6 +19,7 @@ from allennlp_elmo_plus.core.corpus_cache import open_or_encode
 from allennlp_elmo_plus.core.errors import InputError
 from allennlp_elmo_plus.core.text import iter_sentences
 from tests.core.corpus_text import sentences_of, write
+from tests.disk_events import record_disk_events
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -238,6 +239,15 @@ def test_an_encoding_that_fails_is_not_seen_and_does_not_cost_the_one_before(tex
         open_or_encode(text, cache)
     assert [path for path in cache.iterdir() if path.is_dir()] == [kept]
     assert sentences_of(open_or_encode(text, cache)) == [["another", "text"]]
+
+
+def test_an_encoding_is_on_disk_before_its_name_and_then_the_directory(text, cache, monkeypatch):
+    events = record_disk_events(monkeypatch)
+    directory = open_or_encode(text, cache).directory
+    files = {("fsync", path.stat().st_ino, path.stat().st_size) for path in directory.iterdir()}
+    assert len(files) == len(ARRAY_TYPES) + 2 and set(events[: len(files)]) == files
+    own, parent = (("fsync", path.stat().st_ino, None) for path in (directory, cache))
+    assert events[len(files) :] == [own, ("replace", str(directory)), parent]
 
 
 def test_what_a_killed_process_left_behind_is_not_used(text, cache):

@@ -5,6 +5,7 @@ import pytest
 
 from allennlp_elmo_plus.core.errors import InputError
 from allennlp_elmo_plus.core.files import atomic_path
+from tests.disk_events import record_disk_events
 
 
 def names(directory: Path) -> list:
@@ -31,6 +32,17 @@ def test_an_error_leaves_the_old_file_and_nothing_else(tmp_path):
             raise RuntimeError("half way")
     assert target.read_text() == "old"
     assert names(tmp_path) == ["vocab.txt"]
+
+
+def test_the_file_is_on_disk_before_its_name_and_then_the_directory(tmp_path, monkeypatch):
+    """A machine may lose power at any moment: the name must not point to what is not there yet, nor be lost after the block."""
+    target = tmp_path / "a.txt"
+    events = record_disk_events(monkeypatch)
+    with atomic_path(target) as temporary:
+        temporary.write_text("new")
+        written = temporary.stat().st_ino
+        assert events == []
+    assert events == [("fsync", written, 3), ("replace", str(target)), ("fsync", tmp_path.stat().st_ino, None)]
 
 
 def test_two_writers_at_once_do_not_meet(tmp_path):

@@ -17,7 +17,9 @@ import pytest
 from allennlp_elmo_plus.core import files, npz, vector_file
 from allennlp_elmo_plus.core.errors import InputError
 from allennlp_elmo_plus.core.npz import write_npz
+from allennlp_elmo_plus.core.run_journal import RunJournal
 from allennlp_elmo_plus.core.vector_file import Layout, VectorFile
+from tests.disk_events import record_disk_events
 
 RUN = {"text": "t", "biLM": "b"}
 ARRAYS = {str(number): np.full((2, number % 4, 3), number, dtype=np.float32) for number in range(9)}
@@ -161,6 +163,33 @@ def test_nothing_is_on_record_before_it_is_on_disk(tmp_path, monkeypatch):
     assert all(
         following == ("fsync", data) for event, following in zip(events, events[1:]) if event == ("pwrite", data)
     )
+
+
+def test_a_name_is_given_to_what_is_on_disk_and_the_journal_stays_until_the_name_is(tmp_path, monkeypatch):
+    path, journal = tmp_path / "vectors.hdf5", tmp_path / "vectors.hdf5.part.journal"
+    events = record_disk_events(monkeypatch)
+    removed_after: list[int] = []
+    remove = RunJournal.remove
+    monkeypatch.setattr(RunJournal, "remove", lambda self: removed_after.append(len(events)) or remove(self))
+    with VectorFile(path, RUN, LAYOUT, num_bytes=1000) as file:
+        part, beside = (os.stat(each).st_ino for each in (file.part, journal))
+        size, directory = os.stat(file.part).st_size, ("fsync", tmp_path.stat().st_ino, None)
+        begun = [
+            ("fsync", part, size),
+            ("replace", str(file.part)),
+            directory,
+            ("fsync", beside, os.stat(journal).st_size),
+        ]
+        assert events == begun
+        monkeypatch.setattr(vector_file, "_SECONDS_BETWEEN_RECORDS", 1e9)
+        for key, array in ARRAYS.items():
+            file.write(key, array, array.shape[1])
+        assert events == begun
+        with file.finished():
+            recorded = [*begun, ("fsync", part, size), ("fsync", beside, os.stat(journal).st_size)]
+            assert events == recorded
+    assert events == [*recorded, ("replace", str(path)), directory]
+    assert removed_after == [len(events)]
 
 
 @pytest.mark.parametrize("cut", [1, 5, 30])
