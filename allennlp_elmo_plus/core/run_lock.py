@@ -16,7 +16,8 @@ class RunLock:
 
     Use `hold`: a second `RunLock` of a directory is refused in the process of the first as in any other.
 
-    Raises `InputError` where another process holds it, naming that process.
+    Raises `InputError` where another process holds it, naming that process, and where the lock file cannot be opened: in a
+    directory that is read-only, or where a symbolic link is in its place.
     """
 
     def __init__(self, directory: Path) -> None:
@@ -26,7 +27,10 @@ class RunLock:
         self._directory = directory
         self._path = directory / LOCK_FILE
         # A link is not followed: it would have a file somewhere else cut short.
-        self._descriptor = os.open(self._path, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW, 0o644)
+        try:
+            self._descriptor = os.open(self._path, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW, 0o644)
+        except OSError as error:
+            raise InputError(f"`{self._path}` cannot be locked: {error.strerror}") from None
         weakref.finalize(self, os.close, self._descriptor)
         try:
             fcntl.flock(self._descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)

@@ -4,7 +4,7 @@ from pathlib import Path
 import pytest
 
 from allennlp_elmo_plus.core.errors import InputError
-from allennlp_elmo_plus.core.files import atomic_path
+from allennlp_elmo_plus.core.files import atomic_path, remove_unfinished
 from tests.disk_events import record_disk_events
 
 
@@ -43,6 +43,13 @@ def test_the_file_is_on_disk_before_its_name_and_then_the_directory(tmp_path, mo
         written = temporary.stat().st_ino
         assert events == []
     assert events == [("fsync", written, 3), ("replace", str(target)), ("fsync", tmp_path.stat().st_ino, None)]
+
+
+def test_what_a_killed_process_left_is_removed_and_nothing_else(tmp_path):
+    for name in (".a.0123456789ab.tmp.th", "mine.tmp.th", ".a.0123456789ab.tmp.txt", ".hidden.th"):
+        (tmp_path / name).touch()
+    remove_unfinished(tmp_path, ".th")
+    assert names(tmp_path) == [".a.0123456789ab.tmp.txt", ".hidden.th", "mine.tmp.th"]
 
 
 def test_two_writers_at_once_do_not_meet(tmp_path):

@@ -5,7 +5,7 @@ import shutil
 import pytest
 
 from allennlp_elmo_plus.core.errors import InputError
-from allennlp_elmo_plus.core.run_lock import RunLock, hold
+from allennlp_elmo_plus.core.run_lock import LOCK_FILE, RunLock, hold
 
 
 def test_all_in_a_process_share_one_lock(tmp_path):
@@ -24,6 +24,32 @@ def test_a_second_one_is_refused_and_names_the_first(tmp_path):
         ):
             RunLock(tmp_path)
     first.check()
+
+
+def test_the_name_of_a_holder_does_not_keep_the_rest_of_a_longer_one(tmp_path):
+    (tmp_path / LOCK_FILE).write_text("process 123456789 on a-machine-with-a-long-name" + "e" * 100)
+    first = hold(tmp_path)
+    assert (tmp_path / LOCK_FILE).read_text() == f"process {os.getpid()} on {os.uname().nodename}"
+    first.check()
+
+
+def test_a_holder_that_has_not_written_its_name_yet_is_another_process(tmp_path):
+    first = hold(tmp_path)
+    (tmp_path / LOCK_FILE).write_bytes(b"")
+    with pytest.raises(InputError, match=f"^`{tmp_path}` is in use by another process: two runs"):
+        RunLock(tmp_path)
+    first.check()
+
+
+def test_a_link_in_place_of_the_lock_is_not_followed(tmp_path):
+    precious = tmp_path / "precious.txt"
+    precious.write_text("precious")
+    (tmp_path / LOCK_FILE).symlink_to(precious)
+    with pytest.raises(
+        InputError, match=f"^`{tmp_path / LOCK_FILE}` cannot be locked: Too many levels of symbolic links$"
+    ):
+        RunLock(tmp_path)
+    assert precious.read_text() == "precious"
 
 
 def test_the_lock_goes_with_its_last_holder(tmp_path):

@@ -21,3 +21,14 @@ def test_forward_only_has_one_figure() -> None:
     metric = Metric.from_params(Params({"type": "bilm", "name": "sampled_perplexity"}))
     metric(torch.tensor(6.0), None, 3)
     assert metric.get_metric() == pytest.approx({"sampled_perplexity": math.exp(2)})
+
+
+def test_a_state_stays_what_it_was_while_the_metric_goes_on() -> None:
+    metric = Metric.from_params(Params({"type": "bilm"}))
+    metric(torch.tensor(6.0), torch.tensor(3.0), 3)
+    state = metric.state_dict()
+    expected = metric.get_metric()
+    metric(torch.tensor(60.0), torch.tensor(30.0), 3)
+    again = Metric.from_params(Params({"type": "bilm"}))
+    again.load_state_dict(state)
+    assert again.get_metric() == expected
