@@ -9,7 +9,7 @@ from torch import Tensor, nn
 from torch.autograd.function import once_differentiable
 
 from .compiled import arrays, loops_for_one_thread
-from .products import product, product_over_rows
+from .products import affine_gradients, product
 from .side_by_side import side_by_side
 
 
@@ -121,12 +121,7 @@ def _affine_backward(
         found = loops.affine_backward(*arrays(inputs, weight, grad), needs_inputs, needs_weight)
         needs = needs_inputs, needs_weight, needs_bias
         return tuple(torch.from_numpy(each) if need else None for each, need in zip(found, needs, strict=True))
-    factor = grad.to(weight.dtype)
-    return (
-        product(factor, weight.t()).to(grad.dtype) if needs_inputs else None,
-        product_over_rows(inputs.to(weight.dtype), factor).to(grad.dtype) if needs_weight else None,
-        grad.sum(0) if needs_bias else None,
-    )
+    return affine_gradients(inputs, weight, grad, needs_inputs, needs_weight, needs_bias)
 
 
 def _loops(inputs: Tensor, weight: Tensor) -> Optional[ModuleType]:

@@ -20,6 +20,8 @@ from torch import Tensor
 from torch.autograd.function import once_differentiable
 from torch.nn import functional as F
 
+from .float32_sums import sums_in_float32
+
 # Multiply-adds from which on a product gains more than the call into oneDNN costs.
 LEAST_WORK = 1 << 21
 
@@ -40,13 +42,20 @@ def product(left: Tensor, right: Tensor, bias: Optional[Tensor] = None) -> Tenso
         return _onednn(left, right.t(), bias)
     # Where the result is given, autocast leaves the types alone.
     out = left.new_empty(len(left), right.shape[1])
-    return torch.mm(left, right, out=out) if bias is None else torch.addmm(bias, left, right, out=out)
+    with sums_in_float32(right.device):
+        return torch.mm(left, right, out=out) if bias is None else torch.addmm(bias, left, right, out=out)
+
+
+def product_dtype(weight: Tensor) -> torch.dtype:
+    """The type that products with the parameter `weight` are to have: autocast's where that is enabled, else its own."""
+    device_type = weight.device.type
+    return torch.get_autocast_dtype(device_type) if torch.is_autocast_enabled(device_type) else weight.dtype
 
 
 def product_with(right: Tensor, max_rows: int, dtype: torch.dtype) -> Callable[[Tensor], Tensor]:
     """`product` of factors of `dtype`, at most `max_rows` rows each, with one (k, n), for loops whose every call counts."""
     if right.dtype != dtype:
-        return lambda left: torch.mm(left.to(right.dtype), right).to(dtype)
+        return lambda left: product(left, right).to(dtype)
     if not _by_onednn(right, min(max_rows, ROWS), right.numel()):
         return lambda left: torch.mm(left, right)
     weight = right.t()
@@ -56,7 +65,8 @@ def product_with(right: Tensor, max_rows: int, dtype: torch.dtype) -> Callable[[
 def product_over_rows(left: Tensor, right: Tensor) -> Tensor:
     """`left.t() @ right`, (N, m) and (N, n), of factors of one type: a weight's gradient. For use without gradients."""
     if not _by_onednn(right, len(left), left.shape[1] * right.shape[1]):
-        return torch.mm(left.t(), right, out=left.new_empty(left.shape[1], right.shape[1]))
+        with sums_in_float32(right.device):
+            return torch.mm(left.t(), right, out=left.new_empty(left.shape[1], right.shape[1]))
     # The first factor is turned round in memory: better the smaller one.
     if left.shape[1] > right.shape[1]:
         return _onednn(right.t(), left.t(), None).t()
@@ -79,13 +89,30 @@ def add_product_over_rows(total: Tensor, left: Tensor, right: Tensor) -> Tensor:
 
 def affine(inputs: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
     """
-    `inputs @ weight + bias` with gradients, (N, k) by (k, n) and (n,); in autocast's type where that is enabled.
+    `inputs @ weight + bias` with gradients, (N, k) by (k, n) and (n,). Under autocast each product is in its type and rounded
+    once, all else in that of `bias`: rows of the result may be summed over, and so may their gradients.
 
-    Where oneDNN computes it the gradient of a gradient is not supported and raises a RuntimeError.
+    Under autocast, and where oneDNN computes it, the gradient of a gradient is not supported and raises a RuntimeError.
     """
-    if torch.is_autocast_enabled(inputs.device.type) or not _by_onednn(weight, len(inputs), weight.numel()):
+    dtype = product_dtype(weight)
+    if dtype == weight.dtype and not _by_onednn(weight, len(inputs), weight.numel()):
         return torch.addmm(bias, inputs, weight)
-    return _Affine.apply(inputs, weight, bias)
+    return _Affine.apply(inputs, weight, bias, dtype)
+
+
+def affine_gradients(
+    inputs: Tensor, weight: Tensor, grad: Tensor, needs_inputs: bool, needs_weight: bool, needs_bias: bool
+) -> tuple[Optional[Tensor], ...]:
+    """
+    The gradients of inputs (N, k), weight (k, n) and bias (n,) in the type of `grad` (N, n), None where not needed. Products are
+    in the type of `weight`, the sum over rows in that of `grad`.
+    """
+    factor = grad.to(weight.dtype)
+    return (
+        product(factor, weight.t()).to(grad.dtype) if needs_inputs else None,
+        product_over_rows(inputs.to(weight.dtype), factor).to(grad.dtype) if needs_weight else None,
+        grad.sum(0) if needs_bias else None,
+    )
 
 
 def filled_up(rows: Tensor, value: int = 0) -> Tensor:
@@ -99,7 +126,8 @@ def filled_up(rows: Tensor, value: int = 0) -> Tensor:
 
 class _Affine(torch.autograd.Function):
     @staticmethod
-    def forward(ctx: Any, inputs: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
+    def forward(ctx: Any, inputs: Tensor, weight: Tensor, bias: Tensor, dtype: torch.dtype) -> Tensor:
+        weight = weight.to(dtype)
         ctx.save_for_backward(inputs, weight)
         return product(inputs, weight, bias)
 
@@ -107,12 +135,7 @@ class _Affine(torch.autograd.Function):
     @once_differentiable
     def backward(ctx: Any, grad: Tensor) -> tuple[Optional[Tensor], ...]:
         inputs, weight = ctx.saved_tensors
-        needs_inputs, needs_weight, needs_bias = ctx.needs_input_grad
-        return (
-            product(grad, weight.t()) if needs_inputs else None,
-            product_over_rows(inputs, grad) if needs_weight else None,
-            grad.sum(0) if needs_bias else None,
-        )
+        return (*affine_gradients(inputs, weight, grad, *ctx.needs_input_grad[:3]), None)
 
 
 def _by_onednn(right: Tensor, rows: int, size: int) -> bool:

@@ -111,7 +111,9 @@ def _nll_and_gradients(
     """The summed nll and, where wanted, its gradients."""
     loops = loops_for_one_thread(weight, "softmax_loops")
     if loops is None or hidden.dtype != weight.dtype:
-        return _by_products(hidden, targets, weight, bias, negatives, wants_gradients)
+        # Autocast would round float32 factors, such as those of the bias's gradient, a sum over all tokens.
+        with torch.autocast(hidden.device.type, enabled=False):
+            return _by_products(hidden, targets, weight, bias, negatives, wants_gradients)
     given = arrays(hidden, targets, weight, bias, negatives.ids, negatives.log_expected)
     # Nothing would stop the loop from reading rows that do not exist.
     for name, ids in (("targets", given[1]), ("negatives.ids", given[4])):
