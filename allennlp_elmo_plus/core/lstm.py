@@ -8,8 +8,9 @@ from torch import Tensor, nn
 
 from .graph_capture import GraphCapture
 from .lstm_bptt import LstmTensors, run_clipped
-from .lstm_directions import has_triton, run_stacked
+from .lstm_directions import has_kernels, run_stacked
 from .lstm_reference import lstm_reference
+from .products import product_dtype
 from .recurrent_layer import RecurrentLayer, RecurrentOutput, check_clips, check_sizes
 
 
@@ -75,7 +76,7 @@ class LstmLayer(RecurrentLayer):
         ]
         if first.reference:
             results = [lstm_reference(batch_sizes, first.cell_clip, first.proj_clip, *each) for each in tensors]
-        elif first.kernel.device.type == "cuda" and has_triton():
+        elif first.kernel.device.type == "cuda" and has_kernels(first.kernel.device, product_dtype(first.kernel)):
             results = run_stacked(batch_sizes, first.cell_clip, first.proj_clip, tensors, first.capture)
         else:
             results = run_clipped(batch_sizes, first.cell_clip, first.proj_clip, tensors)

@@ -5,7 +5,7 @@ Directions share no weights, but their shapes and their rows' lengths are the sa
 batched products and the kernels of `core.lstm_triton` take slices of the packed buffers as they are, without a copy.
 """
 
-import importlib.util
+import logging
 from collections.abc import Sequence
 from functools import cache
 from typing import Any, Optional
@@ -14,9 +14,13 @@ import torch
 from torch import Tensor
 from torch.autograd.function import once_differentiable
 
+from .float32_sums import sums_in_float32
 from .graph_capture import GraphCapture
 from .lstm_bptt import LstmTensors
 from .lstm_window import previous_rows
+from .products import product_dtype
+
+logger = logging.getLogger(__name__)
 
 
 def _by_step(buffer: Tensor, batch_sizes: list[int], keep: bool) -> Sequence[Tensor]:
@@ -72,7 +76,8 @@ class StackedLstm(torch.autograd.Function):
         (num_directions, num_packed, input_size), (_, num_rows, size) = inputs.shape, cell.shape
         with_start = [num_rows, *batch_sizes]
         recurrent = kernel[:, input_size:]
-        gates = torch.bmm(inputs, kernel[:, :input_size])
+        with sums_in_float32(inputs.device):
+            gates = torch.bmm(inputs, kernel[:, :input_size])
         output_history = inputs.new_empty(num_directions, num_rows + num_packed, hidden.shape[2])
         output_history[:, :num_rows] = hidden
         cell_history = cell.new_empty(num_directions, num_rows + num_packed if keep else num_rows, size)
@@ -87,14 +92,15 @@ class StackedLstm(torch.autograd.Function):
             if proj_clip is not None:
                 clipped = inputs.new_empty(num_directions, kept_rows, hidden.shape[2], dtype=torch.bool)
                 all_clipped = _by_step(clipped, batch_sizes, keep)
-        for t, rows in enumerate(batch_sizes):
-            all_gates[t].baddbmm_(all_outputs[t][:, :rows], recurrent)
-            cells = all_cells[t][:, :rows], all_cells[t + 1]
-            gates_forward(all_gates[t], bias, *cells, all_unprojected[t], cell_clip, keep)
-            if projection is not None:
-                torch.bmm(all_unprojected[t], projection, out=all_outputs[t + 1])
-                if proj_clip is not None:
-                    clip_values(all_outputs[t + 1], all_clipped[t], proj_clip)
+        with sums_in_float32(inputs.device):
+            for t, rows in enumerate(batch_sizes):
+                all_gates[t].baddbmm_(all_outputs[t][:, :rows], recurrent)
+                cells = all_cells[t][:, :rows], all_cells[t + 1]
+                gates_forward(all_gates[t], bias, *cells, all_unprojected[t], cell_clip, keep)
+                if projection is not None:
+                    torch.bmm(all_unprojected[t], projection, out=all_outputs[t + 1])
+                    if proj_clip is not None:
+                        clip_values(all_outputs[t + 1], all_clipped[t], proj_clip)
         if keep:
             ctx.save_for_backward(inputs, kernel, projection, gates, cell_history, unprojected, output_history, clipped)
             ctx.batch_sizes, ctx.cell_clip = batch_sizes, cell_clip
@@ -106,57 +112,86 @@ class StackedLstm(torch.autograd.Function):
     def backward(
         ctx: Any, grad_outputs: Tensor, grad_hidden: Tensor, grad_cell: Tensor
     ) -> tuple[Optional[Tensor], ...]:
-        from .lstm_triton import gates_backward
+        with sums_in_float32(grad_outputs.device):
+            return _backward(ctx, grad_outputs, grad_hidden, grad_cell)
 
-        inputs, kernel, projection, gates, cell_history, unprojected, output_history, clipped = ctx.saved_tensors
-        batch_sizes, needs, input_size = ctx.batch_sizes, ctx.needs_input_grad, inputs.shape[2]
-        num_directions, num_rows, size = grad_cell.shape
-        recurrent_t = kernel[:, input_size:].transpose(1, 2)
-        grad_outputs = grad_outputs.clone(memory_format=torch.contiguous_format)
-        grad_hidden, grad_cell = grad_hidden.clone(), grad_cell.clone(memory_format=torch.contiguous_format)
-        grad_gates, grad_unprojected = torch.empty_like(gates), gates.new_empty(num_directions, num_rows, size)
-        all_gates, all_grad_gates = gates.split(batch_sizes, dim=1), grad_gates.split(batch_sizes, dim=1)
-        all_cells = cell_history.split([num_rows, *batch_sizes], dim=1)
-        all_grad_outputs = grad_outputs.split(batch_sizes, dim=1)
-        all_clipped = None if clipped is None else clipped.split(batch_sizes, dim=1)
-        next_rows = 0
-        for t in range(len(batch_sizes) - 1, -1, -1):
-            rows, step_grad = batch_sizes[t], all_grad_outputs[t]
-            if next_rows < rows:
-                step_grad[:, next_rows:].add_(grad_hidden[:, next_rows:rows])
-            if all_clipped is not None:
-                step_grad.masked_fill_(all_clipped[t], 0)
-            step_unprojected = step_grad
-            if projection is not None:
-                step_unprojected = grad_unprojected[:, :rows]
-                torch.bmm(step_grad, projection.transpose(1, 2), out=step_unprojected)
-            cells, grad = (all_cells[t][:, :rows], all_cells[t + 1]), grad_cell[:, :rows]
-            gates_backward(all_gates[t], *cells, step_unprojected, grad, all_grad_gates[t], ctx.cell_clip)
-            if t > 0:
-                all_grad_outputs[t - 1][:, :rows].baddbmm_(all_grad_gates[t], recurrent_t)
-            elif needs[2]:
-                grad_hidden[:, :rows] = torch.bmm(all_grad_gates[t], recurrent_t)
-            next_rows = rows
 
-        grad_inputs = grad_kernel = grad_bias = grad_projection = None
-        if needs[0]:
-            grad_inputs = torch.bmm(grad_gates, kernel[:, :input_size].transpose(1, 2))
-        if needs[4]:
-            grad_kernel = torch.empty_like(kernel)
-            previous_outputs = previous_rows(output_history, num_rows, batch_sizes)
-            torch.bmm(inputs.transpose(1, 2), grad_gates, out=grad_kernel[:, :input_size])
-            torch.bmm(previous_outputs.transpose(1, 2), grad_gates, out=grad_kernel[:, input_size:])
-        if needs[5]:
-            grad_bias = grad_gates.sum(1, dtype=grad_cell.dtype)
-        if needs[6]:
-            grad_projection = torch.bmm(unprojected.transpose(1, 2), grad_outputs)
-        return grad_inputs, None, grad_hidden, grad_cell, grad_kernel, grad_bias, grad_projection, None, None
+def _backward(ctx: Any, grad_outputs: Tensor, grad_hidden: Tensor, grad_cell: Tensor) -> tuple[Optional[Tensor], ...]:
+    """The gradients of `StackedLstm`'s arguments."""
+    from .lstm_triton import gates_backward
+
+    inputs, kernel, projection, gates, cell_history, unprojected, output_history, clipped = ctx.saved_tensors
+    batch_sizes, needs, input_size = ctx.batch_sizes, ctx.needs_input_grad, inputs.shape[2]
+    num_directions, num_rows, size = grad_cell.shape
+    recurrent_t = kernel[:, input_size:].transpose(1, 2)
+    grad_outputs = grad_outputs.clone(memory_format=torch.contiguous_format)
+    grad_hidden, grad_cell = grad_hidden.clone(), grad_cell.clone(memory_format=torch.contiguous_format)
+    grad_gates, grad_unprojected = torch.empty_like(gates), gates.new_empty(num_directions, num_rows, size)
+    all_gates, all_grad_gates = gates.split(batch_sizes, dim=1), grad_gates.split(batch_sizes, dim=1)
+    all_cells = cell_history.split([num_rows, *batch_sizes], dim=1)
+    all_grad_outputs = grad_outputs.split(batch_sizes, dim=1)
+    all_clipped = None if clipped is None else clipped.split(batch_sizes, dim=1)
+    next_rows = 0
+    for t in range(len(batch_sizes) - 1, -1, -1):
+        rows, step_grad = batch_sizes[t], all_grad_outputs[t]
+        if next_rows < rows:
+            step_grad[:, next_rows:].add_(grad_hidden[:, next_rows:rows])
+        if all_clipped is not None:
+            step_grad.masked_fill_(all_clipped[t], 0)
+        step_unprojected = step_grad
+        if projection is not None:
+            step_unprojected = grad_unprojected[:, :rows]
+            torch.bmm(step_grad, projection.transpose(1, 2), out=step_unprojected)
+        cells, grad = (all_cells[t][:, :rows], all_cells[t + 1]), grad_cell[:, :rows]
+        gates_backward(all_gates[t], *cells, step_unprojected, grad, all_grad_gates[t], ctx.cell_clip)
+        if t > 0:
+            all_grad_outputs[t - 1][:, :rows].baddbmm_(all_grad_gates[t], recurrent_t)
+        elif needs[2]:
+            grad_hidden[:, :rows] = torch.bmm(all_grad_gates[t], recurrent_t)
+        next_rows = rows
+
+    grad_inputs = grad_kernel = grad_bias = grad_projection = None
+    if needs[0]:
+        grad_inputs = torch.bmm(grad_gates, kernel[:, :input_size].transpose(1, 2))
+    if needs[4]:
+        grad_kernel = torch.empty_like(kernel)
+        previous_outputs = previous_rows(output_history, num_rows, batch_sizes)
+        torch.bmm(inputs.transpose(1, 2), grad_gates, out=grad_kernel[:, :input_size])
+        torch.bmm(previous_outputs.transpose(1, 2), grad_gates, out=grad_kernel[:, input_size:])
+    if needs[5]:
+        grad_bias = grad_gates.sum(1, dtype=grad_cell.dtype)
+    if needs[6]:
+        grad_projection = torch.bmm(unprojected.transpose(1, 2), grad_outputs)
+    return grad_inputs, None, grad_hidden, grad_cell, grad_kernel, grad_bias, grad_projection, None, None
 
 
 @cache
-def has_triton() -> bool:
-    """Whether the kernels can be compiled here."""
-    return importlib.util.find_spec("triton") is not None
+def has_kernels(device: torch.device, dtype: torch.dtype) -> bool:
+    """
+    Whether the kernels of `core.lstm_triton` run on `device`, with products of type `dtype`: compiles the smallest one and runs
+    it. Triton may be installed where there is no C compiler, or for a device that it does not know. The log says why not.
+    """
+    try:
+        from .lstm_triton import clip_values
+
+        values = torch.tensor([[[-2.0, 0.5, 2.0]]], device=device, dtype=dtype)
+        clipped = torch.zeros_like(values, dtype=torch.bool)
+        with torch.cuda.device_of(values):
+            clip_values(values, clipped, 1.0)
+        found = values.flatten().tolist(), clipped.flatten().tolist()
+        if found != ([-1.0, 0.5, 1.0], [True, False, True]):
+            raise RuntimeError(f"a kernel computed {found}")
+    except Exception as error:
+        # Of any kind: a missing module, a compiler that cannot be found, fails or is killed, errors of Triton's own.
+        logger.warning(
+            "Triton has no working kernels on %s for %s, and the LSTM runs by PyTorch's operations, slower: %s: %s",
+            device,
+            dtype,
+            type(error).__name__,
+            " ".join(str(error).split())[:500],
+        )
+        return False
+    return True
 
 
 def run_stacked(
@@ -173,9 +208,7 @@ def run_stacked(
     back in float32 or above, so that a window goes on exactly where the one before it ended.
     """
     inputs, hidden, cell, kernels, biases, projections = zip(*directions, strict=True)
-    device_type = kernels[0].device.type
-    autocast = torch.is_autocast_enabled(device_type)
-    dtype = torch.get_autocast_dtype(device_type) if autocast else kernels[0].dtype
+    device_type, dtype = kernels[0].device.type, product_dtype(kernels[0])
     state_dtype = torch.promote_types(kernels[0].dtype, torch.float32)
 
     def stacked(tensors: Sequence[Tensor], dtype: torch.dtype) -> Tensor:

@@ -138,15 +138,18 @@ def test_copies_capture_for_themselves(replays):
         assert HAS_GPU or replays[0].replays == before
 
 
-def test_where_capturing_fails_all_runs_as_it_is_and_the_log_says_so(monkeypatch, caplog):
+# Triton's compiler and driver, and assertions of PyTorch's own capture, raise errors of other types.
+@pytest.mark.parametrize("error", [RuntimeError, AssertionError, OSError])
+def test_where_capturing_fails_all_runs_as_it_is_and_the_log_says_so(monkeypatch, caplog, error):
     def refuse(*_):
-        raise RuntimeError("operation not permitted when stream is capturing")
+        raise error("operation not permitted when stream is capturing")
 
     monkeypatch.setattr(torch.cuda, "make_graphed_callables", refuse)
     with caplog.at_level(logging.WARNING):
         capture = captured()
         torch.testing.assert_close(run(capture, draw(1)), run(None, draw(1)))
-    assert len(caplog.records) == 1 and "runs step by step: operation not permitted" in caplog.text
+    assert len(caplog.records) == 1
+    assert f"runs step by step: {error.__name__}: operation not permitted" in caplog.text
 
 
 @pytest.mark.parametrize("what", ["results", "gradients"])
@@ -161,3 +164,58 @@ def test_a_graph_that_computes_something_else_is_not_used(monkeypatch, caplog, w
         capture = captured()
         torch.testing.assert_close(run(capture, draw(1)), run(None, draw(1)))
     assert len(caplog.records) == 1 and "differs from what it captured by" in caplog.text
+
+
+@pytest.mark.parametrize("gradients", [False, True])
+def test_a_graph_with_one_value_that_is_no_number_is_not_used(monkeypatch, caplog, gradients):
+    """Not the first of what is compared, which decides what Python's `max` returns."""
+
+    def other(inputs, state, weight):
+        outputs, last = recurrence(inputs, state, weight)
+        if gradients:
+            return outputs + 0 * (weight - weight.detach()).abs().sqrt().sum(), last
+        return outputs, last + torch.tensor([0, 0, 0, float("nan")], device=DEVICE)
+
+    make = torch.cuda.make_graphed_callables
+    monkeypatch.setattr(torch.cuda, "make_graphed_callables", lambda _, samples: make(other, samples))
+    with caplog.at_level(logging.WARNING):
+        capture = captured()
+        torch.testing.assert_close(run(capture, draw(1)), run(None, draw(1)))
+    assert len(caplog.records) == 1 and "differs from what it captured by nan" in caplog.text
+
+
+def clipped_recurrence(parts):
+    """As an LSTM's, (B, D) a step: a product summed in as many parts, rounded to the weight's type, clipped, and read again."""
+
+    def run(inputs, state, weight):
+        outputs = []
+        for row in inputs:
+            products = [left @ right for left, right in zip(state.chunk(parts, 1), weight.chunk(parts))]
+            state = torch.clamp(sum(products) + row, -0.5, 0.5)
+            outputs.append(state)
+        return torch.stack(outputs), state
+
+    return run
+
+
+@pytest.mark.parametrize("scale, is_used", [(1, True), (1.25, False)])
+def test_half_types_with_clips_may_differ_by_their_order_of_sums_and_by_no_more(monkeypatch, caplog, scale, is_used):
+    """Rounding moves values over a clip, which turns their gradients off or on: here 0.05 of the norm."""
+    generator = torch.Generator().manual_seed(0)
+    shapes = {"inputs": (5, 64, 64), "state": (64, 64), "weight": (64, 64)}
+    drawn = (torch.randn(shape, generator=generator) for shape in shapes.values())
+    tensors = [
+        (tensor * factor).bfloat16().to(DEVICE).requires_grad_() for tensor, factor in zip(drawn, (0.4, 0.3, 0.1))
+    ]
+
+    def replayed(inputs, state, weight):
+        outputs, last = clipped_recurrence(4)(inputs, state, weight)
+        return outputs * scale, last
+
+    make = torch.cuda.make_graphed_callables
+    monkeypatch.setattr(torch.cuda, "make_graphed_callables", lambda _, samples: make(replayed, samples))
+    capture = GraphCapture()
+    with caplog.at_level(logging.WARNING):
+        for _ in range(SIGHTINGS):
+            capture(clipped_recurrence(1), "key", *tensors)[0].sum().backward()
+    assert (capture._captured is not None) == is_used == (not caplog.records)

@@ -6,20 +6,24 @@ Without a GPU, Triton's interpreter runs the kernels on the CPU. It rounds to bf
 
 import copy
 import importlib
+import re
 import sys
 from collections.abc import Iterator
+from typing import Optional
 
 import pytest
 import torch
 from torch import Tensor
 
 import allennlp_elmo_plus.core
+from allennlp_elmo_plus.core import float32_sums, lstm_directions
 from allennlp_elmo_plus.core.graph_capture import SIGHTINGS
 from allennlp_elmo_plus.core.lstm import LstmLayer
 from allennlp_elmo_plus.core.lstm_bptt import LstmTensors
 from allennlp_elmo_plus.core.lstm_directions import StackedLstm, run_stacked
 from allennlp_elmo_plus.core.recurrent_layer import RecurrentOutput
 
+from .half_precision_products import FlagsOfProducts, flags
 from .replayed import capture_without_gpu
 
 KERNELS = "allennlp_elmo_plus.core.lstm_triton"
@@ -212,3 +216,61 @@ def test_windows_that_a_graph_replays_equal_the_reference(monkeypatch) -> None:
         ours = run_with_gradients(stacked, layers, [2, 2], 2)
         torch.testing.assert_close(ours, run_with_gradients(run_reference, layers, [2, 2], 2), rtol=1e-5, atol=1e-5)
     assert DEVICE == "cuda" or replays[0].replays == 3
+
+
+def test_all_products_in_bfloat16_have_cublas_sum_in_float32(monkeypatch) -> None:
+    """Up to 16,384 values are summed. A CPU's products are taken for those of cuBLAS."""
+    monkeypatch.setattr(float32_sums, "CUBLAS_DEVICES", (DEVICE,))
+    with FlagsOfProducts() as seen:
+        run_with_gradients(run_autocast, random_layers(dtype=torch.float), FALLING, 4)
+    # A step's products with the state and the projection, over all steps those with the inputs; as many for each gradient.
+    assert len(seen.flags) == 2 * len(FALLING) + 1 + 2 * len(FALLING) + 4
+    assert set(seen.flags) == {(False, False)} and flags() == (True, True)
+
+
+@pytest.fixture
+def ask_anew() -> Iterator[None]:
+    """What the device was found to be capable of is kept; here it is asked each time."""
+    lstm_directions.has_kernels.cache_clear()
+    yield
+    lstm_directions.has_kernels.cache_clear()
+
+
+@pytest.mark.parametrize("dtype", [torch.float, torch.bfloat16, torch.half, torch.double])
+def test_kernels_that_run_are_used(ask_anew, caplog, dtype: torch.dtype) -> None:
+    assert lstm_directions.has_kernels(torch.device(DEVICE), dtype) and not caplog.records
+
+
+class CompilationError(Exception):
+    """As Triton's, which is no RuntimeError."""
+
+
+@pytest.mark.parametrize(
+    "error, message",
+    [
+        (
+            RuntimeError("Failed to find C compiler.\nPlease specify via CC"),
+            "RuntimeError: Failed to find C compiler. P",
+        ),
+        (CompilationError("type fp8 not supported"), "CompilationError: type fp8 not supported"),
+        (None, r"RuntimeError: a kernel computed \(\[-2.0, 0.5, 2.0\], \[False, False, False\]\)"),
+    ],
+)
+def test_without_a_compiler_or_a_capable_device_the_plain_path_is_taken_and_the_log_says_why(
+    ask_anew, kernels, monkeypatch, caplog, error: Optional[Exception], message: str
+) -> None:
+    def refuse(*_: object) -> None:
+        if error is not None:
+            raise error
+
+    monkeypatch.setattr(kernels, "clip_values", refuse)
+    for _ in range(2):
+        assert not lstm_directions.has_kernels(torch.device(DEVICE), torch.bfloat16)
+    (record,) = caplog.records
+    assert re.search(f"no working kernels on {DEVICE} for torch.bfloat16, .*{message}", record.getMessage())
+
+
+def test_without_triton_the_plain_path_is_taken(ask_anew, monkeypatch) -> None:
+    monkeypatch.setitem(sys.modules, KERNELS, None)
+    monkeypatch.setattr(allennlp_elmo_plus.core, "lstm_triton", None)
+    assert not lstm_directions.has_kernels(torch.device(DEVICE), torch.float)
