@@ -1,5 +1,6 @@
 import socket
 from collections.abc import Iterator
+from importlib.util import find_spec
 from pathlib import Path
 
 import pytest
@@ -14,7 +15,17 @@ torch.set_num_threads(1)
 settings.register_profile("untimed", deadline=None)
 settings.load_profile("untimed")
 
+# Tests that import AllenNLP at the top. Without it they are not collected; elsewhere single tests are skipped.
+NEED_ALLENNLP = ["faults", "plugin", "test_docs.py"]
+collect_ignore = [] if find_spec("allennlp") is not None else NEED_ALLENNLP
+
 SHARED_DATA = Path(__file__).resolve().parents[2] / "shared" / "data"
+
+
+@pytest.fixture(params=["cpu", *(["cuda"] if torch.cuda.is_available() else [])])
+def device(request: pytest.FixtureRequest) -> torch.device:
+    """Each kind of device that this machine has."""
+    return torch.device(request.param)
 
 
 @pytest.fixture(scope="session")

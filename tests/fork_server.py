@@ -22,6 +22,7 @@ import tempfile
 import threading
 import time
 from collections.abc import Callable
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any, Optional
 
@@ -115,19 +116,22 @@ def _call(call: str, arguments: list[Any]) -> int:
 
 
 def _warm_up() -> None:
-    """Imports AllenNLP, and has the compiled loops loaded by training with them."""
+    """Imports AllenNLP where it is installed, and has the compiled loops loaded by training with them."""
     import pytest  # noqa: F401
     import torch
     import torch._dynamo
     import torch.nn.parallel  # noqa: F401
+
+    # With one thread the package starts no others that would be missing from the copies.
+    torch.set_num_threads(1)
+    if find_spec("allennlp") is None:
+        return
     from allennlp.commands.train import train_model
     from allennlp.common import Params
 
     import allennlp_elmo_plus.plugin  # noqa: F401
     from tests.plugin.small_text import small_config
 
-    # With one thread the package starts no others that would be missing from the copies.
-    torch.set_num_threads(1)
     with tempfile.TemporaryDirectory() as directory:
         train_model(Params(small_config(Path(directory))), os.path.join(directory, "out"))
     # Copies need not look through, and so copy, what is here to stay.

@@ -4,7 +4,6 @@ import itertools
 
 import pytest
 import torch
-from allennlp.modules.elmo_lstm import ElmoLstm
 from torch import Tensor
 
 from allennlp_elmo_plus.core.bilm import BiLM, BiLMState
@@ -111,8 +110,8 @@ def test_bad_sizes(arguments, message: str) -> None:
         LstmLayer(*arguments)
 
 
-def allennlp_twin(bilm: BiLM) -> ElmoLstm:
-    twin = ElmoLstm(
+def allennlp_twin(bilm: BiLM) -> torch.nn.Module:
+    twin = pytest.importorskip("allennlp.modules.elmo_lstm").ElmoLstm(
         INPUT, PROJECTION, CELL, len(bilm.forward_layers), requires_grad=True,
         memory_cell_clip_value=CELL_CLIP, state_projection_clip_value=PROJ_CLIP,
     ).double()  # fmt: skip

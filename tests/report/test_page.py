@@ -8,7 +8,6 @@ from typing import Any
 
 import pytest
 import torch
-from allennlp.modules import ScalarMix
 from tensorboardX import SummaryWriter
 
 from allennlp_elmo_plus.core.errors import InputError
@@ -123,7 +122,7 @@ def test_nothing_of_the_run_gets_in_unescaped_and_nothing_is_fetched(tmp_path: P
 
 
 def test_mixes_are_allennlps(tmp_path: Path) -> None:
-    mix = ScalarMix(3, initial_scalar_parameters=[0.5, -1.0, 2.0])
+    mix = pytest.importorskip("allennlp.modules").ScalarMix(3, initial_scalar_parameters=[0.5, -1.0, 2.0])
     with torch.no_grad():
         mix.gamma.fill_(1.5)
     state = {f"embedder._mix.{name}": value for name, value in mix.state_dict().items()}
