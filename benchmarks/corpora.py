@@ -1,5 +1,6 @@
 """Generated text as the encoded corpora and batches that training reads."""
 
+from collections.abc import Iterator
 from itertools import islice
 from pathlib import Path
 
@@ -38,9 +39,16 @@ def training_batches(
     corpus: EncodedCorpus, vocab_size: int, num_lanes: int, num_negatives: int, count: int
 ) -> list[LanguageModelBatch]:
     """The first `count` batches of an epoch, as the data loader makes them; all whole."""
-    batcher = WindowBatcher(corpus, vocabulary_ids(corpus, vocab_size), LogUniformSampler(vocab_size, num_negatives))
     plan = plan_of(corpus, num_lanes)
     whole_windows = int(plan.lane_lengths.min()) // NUM_STEPS
     if whole_windows < count:
         raise ValueError(f"{corpus.num_tokens} words fill {whole_windows} windows of {num_lanes} lanes, not {count}")
-    return list(map(batcher, islice(LaneReader(corpus.tokens, plan), count)))
+    return list(islice(epoch_batches(corpus, vocab_size, num_lanes, num_negatives), count))
+
+
+def epoch_batches(
+    corpus: EncodedCorpus, vocab_size: int, num_lanes: int, num_negatives: int
+) -> Iterator[LanguageModelBatch]:
+    """The batches of an epoch, each made when it is asked for."""
+    batcher = WindowBatcher(corpus, vocabulary_ids(corpus, vocab_size), LogUniformSampler(vocab_size, num_negatives))
+    return map(batcher, LaneReader(corpus.tokens, plan_of(corpus, num_lanes)))

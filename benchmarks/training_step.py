@@ -1,10 +1,11 @@
 """A training step as pretraining takes it: loss of a window, gradients, clip by the global norm, Adagrad."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Iterator
 from itertools import cycle
-from typing import Optional
+from typing import Optional, Union
 
 import torch
+from torch import Tensor
 
 from allennlp_elmo_plus.core.adagrad import Adagrad
 from allennlp_elmo_plus.core.batch import LanguageModelBatch
@@ -19,30 +20,39 @@ from .model_sizes import Options
 class TrainingJob:
     """
     A biLM of `options` and its optimizer; each `step` takes the next of `batches`, round and round, state carried. Matrix products
-    in bfloat16 where `bfloat16` says so, as with `precision` "bf16" of the model.
+    in bfloat16 where `bfloat16` says so, as with `precision` "bf16" of the model. `device`: where the model is; batches must be
+    there already. `state`: the recurrent state after the last step, None before the first.
     """
 
     def __init__(
-        self, options: Options, vocab_size: int, batches: Sequence[LanguageModelBatch], bfloat16: bool = False
+        self,
+        options: Options,
+        vocab_size: int,
+        batches: Iterable[LanguageModelBatch],
+        bfloat16: bool = False,
+        device: Union[str, torch.device] = "cpu",
     ) -> None:
         self.options = BiLMOptions.from_dict(options, inference=False)
-        self.model = build_language_model(self.options, vocab_size)
+        self.model = build_language_model(self.options, vocab_size).to(device)
         self.optimizer = Adagrad(self.model.parameters(), max_norm=10.0)
-        self._batches = cycle(batches)
+        self.batches: Iterator[LanguageModelBatch] = cycle(batches)
         self._bfloat16 = bfloat16
-        self._state: Optional[BiLMState] = None
+        self.state: Optional[BiLMState] = None
 
-    def step(self) -> None:
+    def step(self) -> Tensor:
+        """Trains on a batch. Returns the loss before the step, (), on the model's device."""
         self.optimizer.zero_grad()
-        self.backward()
+        loss = self.backward()
         self.optimizer.step()
+        return loss
 
-    def backward(self) -> None:
+    def backward(self) -> Tensor:
         """Everything but the optimizer."""
-        batch = next(self._batches)
+        batch = next(self.batches)
         assert batch.forward_negatives is not None and batch.backward_negatives is not None
         with torch.autocast(batch.lengths.device.type, torch.bfloat16, enabled=self._bfloat16):
-            result = self.model.sampled_loss(batch, (batch.forward_negatives, batch.backward_negatives), self._state)
-        self._state = result.state.detach()
+            result = self.model.sampled_loss(batch, (batch.forward_negatives, batch.backward_negatives), self.state)
+        self.state = result.state.detach()
         loss = mean_loss(result.forward_nll_sum, result.backward_nll_sum, batch.forward_inputs.numel())
         (loss * self.options.unroll_steps).backward()
+        return loss.detach()

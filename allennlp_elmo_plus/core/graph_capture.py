@@ -62,6 +62,11 @@ class GraphCapture:
             return function(*tensors)
         return self._replay(replay, tensors)
 
+    @property
+    def state(self) -> str:
+        """Whether calls are replayed by now, for those who look at a run: "captured", "given up" or "not yet"."""
+        return "given up" if self._given_up else "not yet" if self._captured is None else "captured"
+
     def __deepcopy__(self, memo: Any) -> "GraphCapture":
         return GraphCapture()
 

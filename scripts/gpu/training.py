@@ -1,0 +1,97 @@
+"""Part 3: training in bfloat16 descends as in float32 does, and how fast training and embedding are from text to result."""
+
+import random
+import time
+from itertools import islice
+
+import numpy as np
+import torch
+
+from allennlp_elmo_plus.core.builder import build_encoder
+from allennlp_elmo_plus.core.embedder import ElmoEmbedder
+from allennlp_elmo_plus.core.options import BiLMOptions
+from allennlp_elmo_plus.core.prefetch import Prefetcher
+from benchmarks.corpora import NUM_STEPS, epoch_batches, sample_corpus
+
+from .report import Report
+from .workload import Workload, graph_states, moved
+
+# Seconds that each loop of training leaves for the sections after it.
+TYPES_RESERVE_SECONDS, FED_RESERVE_SECONDS = 240.0, 60.0
+
+
+def train_in_both_types(work: Workload, report: Report) -> None:
+    """The same windows from the same weights, with products in float32 and in bfloat16; and with other dropout masks."""
+    sizes = work.sizes
+    options = {**sizes.trained, "dropout": 0.1}
+    batches = work.batches(options, sizes.trained_vocab_size, sizes.trained_lanes, sizes.num_updates)
+    last, exact = {}, {}
+    for name, bfloat16, dropout_seed in (("float32", False, 1), ("bfloat16", True, 1), ("other dropout", False, 2)):
+        job = work.job(options, sizes.trained_vocab_size, batches, bfloat16)
+        torch.manual_seed(dropout_seed)
+        losses = []
+        for _ in batches:
+            losses.append(job.step())
+            if len(losses) % 50 == 0 and report.seconds_left() < TYPES_RESERVE_SECONDS:
+                report.required(f"{name}: all {len(batches)} updates", False, f"{len(losses)} in the time there was")
+                return
+        curve = torch.stack(losses).double().cpu()
+        last[name] = float(curve[-max(1, len(curve) // 5) :].mean())
+        job.model.eval()
+        with torch.no_grad():
+            exact[name] = float(job.model.exact_loss(moved(batches[-1], work.device)).forward_nll.double().mean())
+        text = f"nats, from {float(curve[0]):.3f}; exact {exact[name]:.3f}; graphs {graph_states(job)}"
+        report.measured(f"{name}: mean loss of the last fifth", last[name], text)
+        report.required(f"{name}: finite", bool(torch.isfinite(curve).all()))
+    report.limited("bfloat16 from float32, mean loss", abs(last["bfloat16"] - last["float32"]), sizes.loss_limit)
+    report.limited("bfloat16 from float32, exact loss", abs(exact["bfloat16"] - exact["float32"]), sizes.loss_limit)
+    report.measured("other dropout from float32, mean loss", abs(last["other dropout"] - last["float32"]), "nats")
+
+
+def train_as_fed(work: Workload, report: Report) -> None:
+    """The original size, its batches made from the encoded text in a thread while the device computes."""
+    sizes = work.sizes
+    options = {**sizes.original, "dropout": 0.1}
+    corpus = sample_corpus(work.scratch, sizes.num_tokens)
+    count, warm_up = (4, 1) if work.is_dry_run else (200, 20)
+
+    def source() -> Prefetcher:
+        made = epoch_batches(corpus, sizes.vocab_size, sizes.num_lanes, options["n_negative_samples_batch"])
+        return Prefetcher(islice(made, count), 4)
+
+    start = time.perf_counter()
+    num_made = sum(1 for _ in source())
+    report.measured("batches made, nothing trained", 1e3 * (time.perf_counter() - start) / num_made, "ms a batch")
+    job = work.job(options, sizes.vocab_size, [], bfloat16=work.is_gpu)
+    job.batches = (moved(batch, work.device) for batch in source())
+    losses = []
+    for number in range(num_made):
+        if number == warm_up:
+            work.synchronize()
+            start = time.perf_counter()
+        # Read at each step, as a progress bar does.
+        losses.append(float(job.step()))
+        if report.seconds_left() < FED_RESERVE_SECONDS and len(losses) > warm_up:
+            break
+    seconds = time.perf_counter() - start
+    tokens = (len(losses) - warm_up) * sizes.num_lanes * NUM_STEPS
+    report.measured("training as fed", tokens / seconds, f"tokens/s in {len(losses)} steps")
+    report.required("losses are finite", all(map(np.isfinite, losses)), f"{losses[0]:.3f} -> {losses[-1]:.3f}")
+
+
+def embed(work: Workload, report: Report) -> None:
+    """Words a second of `ElmoEmbedder` at the original size."""
+    encoder = build_encoder(BiLMOptions.from_dict(work.sizes.original, inference=True)).to(work.device)
+    embedder = ElmoEmbedder(encoder, batch_size=16_384 if work.is_gpu else 512)
+    generator = random.Random(0)
+    sentences = [
+        [f"word{generator.randint(0, 5000)}" for _ in range(generator.randint(5, 40))]
+        for _ in range(20 if work.is_dry_run else 4000)
+    ]
+    embedder.embed_batch(sentences[:200])
+    start = time.perf_counter()
+    num_words = sum(vectors.shape[1] for vectors in embedder.embed_sentences(sentences))
+    report.measured("vectors of all layers", num_words / (time.perf_counter() - start), "words/s")
+
+
+SECTIONS = {"types": train_in_both_types, "as fed": train_as_fed, "embedding": embed}

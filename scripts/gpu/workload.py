@@ -1,0 +1,136 @@
+"""Sizes, batches and training jobs that the parts of the run share."""
+
+import time
+from collections.abc import Callable, Iterable
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from allennlp_elmo_plus.core.batch import LanguageModelBatch
+from allennlp_elmo_plus.core.lstm import LstmLayer
+from benchmarks.corpora import sample_corpus, training_batches
+from benchmarks.model_sizes import RELEASED_VOCABULARY, Options, bilm_options, released_original, tiny
+from benchmarks.training_step import TrainingJob
+
+
+class Sizes(NamedTuple):
+    """Of a run on a GPU, or of a dry run on any machine."""
+
+    original: Options  # the model to measure
+    vocab_size: int  # of that model
+    num_lanes: int  # of its batches
+    small: Options  # a model that a CPU computes as well
+    trained: Options  # a model to train for some minutes
+    trained_vocab_size: int
+    trained_lanes: int
+    num_updates: int  # of that training
+    num_tokens: int  # of the generated text
+    repeats: int  # of each measurement
+    loss_limit: float  # nats between the losses of trainings in float32 and in bfloat16
+
+
+def sizes_of(is_dry_run: bool) -> Sizes:
+    """The sizes of a run."""
+    if is_dry_run:
+        return Sizes(tiny(), 500, 4, tiny(), tiny(), 500, 4, 4, 3_000, 2, 0.5)
+    small = bilm_options(256, 64, [[1, 16], [2, 16], [3, 32], [7, 64]], n_highway=1, n_negatives=512)
+    trained = bilm_options(1024, 256, [[1, 32], [2, 32], [3, 64], [4, 128], [5, 256]], n_highway=1, n_negatives=4096)
+    return Sizes(released_original(), RELEASED_VOCABULARY, 384, small, trained, 20_000, 128, 500, 2_000_000, 20, 0.05)
+
+
+class Workload:
+    """What each part works with: the device, the sizes, and a directory for temporary files."""
+
+    def __init__(self, device: torch.device, is_dry_run: bool, scratch: Path) -> None:
+        self.device = device
+        self.is_dry_run = is_dry_run
+        self.sizes = sizes_of(is_dry_run)
+        self.scratch = scratch
+
+    @property
+    def is_gpu(self) -> bool:
+        return self.device.type == "cuda"
+
+    @property
+    def half(self) -> torch.dtype:
+        """The type of products to measure: bfloat16, of which CPUs have no fast ones."""
+        return torch.bfloat16 if self.is_gpu else torch.float32
+
+    def batches(self, options: Options, vocab_size: int, num_lanes: int, count: int) -> list[LanguageModelBatch]:
+        """The first `count` batches of the generated text, on a CPU."""
+        corpus = sample_corpus(self.scratch, self.sizes.num_tokens)
+        return training_batches(corpus, vocab_size, num_lanes, options["n_negative_samples_batch"], count)
+
+    def small_batches(self, count: int) -> list[LanguageModelBatch]:
+        """Batches for `sizes.small`, on a CPU."""
+        return self.batches(self.sizes.small, 600, 4, count)
+
+    def job(
+        self, options: Options, vocab_size: int, batches: Iterable[LanguageModelBatch], bfloat16: bool, seed: int = 0
+    ) -> TrainingJob:
+        """A training job on the device, initialised from `seed`, whose batches are moved there as they come."""
+        torch.manual_seed(seed)
+        moved_batches = (moved(batch, self.device) for batch in batches)
+        return TrainingJob(options, vocab_size, moved_batches, bfloat16, self.device)
+
+    def synchronize(self) -> None:
+        """Waits until the device has computed everything."""
+        if self.is_gpu:
+            torch.cuda.synchronize(self.device)
+
+    def milliseconds(self, function: Callable[[], Any], repeats: int = 0, calls: int = 1) -> float:
+        """
+        The median time of a call, over `repeats` measurements of `calls` each, after some that are not counted. On a GPU, several
+        calls are launched while the first one runs.
+        """
+        repeats = repeats or self.sizes.repeats
+        for _ in range(min(repeats, 4)):
+            function()
+        self.synchronize()
+        times = []
+        for _ in range(repeats):
+            if self.is_gpu:
+                start, end = torch.cuda.Event(enable_timing=True), torch.cuda.Event(enable_timing=True)
+                start.record()
+                for _ in range(calls):
+                    function()
+                end.record()
+                end.synchronize()
+                times.append(start.elapsed_time(end) / calls)
+            else:
+                begin = time.perf_counter()
+                for _ in range(calls):
+                    function()
+                times.append(1e3 * (time.perf_counter() - begin) / calls)
+        return float(np.median(times))
+
+
+def moved(value: Any, device: torch.device) -> Any:
+    """`value` with every tensor in it on `device`; tuples with names, as batches are, keep their type."""
+    if isinstance(value, Tensor):
+        return value.to(device)
+    if isinstance(value, tuple) and hasattr(value, "_fields"):
+        return type(value)(*(moved(field, device) for field in value))
+    return value
+
+
+def graph_states(job: TrainingJob) -> list[str]:
+    """Of each forward LSTM layer, whose graph has both directions: captured, given up, or not yet captured."""
+    layers = [layer for layer in job.model.bilm.forward_layers if isinstance(layer, LstmLayer)]
+    return [layer.capture.state for layer in layers]
+
+
+def relative_error(ours: Tensor, expected: Tensor) -> float:
+    """The norm of the difference over the norm of `expected`, in float64."""
+    ours, expected = (
+        (tensor.to_dense() if tensor.is_sparse else tensor).detach().cpu().double() for tensor in (ours, expected)
+    )
+    return float((ours - expected).norm() / expected.norm().clamp(min=1e-30))
+
+
+def worst_error(ours: Iterable[Tensor], expected: Iterable[Tensor]) -> float:
+    """The largest `relative_error` of pairs; NaN if any is."""
+    return float(np.max([relative_error(*pair) for pair in zip(ours, expected, strict=True)]))
