@@ -18,7 +18,6 @@ from torch.autograd.function import once_differentiable
 
 from .lstm_steps import Buffers, Clips, StateGradients, Step, Weights
 from .lstm_window import Wanted, backward_window, forward_window
-from .products import product_dtype
 from .side_by_side import side_by_side
 
 # Gates that fit a core's cache beside all else.
@@ -105,7 +104,9 @@ def run_clipped(
     and all results in the parameters'. Without a gradient to compute only two steps' worth of cells are kept, which autograd could
     not tell: to it a parameter needs a gradient even where none is recorded.
     """
-    device_type, dtype = directions[0].kernel.device.type, product_dtype(directions[0].kernel)
+    device_type = directions[0].kernel.device.type
+    autocast = torch.is_autocast_enabled(device_type)
+    dtype = torch.get_autocast_dtype(device_type) if autocast else directions[0].kernel.dtype
     directions = [
         direction._replace(
             inputs=direction.inputs.to(dtype),

@@ -18,7 +18,6 @@ from .float32_sums import sums_in_float32
 from .graph_capture import GraphCapture
 from .lstm_bptt import LstmTensors
 from .lstm_window import previous_rows
-from .products import product_dtype
 
 logger = logging.getLogger(__name__)
 
@@ -208,7 +207,9 @@ def run_stacked(
     back in float32 or above, so that a window goes on exactly where the one before it ended.
     """
     inputs, hidden, cell, kernels, biases, projections = zip(*directions, strict=True)
-    device_type, dtype = kernels[0].device.type, product_dtype(kernels[0])
+    device_type = kernels[0].device.type
+    autocast = torch.is_autocast_enabled(device_type)
+    dtype = torch.get_autocast_dtype(device_type) if autocast else kernels[0].dtype
     state_dtype = torch.promote_types(kernels[0].dtype, torch.float32)
 
     def stacked(tensors: Sequence[Tensor], dtype: torch.dtype) -> Tensor:

@@ -16,7 +16,7 @@ import torch
 from torch import Tensor
 
 import allennlp_elmo_plus.core
-from allennlp_elmo_plus.core import float32_sums, lstm_directions
+from allennlp_elmo_plus.core import float32_sums, lstm, lstm_directions
 from allennlp_elmo_plus.core.graph_capture import SIGHTINGS
 from allennlp_elmo_plus.core.lstm import LstmLayer
 from allennlp_elmo_plus.core.lstm_bptt import LstmTensors
@@ -222,9 +222,9 @@ def test_all_products_in_bfloat16_have_cublas_sum_in_float32(monkeypatch) -> Non
     """Up to 16,384 values are summed. A CPU's products are taken for those of cuBLAS."""
     monkeypatch.setattr(float32_sums, "CUBLAS_DEVICES", (DEVICE,))
     with FlagsOfProducts() as seen:
-        run_with_gradients(run_autocast, random_layers(dtype=torch.float), FALLING, 4)
+        run_with_gradients(run_autocast, random_layers(1, dtype=torch.float), [2, 1], 2)
     # A step's products with the state and the projection, over all steps those with the inputs; as many for each gradient.
-    assert len(seen.flags) == 2 * len(FALLING) + 1 + 2 * len(FALLING) + 4
+    assert len(seen.flags) == 2 * 2 + 1 + 2 * 2 + 4
     assert set(seen.flags) == {(False, False)} and flags() == (True, True)
 
 
@@ -274,3 +274,14 @@ def test_without_triton_the_plain_path_is_taken(ask_anew, monkeypatch) -> None:
     monkeypatch.setitem(sys.modules, KERNELS, None)
     monkeypatch.setattr(allennlp_elmo_plus.core, "lstm_triton", None)
     assert not lstm_directions.has_kernels(torch.device(DEVICE), torch.float)
+
+
+def test_the_plain_path_computes_the_same_on_this_device(monkeypatch) -> None:
+    monkeypatch.setattr(lstm, "has_kernels", lambda *_: False)
+    monkeypatch.setattr(lstm, "run_stacked", lambda *_: pytest.fail("there are no kernels"))
+    layers = random_layers()
+    expected = run_with_gradients(run_reference, layers, FALLING, 4)
+    for layer in layers:
+        layer.reference = False
+    ours = run_with_gradients(LstmLayer.run_directions, layers, FALLING, 4)
+    torch.testing.assert_close(ours, expected, rtol=0, atol=1e-12)
