@@ -1,6 +1,7 @@
 """With products in bfloat16, all that is summed over tokens or over a long inner dimension is summed in float32."""
 
 from collections.abc import Iterator
+from typing import Any
 
 import numpy as np
 import pytest
@@ -8,15 +9,14 @@ import torch
 from torch import Tensor
 
 from allennlp_elmo_plus.core import float32_sums, sampled_softmax
-from allennlp_elmo_plus.core.char_cnn import CharacterCNN
+from allennlp_elmo_plus.core.characters import encode_words
 from allennlp_elmo_plus.core.float32_sums import sums_in_float32
-from allennlp_elmo_plus.core.highway import Highway
 from allennlp_elmo_plus.core.negatives import LogUniformSampler
 from allennlp_elmo_plus.core.products import affine, product, product_over_rows
 from allennlp_elmo_plus.core.sampled_softmax import sampled_softmax_nll
-from allennlp_elmo_plus.core.token_encoder import CharacterEncoder
 
 from .half_precision_products import FlagsOfProducts, flags
+from .small_models import LSTM, batch_of, small_model
 
 
 def draw(*shape: int, seed: int = 0) -> Tensor:
@@ -27,27 +27,52 @@ def relative(ours: Tensor, expected: Tensor) -> float:
     return float((ours.double() - expected.double()).norm() / expected.double().norm())
 
 
-def test_a_words_gradient_is_summed_in_float32_over_its_occurrences() -> None:
-    """A full stop occurs some hundred times in a batch: sums in bfloat16 stop growing at 256 times a summand."""
-    torch.manual_seed(0)
-    encoder = CharacterEncoder(CharacterCNN(4, [[1, 8], [2, 8]], "relu", 10), Highway(16, 1), 8)
-    for parameter in encoder.parameters():
-        torch.nn.init.normal_(parameter, std=0.4)
-    characters = torch.randint(1, 262, (5, 10))
-    rows = torch.arange(2000) % 5
-    upstream = draw(2000, 8).abs_()
+class SelectWithAtomicAdds(torch.autograd.Function):
+    """`table.index_select(0, rows)` whose gradient is added up as on CUDA: row by row, in the table's type."""
 
-    def gradient(enabled: bool) -> Tensor:
-        encoder.zero_grad()
+    @staticmethod
+    def forward(ctx: Any, table: Tensor, rows: Tensor) -> Tensor:
+        ctx.save_for_backward(rows)
+        ctx.shape = table.shape
+        return table[rows]
+
+    @staticmethod
+    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor, None]:
+        grad_table = grad.new_zeros(ctx.shape)
+        for row, values in zip(ctx.saved_tensors[0].tolist(), grad):
+            grad_table[row] += values
+        return grad_table, None
+
+
+def test_a_words_gradient_is_summed_in_float32_over_its_occurrences() -> None:
+    """A full stop occurs some hundred times in a batch: a sum in bfloat16 stops growing at 256 times what is added."""
+    model = small_model(lstm={**LSTM, "projection_dim": 8}).float()
+    encoder = model.token_encoder
+    characters = torch.from_numpy(encode_words(["the", "mill", "."], 12))
+    rows, upstream = torch.arange(1500) % 3, draw(1500, 8).abs_()
+
+    def gradients(enabled: bool) -> Tensor:
         with torch.autocast("cpu", torch.bfloat16, enabled=enabled):
             words = encoder(characters)
-            loss = (words.index_select(0, rows) * upstream).sum()
-        loss.backward()
-        assert encoder.projection_bias is not None and encoder.projection_bias.grad is not None
-        return encoder.projection_bias.grad.clone()
+            selected = SelectWithAtomicAdds.apply(words, rows)
+        # The one sum over all words, and no product, that follows.
+        return torch.autograd.grad(selected, encoder.projection_bias, upstream.to(selected.dtype))[0]
 
-    # The projection's bias: each word's gradient, summed over the words, and no product.
-    assert relative(gradient(True), gradient(False)) < 1e-5
+    assert relative(gradients(True), gradients(False)) < 1e-5
+
+
+def test_the_language_model_selects_words_from_a_float32_table_under_autocast(monkeypatch: pytest.MonkeyPatch) -> None:
+    model, batch = small_model().float(), batch_of([["the", "mill", "turns", "."]])
+    types, select = [], Tensor.index_select
+
+    def recorded(self: Tensor, dim: int, index: Tensor) -> Tensor:
+        types.append(self.dtype)
+        return select(self, dim, index)
+
+    monkeypatch.setattr(Tensor, "index_select", recorded)
+    with torch.autocast("cpu", torch.bfloat16):
+        model(batch)
+    assert types == [torch.float32] * 2
 
 
 def test_affine_under_autocast_rounds_each_product_once_and_sums_the_bias_gradient_in_float32() -> None:
