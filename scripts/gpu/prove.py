@@ -79,7 +79,7 @@ def _random_layers(projection: int, cell: int, clip: float, device: torch.device
 
 
 def _lstm_error(layers: list[LstmLayer], batch_sizes: list[int], num_rows: int, dtype: torch.dtype) -> float:
-    """The largest error of results and gradients, of a run that comes after so many of its shape that a graph replays it."""
+    """The largest error of results and gradients, of a run of a shape that a graph replays by now."""
     first, device = layers[0], layers[0].kernel.device
     generator = torch.Generator().manual_seed(2)
     shapes = ((sum(batch_sizes), first.input_size), (num_rows, first.output_size), (num_rows, first.cell_size))
