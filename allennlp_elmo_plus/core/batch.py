@@ -15,9 +15,6 @@ from allennlp_elmo_plus.core.corpus import BOS_TYPE, EncodedCorpus
 from allennlp_elmo_plus.core.lanes import Window
 from allennlp_elmo_plus.core.negatives import LogUniformSampler, NegativeSample
 
-# The width of bilm-tf's widest filter.
-DEFAULT_TRIM_MARGIN = 7
-
 # The second word of a generator's seed says what it is for. 0 and 2 are for the order of an epoch
 # (`core/epoch_plan.py`).
 _NEGATIVES = 1
@@ -29,9 +26,9 @@ class LanguageModelBatch(NamedTuple):
 
     `characters` (U, C) int16: the distinct words of both directions' inputs, by rising length, see
     `core/characters.py`.
-    `buckets`: `[(end row, columns), ...]`: the rows up to `end row`, from the bucket before, need only the first
-    `columns` columns of `characters`: what follows is padding, of which the columns keep enough for a whole window of
-    the widest filter.
+    `buckets`: `[(end row, length), ...]`, both rising: the words in the rows up to `end row`, from the bucket before,
+    have at most `length` characters; the columns from there on hold padding alone. How much of the padding a filter
+    reads depends on its width, which the character CNN knows and a batch does not.
     `word_ids` (U,) int64: vocabulary ids of the distinct words, `<UNK>`'s where they have none.
     `forward_inputs`, `backward_inputs` (B, T) int64: rows of `characters`; 0 where padded.
     `forward_targets`, `backward_targets` (B, T) int64: vocabulary ids, counted as bilm-tf does, from 0; 0 where padded.
@@ -64,11 +61,10 @@ class LanguageModelBatch(NamedTuple):
         return steps < self.lengths[:, None]
 
 
-def length_buckets(lengths: np.ndarray, max_characters: int, trim_margin: int) -> list[tuple[int, int]]:
-    """`buckets` of words of these `lengths` (U,), rising, one for each length: `trim_margin` columns more than that."""
-    columns = np.minimum(lengths + trim_margin, max_characters)
-    ends = np.append(np.flatnonzero(np.diff(columns)) + 1, len(columns))
-    return list(zip(ends.tolist(), columns[ends - 1].tolist(), strict=True))
+def length_buckets(lengths: np.ndarray) -> list[tuple[int, int]]:
+    """Return the `buckets` of words of `lengths` (U,), which must rise: one bucket for each length."""
+    ends = np.append(np.flatnonzero(np.diff(lengths)) + 1, len(lengths))
+    return list(zip(ends.tolist(), lengths[ends - 1].tolist(), strict=True))
 
 
 class WindowBatcher:
@@ -78,7 +74,6 @@ class WindowBatcher:
     `vocabulary_ids` (num_types,) int64: the vocabulary id of each type, counted from 0.
     `sampler` draws the negatives, None for none. Those of a window follow from `seed`, `epoch`, the number of the
     window and `negatives_stream` alone: processes that have different ones draw apart from each other.
-    `trim_margin`: columns of padding that buckets keep; at least the width of the widest filter.
     """
 
     def __init__(
@@ -88,7 +83,6 @@ class WindowBatcher:
         sampler: LogUniformSampler | None = None,
         seed: int = 0,
         epoch: int = 0,
-        trim_margin: int = DEFAULT_TRIM_MARGIN,
         negatives_stream: int = 0,
     ) -> None:
         self._characters = corpus.type_characters
@@ -96,7 +90,6 @@ class WindowBatcher:
         self._vocabulary_ids = vocabulary_ids
         self._sampler = sampler
         self._seed, self._epoch, self._negatives_stream = seed, epoch, negatives_stream
-        self._trim_margin = trim_margin
         # Only entries of types in the window at hand mean anything.
         self._row_of_type = np.empty(corpus.num_types, dtype=np.int64)
 
@@ -120,7 +113,7 @@ class WindowBatcher:
         forward_negatives, backward_negatives = self._negatives(window.number, 0), self._negatives(window.number, 1)
         return LanguageModelBatch(
             characters=torch.from_numpy(self._characters[distinct]),
-            buckets=length_buckets(self._lengths[distinct], self._characters.shape[1], self._trim_margin),
+            buckets=length_buckets(self._lengths[distinct]),
             word_ids=torch.from_numpy(self._vocabulary_ids[distinct]),
             forward_inputs=torch.from_numpy(rows[0]),
             backward_inputs=torch.from_numpy(rows[1]),

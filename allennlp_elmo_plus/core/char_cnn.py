@@ -55,10 +55,10 @@ class CharacterCNN(nn.Module):
         """
         Returns (U, num_filters).
 
-        characters: (U, C), ids from 1 to 261; buckets: [(end row, columns), ...], both rising: the rows up to `end
-        row`, from the bucket before, hold nothing but padding in their last `widest_filter` columns before column
-        `columns` and from there on, or `columns` is C. Without them, rows may come in any order, and are put in order
-        of length here. A ValueError for another width, ids out of range, or buckets that do not fit the rows.
+        characters: (U, C), ids from 1 to 261; buckets: [(end row, length), ...], both rising: the rows up to `end
+        row`, from the bucket before, hold padding alone from column `length` on. Without them, rows may come in any
+        order, and are put in order of length here. A ValueError for another width, ids out of range, or buckets that
+        do not fit the rows.
         """
         if characters.dim() != 2 or characters.shape[1] != self.max_characters:
             raise ValueError(f"`characters` must have shape (U, {self.max_characters}), got {tuple(characters.shape)}")
@@ -90,26 +90,22 @@ class CharacterCNN(nn.Module):
         columns = torch.arange(1, self.max_characters + 1, device=characters.device)
         lengths, order = ((characters != PADDING_ID) * columns).amax(dim=1).sort(stable=True)
         found, counts = torch.unique_consecutive(lengths, return_counts=True)
-        ends = counts.cumsum(0).tolist()
-        needed = (found + self.widest_filter).clamp(max=self.max_characters).tolist()
-        return order, list(zip(ends, needed, strict=True))
+        return order, list(zip(counts.cumsum(0).tolist(), found.tolist(), strict=True))
 
     def _first_rows(self, buckets: Sequence[tuple[int, int]], num_rows: int) -> list[int]:
         """
-        For each place that any row needs, the first row that needs it. A row needs one window of padding and those
-        before it.
+        For each place that any row needs, the first row that needs it. A row of n characters needs its first n + 1
+        places, whatever the width of a filter: at each later place a filter reads padding alone, as at the last of
+        these.
         """
         first_rows: list[int] = []
-        start, previous = 0, self.widest_filter
-        for end, columns in buckets:
-            if end < start or not previous <= columns <= self.max_characters:
-                raise ValueError(
-                    f"`buckets` must rise, columns from {self.widest_filter} to {self.max_characters}, got {buckets}"
-                )
-            num_places = columns if columns == self.max_characters else columns - self.widest_filter + 1
+        start, previous = 0, 0
+        for end, length in buckets:
+            if end < start or not previous <= length <= self.max_characters:
+                raise ValueError(f"`buckets` must rise, lengths from 0 to {self.max_characters}, got {buckets}")
             if end > start:
-                first_rows += [start] * (num_places - len(first_rows))
-            start, previous = end, columns
+                first_rows += [start] * (min(length + 1, self.max_characters) - len(first_rows))
+            start, previous = end, length
         if start != num_rows:
             raise ValueError(f"`buckets` must end at row {num_rows}, the number of words, got {start}")
         return first_rows

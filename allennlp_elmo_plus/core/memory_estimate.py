@@ -148,6 +148,7 @@ def _token_encoder(options: BiLMOptions, num_tokens: int, num_parameters: int) -
         return _Stage(_FLOAT * rows, _FLOAT * rows, _FLOAT * gradients)
     filters = options.char_cnn.n_filters
     widest_group = max(number for _, number in options.char_cnn.filters)
-    windows = num_words * _WINDOWS_A_WORD * (widest_group + 3 * options.char_cnn.embedding_dim * 7)
+    widest_filter = max(filter_width for filter_width, _ in options.char_cnn.filters)
+    windows = num_words * _WINDOWS_A_WORD * (widest_group + 3 * options.char_cnn.embedding_dim * widest_filter)
     kept = rows + num_words * filters * (3 + 5 * options.char_cnn.n_highway)
     return _Stage(_FLOAT * kept, _FLOAT * (2 * windows + 4 * num_words * filters), _FLOAT * num_parameters)

@@ -5,14 +5,12 @@ from typing import Optional
 import torch
 from torch import Tensor
 
-from allennlp_elmo_plus.core.batch import DEFAULT_TRIM_MARGIN, LanguageModelBatch, length_buckets
+from allennlp_elmo_plus.core.batch import LanguageModelBatch, length_buckets
 from allennlp_elmo_plus.core.characters import PADDING_ID
 from allennlp_elmo_plus.core.distinct_words import distinct_rows
 
 
-def batch_from_sentences(
-    character_ids: Optional[Tensor], word_ids: Tensor, mask: Tensor, trim_margin: int = DEFAULT_TRIM_MARGIN
-) -> LanguageModelBatch:
+def batch_from_sentences(character_ids: Optional[Tensor], word_ids: Tensor, mask: Tensor) -> LanguageModelBatch:
     """
     The batch of B sentences, each `<S> w1 .. wn </S>`: n + 1 steps in each direction, longest sentence first, starting
     from no state. What `row_order` gives is the sentence that each row holds.
@@ -62,7 +60,7 @@ def batch_from_sentences(
     forward_places = steps.expand_as(is_real)
     return LanguageModelBatch(
         characters=distinct[order, :-1].to(torch.int16),
-        buckets=length_buckets(word_lengths.cpu().numpy(), character_ids.shape[2], trim_margin),
+        buckets=length_buckets(word_lengths.cpu().numpy()),
         word_ids=distinct[order, -1],
         forward_inputs=at(rows, forward_places),
         backward_inputs=at(rows, mirrored),

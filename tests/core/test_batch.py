@@ -77,7 +77,7 @@ def test_types_of_a_batch_are_the_promised_ones(encode):
         assert getattr(batch, name).dtype == torch.int64, name
 
 
-def test_buckets_keep_a_window_of_padding_for_the_widest_filter(encode):
+def test_there_is_a_bucket_for_each_length_of_word(encode):
     corpus = encode(many_words())
     _, batches = batches_of(corpus, 16, 10)
     batch = max(batches, key=lambda batch: len(batch.characters))
@@ -85,16 +85,16 @@ def test_buckets_keep_a_window_of_padding_for_the_widest_filter(encode):
     assert (lengths.diff() >= 0).all()
     assert len(batch.buckets) == len(set(lengths.tolist())) and batch.buckets[-1][0] == len(lengths)
     begin = 0
-    for end, columns in batch.buckets:
+    for end, length in batch.buckets:
         assert begin < end
-        assert set((lengths[begin:end] + 7).tolist()) == {columns}
+        assert set(lengths[begin:end].tolist()) == {length}
         begin = end
 
 
-def test_buckets_never_need_more_columns_than_there_are(encode):
+def test_cut_words_are_as_long_as_there_are_columns(encode):
     _, (batch, *_) = batches_of(encode([["x" * 43, "x" * 90, "the"]]), 1, 4)
     # `</S>` and `<S>` take 3 positions, "the" 5
-    assert batch.buckets == [(2, 10), (3, 12), (5, 50)]
+    assert batch.buckets == [(2, 3), (3, 5), (4, 45), (5, 50)]
 
 
 def test_a_window_without_a_word_still_has_a_table(encode):

@@ -63,6 +63,12 @@ def test_it_grows_with_what_memory_grows_with() -> None:
     assert estimate_training_memory(options, 5_000, 64, 20).activations > 1.8 * base.activations
     assert estimate_training_memory(options, 5_000, 32, 40).activations > 1.7 * base.activations
     assert estimate_training_memory(options, 50_000, 32, 20).weights > base.weights + 45_000 * 128 * 4
+    wide = bilm_options(32, 32, [[30, 512]], 1, 512)
+    narrow = bilm_options(32, 32, [[3, 512]], 1, 512)
+    of_filters = [
+        estimate_training_memory(BiLMOptions.from_dict(each, inference=False), 5_000, 32, 20) for each in (narrow, wide)
+    ]
+    assert of_filters[1].activations > of_filters[0].activations
     dense = dataclasses.replace(options, sample_softmax=False)
     assert estimate_training_memory(dense, 50_000, 32, 20).softmax > 50_000 * 128 * 4
     assert estimate_training_memory(options, 5_000, 32, 20, on_accelerator=True).total > base.total

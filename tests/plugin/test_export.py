@@ -45,6 +45,7 @@ MODELS = {
     "usual": BiLMOptions.from_dict(OPTIONS),
     "tanh": changed("char_cnn", activation="tanh"),
     "no highway": changed("char_cnn", n_highway=0),
+    "filters as wide as a word": changed("char_cnn", filters=[[1, 6], [50, 10]]),
     "no CNN projection": changed("char_cnn", filters=[[1, 8]]),
     "no LSTM projection, but a clip of it": changed("lstm", dim=8, proj_clip=0.01),
     "no clips": changed("lstm", cell_clip=None, proj_clip=None),
