@@ -37,6 +37,7 @@ class LanguageModelBatch(NamedTuple):
     device.
     `carries_state`: whether rows go on where those of the batch before ended (lanes), or are sentences of their own.
     `forward_negatives`, `backward_negatives`: negative samples; without them the model draws its own.
+    `loss_weight`: how much this batch's mean loss counts in the mean over processes, see `core.lanes.Window`.
     `row_order` (B,) int64: the row in the order the caller gave that each row holds; None when that is this order.
     """
 
@@ -53,6 +54,7 @@ class LanguageModelBatch(NamedTuple):
     forward_negatives: NegativeSample | None = None
     backward_negatives: NegativeSample | None = None
     row_order: Tensor | None = None
+    loss_weight: float | None = None
 
     @property
     def mask(self) -> Tensor:
@@ -124,6 +126,7 @@ class WindowBatcher:
             carries_state=window.carries_state,
             forward_negatives=forward_negatives,
             backward_negatives=backward_negatives,
+            loss_weight=window.loss_weight,
         )
 
     def _distinct_types(self, types: np.ndarray) -> np.ndarray:

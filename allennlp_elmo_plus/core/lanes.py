@@ -29,6 +29,9 @@ class Window(NamedTuple):
     end.
     `lengths` (B,) int64: real positions of each row, never rising from row to row.
     `carries_state`: whether rows go on where those of the window before ended.
+    `loss_weight`: how much the mean loss over the targets of this process counts in the mean over all processes, 1 on
+    average: its share of the targets (sentences: of the batches) times the number of processes. None, in every process
+    at once, where all have the same share.
     """
 
     number: int
@@ -38,6 +41,7 @@ class Window(NamedTuple):
     backward_targets: np.ndarray
     lengths: np.ndarray
     carries_state: bool = True
+    loss_weight: float | None = None
 
 
 class _Cursor:
@@ -95,8 +99,23 @@ class LaneReader:
                     stream[:, columns] for stream in chunk
                 )
                 yield Window(
-                    first + window, forward_inputs, forward_targets, backward_inputs, backward_targets, lengths
+                    first + window,
+                    forward_inputs,
+                    forward_targets,
+                    backward_inputs,
+                    backward_targets,
+                    lengths,
+                    loss_weight=self._loss_weight(first + window, lengths),
                 )
+
+    def _loss_weight(self, number: int, lengths: np.ndarray) -> float | None:
+        """Return the `loss_weight` of window `number`, whose rows have `lengths` (B,); other lanes may be longer."""
+        begin, num_steps = number * self._plan.num_steps, self._plan.num_steps
+        if self._plan.lane_lengths[-1] >= begin + num_steps:
+            return None
+        num_targets_of_all = int(np.clip(self._plan.lane_lengths - begin, 0, num_steps).sum())
+        share_of_lanes = len(self._lanes) / self._plan.num_lanes
+        return int(lengths.sum()) / num_targets_of_all / share_of_lanes
 
     def _cursor(self, lane: int, done: int) -> _Cursor:
         remaining = int(self._plan.lane_lengths[lane]) - done

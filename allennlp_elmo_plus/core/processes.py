@@ -4,6 +4,7 @@ from collections.abc import Hashable, Iterable
 from typing import Any, NamedTuple, Optional, TypeVar
 
 import numpy as np
+import torch
 import torch.distributed as dist
 
 Item = TypeVar("Item", bound=Hashable)
@@ -53,6 +54,16 @@ def of_process_0(value: Any) -> Any:
     values = [value]
     dist.broadcast_object_list(values, src=0)
     return values[0]
+
+
+def mean_of_all(value: float, device: torch.device) -> float:
+    """Return the mean of each process's `value`, which goes over `device`, in every process."""
+    num_processes = share().num_processes
+    if num_processes == 1:
+        return value
+    total = torch.tensor(value, dtype=torch.double, device=device)
+    dist.all_reduce(total)
+    return total.item() / num_processes
 
 
 def common(items: Iterable[Item]) -> set[Item]:

@@ -118,14 +118,17 @@ class SentenceReader:
 
     def __iter__(self) -> Iterator[Window]:
         first = self._start * self._num_processes
+        # Batches of the last step, where they are fewer than processes, and the number of the first of them.
+        remaining = self._plan.num_windows % self._num_processes
+        last_step = self._plan.num_windows - remaining
         batches = enumerate(self._plan.batches(first), first)
         for number, sentences in islice(batches, self._rank, None, self._num_processes):
-            yield self._window(number, sentences)
-        num_batches = self._plan.num_windows
-        if first < num_batches and 0 < num_batches % self._num_processes <= self._rank:
-            nothing = np.zeros((1, 1), dtype=np.int64)
-            number = num_batches - num_batches % self._num_processes + self._rank
-            yield Window(number, nothing, nothing, nothing, nothing, np.zeros(1, dtype=np.int64), carries_state=False)
+            loss_weight = None if number < last_step else self._num_processes / remaining
+            yield self._window(number, sentences)._replace(loss_weight=loss_weight)
+        if first < self._plan.num_windows and 0 < remaining <= self._rank:
+            nothing, length = np.zeros((1, 1), dtype=np.int64), np.zeros(1, dtype=np.int64)
+            number = last_step + self._rank
+            yield Window(number, nothing, nothing, nothing, nothing, length, carries_state=False, loss_weight=0.0)
 
     def _window(self, number: int, sentences: np.ndarray) -> Window:
         offsets = self._plan.sentence_offsets[sentences]

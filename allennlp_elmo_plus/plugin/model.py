@@ -26,7 +26,7 @@ from allennlp_elmo_plus.core.processes import share
 from allennlp_elmo_plus.core.row_exchange import is_in_row_exchange, is_left_to_row_exchange, leave_to_row_exchange
 from allennlp_elmo_plus.core.sentence_batch import batch_from_sentences
 from allennlp_elmo_plus.core.throughput import Throughput
-from allennlp_elmo_plus.core.training_loss import mean_loss, with_all_parameters, with_gradient_times
+from allennlp_elmo_plus.core.training_loss import mean_loss, training_loss, with_all_parameters
 from allennlp_elmo_plus.plugin.known_options import KnownOptions
 from allennlp_elmo_plus.plugin.metric import BilmPerplexity
 from allennlp_elmo_plus.plugin.vocabulary import TOKENS_NAMESPACE, words_of
@@ -46,8 +46,8 @@ class BilmModel(KnownOptions, Model):
     In training the loss is the sampled softmax's and the perplexity it gives is called `sampled_perplexity`; it lies far below the
     real one. In evaluation, and with `sample_softmax` false, the softmax is exact: `perplexity` is the geometric mean of
     `forward_perplexity` and `backward_perplexity`. `loss` is 0.5 * (forward + backward) nats a target; its gradient is that of
-    loss * `unroll_steps`, as in bilm-tf. In training on windows the sum is divided by all positions of the window, B * T, which
-    matters only in the last windows of an epoch.
+    loss * `unroll_steps`, as in bilm-tf. In the last windows of an epoch, in which some lanes have ended, it is the mean over the
+    targets that remain, in distributed training those of all processes.
 
     Training and evaluation each carry their own state, dropped by `reset_states()`; every switch to evaluation starts it from zero.
     The state is no part of the weights and is not saved with them.
@@ -250,9 +250,8 @@ class BilmModel(KnownOptions, Model):
         num_targets = sum(batch.batch_sizes)
         if not self.training:
             return mean_loss(forward_sum, backward_sum, num_targets)
-        # A process that has no sentence left has a batch without targets.
-        num_positions = batch.forward_inputs.numel() if batch.carries_state else max(1, num_targets)
-        loss = with_gradient_times(mean_loss(forward_sum, backward_sum, num_positions), self.options.unroll_steps)
+        loss = training_loss(batch, forward_sum, backward_sum, self.options.unroll_steps)
+        # A process whose lanes have ended, or that has no sentence left, has a batch without targets.
         return loss if num_targets else with_all_parameters(loss, self._averaged_whole())
 
     def _no_loss(self, loss: torch.Tensor) -> dict[str, Any]:

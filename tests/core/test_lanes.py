@@ -100,6 +100,22 @@ def test_every_word_is_a_target_once_in_each_direction(lengths, num_lanes, num_s
     assert plan.num_positions == len(tokens) + len(sentences)
 
 
+@given(LENGTHS, st.integers(1, 3), st.integers(1, 4), st.integers(1, 6))
+@settings(max_examples=60, deadline=None)
+def test_each_process_weighs_as_much_as_its_share_of_the_targets(lengths, num_lanes, num_processes, num_steps):
+    _, offsets, tokens = text_of(lengths)
+    plan = EpochPlan(offsets, num_lanes * num_processes, num_steps, True, 5, 0)
+    readers = [LaneReader(tokens, plan, range(rank, plan.num_lanes, num_processes)) for rank in range(num_processes)]
+    for windows in zip(*readers, strict=True):
+        num_targets = [int(window.lengths.sum()) for window in windows]
+        weights = [window.loss_weight for window in windows]
+        if sum(num_targets) == plan.num_lanes * num_steps:
+            assert weights == [None] * num_processes
+        else:
+            shares = [number / sum(num_targets) for number in num_targets]
+            assert weights == pytest.approx([share * num_processes for share in shares])
+
+
 @given(LENGTHS, st.integers(1, 9), st.integers(1, 6))
 @settings(max_examples=100, deadline=None)
 def test_windows_are_full_but_for_the_ends_of_lanes(lengths, num_lanes, num_steps):

@@ -117,6 +117,39 @@ def test_gradient_is_unroll_steps_times_that_of_the_loss(parts) -> None:
     torch.testing.assert_close(gradients[1], 20 * gradients[0])
 
 
+@pytest.mark.parametrize("sample_softmax", [True, False])
+def test_the_loss_of_a_window_is_the_mean_over_its_targets(parts, sample_softmax: bool) -> None:
+    """Of the last windows of an epoch too, in which some lanes have ended; so is its gradient, times `unroll_steps`."""
+    model = make_model(parts[1], sample_softmax=sample_softmax, dropout=0.0, unroll_steps=7)
+    full, ragged = 0, 0
+    for batch in lanes(parts, batch_size=5, n_negative_samples_batch=10):
+        window = batch["batch"]
+        state = model.state_to_resume()
+        model.zero_grad()
+        loss = model(**batch)["loss"]
+        loss.backward()
+        found = {name: each.grad.to_dense() for name, each in model.named_parameters()}
+        full += bool(window.mask.all())
+        ragged += not window.mask.all()
+
+        model.resume(state)
+        if sample_softmax:
+            negatives = window.forward_negatives, window.backward_negatives
+            result = model.language_model.sampled_loss(window, negatives, model._training_state)
+            total = result.forward_nll_sum + result.backward_nll_sum
+        else:
+            exact = model.language_model.exact_loss(window, model._training_state)
+            total = exact.forward_nll.sum() + exact.backward_nll.sum()
+        model._training_state = result.state.detach() if sample_softmax else exact.state.detach()
+        mean = total / (2 * window.mask.sum())
+        assert loss.item() == pytest.approx(mean.item(), rel=1e-12)
+        model.zero_grad()
+        (7 * mean).backward()
+        for name, each in model.named_parameters():
+            torch.testing.assert_close(found[name], each.grad.to_dense(), rtol=1e-10, atol=1e-14)
+    assert full and ragged > 1
+
+
 def test_state_is_no_part_of_the_weights(parts) -> None:
     model = make_model(parts[1])
     names = set(model.state_dict())
