@@ -6,6 +6,8 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any, NamedTuple
 
+import torch
+
 from allennlp_elmo_plus.core.archive import load_archived_weights, read_archive
 from allennlp_elmo_plus.core.builder import build_encoder, build_language_model
 from allennlp_elmo_plus.core.conll import CONLL2003, CONLLU, read_tagged_sentences
@@ -13,6 +15,8 @@ from allennlp_elmo_plus.core.corpus import encode_for_now
 from allennlp_elmo_plus.core.errors import InputError
 from allennlp_elmo_plus.core.hdf5 import check_weights, read_weights, write_weights
 from allennlp_elmo_plus.core.options import BiLMOptions
+from allennlp_elmo_plus.core.token_embeddings import read_token_embeddings, write_token_embeddings
+from allennlp_elmo_plus.core.trained_mix import read_trained_mix
 from allennlp_elmo_plus.core.vocabulary import read_vocabulary
 from tests.core.small_archives import WORDS, archived_files, saved, small_model, write_archive
 from tests.core.small_encoders import VARIANTS, options_of, random_encoder
@@ -60,6 +64,27 @@ def _read_hdf5(path: Path) -> None:
     read_weights(path, _ENCODER, options_of(_HDF5_VARIANT))
 
 
+def _token_embeddings(directory: Path) -> list[bytes]:
+    path = directory / "seed.hdf5"
+    write_token_embeddings(path, _ENCODER, WORDS)
+    return [path.read_bytes()]
+
+
+def _mix(directory: Path) -> list[bytes]:
+    """A state dict as that of a model over a biLM, with numbers of several types."""
+    state = {"a.bias": torch.ones(3), "a.steps": torch.tensor(3), "a.mask": torch.tensor([True, False])}
+    state |= {"b._mix.gamma": torch.ones(1), "b._mix.scalar_parameters.0": torch.ones(1), "b._encoder.x": torch.ones(2)}
+    path = directory / "seed.th"
+    torch.save(state, path)
+    return [path.read_bytes()]
+
+
+def _read_mix(path: Path) -> None:
+    read_trained_mix(
+        write_archive(path.with_suffix(".gz"), {"config.json": b'{"model": {}}', "weights.th": path.read_bytes()})
+    )
+
+
 def _archive(directory: Path) -> list[bytes]:
     return [write_archive(directory / "seed.tar.gz", archived_files()).read_bytes()]
 
@@ -101,6 +126,8 @@ PARSERS = {
     "conllu": Parser(lambda path: list(read_tagged_sentences(path, CONLLU, 3)), lambda _: [_CONLLU]),
     "conll2003": Parser(lambda path: list(read_tagged_sentences(path, CONLL2003, -1)), lambda _: [_CONLL2003]),
     "hdf5": Parser(_read_hdf5, _hdf5),
+    "token_embeddings": Parser(read_token_embeddings, _token_embeddings),
+    "trained_mix": Parser(_read_mix, _mix),
     "archive": Parser(_read_archive, _archive),
     "unpacked_archive": Parser(_read_unpacked_archive, _unpacked_archive),
     "archived_weights": Parser(_read_weights, _weights),

@@ -16,6 +16,7 @@ from torch import Tensor, nn
 
 from .builder import language_model_shapes
 from .errors import InputError
+from .finite import check_finite
 from .json_file import MAX_JSON_BYTES, parse_json_mapping
 from .options import MAX_PARAMETERS, BiLMOptions, option_keys
 from .tar_members import CheckedTar
@@ -99,8 +100,7 @@ def load_archived_weights(model: nn.Module, weights: Mapping[str, Tensor], sourc
             raise InputError(
                 f"{source}: `{_PREFIX}{name}` must have shape {tuple(parameter.shape)} by the options, got {found}"
             )
-        if not torch.isfinite(weights[name]).all():
-            raise InputError(f"{source}: `{_PREFIX}{name}` must hold finite numbers, got some that are not")
+        check_finite(weights[name], f"{source}: `{_PREFIX}{name}`")
     with torch.no_grad():
         for name, parameter in parameters.items():
             parameter.copy_(weights[name])

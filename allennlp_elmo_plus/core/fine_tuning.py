@@ -8,6 +8,7 @@ from torch import Tensor
 
 from .archive import is_archive, read_archive
 from .errors import InputError
+from .finite import check_finite
 from .hdf5 import has_softmax, read_parameters
 from .language_model import LanguageModel
 from .options import BiLMOptions
@@ -88,8 +89,7 @@ def carry_over(model: LanguageModel, pretrained: PretrainedWeights, words: list[
         if old is None or tuple(old.shape) != expected:
             found = None if old is None else tuple(old.shape)
             raise InputError(f"{source}: `{name}` must have shape {expected} by the options, got {found}")
-        if not torch.isfinite(old).all():
-            raise InputError(f"{source}: `{name}` must hold finite numbers, got some that are not")
+        check_finite(old, f"{source}: `{name}`")
     with torch.no_grad():
         for name, parameter in parameters.items():
             if name in by_word:

@@ -13,7 +13,7 @@ from torch import Tensor, nn
 
 from .errors import InputError
 from .files import atomic_path
-from .hdf5_datasets import find, first_datasets_beside, lookup, open_hdf5, read
+from .hdf5_datasets import find, find_table, first_datasets_beside, lookup, open_hdf5, read
 from .options import BiLMOptions
 from .weight_table import WeightRow, conversion_table, filler_table, softmax_table
 
@@ -95,12 +95,12 @@ def check_weights(path: PathLike, options: BiLMOptions) -> None:
 def read_vocab_size(path: PathLike) -> int:
     """Number of rows of the word `embedding` in the file at `path`."""
     with open_hdf5(path) as file:
-        dataset = lookup(file, "embedding")
-        if dataset is None or dataset.is_virtual or len(dataset.shape or ()) != 2:
+        dataset = find_table(file, "embedding")
+        if dataset is None:
             raise InputError(
                 "dataset `embedding`, of two dimensions, is missing: options without `char_cnn` mean word input"
             )
-        return int(find(file, "embedding", (), dataset.shape).shape[0])
+        return int(dataset.shape[0])
 
 
 def _find_all(file: h5py.File, rows: Sequence[WeightRow]) -> list[h5py.Dataset]:

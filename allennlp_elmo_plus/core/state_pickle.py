@@ -8,6 +8,7 @@ into plain descriptions; whatever else a pickle holds is refused by name. Nothin
 """
 
 import pickletools
+from collections.abc import Collection
 from typing import Any, NamedTuple
 
 import torch
@@ -17,11 +18,20 @@ from .option_rules import shown
 
 _ORDERED_DICT = "collections OrderedDict"
 _REBUILD_TENSOR = "torch._utils _rebuild_tensor_v2"
-_STORAGES = {
+_FLOATING = {
     "torch FloatStorage": torch.float32,
     "torch DoubleStorage": torch.float64,
     "torch HalfStorage": torch.float16,
     "torch BFloat16Storage": torch.bfloat16,
+}
+_STORAGES = {
+    **_FLOATING,
+    "torch LongStorage": torch.int64,
+    "torch IntStorage": torch.int32,
+    "torch ShortStorage": torch.int16,
+    "torch CharStorage": torch.int8,
+    "torch ByteStorage": torch.uint8,
+    "torch BoolStorage": torch.bool,
 }
 _LITERALS = {
     "EMPTY_TUPLE": (),
@@ -58,13 +68,14 @@ class _Storage(NamedTuple):
     num_stored: int
 
 
-def describe_state(data: bytes) -> dict[str, StoredTensor]:
+def describe_state(data: bytes, floating_only: bool = True) -> dict[str, StoredTensor]:
     """
     The tensors of the state dict pickled in `data`, by name.
 
-    Raises InputError, in one line, where `data` is no such pickle. Time and memory are in proportion to `data`.
+    Raises InputError, in one line, where `data` is no such pickle, or where a tensor holds other than floating-point numbers and
+    `floating_only` is set. Time and memory are in proportion to `data`.
     """
-    machine = _Machine()
+    machine = _Machine(_FLOATING if floating_only else _STORAGES)
     try:
         for opcode, argument, _ in pickletools.genops(data):
             machine.step(opcode.name, argument)
@@ -84,8 +95,9 @@ def describe_state(data: bytes) -> dict[str, StoredTensor]:
 class _Machine:
     """The stack machine that a pickle is written for, with the instructions a state dict needs."""
 
-    def __init__(self) -> None:
+    def __init__(self, storages: Collection[str]) -> None:
         self.stack: list[Any] = []
+        self._storages = storages
         self._memo: dict[int, Any] = {}
 
     def step(self, instruction: str, argument: Any) -> None:
@@ -103,7 +115,7 @@ class _Machine:
         elif instruction == "EMPTY_DICT":
             stack.append({})
         elif instruction == "GLOBAL":
-            stack.append(_name(argument))
+            stack.append(_name(argument, self._storages))
         elif instruction == "TUPLE":
             stack.append(tuple(self._pop_to_mark()))
         elif instruction in _SIZES:
@@ -133,11 +145,10 @@ class _Machine:
         return items[::-1]
 
 
-def _name(argument: str) -> _Name:
-    if argument not in (_ORDERED_DICT, _REBUILD_TENSOR, *_STORAGES):
-        raise InputError(
-            f"must hold nothing but tensors of floating-point numbers, got the name {shown(argument.replace(' ', '.'))}"
-        )
+def _name(argument: str, storages: Collection[str]) -> _Name:
+    if argument not in (_ORDERED_DICT, _REBUILD_TENSOR, *storages):
+        kind = "numbers" if len(storages) > len(_FLOATING) else "floating-point numbers"
+        raise InputError(f"must hold nothing but tensors of {kind}, got the name {shown(argument.replace(' ', '.'))}")
     return _Name(argument)
 
 

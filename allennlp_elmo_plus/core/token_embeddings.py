@@ -17,6 +17,8 @@ from torch import Tensor
 from .characters import encode_words
 from .errors import InputError
 from .files import atomic_path
+from .hdf5_datasets import find_table, lookup, open_hdf5, read
+from .hdf5_strings import read_strings
 from .model_files import PathLike
 from .representation import BiLMEncoder
 from .vocabulary import read_vocabulary
@@ -58,20 +60,17 @@ def read_token_embeddings(path: PathLike, vocab_file: Optional[PathLike] = None)
     """
     The table in the file at `path`. Its words are those in it; where it has none, as bilm-tf's, those of `vocab_file`.
 
-    Raises InputError where the file is none, its words are not known, or there is not one for each row.
+    Raises InputError where the file is none, its words are not known, or there is not one for each row; and, naming the dataset,
+    where one lies in another file, is not stored in full and as it is, or holds numbers that are not finite. What is read is no
+    larger than the file.
     """
-    try:
-        with h5py.File(str(path), "r") as file:
-            embedding, names = file.get(EMBEDDING), file.get(WORDS)
-            if not isinstance(embedding, h5py.Dataset) or embedding.ndim != 2 or embedding.dtype.kind != "f":
-                raise InputError(f"{path}: must hold a dataset `{EMBEDDING}` of numbers, one row a word")
-            vectors = torch.from_numpy(np.asarray(embedding[...], dtype=np.float32))
-            words = names.asstr()[...].tolist() if isinstance(names, h5py.Dataset) else None
-    except (OSError, RuntimeError, ValueError, TypeError) as error:
-        if isinstance(error, InputError):
-            raise
-        reason = " ".join(str(error).split())
-        raise InputError(f"{path}: must be a whole HDF5 file of token embeddings: {reason}") from None
+    with open_hdf5(path, "token embeddings") as file:
+        table = find_table(file, EMBEDDING)
+        if table is None:
+            raise InputError(f"must hold a dataset `{EMBEDDING}` of numbers, one row a word")
+        names = lookup(file, WORDS)
+        words = None if names is None else read_strings(names)
+        vectors = torch.from_numpy(read(table).astype(np.float32, copy=False))
     if words is None:
         if vocab_file is None:
             raise InputError(f"{path}: does not say which words its rows are; give the vocabulary of which it was made")

@@ -10,10 +10,12 @@ from torch import Tensor
 
 from .archive import CONFIG, MAX_ARCHIVE_BYTES, WEIGHTS, content_of, open_archive
 from .errors import InputError
+from .finite import check_finite
 from .json_file import MAX_JSON_BYTES, parse_json_mapping
 from .layer_output import LayerMix
 from .representation import BiLMEncoder
 from .tar_members import CheckedTar
+from .weights_file import read_tensors
 
 _GAMMA = ".gamma"
 _WEIGHT = ".scalar_parameters."
@@ -28,7 +30,8 @@ class TrainedMix(NamedTuple):
 def read_trained_mix(path: Path) -> TrainedMix:
     """
     The trained weights of the one mix of a token embedder "bilm" in the model.tar.gz at `path`, and the biLM's below it, which
-    training may have changed (`requires_grad`). Only `config.json` and `weights.th` are read, the weights as tensors alone.
+    training may have changed (`requires_grad`). Only `config.json` and `weights.th` are read, and both are checked first
+    (core/weights_file.py).
 
     Raises InputError where there is no such mix, or more than one, or it normalises layers (`do_layer_norm`): the mean and the
     variance are those of a batch then, so that a sentence has no vectors of its own.
@@ -38,18 +41,25 @@ def read_trained_mix(path: Path) -> TrainedMix:
             raise InputError(
                 "a mix with `do_layer_norm` cannot be used, as it takes its mean and variance from a whole batch"
             )
-        state = _read_state(archive)
+        return _mix_in(_read_state(archive))
+
+
+def _mix_in(state: Mapping[str, Tensor]) -> TrainedMix:
     names = [name for name in state if name.endswith(_GAMMA) and _owner(name, state)]
     if len(names) != 1:
-        raise InputError(
-            f"{path}: must hold the mix of one token embedder of type `bilm`, got {', '.join(names) or 'none'}"
-        )
-    prefix = names[0][: -len(_GAMMA)] + _WEIGHT
-    layers = sorted((name for name in state if name.startswith(prefix)), key=lambda name: int(name[len(prefix) :]))
+        raise InputError(f"must hold the mix of one token embedder of type `bilm`, got {len(names) or 'none'}")
+    gamma, prefix = names[0], names[0][: -len(_GAMMA)] + _WEIGHT
+    numbers = {f"{prefix}{number}": number for number in range(len(state))}
+    layers = sorted((name for name in state if name in numbers), key=numbers.__getitem__)
+    for name in (gamma, *layers):
+        short_name = f"the mix's `{name[len(gamma) - len(_GAMMA) + 1 :]}`"
+        if state[name].numel() != 1:
+            raise InputError(f"{short_name} must hold one number, got shape {tuple(state[name].shape)}")
+        check_finite(state[name], short_name)
     shares = torch.softmax(torch.cat([state[name].double().flatten() for name in layers]), dim=0)
-    owner = _owner(names[0], state) + _ENCODER
+    owner = _owner(gamma, state) + _ENCODER
     return TrainedMix(
-        LayerMix(tuple((float(state[names[0]]) * shares).tolist())),
+        LayerMix(tuple((float(state[gamma]) * shares).tolist())),
         {name[len(owner) :]: value for name, value in state.items() if name.startswith(owner)},
     )
 
@@ -60,15 +70,16 @@ def _read_state(archive: CheckedTar) -> dict[str, Tensor]:
         with open(weights_file, "wb") as target:
             archive.copy(WEIGHTS, target, MAX_ARCHIVE_BYTES)
         try:
-            state = torch.load(weights_file, map_location="cpu", weights_only=True)
-            return {str(name): value for name, value in state.items() if isinstance(value, Tensor)}
-        except Exception as error:  # Whatever a damaged file leads torch.load to.
-            reason = " ".join(str(error).split())[:200]
-            raise InputError(f"its `{WEIGHTS}` cannot be read as weights: {reason}") from None
+            return read_tensors(weights_file)
+        except InputError as error:
+            raise InputError(f"its `{WEIGHTS}` {error}") from None
 
 
 def load_encoder_weights(encoder: BiLMEncoder, weights: Mapping[str, Tensor], source: str) -> None:
-    """Fills every parameter of `encoder`. Raises InputError, naming it and `source`, where one has another shape."""
+    """
+    Fills every parameter of `encoder`. Raises InputError, naming it and `source`, where one has another shape, or holds values
+    that are not finite.
+    """
     parameters = dict(encoder.named_parameters())
     for name, parameter in parameters.items():
         found = tuple(weights[name].shape) if name in weights else None
@@ -76,6 +87,7 @@ def load_encoder_weights(encoder: BiLMEncoder, weights: Mapping[str, Tensor], so
             raise InputError(
                 f"{source}: was trained over another biLM: `{name}` must have shape {tuple(parameter.shape)}, got {found}"
             )
+        check_finite(weights[name], f"{source}: `{name}`")
     with torch.no_grad():
         for name, parameter in parameters.items():
             parameter.copy_(weights[name])
@@ -94,6 +106,14 @@ def _owner(gamma: str, state: Mapping[str, Any]) -> str:
 
 
 def _has_layer_norm(config: Any) -> bool:
-    if isinstance(config, dict):
-        return config.get("do_layer_norm") is True or any(map(_has_layer_norm, config.values()))
-    return isinstance(config, list) and any(map(_has_layer_norm, config))
+    # Not by recursion: a config may be nested more deeply than Python calls functions.
+    parts = [config]
+    while parts:
+        part = parts.pop()
+        if isinstance(part, dict):
+            if part.get("do_layer_norm") is True:
+                return True
+            parts += part.values()
+        elif isinstance(part, list):
+            parts += part
+    return False

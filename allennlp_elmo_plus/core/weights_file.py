@@ -31,18 +31,42 @@ def read_state(path: Path, shapes: Mapping[str, tuple[int, ...]]) -> dict[str, T
 
     Raises InputError, in one line that names the tensor and not the file, where anything is missing, more or different.
     """
+    described, sizes = _describe(path, floating_only=True)
+    _check_names(described, shapes)
+    for name, shape in shapes.items():
+        _check_tensor(name, described[name], shape, sizes.get(described[name].key))
+    return _load(path, shapes)
+
+
+def read_tensors(path: Path) -> dict[str, Tensor]:
+    """
+    The tensors in the file that `torch.save` wrote to `path`, of any names, shapes and types of numbers: checked and loaded as
+    `read_state` does, but for what it compares with shapes.
+
+    Raises InputError, in one line that does not name the file.
+    """
+    described, sizes = _describe(path, floating_only=False)
+    for name, tensor in described.items():
+        _check_bytes(name, tensor, sizes.get(tensor.key))
+    return _load(path, {name: tensor.shape for name, tensor in described.items()})
+
+
+def _describe(path: Path, floating_only: bool) -> tuple[dict[str, StoredTensor], dict[str, int]]:
+    """What the pickle says of each tensor; and the bytes of each record of numbers, by its key."""
     try:
         with zipfile.ZipFile(path) as archive:
             records = _checked_records(archive)
             folder = next(iter(records)).split("/")[0] if records else ""
-            described = describe_state(_pickle_of(archive, f"{folder}/data.pkl", records))
+            described = describe_state(_pickle_of(archive, f"{folder}/data.pkl", records), floating_only)
     except InputError:
         raise
     except Exception as error:  # Whatever a damaged file leads zipfile to.
         raise InputError(f"must be a whole file that `torch.save` wrote: {_one_line(error)}") from None
-    _check_names(described, shapes)
-    for name, shape in shapes.items():
-        _check_tensor(name, described[name], shape, records.get(f"{folder}/data/{described[name].key}"))
+    prefix = f"{folder}/data/"
+    return described, {name[len(prefix) :]: size for name, size in records.items() if name.startswith(prefix)}
+
+
+def _load(path: Path, shapes: Mapping[str, tuple[int, ...]]) -> dict[str, Tensor]:
     try:
         state = torch.load(path, map_location="cpu", weights_only=True, mmap=True)
         loaded = {name: tuple(value.shape) for name, value in state.items()}
@@ -94,6 +118,10 @@ def _check_tensor(name: str, tensor: StoredTensor, shape: tuple[int, ...], num_b
     )
     if not in_rows or tensor.offset + math.prod(shape) > tensor.num_stored:
         raise InputError(f"`{name}` must be stored in full, row after row")
+    _check_bytes(name, tensor, num_bytes)
+
+
+def _check_bytes(name: str, tensor: StoredTensor, num_bytes: int | None) -> None:
     if num_bytes != tensor.num_stored * tensor.dtype.itemsize:
         raise InputError(
             f"`{name}` must have {tensor.num_stored * tensor.dtype.itemsize:,} bytes of numbers in the file, got {num_bytes}"

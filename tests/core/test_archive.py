@@ -60,16 +60,17 @@ def test_shapes_are_those_of_the_model_that_is_built(variant):
     }
 
 
-@pytest.mark.parametrize("value", [float("nan"), float("inf")])
+@pytest.mark.parametrize("value", [float("nan"), float("inf"), float("-inf"), 1e300])
 def test_weights_that_are_not_finite_are_refused(tmp_path, temporary, value):
     state = small_model().state_dict()
+    state["bilm.forward_layers.1.bias"] = state["bilm.forward_layers.1.bias"].double()
     state["bilm.forward_layers.1.bias"][3] = value
     path = write_archive(tmp_path / "model.tar.gz", {**archived_files(), "weights.th": saved(state)})
     archived = read_archive(path)
     with pytest.raises(InputError) as error:
         load_archived_weights(build_encoder(archived.options), archived.weights, "it")
     assert str(error.value) == (
-        "it: `language_model.bilm.forward_layers.1.bias` must hold finite numbers, got some that are not"
+        f"it: `language_model.bilm.forward_layers.1.bias` must hold finite numbers of float32, got {value}"
     )
 
 

@@ -1,5 +1,6 @@
 import logging
 import os
+import struct
 
 import h5py
 import numpy as np
@@ -86,6 +87,13 @@ def a_group(file):
     file["char_embed"] = file["/"]
 
 
+def one(value):
+    """Zeros, but for the last number of all."""
+    values = np.zeros((261, 3))
+    values[-1, -1] = value
+    return values
+
+
 COMPOUND = np.dtype([("a", "f4"), ("b", "f4")])
 
 
@@ -105,8 +113,10 @@ COMPOUND = np.dtype([("a", "f4"), ("b", "f4")])
         ),
         (
             replace("char_embed", np.full((261, 3), np.nan, "f4")),
-            "dataset `char_embed` must hold finite numbers, got some that are not",
+            "dataset `char_embed` must hold finite numbers of float32, got nan",
         ),
+        (replace("char_embed", one(-np.inf)), "dataset `char_embed` must hold finite numbers of float32, got -inf"),
+        (replace("char_embed", one(1e39)), "dataset `char_embed` must hold finite numbers of float32, got 1e+39"),
         (to_another_file, "dataset `char_embed` lies behind a link, which is not followed"),
         (group_to_another_file, "dataset `CNN/W_cnn_0` lies behind a link, which is not followed"),
         (to_another_place, "dataset `char_embed` lies behind a link, which is not followed"),
@@ -168,7 +178,7 @@ def test_values_are_not_read_to_check_a_file(written):
     check_weights(path, options)
     edit(path, replace("char_embed", np.full((261, 3), np.nan, "f4")))
     check_weights(path, options)
-    with pytest.raises(InputError, match="dataset `char_embed` must hold finite numbers, got some that are not"):
+    with pytest.raises(InputError, match="dataset `char_embed` must hold finite numbers of float32, got nan"):
         read_weights(path, build_encoder(options), options)
 
 
@@ -181,6 +191,25 @@ def test_numbers_stored_in_chunks_are_read(written):
         encoder = build_encoder(options)
         read_weights(path, encoder, options)
         np.testing.assert_array_equal(encoder.token_encoder.cnn.embedding.detach().numpy(), values)
+
+
+def test_a_chunk_that_claims_to_take_less_room_than_it_is_large_is_refused(written):
+    """What a file says of the room that a chunk takes is no measure of the memory that reading the chunk takes."""
+    path, options = written
+    chunk, claimed = 300 * 5 * 4, 261 * 3 * 4
+    edit(path, stored(data=np.zeros((261, 3)), chunks=(300, 5), maxshape=(300, 5)))
+    content = path.read_bytes()
+    # The size of the one chunk and its filters, of which it has none, in the index of chunks.
+    assert content.count(struct.pack("<II", chunk, 0)) == 1
+    path.write_bytes(content.replace(struct.pack("<II", chunk, 0), struct.pack("<II", claimed, 0)))
+    with h5py.File(path) as file:
+        assert file["char_embed"].id.get_storage_size() == claimed == file["char_embed"].nbytes
+    for check in (check_weights, lambda path, options: read_weights(path, build_encoder(options), options)):
+        with pytest.raises(InputError) as error:
+            check(path, options)
+        assert str(error.value) == (
+            f"{path}: dataset `char_embed` must have chunks no larger than what is stored, 3,132 bytes, got 6,000"
+        )
 
 
 @pytest.fixture
