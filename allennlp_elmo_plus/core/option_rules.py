@@ -37,6 +37,10 @@ class Integer:
     low: int
     high: int
 
+    def whole(self, value: Any) -> Any:
+        """`value` as an integer where it is a float without a fraction, as some programs write integers; else `value`."""
+        return int(value) if _is_whole_float(value) else value
+
     def check(self, key: str, value: Any) -> None:
         if type(value) is not int or not self.low <= value <= self.high:
             raise InputError(f"`{key}` must be a whole number from {self.low} to {self.high}, got {shown(value)}")
@@ -76,6 +80,16 @@ class Filters:
     max_filters: int
     max_number: int
 
+    def whole(self, value: Any) -> Any:
+        """`value` with an integer for each float without a fraction in its pairs; `value` itself where there is none."""
+        pairs = value if isinstance(value, (list, tuple)) else ()
+        if not any(isinstance(pair, (list, tuple)) and any(map(_is_whole_float, pair)) for pair in pairs):
+            return value
+        return [
+            [int(each) if _is_whole_float(each) else each for each in pair] if isinstance(pair, (list, tuple)) else pair
+            for pair in pairs
+        ]
+
     def check(self, key: str, value: Any) -> None:
         if not isinstance(value, (list, tuple)) or not 1 <= len(value) <= self.max_filters:
             raise InputError(
@@ -90,3 +104,7 @@ class Filters:
                     f"`{key}` must hold pairs of a width of at least 1 and a number from 1 to {self.max_number}, "
                     f"got {shown(pair)}"
                 )
+
+
+def _is_whole_float(value: Any) -> bool:
+    return type(value) is float and value.is_integer()

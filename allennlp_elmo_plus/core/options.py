@@ -1,8 +1,6 @@
 """options.json: the description of a biLM that bilm-tf trains from, and that it and AllenNLP load weights with."""
 
 import dataclasses
-import difflib
-import logging
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -10,17 +8,18 @@ from typing import Any, Optional, Union
 
 from .errors import InputError
 from .json_file import read_json_mapping
-from .option_rules import Boolean, Choice, Filters, Integer, Number, option, shown
-
-logger = logging.getLogger(__name__)
+from .option_mapping import (
+    INFERENCE_CHARACTERS,
+    N_CHARACTERS,
+    TRAINING_CHARACTERS,
+    check_characters,
+    drop_unknown_keys,
+    flatten,
+    use_whole_numbers,
+)
+from .option_rules import Boolean, Choice, Filters, Integer, Number, option
 
 MAX_PARAMETERS = 2**32
-
-_TRAINING_CHARACTERS = 261
-_INFERENCE_CHARACTERS = 262
-_SECTIONS = ("char_cnn", "char_cnn.embedding", "lstm")
-_N_CHARACTERS = "char_cnn.n_characters"
-_MAX_KEY_LENGTH = 100
 
 
 @dataclass(frozen=True)
@@ -149,13 +148,18 @@ class BiLMOptions:
         `bidirectional` is bidirectional, as bilm-tf's and AllenNLP's loaders take it. Without, it is one to train from:
         261, and not. The other number of characters is accepted with a warning, as the model it describes is the same.
 
-        Raises InputError for an unknown key, naming the nearest valid one, for a missing key, and for a value out of
-        range.
+        A float without a fraction is taken for an integer where one is needed, with a warning, and an unknown key that cannot
+        change the model's shape is ignored with a warning: one that is in no section, holds no section, and is not almost the
+        name of an option.
+
+        Raises InputError for any other unknown key, naming a valid one that is near, for a missing key, and for a value out
+        of range.
         """
         try:
-            sections, flat = _flatten(mapping)
-            _check_keys(flat)
-            _check_characters(flat.pop(_N_CHARACTERS, None), source, inference)
+            sections, flat = flatten(mapping)
+            drop_unknown_keys(flat, option_keys(), source)
+            use_whole_numbers(flat, _rules(), source)
+            check_characters(flat.pop(N_CHARACTERS, None), source, inference)
             flat.setdefault("bidirectional", inference)
             if "lstm" not in sections:
                 raise InputError("`lstm` is missing")
@@ -192,7 +196,7 @@ class BiLMOptions:
                     section = section.setdefault(parent, {})
                 section[leaf] = [list(pair) for pair in value] if key == "char_cnn.filters" else value
         if self.char_cnn is not None:
-            result["char_cnn"]["n_characters"] = _INFERENCE_CHARACTERS if inference else _TRAINING_CHARACTERS
+            result["char_cnn"]["n_characters"] = INFERENCE_CHARACTERS if inference else TRAINING_CHARACTERS
         return result
 
     def beyond_bilm_tf(self) -> list[str]:
@@ -214,12 +218,20 @@ class BiLMOptions:
             cnn = self.char_cnn
             filters = sum((filter_width * cnn.embedding_dim + 1) * number for filter_width, number in cnn.filters)
             projection = (cnn.n_filters + 1) * width if cnn.n_filters != width else 0
-            counts["`char_cnn.filters`"] = _TRAINING_CHARACTERS * cnn.embedding_dim + filters + projection
+            counts["`char_cnn.filters`"] = TRAINING_CHARACTERS * cnn.embedding_dim + filters + projection
             counts["`char_cnn.n_highway`"] = cnn.n_highway * 2 * (cnn.n_filters + 1) * cnn.n_filters
         if self.n_tokens_vocab is not None:
             tables = 2 if self.char_cnn is None and not self.share_embedding_softmax else 1
             counts["`n_tokens_vocab`"] = self.n_tokens_vocab * (tables * width + 1)
         return counts
+
+    def of_the_model(self) -> dict[str, Any]:
+        """The options that make the biLM, by their keys, without those that only steer training or are of the softmax."""
+        return {
+            key: value
+            for field, value in self._fields_and_values()
+            if (key := field.metadata["key"]).split(".")[0] in ("char_cnn", "lstm", "bidirectional")
+        }
 
     def _fields_and_values(self) -> Iterator[tuple[dataclasses.Field, Any]]:
         """Every option that a key of options.json stands for."""
@@ -231,9 +243,14 @@ class BiLMOptions:
 
 def option_keys() -> list[str]:
     """Every key of options.json, sections joined by dots."""
+    return [*_rules(), N_CHARACTERS]
+
+
+def _rules() -> dict[str, Any]:
+    """The rule of each option by its key."""
     classes: tuple[type[Any], ...] = (CharacterOptions, LstmOptions, BiLMOptions)
     fields = [field for options in classes for field in dataclasses.fields(options)]
-    return [field.metadata["key"] for field in fields if "key" in field.metadata] + [_N_CHARACTERS]
+    return {field.metadata["key"]: field.metadata["rule"] for field in fields if "key" in field.metadata}
 
 
 def _check_fields(options: Any) -> None:
@@ -252,52 +269,3 @@ def _arguments(options: type[Any], flat: Mapping[str, Any]) -> dict[str, Any]:
         elif key and field.default is dataclasses.MISSING:
             raise InputError(f"`{key}` is missing")
     return arguments
-
-
-def _flatten(mapping: Mapping[str, Any], prefix: str = "") -> tuple[list[str], dict[str, Any]]:
-    sections: list[str] = []
-    flat: dict[str, Any] = {}
-    for name, value in mapping.items():
-        key = f"{prefix}{name}"
-        # With dots it could say again what a section says.
-        if "." in name:
-            raise InputError(f"unknown option {shown(key)}; sections are objects of their own")
-        if value is None:
-            continue
-        if key not in _SECTIONS:
-            flat[key] = value
-            continue
-        if not isinstance(value, Mapping):
-            raise InputError(f"`{key}` must be an object of options, got {shown(value)}")
-        inner_sections, inner_flat = _flatten(value, f"{key}.")
-        sections += [key, *inner_sections]
-        flat.update(inner_flat)
-    return sections, flat
-
-
-def _check_keys(flat: Mapping[str, Any]) -> None:
-    valid = option_keys()
-    for key in flat:
-        if key not in valid:
-            # Time grows with the length.
-            near_to = key[:_MAX_KEY_LENGTH]
-            by_leaf = {name.rsplit(".", 1)[-1]: name for name in reversed(valid)}
-            near = difflib.get_close_matches(near_to, valid, 1, 0.0)
-            near_leaf = difflib.get_close_matches(near_to.rsplit(".", 1)[-1], by_leaf, 1, 0.8)
-            raise InputError(
-                f"unknown option {shown(key)}; did you mean `{by_leaf[near_leaf[0]] if near_leaf else near[0]}`?"
-            )
-
-
-def _check_characters(number: Any, source: str, inference: bool) -> None:
-    expected, other = _INFERENCE_CHARACTERS, _TRAINING_CHARACTERS
-    if not inference:
-        expected, other = other, expected
-    if number is None or (number == expected and type(number) is int):
-        return
-    purpose = "to load weights" if inference else "to train"
-    if type(number) is not int or number != other:
-        raise InputError(f"`{_N_CHARACTERS}` must be {expected} {purpose}, got {shown(number)}")
-    logger.warning(
-        "%s: `%s` is %d; it should be %d %s, and is read as such", source, _N_CHARACTERS, other, expected, purpose
-    )

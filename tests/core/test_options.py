@@ -169,7 +169,8 @@ def test_an_unknown_key_names_the_nearest(key, nearest):
     "key, value, message",
     [
         ("lstm.dim", 0, "`lstm.dim` must be a whole number from 1 to 65536, got 0"),
-        ("lstm.dim", 24.0, "`lstm.dim` must be a whole number from 1 to 65536, got 24.0"),
+        ("lstm.dim", 24.5, "`lstm.dim` must be a whole number from 1 to 65536, got 24.5"),
+        ("lstm.dim", float("inf"), "`lstm.dim` must be a whole number from 1 to 65536, got inf"),
         ("lstm.dim", True, "`lstm.dim` must be a whole number from 1 to 65536, got True"),
         ("lstm.dim", 10**12, "`lstm.dim` must be a whole number from 1 to 65536, got 1000000000000"),
         ("lstm.projection_dim", 25, "`lstm.projection_dim` must be at most `lstm.dim`, which is 24, got 25"),
@@ -198,7 +199,7 @@ def test_an_unknown_key_names_the_nearest(key, nearest):
             "got width 41",
         ),
         ("char_cnn.n_characters", 60, "`char_cnn.n_characters` must be 262 to load weights, got 60"),
-        ("char_cnn.n_characters", 262.0, "`char_cnn.n_characters` must be 262 to load weights, got 262.0"),
+        ("char_cnn.n_characters", 262.5, "`char_cnn.n_characters` must be 262 to load weights, got 262.5"),
         (
             "share_embedding_softmax",
             True,
@@ -232,10 +233,45 @@ def test_a_key_with_dots_does_not_say_again_what_a_section_says():
     assert str(error.value) == "my.json: unknown option 'lstm.dim'; sections are objects of their own"
 
 
-def test_a_key_as_long_as_a_file_is_answered_like_any_other():
+def test_a_key_as_long_as_a_file_is_answered_like_any_other(caplog):
     with pytest.raises(InputError) as error:
+        BiLMOptions.from_dict(changed(FULL, "lstm.droput" + "\n" * 10**6, 1), "my.json")
+    assert str(error.value).startswith(r"my.json: unknown option 'lstm.droput\n\n") and len(str(error.value)) < 250
+    with caplog.at_level(logging.WARNING):
         BiLMOptions.from_dict({**FULL, "droput" + "\n" * 10**6: 1}, "my.json")
-    assert str(error.value).startswith(r"my.json: unknown option 'droput\n\n") and len(str(error.value)) < 250
+    assert caplog.messages[0].startswith(r"my.json: the option 'droput\n\n") and len(caplog.messages[0]) < 250
+
+
+@pytest.mark.parametrize("key, value", [("optimizer", "adagrad"), ("comment", 3), ("gpu_ids", [0, 1]), ("seed", 1)])
+def test_an_unknown_key_that_cannot_change_the_model_is_warned_of(caplog, key, value):
+    with caplog.at_level(logging.WARNING):
+        assert BiLMOptions.from_dict({**FULL, key: value}, "my.json") == BiLMOptions.from_dict(FULL)
+    assert caplog.messages == [f"my.json: the option '{key}' is not known, and is ignored"]
+
+
+@pytest.mark.parametrize(
+    "key, value", [("lstm.peepholes", True), ("char_cnn.padding", 1), ("transformer", {"heads": 8})]
+)
+def test_an_unknown_key_that_could_change_the_model_is_refused_without_a_guess(key, value):
+    with pytest.raises(InputError) as error:
+        BiLMOptions.from_dict(changed(FULL, key, value), "my.json")
+    assert str(error.value) == f"my.json: unknown option '{key}', which could change the model's shape"
+
+
+@pytest.mark.parametrize(
+    "key, value, same",
+    [
+        ("lstm.dim", 24.0, 24),
+        ("n_tokens_vocab", 5e2, 500),
+        ("char_cnn.n_characters", 262.0, 262),
+        ("char_cnn.filters", [[1.0, 8], [2, 8.0], [3, 16]], [[1, 8], [2, 8], [3, 16]]),
+    ],
+)
+def test_a_float_without_a_fraction_is_read_as_an_integer_with_a_warning(caplog, key, value, same):
+    with caplog.at_level(logging.WARNING):
+        options = BiLMOptions.from_dict(changed(FULL, key, value), "my.json")
+    assert repr(options) == repr(BiLMOptions.from_dict(changed(FULL, key, same)))
+    assert caplog.messages == [f"my.json: `{key}` is {value}; it is read as {same}"]
 
 
 NESTED = functools.reduce(lambda inner, _: [inner], range(10**4), 1)
