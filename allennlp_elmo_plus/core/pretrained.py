@@ -12,6 +12,7 @@ from .errors import InputError
 from .hdf5 import check_weights, read_vocab_size, read_weights
 from .language_model import LanguageModel
 from .model_files import ModelFiles
+from .option_rules import shown
 from .options import BiLMOptions
 from .representation import BiLMEncoder
 from .vocabulary import read_vocabulary
@@ -91,11 +92,17 @@ def words_beside(weights: Union[str, Path]) -> Optional[list[str]]:
 
 
 def check_same_model(options: BiLMOptions, other: BiLMOptions, source: str) -> None:
-    """Raises InputError, naming the option, where `other`, those of the file `source`, are of another model than `options`."""
-    for name in ("char_cnn", "lstm", "bidirectional"):
-        ours, theirs = getattr(options, name), getattr(other, name)
-        if ours != theirs:
-            raise InputError(f"{source}: its `{name}` must be that of `options`, {ours}, got {theirs}")
+    """
+    Raises InputError, naming each option that differs, where `other`, those of the file `source`, are of another model than
+    `options`.
+    """
+    if (options.char_cnn is None) != (other.char_cnn is None):
+        expected, got = ("missing", "is there") if options.char_cnn is None else ("there", "is missing")
+        raise InputError(f"{source}: its `char_cnn` must be {expected}, as in `options`, and {got}")
+    ours, theirs = options.of_the_model(), other.of_the_model()
+    differing = [f"`{key}` {shown(ours[key])}, got {shown(theirs[key])}" for key in ours if ours[key] != theirs[key]]
+    if differing:
+        raise InputError(f"{source}: its options must be those of `options`: {'; '.join(differing)}")
 
 
 def _boundary_ids(options: BiLMOptions, words: Optional[list[str]], weights: Union[str, Path]) -> tuple[int, int]:

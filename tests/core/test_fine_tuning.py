@@ -140,12 +140,13 @@ def test_a_vocabulary_of_another_length_is_refused(tmp_path):
 @pytest.mark.parametrize(
     "overrides, message",
     [
-        ({"bidirectional": False}, "its `bidirectional` must be that of `options`, False, got True"),
+        ({"bidirectional": False}, "its options must be those of `options`: `bidirectional` False, got True$"),
         (
             {"lstm": {"dim": 9, "projection_dim": 5}},
-            r"its `lstm` must be that of `options`, .*n_layers=1.* got .*n_layers=2",
+            "its options must be those of `options`: `lstm.n_layers` 1, got 2; `lstm.cell_clip` None, got 0.6; "
+            "`lstm.proj_clip` None, got 0.4; `lstm.use_skip_connections` False, got True$",
         ),
-        ({"char_cnn": None}, "its `char_cnn` must be that of `options`, None, got CharacterOptions"),
+        ({"char_cnn": None}, "its `char_cnn` must be missing, as in `options`, and is there$"),
     ],
 )
 def test_an_archive_of_another_model_is_refused_by_the_options_name(tmp_path, overrides, message):
