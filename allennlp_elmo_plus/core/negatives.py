@@ -12,6 +12,8 @@ from typing import NamedTuple
 import numpy as np
 import torch
 
+from .errors import InputError
+
 # Draws made at once: bounds memory when nearly every word of a large vocabulary is asked for.
 MAX_DRAWS_AT_ONCE = 1 << 22
 
@@ -42,14 +44,15 @@ class LogUniformSampler:
     Draws sets of `num_samples` distinct ids of a vocabulary of `vocab_size`. What a generator gives depends on nothing
     but the generator: samplers hold no state from draw to draw.
 
-    Raises `ValueError` unless 1 <= `num_samples` < `vocab_size`.
+    Raises InputError unless 1 <= `num_samples` < `vocab_size`.
     """
 
     def __init__(self, vocab_size: int, num_samples: int) -> None:
         if not 1 <= num_samples < vocab_size:
-            raise ValueError(
-                "`num_samples` must be at least 1 and below `vocab_size`, "
-                f"got {num_samples} of a vocabulary of {vocab_size}"
+            # By its name in options.json and of the data loader.
+            raise InputError(
+                f"`n_negative_samples_batch` must be at least 1 and below {vocab_size}, the words of the vocabulary, "
+                f"got {num_samples}"
             )
         self.vocab_size = vocab_size
         self.num_samples = num_samples

@@ -121,6 +121,6 @@ def test_many_draws_are_made_in_bounded_rounds(monkeypatch):
 def test_refuses_more_samples_than_the_vocabulary_has_other_words(num_samples):
     with pytest.raises(
         ValueError,
-        match=rf"`num_samples` must be at least 1 and below `vocab_size`, got {num_samples} of a vocabulary of 10",
+        match=f"`n_negative_samples_batch` must be at least 1 and below 10, the words of the vocabulary, got {num_samples}",
     ):
         LogUniformSampler(10, num_samples)
