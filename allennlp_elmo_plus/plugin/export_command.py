@@ -19,7 +19,7 @@ from allennlp_elmo_plus.core.export import (
     export_model,
 )
 from allennlp_elmo_plus.core.language_model import LanguageModel
-from allennlp_elmo_plus.core.model_files import local_path
+from allennlp_elmo_plus.core.model_files import find_model
 from allennlp_elmo_plus.core.options import BiLMOptions
 from allennlp_elmo_plus.core.pretrained import PretrainedModel, load_encoder, load_language_model
 from allennlp_elmo_plus.core.representation import BiLMEncoder
@@ -64,7 +64,11 @@ class ElmoExport(Subcommand):
             epilog=_EXAMPLE,
             formatter_class=argparse.RawDescriptionHelpFormatter,
         )
-        subparser.add_argument("archive_file", type=str, help="a model.tar.gz that pretraining the model `bilm` left")
+        subparser.add_argument(
+            "archive_file",
+            type=str,
+            help="a model.tar.gz that pretraining the model `bilm` left, or the directory of the run",
+        )
         subparser.add_argument(
             "output_directory", type=str, help="where to write; files of these names there are replaced"
         )
@@ -75,15 +79,20 @@ class ElmoExport(Subcommand):
 def export_from_args(args: argparse.Namespace) -> None:
     """Runs the command; leaves with status 1 and one line on stderr where it cannot be done, or the files differ."""
     with failing_in_one_line("each of the three files is there whole, or as it was"):
-        archive_file = local_path(args.archive_file)
+        files = find_model(args.archive_file)
+        if files.options is not None:
+            raise InputError(
+                f"{args.archive_file}: must be, or hold, the model.tar.gz of pretraining; it is exported already"
+            )
+        archive_file = files.weights
         try:
             pretrained = load_language_model(archive_file)
-            files = _export(pretrained, args.output_directory)
+            written = _export(pretrained, args.output_directory)
         except InputError as error:
             raise InputError(f"{args.archive_file}: {str(error).removeprefix(f'{archive_file}: ')}") from None
-        for file in files:
+        for file in written:
             print(f"wrote {file}")
-        _check(pretrained.model, pretrained.options, files)
+        _check(pretrained.model, pretrained.options, written)
 
 
 def _export(pretrained: PretrainedModel, directory: str) -> ExportedFiles:

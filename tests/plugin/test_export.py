@@ -228,7 +228,7 @@ def run(monkeypatch, options, directory, model=None):
     loaded = PretrainedModel(model or trained(options), options, WORDS)
     monkeypatch.setattr(export_command, "load_language_model", lambda _: loaded)
     archive_file = directory / "model.tar.gz"
-    archive_file.touch()
+    archive_file.write_bytes(b"\x1f\x8b")
     export_from_args(argparse.Namespace(archive_file=str(archive_file), output_directory=str(directory / "out")))
 
 
@@ -278,6 +278,25 @@ def test_the_command_refuses_what_it_cannot_export_in_one_line(monkeypatch, tmp_
     with pytest.raises(SystemExit) as exit:
         run(monkeypatch, BiLMOptions.from_dict({**OPTIONS, "bidirectional": False}), tmp_path)
     assert exit.value.code.startswith(f"error: {path}: cannot be exported: `bidirectional` must be true")
+
+
+def test_the_directory_of_a_run_is_exported_as_its_archive_is(monkeypatch, tmp_path, capsys):
+    run_directory, asked = tmp_path / "run", []
+    run_directory.mkdir()
+    (run_directory / "model.tar.gz").write_bytes(b"\x1f\x8b")
+    (run_directory / "config.json").touch()
+
+    def load(path):
+        asked.append(path)
+        return PretrainedModel(trained(MODELS["usual"]), MODELS["usual"], WORDS)
+
+    monkeypatch.setattr(export_command, "load_language_model", load)
+    export_from_args(argparse.Namespace(archive_file=str(run_directory), output_directory=str(tmp_path / "out")))
+    assert asked == [run_directory / "model.tar.gz"]
+    assert read_vocabulary(tmp_path / "out" / "vocab.txt") == WORDS
+    assert failure(tmp_path / "out", tmp_path / "again") == (
+        "must be, or hold, the model.tar.gz of pretraining; it is exported already"
+    )
 
 
 def test_the_command_is_found_by_its_name_and_shows_an_example(capsys):
