@@ -4,20 +4,14 @@ ELMo biLM pretraining for AllenNLP: `core` computes in plain PyTorch, `plugin` r
 Importing this package imports neither PyTorch nor AllenNLP; `from allennlp_elmo_plus import ElmoEmbedder`, for notebooks, PyTorch.
 """
 
-import warnings
-from importlib.util import find_spec
 from typing import Any
 
 __version__ = "0.1.0"
 
 HOW_TO_GET_ALLENNLP = (
-    "AllenNLP is not installed (only allennlp_elmo_plus.core works without it): "
+    "AllenNLP is not installed (of this package, ElmoEmbedder and allennlp_elmo_plus.core work without it): "
     "in this package's repository, pip install '.[allennlp]' && pip install --no-deps allennlp==2.10.1"
 )
-
-if find_spec("allennlp") is None:
-    # One line: `warn` would print a line of source below it.
-    warnings.warn_explicit(HOW_TO_GET_ALLENNLP, UserWarning, filename=__name__, lineno=1)
 
 
 def __getattr__(name: str) -> Any:

@@ -86,15 +86,13 @@ def test_importing_the_package_is_light():
     assert result.stdout.strip() == "[]" and result.stderr == ""
 
 
-def test_without_allennlp_the_package_says_once_and_in_one_line_how_to_get_it():
+def test_without_allennlp_the_package_is_imported_without_a_word():
     result = without_allennlp("import allennlp_elmo_plus, allennlp_elmo_plus.stdlib_corpus")
-    assert result.returncode == 0
-    assert result.stderr.count("\n") == 1
-    assert allennlp_elmo_plus.HOW_TO_GET_ALLENNLP in result.stderr
+    assert (result.returncode, result.stdout, result.stderr) == (0, "", "")
 
 
 def test_without_allennlp_the_plugin_says_in_one_line_how_to_get_it():
-    result = without_allennlp("import allennlp_elmo_plus.plugin", "-W", "ignore")
+    result = without_allennlp("import allennlp_elmo_plus.plugin")
     assert result.returncode == 1
     assert result.stderr.splitlines()[-1] == f"ImportError: {allennlp_elmo_plus.HOW_TO_GET_ALLENNLP}"
     assert "During handling" not in result.stderr
@@ -103,5 +101,5 @@ def test_without_allennlp_the_plugin_says_in_one_line_how_to_get_it():
 def test_every_module_of_core_works_without_allennlp():
     assert len(CORE_MODULES) > 10
     imports = "; ".join(f"import allennlp_elmo_plus.core.{name}" for name in CORE_MODULES)
-    result = without_allennlp(imports, "-W", "ignore")
+    result = without_allennlp(imports)
     assert result.returncode == 0, result.stderr
