@@ -29,6 +29,7 @@ from allennlp_elmo_plus.plugin import (  # noqa: F401
     model,
     neighbors_command,
     optimizer,
+    patches,
     plan,
     predictor,
     reader,

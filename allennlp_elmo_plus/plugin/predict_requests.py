@@ -33,6 +33,9 @@ class GenerateRequest(NamedTuple):
 
 Request = Union[ScoreRequest, GenerateRequest]
 
+# Given back with the answer.
+ID = "id"
+
 _KEYS = {
     "sentence": ("top",),
     "prefix": ("max_words", "beam", "temperature", "seed"),
@@ -48,7 +51,7 @@ def read_request(json_dict: JsonDict) -> Request:
         raise InputError(f"exactly one of `sentence`, `prefix` and `suffix` must be given, got {given}")
     text = texts[0]
     for key in json_dict:
-        if key != text and key not in _KEYS[text]:
+        if key not in (text, ID, *_KEYS[text]):
             known = ", ".join(f"`{name}`" for name in _KEYS[text])
             raise InputError(f"`{key}` does not go with `{text}`, which takes {known}")
     if not isinstance(json_dict[text], str):

@@ -1,6 +1,7 @@
 """The predictor `bilm`."""
 
 import json
+import re
 from functools import cached_property
 from typing import Any, Optional
 
@@ -12,12 +13,15 @@ from allennlp.predictors import Predictor
 from allennlp_elmo_plus.core.characters import BOS_WORD, EOS_WORD
 from allennlp_elmo_plus.core.errors import InputError
 from allennlp_elmo_plus.core.generation import Continuation, OneDirection, beam_search, sample
+from allennlp_elmo_plus.core.option_rules import shown
 from allennlp_elmo_plus.core.perplexity import exponential
 from allennlp_elmo_plus.core.sentence_ids import sentence_ids
 from allennlp_elmo_plus.core.substitutes import Substitutes, substitutes
 from allennlp_elmo_plus.core.top_words import TopWords
-from allennlp_elmo_plus.plugin.predict_requests import GenerateRequest, ScoreRequest, read_request
+from allennlp_elmo_plus.plugin.predict_requests import ID, GenerateRequest, ScoreRequest, read_request
 from allennlp_elmo_plus.plugin.vocabulary import TOKENS_NAMESPACE
+
+_BEGINS_AS_JSON = re.compile(r"""\s*\{\s*["'}]""")
 
 
 @Predictor.register("bilm")
@@ -27,8 +31,10 @@ class BilmPredictor(Predictor):
 
     Registered as a `Predictor` with name "bilm". `allennlp predict` takes a line of text, or a line that is a JSON object, and
     writes one JSON object a line. Words are separated by white space; logarithms are natural; words outside the vocabulary are
-    read by their characters and scored as `<UNK>`. A forward-only model gives no backward entries. A request that cannot be
-    fulfilled raises `InputError`, before anything of its batch is computed.
+    read by their characters and scored as `<UNK>`. A forward-only model gives no backward entries. Each line has its answer, a
+    blank one that of a sentence without words; an `id` in a JSON object, of any kind, comes back with the answer. A line that
+    begins as a JSON object, with a brace and a quotation mark, must be one. A request that cannot be fulfilled raises
+    `InputError`, before anything of its batch is computed.
 
     `{"sentence": "..."}`, or plain text, gives the log-probability of every token in each direction:
 
@@ -62,14 +68,14 @@ class BilmPredictor(Predictor):
         return self.predict_json({"sentence": sentence})
 
     def load_line(self, line: str) -> JsonDict:
-        if line.lstrip().startswith("{"):
-            try:
-                request = json.loads(line)
-            except ValueError:
-                pass
-            else:
-                return request
-        return {"sentence": line}
+        # A sentence may begin with a brace, but hardly with one and a quotation mark.
+        if not _BEGINS_AS_JSON.match(line):
+            return {"sentence": line}
+        try:
+            request: JsonDict = json.loads(line)
+        except (ValueError, RecursionError) as error:
+            raise InputError(f"a line that begins as a JSON object must be one, got {shown(line)}: {error}") from None
+        return request
 
     def predict_json(self, inputs: JsonDict) -> JsonDict:
         return self.predict_batch_json([inputs])[0]
@@ -80,7 +86,11 @@ class BilmPredictor(Predictor):
             self._check(request)
         to_score = [request for request in requests if isinstance(request, ScoreRequest)]
         scores = iter(self._scores(to_score))
-        return [next(scores) if isinstance(each, ScoreRequest) else self._generate(each) for each in requests]
+        answers = [next(scores) if isinstance(each, ScoreRequest) else self._generate(each) for each in requests]
+        return [
+            {ID: json_dict[ID], **answer} if ID in json_dict else answer
+            for json_dict, answer in zip(inputs, answers, strict=True)
+        ]
 
     def predict_instance(self, instance: Instance) -> JsonDict:
         return self.predict_batch_instance([instance])[0]

@@ -1,9 +1,11 @@
 import json
 import math
+from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
+from allennlp.commands.predict import _PredictManager
 from allennlp.common import Params
 from allennlp.data import DatasetReader, Vocabulary
 from allennlp.models import Model
@@ -120,6 +122,47 @@ def test_lines_of_text_and_of_json(predictor: Predictor) -> None:
     mixed = predictor.predict_batch_json([{"sentence": "rain"}, request, {"sentence": "the mill"}])
     assert mixed[0]["words"] == ["rain"] and mixed[2]["words"] == ["the", "mill"]
     assert mixed[1] == predictor.predict_json(request)
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        '{"sentence": "the mill"\n',
+        '{"sentence": the mill}',
+        "{'sentence': 'the mill'}",
+        ' {"a": ' + "[" * 10**5,
+        '{"x"} y',
+    ],
+)
+def test_a_line_that_begins_as_json_must_be_json(predictor: Predictor, line: str) -> None:
+    with pytest.raises(InputError, match="^a line that begins as a JSON object must be one, got .*: ") as error:
+        predictor.load_line(line)
+    assert len(str(error.value).splitlines()) == 1
+
+
+def test_an_id_comes_back_with_the_answer(predictor: Predictor) -> None:
+    requests: list[dict[str, Any]] = [{"sentence": "the mill"}, {"prefix": "the", "max_words": 2}]
+    ids: list[Any] = ["a", 0, None, {"b": [1]}]
+    answers = predictor.predict_batch_json([{**request, "id": number} for number in ids for request in requests])
+    alone = [predictor.predict_json(request) for request in requests]
+    assert [answer.pop("id") for answer in answers] == [number for number in ids for _ in requests]
+    assert [answer["words"] for answer in answers] == [answer["words"] for answer in alone] * 4
+    assert all("id" not in answer for answer in alone)
+
+
+def test_each_line_of_a_file_has_its_answer(predictor: Predictor, tmp_path: Path) -> None:
+    path, answers = tmp_path / "lines.txt", tmp_path / "answers.jsonl"
+    path.write_text('the mill\n\n  \n{"sentence": "rain", "id": 3}\n')
+    _PredictManager(predictor, str(path), str(answers), 3, False, False).run()
+    words = [json.loads(line)["words"] for line in answers.read_text().splitlines()]
+    assert words == [["the", "mill"], [], [], ["rain"]]
+
+
+def test_a_line_that_cannot_be_read_is_named_by_its_number(predictor: Predictor, tmp_path: Path) -> None:
+    path = tmp_path / "lines.jsonl"
+    path.write_text('\n{"sentence": "rain"}\n{"sentence": rain}\n')
+    with pytest.raises(InputError, match="^line 3: a line that begins as a JSON object must be one, got "):
+        _PredictManager(predictor, str(path), None, 8, False, False).run()
 
 
 @pytest.mark.parametrize(
