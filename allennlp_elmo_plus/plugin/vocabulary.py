@@ -10,14 +10,14 @@ from pathlib import Path
 from typing import Optional, Union
 
 from allennlp.data.instance import Instance
-from allennlp.data.vocabulary import NAMESPACE_PADDING_FILE, Vocabulary
+from allennlp.data.vocabulary import DEFAULT_OOV_TOKEN, NAMESPACE_PADDING_FILE, Vocabulary
 
 from allennlp_elmo_plus.core.characters import UNK_WORD
 from allennlp_elmo_plus.core.errors import InputError
 from allennlp_elmo_plus.core.files import atomic_path, remove_unfinished
 from allennlp_elmo_plus.core.model_files import local_path
 from allennlp_elmo_plus.core.pretrained import read_words
-from allennlp_elmo_plus.core.vocabulary import order_by_frequency
+from allennlp_elmo_plus.core.vocabulary import SPECIAL_WORDS, order_by_frequency, read_vocabulary
 from allennlp_elmo_plus.plugin.known_options import KnownOptions
 
 TOKENS_NAMESPACE = "tokens"
@@ -70,9 +70,7 @@ class BilmVocabulary(KnownOptions, Vocabulary):
         else:
             words = read_words(local_path(vocab_file))
         vocabulary = cls(padding_token=PADDING_TOKEN, oov_token=UNK_WORD)
-        index_to_token = dict(enumerate([PADDING_TOKEN, *words]))
-        vocabulary._index_to_token[TOKENS_NAMESPACE] = index_to_token
-        vocabulary._token_to_index[TOKENS_NAMESPACE] = {word: index for index, word in index_to_token.items()}
+        vocabulary._set_words(words)
         return vocabulary
 
     @classmethod
@@ -91,6 +89,28 @@ class BilmVocabulary(KnownOptions, Vocabulary):
             PADDING_TOKEN if padding_token is None else padding_token,
             UNK_WORD if oov_token is None else oov_token,
         )
+
+    def set_from_file(
+        self,
+        filename: str,
+        is_padded: bool = True,
+        oov_token: str = DEFAULT_OOV_TOKEN,
+        namespace: str = TOKENS_NAMESPACE,
+    ) -> None:
+        """
+        Fills `namespace` from `filename`. The words of `tokens` are taken as they stand in the file: AllenNLP reads
+        `@@NEWLINE@@` as a line end, but no word holds a line end, and a text may hold `@@NEWLINE@@`.
+        """
+        if namespace != TOKENS_NAMESPACE or not is_padded:
+            super().set_from_file(filename, is_padded, oov_token, namespace)
+            return
+        self._set_words(read_vocabulary(filename))
+
+    def _set_words(self, words: list[str]) -> None:
+        """Makes `words`, in the order of bilm-tf's ids, the namespace `tokens`."""
+        index_to_token = dict(enumerate([self._padding_token, *words]))
+        self._index_to_token[TOKENS_NAMESPACE] = index_to_token
+        self._token_to_index[TOKENS_NAMESPACE] = {word: index for index, word in index_to_token.items()}
 
     def save_to_files(self, directory: Union[str, "os.PathLike[str]"]) -> None:
         """
@@ -136,17 +156,28 @@ _from_files = Vocabulary.from_files.__func__  # type: ignore[attr-defined]
 def _from_files_of_any_vocabulary(cls, *arguments, **options):
     """
     `Vocabulary.from_files`, which gives a vocabulary "bilm" where the padding is that of one, and where it is told of no tokens
-    and AllenNLP's own are not there. AllenNLP calls it in both ways for a distributed training, whatever the vocabulary's type is
-    in the config.
+    and the files are not those of AllenNLP's own. AllenNLP calls it in both ways for a distributed training, whatever the
+    vocabulary's type is in the config.
     """
     if cls is Vocabulary and options.get("padding_token") == PADDING_TOKEN:
         return BilmVocabulary.from_files(*arguments, **options)
+    is_told_nothing = cls is Vocabulary and len(arguments) == 1 and not options
     try:
-        return _from_files(cls, *arguments, **options)
+        vocabulary = _from_files(cls, *arguments, **options)
     except AssertionError:
-        if cls is not Vocabulary or len(arguments) != 1 or options:
+        if not is_told_nothing:
             raise
         return BilmVocabulary.from_files(*arguments)
+    return BilmVocabulary.from_files(*arguments) if is_told_nothing and _is_of_bilm(vocabulary) else vocabulary
+
+
+def _is_of_bilm(vocabulary: Vocabulary) -> bool:
+    """
+    Whether `vocabulary`, loaded with AllenNLP's own tokens, was saved by a vocabulary "bilm". AllenNLP's `@@UNKNOWN@@` may be a
+    word of its text, but in AllenNLP's files it is always the first.
+    """
+    words = vocabulary.get_token_to_index_vocabulary(TOKENS_NAMESPACE)
+    return words.get(DEFAULT_OOV_TOKEN) != 1 and all(word in words for word in SPECIAL_WORDS)
 
 
 Vocabulary.from_files = classmethod(_from_files_of_any_vocabulary)  # type: ignore[assignment,method-assign]

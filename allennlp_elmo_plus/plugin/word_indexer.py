@@ -6,7 +6,7 @@ from allennlp.common.checks import ConfigurationError
 from allennlp.data.token_indexers import TokenIndexer
 from allennlp.data.token_indexers.token_indexer import IndexedTokenList
 from allennlp.data.tokenizers import Token
-from allennlp.data.vocabulary import Vocabulary
+from allennlp.data.vocabulary import DEFAULT_OOV_TOKEN, DEFAULT_PADDING_TOKEN, Vocabulary
 
 from allennlp_elmo_plus.core.characters import UNK_WORD
 from allennlp_elmo_plus.core.model_files import local_path
@@ -16,6 +16,10 @@ from allennlp_elmo_plus.plugin.known_options import KnownOptions
 _KEY = "tokens"
 # Before its own words AllenNLP puts padding and its word for unknown ones.
 _NUM_OF_ALLENNLP = 2
+
+# A word of the biLM that is spelled like one of AllenNLP's own tokens would get the id of that token. No word holds a space.
+_ESCAPES = {DEFAULT_PADDING_TOKEN: "@@ PADDING @@", DEFAULT_OOV_TOKEN: "@@ UNKNOWN @@"}
+_WORDS_OF_ESCAPES = {escape: word for word, escape in _ESCAPES.items()}
 
 
 @TokenIndexer.register("bilm_words")
@@ -52,7 +56,9 @@ class BilmWordsIndexer(KnownOptions, TokenIndexer):
         """Counts each word of the biLM once for every word after it and itself, so that they keep their order."""
         if not counter[self._namespace]:
             words = self._read()
-            counter[self._namespace].update({word: len(words) - row for row, word in enumerate(words)})
+            counter[self._namespace].update(
+                {_ESCAPES.get(word, word): len(words) - row for row, word in enumerate(words)}
+            )
 
     def tokens_to_indices(self, tokens: list[Token], vocabulary: Vocabulary) -> IndexedTokenList:
         if not self._ids:
@@ -68,7 +74,7 @@ class BilmWordsIndexer(KnownOptions, TokenIndexer):
         if self._namespace not in vocabulary.get_namespaces():
             return self._read()
         tokens = vocabulary.get_index_to_token_vocabulary(self._namespace)
-        words = [tokens[index] for index in range(len(tokens))]
+        words = [_word_of(tokens[index]) for index in range(len(tokens))]
         if vocabulary.is_padded(self._namespace):
             words = words[_NUM_OF_ALLENNLP:]
         if UNK_WORD not in words or (self._words is not None and words != self._words):
@@ -86,3 +92,8 @@ class BilmWordsIndexer(KnownOptions, TokenIndexer):
                 )
             self._words = read_words(local_path(self._vocab_file))
         return self._words
+
+
+def _word_of(token: str) -> str:
+    """The word of the biLM that a vocabulary keeps as `token`: in a saved one AllenNLP reads `@@NEWLINE@@` as a line end."""
+    return _WORDS_OF_ESCAPES.get(token, token).replace("\n", "@@NEWLINE@@")

@@ -154,11 +154,30 @@ def test_the_same_vocabulary_is_written_again_whatever_the_order_of_a_set(corpus
     assert sorted(path.read_text().splitlines()) == sorted(lines)
 
 
-def test_what_allennlp_loads_for_a_distributed_training_is_a_vocabulary_of_this_kind(corpus, tmp_path):
-    (tmp_path / "corpus.txt").write_text("a b a\n")
+@pytest.mark.parametrize("text", ["a b a\n", TEXT])
+def test_what_allennlp_loads_for_a_distributed_training_is_a_vocabulary_of_this_kind(corpus, tmp_path, text):
+    (tmp_path / "corpus.txt").write_text(text)
     words = build(corpus, tmp_path).get_token_to_index_vocabulary("tokens")
     directory = str(tmp_path / "out" / "vocabulary")
     by_config = {"type": "from_files", "directory": directory, "padding_token": PADDING_TOKEN, "oov_token": "<UNK>"}
     for loaded in (Vocabulary.from_params(Params(by_config)), Vocabulary.from_files(directory)):
         assert isinstance(loaded, BilmVocabulary)
         assert loaded.get_token_to_index_vocabulary("tokens") == words and loaded._oov_token == "<UNK>"
+
+
+def test_a_vocabulary_of_allennlp_over_the_same_words_stays_one(corpus, tmp_path):
+    params = {"dataset_reader": {"type": "bilm"}, "data_loader": {"batch_size": 2}, "train_data_path": corpus}
+    built = make_vocab_from_params(Params(params), str(tmp_path / "out"))
+    loaded = Vocabulary.from_files(str(tmp_path / "out" / "vocabulary"))
+    assert type(built) is type(loaded) is Vocabulary
+    assert loaded.get_token_to_index_vocabulary("tokens") == built.get_token_to_index_vocabulary("tokens")
+
+
+def test_words_spelled_as_escapes_of_allennlp_keep_their_ids_in_a_saved_vocabulary(tmp_path):
+    words = ["@@NEWLINE@@", "a@@NEWLINE@@b", "@@PADDING@@", "@@UNKNOWN@@", "\\n", "plain"]
+    (tmp_path / "corpus.txt").write_text(" ".join(words), encoding="utf-8")
+    built = build(str(tmp_path / "corpus.txt"), tmp_path)
+    loaded = BilmVocabulary.from_files(tmp_path / "out" / "vocabulary", None, None)
+    assert loaded.get_token_to_index_vocabulary("tokens") == built.get_token_to_index_vocabulary("tokens")
+    assert loaded.get_index_to_token_vocabulary("tokens") == built.get_index_to_token_vocabulary("tokens")
+    assert loaded.get_token_index("\n") == loaded.get_token_index("<UNK>")

@@ -9,6 +9,7 @@ from allennlp_elmo_plus.core.errors import InputError
 from allennlp_elmo_plus.plugin.word_indexer import BilmWordsIndexer
 
 WORDS = ["</S>", "<S>", "<UNK>", "the", "river", "rises", "mill", "나비"]
+ESCAPES = ["@@NEWLINE@@", "a@@NEWLINE@@", "@@PADDING@@", "@@UNKNOWN@@", "\\n"]
 
 
 @pytest.fixture
@@ -49,6 +50,20 @@ def test_a_saved_vocabulary_needs_no_file(vocab_file, tmp_path, namespace):
     loaded = Vocabulary.from_files(str(tmp_path / "vocabulary"))
     again = BilmWordsIndexer("gone.txt", namespace=namespace)
     assert ids(again, loaded, WORDS) == {"tokens": list(range(1, 9))}
+
+
+def test_words_spelled_as_escapes_of_allennlp_keep_their_ids(vocab_file, tmp_path):
+    words = [*WORDS[:4], *ESCAPES, *WORDS[4:]]
+    with open(vocab_file, "w", encoding="utf-8") as file:
+        file.writelines(f"{word}\n" for word in words)
+    first = BilmWordsIndexer(vocab_file)
+    vocabulary = Vocabulary.from_instances(instances(first))
+    vocabulary.save_to_files(str(tmp_path / "vocabulary"))
+    expected = {"tokens": list(range(1, len(words) + 1))}
+    assert ids(first, vocabulary, words) == expected
+    # With the file, and without it.
+    for again in (BilmWordsIndexer(vocab_file), BilmWordsIndexer()):
+        assert ids(again, Vocabulary.from_files(str(tmp_path / "vocabulary")), words) == expected
 
 
 def test_a_vocabulary_that_leaves_words_out_is_refused(vocab_file):

@@ -27,6 +27,10 @@ TAGGED = """1\tThe\tthe\tDET\t_\t_\t0\t_\t_\t_
 """
 
 
+# Words of the texts that mean something else to AllenNLP's vocabulary files.
+AS_ALLENNLP_ESCAPES = "the mill @@NEWLINE@@ and @@PADDING@@ the river@@NEWLINE@@ @@UNKNOWN@@ .\n" * 3
+
+
 def config_of(directory: Path, **model: Any) -> dict[str, Any]:
     config = small_config(directory)
     config["dataset_reader"]["token_indexers"] = {"tokens": {"type": "single_id"}}
@@ -39,6 +43,9 @@ def config_of(directory: Path, **model: Any) -> dict[str, Any]:
 def trained(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Path:
     directory = tmp_path_factory.mktemp("words")
     config = config_of(directory, share_embedding_softmax=request.param)
+    for name in ("train.txt", "heldout.txt"):
+        with open(directory / name, "a", encoding="utf-8") as file:
+            file.write(AS_ALLENNLP_ESCAPES)
     train_model(Params(config), str(directory / "out"))
     return directory
 
