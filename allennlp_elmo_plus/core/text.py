@@ -5,18 +5,24 @@ Text is UTF-8, one sentence a line, words separated by white space. It is read a
 in constant memory.
 """
 
+import codecs
 import glob
 import gzip
+import json
+import logging
 import os
 import sys
 import zlib
 from collections.abc import Iterator
 from contextlib import contextmanager
-from itertools import chain
+from functools import lru_cache
+from itertools import chain, islice
 from pathlib import Path
 from typing import BinaryIO, Optional, Union
 
 from allennlp_elmo_plus.core.errors import InputError
+
+logger = logging.getLogger(__name__)
 
 STANDARD_INPUT = "-"
 MAX_LINE_BYTES = 1 << 20
@@ -28,6 +34,9 @@ STDLIB_HELDOUT_FILE = "heldout.txt"
 # Not more than MAX_LINE_BYTES: then only the first line of a block, which may have begun in the one before, can be too
 # long.
 _READ_BYTES = 1 << 20
+
+# Where as many lines are JSON, so is the file.
+_LINES_TO_RECOGNIZE = 10
 
 TextSource = Union[Path, str]
 
@@ -73,7 +82,9 @@ def _resolve_one(part: str, spec: str) -> list[TextSource]:
     raise InputError(f"`{part}`{within}: there is no such file{hint}")
 
 
-def iter_sentences(spec: Union[str, "os.PathLike[str]"], encoding_errors: str = "strict") -> Iterator[list[str]]:
+def iter_sentences(
+    spec: Union[str, "os.PathLike[str]"], encoding_errors: Optional[str] = None
+) -> Iterator[list[str]]:
     """
     The sentences of the text that `spec` names (see `resolve_paths`), each a list of words.
 
@@ -82,19 +93,23 @@ def iter_sentences(spec: Union[str, "os.PathLike[str]"], encoding_errors: str = 
     lone carriage return. Files whose names end in `.gz` are decompressed as they are read.
 
     `encoding_errors` says what to do with bytes that are not UTF-8: `"strict"` refuses them, `"replace"` reads each as
-    U+FFFD.
+    U+FFFD. None is strict too, for callers whose users have no such option: the error then does not name it.
+
+    A byte order mark at the beginning of a file is left out, and logged.
 
     Raises `InputError` at once for a bad `spec` or `encoding_errors`; while reading, it names file and line, for text
-    that is not UTF-8, a NUL byte or a line longer than `MAX_LINE_BYTES`, and in the end when there was no word at all.
+    that is not UTF-8, a NUL byte or a line longer than `MAX_LINE_BYTES`; for JSON lines; and in the end when there was no
+    word at all.
     """
     return chain.from_iterable(iter_sentence_blocks(spec, encoding_errors))
 
 
 def iter_sentence_blocks(
-    spec: Union[str, "os.PathLike[str]"], encoding_errors: str = "strict"
+    spec: Union[str, "os.PathLike[str]"], encoding_errors: Optional[str] = None
 ) -> Iterator[list[list[str]]]:
     """The sentences of `iter_sentences` in lists of about a megabyte of text, for callers that work on many at once."""
-    check_encoding_errors(encoding_errors)
+    if encoding_errors is not None:
+        check_encoding_errors(encoding_errors)
     return _sentence_blocks(resolve_paths(spec), os.fspath(spec), encoding_errors)
 
 
@@ -104,12 +119,54 @@ def check_encoding_errors(encoding_errors: str) -> None:
         raise InputError(f'`encoding_errors` must be "strict" or "replace", got {encoding_errors!r}')
 
 
-def decode_lines(data: bytes, name: str, first_line: int, encoding_errors: str = "strict") -> list[str]:
+def drop_byte_order_mark(data: bytes, name: str) -> bytes:
+    """`data`, the beginning of the file called `name`, without a byte order mark; one that was there is logged."""
+    if not data.startswith(codecs.BOM_UTF8):
+        return data
+    _log_byte_order_mark(name)
+    return data[len(codecs.BOM_UTF8) :]
+
+
+@lru_cache(maxsize=1024)
+def _log_byte_order_mark(name: str) -> None:
+    """Logs once of a file, which may be read more than once."""
+    logger.warning("%s: the byte order mark at its beginning is left out", name)
+
+
+def first_lines(data: bytes, name: str) -> bytes:
+    """
+    `data`, the first lines of the text called `name`, without a byte order mark.
+
+    Raises `InputError` for JSON lines: each of the first lines is a JSON object, or a list of words, that is not empty.
+    """
+    data = drop_byte_order_mark(data, name)
+    if not data.lstrip().startswith((b"{", b"[")):
+        return data
+    lines = list(islice(filter(bytes.strip, data.split(b"\n")), _LINES_TO_RECOGNIZE))
+    try:
+        values = [json.loads(line) for line in lines]
+    except (ValueError, RecursionError):
+        return data
+    if all(isinstance(value, dict) and value for value in values):
+        keys = (key for key, value in values[0].items() if isinstance(value, str) and key.isascii() and key.isidentifier())
+        key = next(keys, None)
+        how = "take the text out" if key is None else f"take the text out, for example by `jq -r .{key} FILE`"
+        advice = f"{how}, and split it into sentences and words"
+    elif all(isinstance(value, list) and value and all(isinstance(word, str) for word in value) for value in values):
+        advice = """write it so, for example by `jq -r 'join(" ")' FILE`"""
+    else:
+        return data
+    raise InputError(
+        f"{name}: must be plain text, a sentence a line, words separated by white space, got JSON lines; {advice}"
+    )
+
+
+def decode_lines(data: bytes, name: str, first_line: int, encoding_errors: Optional[str] = None) -> list[str]:
     """
     The lines of `data`, which is whole lines of the file called `name` from line `first_line` (1-based) on.
 
     Raises `InputError` with file and line for a NUL byte, and for bytes that are not UTF-8 unless `encoding_errors`
-    replaces them.
+    replaces them; see `iter_sentences`.
     """
     lines = decode_block(data, name, first_line, encoding_errors).split("\n")
     if not lines[-1]:
@@ -117,28 +174,28 @@ def decode_lines(data: bytes, name: str, first_line: int, encoding_errors: str =
     return lines
 
 
-def decode_block(data: bytes, name: str, first_line: int, encoding_errors: str = "strict") -> str:
+def decode_block(data: bytes, name: str, first_line: int, encoding_errors: Optional[str] = None) -> str:
     """`decode_lines` before the lines are cut apart."""
     nul = data.find(b"\0")
     if nul >= 0:
         raise InputError(f"{name}, line {first_line + data.count(10, 0, nul)}: NUL byte, so this is not UTF-8 text")
     try:
-        return data.decode("utf-8", encoding_errors)
+        return data.decode("utf-8", encoding_errors or "strict")
     except UnicodeDecodeError as error:
         line = first_line + data.count(10, 0, error.start)
-        raise InputError(
-            f"{name}, line {line}: byte 0x{data[error.start]:02x} is not UTF-8 "
-            '(with `encoding_errors: "replace"` such bytes are read as U+FFFD)'
-        ) from None
+        remedy = ' (with `encoding_errors: "replace"` such bytes are read as U+FFFD)' if encoding_errors else ""
+        raise InputError(f"{name}, line {line}: byte 0x{data[error.start]:02x} is not UTF-8{remedy}") from None
 
 
-def _sentence_blocks(sources: list[TextSource], spec: str, encoding_errors: str) -> Iterator[list[list[str]]]:
+def _sentence_blocks(sources: list[TextSource], spec: str, encoding_errors: Optional[str]) -> Iterator[list[list[str]]]:
     found_word = False
     for source in sources:
         name = "standard input" if source == STANDARD_INPUT else str(source)
         num_lines = 0
         with open_text(source, name) as file:
             for data in line_blocks(file, name):
+                if num_lines == 0:
+                    data = first_lines(data, name)
                 block = [line.split() for line in decode_lines(data, name, num_lines + 1, encoding_errors)]
                 num_lines += len(block)
                 found_word = found_word or any(block)

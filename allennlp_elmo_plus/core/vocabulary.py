@@ -15,7 +15,7 @@ from allennlp_elmo_plus.core.characters import BOS_WORD, EOS_WORD, UNK_WORD
 from allennlp_elmo_plus.core.errors import InputError
 from allennlp_elmo_plus.core.files import atomic_path
 from allennlp_elmo_plus.core.option_rules import shown
-from allennlp_elmo_plus.core.text import decode_lines
+from allennlp_elmo_plus.core.text import decode_lines, drop_byte_order_mark
 
 SPECIAL_WORDS = (BOS_WORD, EOS_WORD, UNK_WORD)
 
@@ -108,6 +108,7 @@ def _words_of(file: VocabularyFile) -> list[str]:
 def _examine(data: bytes, source: str) -> VocabularyFile:
     if len(data) > MAX_VOCABULARY_BYTES:
         raise InputError(f"{source}: a vocabulary must be at most {MAX_VOCABULARY_BYTES:,} bytes, got more")
+    data = drop_byte_order_mark(data, source)
     words = [line.strip(_LINE_WHITE_SPACE) for line in decode_lines(data, source, first_line=1)]
     problems: list[str] = []
     first_lines: dict[str, int] = {}

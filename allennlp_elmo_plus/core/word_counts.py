@@ -19,7 +19,7 @@ from .text import (
     STANDARD_INPUT,
     check_encoding_errors,
     decode_block,
-    iter_sentence_blocks,
+    first_lines,
     line_blocks,
     open_text,
     resolve_paths,
@@ -57,19 +57,25 @@ def count_words(
         raise ValueError(f"`num_processes` must be at least 1, got {num_processes}")
     check_encoding_errors(encoding_errors)
     report = report or _no_report
-    parts = [part for path in resolve_paths(spec) for part in _parts(path, num_processes)]
+    paths = resolve_paths(spec)
+    files = [path for path in paths if os.path.isfile(path)]
+    parts = [part for path in files for part in _parts(path, num_processes)]
     counts: Counter[str] = Counter()
+    # Standard input and pipes are open in this process only.
+    here = [_Part(path, 0, None) for path in paths if not os.path.isfile(path)]
     if num_processes == 1 or len(parts) == 1:
-        for part in parts:
-            counts.update(_count_part(part, encoding_errors, report))
-    else:
+        here += parts
+        parts = []
+    for part in here:
+        counts.update(_count_part(part, encoding_errors, report))
+    if parts:
         try:
             for counted in _counted_side_by_side(parts, encoding_errors, num_processes, report):
                 counts.update(counted)
         except InputError:
             # A part does not know how many lines come before it. From the beginning, the error has its line.
-            for _ in iter_sentence_blocks(spec, encoding_errors):
-                pass
+            for path in files:
+                _count_part(_Part(path, 0, None), encoding_errors)
             raise
     if not counts:
         raise InputError(f"`{os.fspath(spec)}`: there is not one word in this text")
@@ -137,8 +143,8 @@ def _report_from_worker(num_bytes: int) -> None:
 
 
 def _parts(path: Union[Path, str], num_processes: int) -> list[_Part]:
-    """`path` in parts of about equal size, each of whole lines."""
-    if path == STANDARD_INPUT or str(path).endswith(".gz") or not os.path.isfile(path):
+    """The file `path` in parts of about equal size, each of whole lines."""
+    if str(path).endswith(".gz"):
         return [_Part(path, 0, None)]
     size = os.path.getsize(path)
     num_parts = max(1, min(num_processes, size // BYTES_WORTH_A_PROCESS))
@@ -159,7 +165,8 @@ def _count_part(part: _Part, encoding_errors: str, report: Report = _no_report) 
         if part.start:
             file.seek(part.start)
         for data in line_blocks(file, name, None if part.end is None else part.end - part.start):
-            counts.update(decode_block(data, name, num_lines + 1, encoding_errors).split())
+            text = first_lines(data, name) if part.start == num_lines == 0 else data
+            counts.update(decode_block(text, name, num_lines + 1, encoding_errors).split())
             num_lines += data.count(b"\n")
             if name.endswith(".gz"):
                 before, compressed_bytes = compressed_bytes, os.lseek(file.fileno(), 0, os.SEEK_CUR)

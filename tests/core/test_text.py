@@ -111,7 +111,45 @@ def test_standard_input_is_a_file(tmp_path, monkeypatch):
     refuse("-", r"^`-`: there is not one word in this text \(standard input can be read only once")
 
 
+def test_a_byte_order_mark_is_no_part_of_the_first_word(tmp_path, caplog):
+    write(tmp_path / "1.txt", b"\xef\xbb\xbfthe mill\nthe \xef\xbb\xbfmill\n")
+    write(tmp_path / "2.txt.gz", gzip.compress(b"\xef\xbb\xbfthe river\n"))
+    assert list(iter_sentences(str(tmp_path))) == [["the", "mill"], ["the", "\ufeffmill"], ["the", "river"]]
+    assert list(iter_sentences(str(tmp_path / "1.txt")))[0] == ["the", "mill"]
+    # Once of each file.
+    assert [record.getMessage() for record in caplog.records] == [
+        f"{tmp_path}/{name}: the byte order mark at its beginning is left out" for name in ("1.txt", "2.txt.gz")
+    ]
+
+
 # Bad text
+
+
+JSON_LINES = '{"text": "the mill turns", "tags": ["a"]}\n\n{"text": "b", "tags": []}\n'
+
+
+@pytest.mark.parametrize(
+    "lines, advice",
+    [
+        (JSON_LINES, "; take the text out, for example by `jq -r .text FILE`, and split it into sentences and words"),
+        ("\ufeff" + JSON_LINES, "; take the text out, for example by `jq -r .text FILE`, and split it into sentences and words"),
+        ('{"words": ["the", "mill"]}\n', "; take the text out, and split it into sentences and words"),
+        ('["the", "mill"]\n["turns"]\n', """; write it so, for example by `jq -r 'join(" ")' FILE`"""),
+    ],
+)
+def test_json_lines_are_no_text(tmp_path, lines, advice):
+    path = write(tmp_path / "a.jsonl", lines.encode())
+    rule = "must be plain text, a sentence a line, words separated by white space, got JSON lines"
+    with pytest.raises(InputError) as caught:
+        list(iter_sentences(path))
+    assert str(caught.value) == f"{path}: {rule}{advice}"
+
+
+@pytest.mark.parametrize(
+    "lines", ["{ }\n[ 1 ]\n", '{"a": 1}\nand so on\n', "[ ]\n", '" a "\n', "[ 1 , 2 ]\n", "1\n2\n"]
+)
+def test_text_with_brackets_is_text(tmp_path, lines):
+    assert list(iter_sentences(write(tmp_path / "a.txt", lines.encode()))) == [line.split() for line in lines.splitlines()]
 
 
 @pytest.mark.parametrize("data", [b"", b"\n", b" \n\r\n\t"])
@@ -126,6 +164,9 @@ def test_bytes_that_are_not_utf8_are_refused_or_replaced(tmp_path):
         path,
         rf'^{path}, line 3: byte 0xe9 is not UTF-8 \(with `encoding_errors: "replace"` such bytes are read as U\+FFFD',
     )
+    # No advice to set an option where the caller offers none.
+    with pytest.raises(InputError, match=f"^{path}, line 3: byte 0xe9 is not UTF-8$"):
+        list(iter_sentences(path))
     assert list(iter_sentences(path, "replace")) == [["fine"], ["also", "fine"], ["caf\ufffd", "x"], ["end", "\ufffd"]]
 
 

@@ -70,6 +70,11 @@ def test_ids_are_line_numbers_and_white_space_is_dropped(tmp_path):
     assert read_vocabulary(tmp_path / "vocab.txt") == ["<S>", "</S>", "the", "<UNK>", "x\u00a0", "x"]
 
 
+def test_a_byte_order_mark_is_no_part_of_the_first_word(tmp_path):
+    (tmp_path / "vocab.txt").write_bytes(b"\xef\xbb\xbf<S>\n</S>\n<UNK>\nthe\n")
+    assert read_vocabulary(tmp_path / "vocab.txt") == [*SPECIALS, "the"]
+
+
 @pytest.mark.parametrize(
     "data, message",
     [

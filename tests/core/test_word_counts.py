@@ -77,6 +77,41 @@ def test_several_processes_count_the_same(tmp_path: Path, monkeypatch: pytest.Mo
     assert count_words(path, "replace", num_processes=2)["\ufffd"] == 1
 
 
+@pytest.mark.parametrize("num_processes", [1, 2])
+def test_a_byte_order_mark_is_no_part_of_a_word(
+    num_processes: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(word_counts, "BYTES_WORTH_A_PROCESS", 8)
+    # The second half of the file begins with one that is not at the beginning of the file.
+    (tmp_path / "a.txt").write_text("\ufeffthe mill\n\ufeffthe mill turns\n", "utf-8")
+    reports: list[int] = []
+    counts = count_words(tmp_path, num_processes=num_processes, report=reports.append)
+    assert counts == {"the": 1, "mill": 2, "\ufeffthe": 1, "turns": 1}
+    assert sum(reports) == num_bytes_to_read(tmp_path)
+
+
+def test_json_lines_are_no_text(tmp_path: Path) -> None:
+    (tmp_path / "a.jsonl").write_text('{"text": "the mill"}\n', "utf-8")
+    with pytest.raises(InputError, match="a.jsonl: must be plain text, .*, got JSON lines"):
+        count_words(tmp_path / "a.jsonl")
+
+
+@pytest.mark.parametrize("is_pipe", [False, True])
+def test_a_text_that_can_be_read_only_once_is_counted_beside_files(
+    is_pipe: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name in ("a.txt", "b.txt"):
+        (tmp_path / name).write_text("the mill\n", "utf-8")
+    reading, writing = os.pipe()
+    os.write(writing, "the river\n".encode())
+    os.close(writing)
+    spec = f"/dev/fd/{reading}" if is_pipe else "-"
+    monkeypatch.setattr("sys.stdin", os.fdopen(reading, closefd=False))
+    counts = count_words(f"{tmp_path}/a.txt,{spec},{tmp_path}/b.txt", num_processes=2)
+    os.close(reading)
+    assert counts == {"the": 3, "mill": 2, "river": 1}
+
+
 def test_text_without_words_and_bad_arguments(tmp_path: Path) -> None:
     path = tmp_path / "empty.txt"
     path.write_text("\n\n", "utf-8")
