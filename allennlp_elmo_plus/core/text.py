@@ -57,6 +57,16 @@ def resolve_paths(spec: Union[str, "os.PathLike[str]"]) -> list[TextSource]:
     return [path for part in text.split(",") for path in _resolve_one(part.strip(), text)]
 
 
+def source_of(path: Union[str, "os.PathLike[str]"]) -> TextSource:
+    """The one file at `path`, or standard input where it is `-`."""
+    return STANDARD_INPUT if os.fspath(path) == STANDARD_INPUT else Path(path)
+
+
+def name_of(source: TextSource) -> str:
+    """How messages name `source`."""
+    return "standard input" if source == STANDARD_INPUT else str(source)
+
+
 def _resolve_one(part: str, spec: str) -> list[TextSource]:
     within = "" if part == spec else f" (in `{spec}`)"
     if not part:
@@ -82,9 +92,7 @@ def _resolve_one(part: str, spec: str) -> list[TextSource]:
     raise InputError(f"`{part}`{within}: there is no such file{hint}")
 
 
-def iter_sentences(
-    spec: Union[str, "os.PathLike[str]"], encoding_errors: Optional[str] = None
-) -> Iterator[list[str]]:
+def iter_sentences(spec: Union[str, "os.PathLike[str]"], encoding_errors: Optional[str] = None) -> Iterator[list[str]]:
     """
     The sentences of the text that `spec` names (see `resolve_paths`), each a list of words.
 
@@ -148,7 +156,9 @@ def first_lines(data: bytes, name: str) -> bytes:
     except (ValueError, RecursionError):
         return data
     if all(isinstance(value, dict) and value for value in values):
-        keys = (key for key, value in values[0].items() if isinstance(value, str) and key.isascii() and key.isidentifier())
+        keys = (
+            key for key, value in values[0].items() if isinstance(value, str) and key.isascii() and key.isidentifier()
+        )
         key = next(keys, None)
         how = "take the text out" if key is None else f"take the text out, for example by `jq -r .{key} FILE`"
         advice = f"{how}, and split it into sentences and words"
@@ -190,7 +200,7 @@ def decode_block(data: bytes, name: str, first_line: int, encoding_errors: Optio
 def _sentence_blocks(sources: list[TextSource], spec: str, encoding_errors: Optional[str]) -> Iterator[list[list[str]]]:
     found_word = False
     for source in sources:
-        name = "standard input" if source == STANDARD_INPUT else str(source)
+        name = name_of(source)
         num_lines = 0
         with open_text(source, name) as file:
             for data in line_blocks(file, name):

@@ -11,16 +11,16 @@ import signal
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import FIRST_COMPLETED, ProcessPoolExecutor, wait
-from pathlib import Path
 from typing import Any, NamedTuple, Optional, Union
 
 from .errors import InputError
 from .text import (
-    STANDARD_INPUT,
+    TextSource,
     check_encoding_errors,
     decode_block,
     first_lines,
     line_blocks,
+    name_of,
     open_text,
     resolve_paths,
 )
@@ -36,7 +36,7 @@ Report = Callable[[int], None]
 class _Part(NamedTuple):
     """The lines of a file between two offsets; all of it where `end` is None."""
 
-    path: Union[Path, str]
+    path: TextSource
     start: int
     end: Optional[int]
 
@@ -142,7 +142,7 @@ def _report_from_worker(num_bytes: int) -> None:
         raise _Stopped
 
 
-def _parts(path: Union[Path, str], num_processes: int) -> list[_Part]:
+def _parts(path: TextSource, num_processes: int) -> list[_Part]:
     """The file `path` in parts of about equal size, each of whole lines."""
     if str(path).endswith(".gz"):
         return [_Part(path, 0, None)]
@@ -158,7 +158,7 @@ def _parts(path: Union[Path, str], num_processes: int) -> list[_Part]:
 
 
 def _count_part(part: _Part, encoding_errors: str, report: Report = _no_report) -> Counter[str]:
-    name = "standard input" if part.path == STANDARD_INPUT else str(part.path)
+    name = name_of(part.path)
     counts: Counter[str] = Counter()
     num_lines = compressed_bytes = 0
     with open_text(part.path, name) as file:

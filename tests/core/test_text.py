@@ -132,7 +132,10 @@ JSON_LINES = '{"text": "the mill turns", "tags": ["a"]}\n\n{"text": "b", "tags":
     "lines, advice",
     [
         (JSON_LINES, "; take the text out, for example by `jq -r .text FILE`, and split it into sentences and words"),
-        ("\ufeff" + JSON_LINES, "; take the text out, for example by `jq -r .text FILE`, and split it into sentences and words"),
+        (
+            "\ufeff" + JSON_LINES,
+            "; take the text out, for example by `jq -r .text FILE`, and split it into sentences and words",
+        ),
         ('{"words": ["the", "mill"]}\n', "; take the text out, and split it into sentences and words"),
         ('["the", "mill"]\n["turns"]\n', """; write it so, for example by `jq -r 'join(" ")' FILE`"""),
     ],
@@ -149,7 +152,9 @@ def test_json_lines_are_no_text(tmp_path, lines, advice):
     "lines", ["{ }\n[ 1 ]\n", '{"a": 1}\nand so on\n', "[ ]\n", '" a "\n', "[ 1 , 2 ]\n", "1\n2\n"]
 )
 def test_text_with_brackets_is_text(tmp_path, lines):
-    assert list(iter_sentences(write(tmp_path / "a.txt", lines.encode()))) == [line.split() for line in lines.splitlines()]
+    assert list(iter_sentences(write(tmp_path / "a.txt", lines.encode()))) == [
+        line.split() for line in lines.splitlines()
+    ]
 
 
 @pytest.mark.parametrize("data", [b"", b"\n", b" \n\r\n\t"])

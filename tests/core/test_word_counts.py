@@ -103,7 +103,7 @@ def test_a_text_that_can_be_read_only_once_is_counted_beside_files(
     for name in ("a.txt", "b.txt"):
         (tmp_path / name).write_text("the mill\n", "utf-8")
     reading, writing = os.pipe()
-    os.write(writing, "the river\n".encode())
+    os.write(writing, b"the river\n")
     os.close(writing)
     spec = f"/dev/fd/{reading}" if is_pipe else "-"
     monkeypatch.setattr("sys.stdin", os.fdopen(reading, closefd=False))
