@@ -15,8 +15,9 @@ from .errors import InputError
 from .layer_output import ALL, LayerMix, LayerOutput, check_layer_output
 from .npz import write_npz
 from .representation import BiLMEncoder
+from .text import TextSource
 from .tokenized_file import TextSurvey, TokenizedFile
-from .vector_file import Layout, VectorFile, check_new
+from .vector_file import Layout, NoPlaceError, VectorFile, check_new
 
 HDF5, NPZ = "hdf5", "npz"
 
@@ -47,31 +48,43 @@ class Progress(Protocol):
 
 
 def embed_file(
-    embedder: ElmoEmbedder, input_file: Path, output_file: Path, settings: EmbedSettings, progress: Progress
+    embedder: ElmoEmbedder, input_file: TextSource, output_file: Path, settings: EmbedSettings, progress: Progress
 ) -> TextSurvey:
     """
-    Writes the vectors of each line of `input_file`, words separated by white space, plain or `.gz`, to `output_file`, float32:
-    a dataset a line, (L + 1, T, K) for "all" and (T, K) else. A blank line has T = 0; AllenNLP refused it.
+    Writes the vectors of each line of `input_file` (see `TokenizedFile`), words separated by white space, to `output_file`,
+    float32: a dataset a line, (L + 1, T, K) for "all" and (T, K) else. A blank line has T = 0; AllenNLP refused it.
 
     An interrupted run, killed or failed, leaves `output_file` + ".part" and a journal, and the same call goes on with it: see
     `core/vector_file.py`. `output_file` appears whole, under its name, in the end.
 
     Returns what was read. Raises InputError, nothing lost, where `output_file` is there already, the text cannot be used
-    (`core/tokenized_file.py`) or changes while it is read, or a run begun there is another one; and OSError where the disk
-    fails.
+    (`core/tokenized_file.py`), or a run begun there is another one; InputError, and nothing is left of the run, where the text
+    changes while it is read; and OSError where the disk fails.
     """
     check_new(output_file)
     check_layer_output(settings.layers, embedder.num_layers)
-    text = TokenizedFile(input_file)
+    with TokenizedFile(input_file) as text:
+        return _embed_text(embedder, text, output_file, settings, progress)
+
+
+def _embed_text(
+    embedder: ElmoEmbedder, text: TokenizedFile, output_file: Path, settings: EmbedSettings, progress: Progress
+) -> TextSurvey:
     survey = text.survey(as_keys=settings.use_sentence_keys)
     vectors_of_word = embedder.num_layers if settings.layers == ALL else 1
     num_bytes = 4 * vectors_of_word * embedder.output_size * survey.num_words
     run = {"text": survey.digest, "biLM": weights_digest(embedder.encoder), **described_settings(settings)}
     with VectorFile(output_file, run, _layout(embedder, text, settings), num_bytes) as file:
-        with progress("embedding", "word", survey.num_words, file.written.num_words) as advance:
-            _embed_rest(embedder, text, settings, file, advance)
-        if text.digest() != survey.digest:
-            raise InputError(f"{input_file}: changed while it was read; the vectors are not used")
+        try:
+            with progress("embedding", "word", survey.num_words, file.written.num_words) as advance:
+                _embed_rest(embedder, text, settings, file, advance)
+            has_changed = text.digest() != survey.digest
+        except NoPlaceError:
+            has_changed = True
+        if has_changed:
+            # Nobody knows which of the vectors are of which text.
+            file.discard()
+            raise InputError(f"{text.name}: changed while it was read; its vectors are removed, begin anew")
         with file.finished() as whole:
             if settings.output_format == NPZ:
                 with progress("writing the npz", "array", survey.num_sentences, 0) as advance:

@@ -2,12 +2,28 @@
 
 import os
 import secrets
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Union
 
 from allennlp_elmo_plus.core.errors import InputError
+
+HDF5_SUFFIXES = (".hdf5", ".h5", ".hdf")
+
+
+def check_suffix(
+    path: Union[str, "os.PathLike[str]"], argument: str, suffixes: Sequence[str], remedy: str = ""
+) -> None:
+    """
+    Raises `InputError`, naming `argument`, where the name `path` of a file to write ends in a suffix that is not one of
+    `suffixes`, and so promises another format. `remedy` says what else the user can do.
+    """
+    suffix = Path(path).suffix
+    if suffix and suffix.lower() not in suffixes:
+        raise InputError(
+            f"`{argument}` must end in {', '.join(suffixes)}, by its format, or have no suffix{remedy}, got {os.fspath(path)}"
+        )
 
 
 @contextmanager

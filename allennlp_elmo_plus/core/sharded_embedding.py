@@ -117,7 +117,7 @@ class _Manifest:
 def _embed_shard(shard: tuple[Path, Path], files: EmbedderFiles, settings: EmbedSettings) -> dict[str, Any]:
     source, target = shard
     # Whole, but its worker, or the run that asked for it, ended before that was written down.
-    target.unlink(missing_ok=True)
+    Path(os.path.realpath(target)).unlink(missing_ok=True)
     embedder = _embedder(files)
     embedder.encoder.forget_words()
     survey = embed_file(embedder, source, target, settings, _silently)

@@ -1,12 +1,17 @@
 """A file of tokenized text that is read more than once: a sentence a line, the same one each time."""
 
 import hashlib
+import os
+import tempfile
 from collections.abc import Iterator
-from pathlib import Path
-from typing import NamedTuple
+from contextlib import contextmanager
+from types import TracebackType
+from typing import BinaryIO, NamedTuple, Optional
 
 from .errors import InputError
-from .text import decode_lines, line_blocks, open_text
+from .text import TextSource, decode_lines, first_lines, line_blocks, name_of, open_text
+
+_COPIED_AT_ONCE = 1 << 20
 
 
 class TokenizedLine(NamedTuple):
@@ -25,12 +30,15 @@ class TextSurvey(NamedTuple):
 
 class TokenizedFile:
     """
-    The lines of the file at `path`, plain or `.gz`, read anew by each `lines()`: UTF-8, words separated by white space, a blank
-    line a sentence of no words.
+    The lines of `source`, read anew by each `lines()`: UTF-8, words separated by white space, a blank line a sentence of no
+    words. `source` is the path of a file, plain or `.gz`, or of a pipe, or `-` for standard input. What can be read only once is
+    copied to a temporary file first, which is gone when the block ends, or the process.
     """
 
-    def __init__(self, path: Path) -> None:
-        self.path = path
+    def __init__(self, source: TextSource) -> None:
+        self.name = name_of(source)
+        self._source = source
+        self._copy: Optional[BinaryIO] = None
         self._hash = hashlib.blake2b(digest_size=16)
 
     def lines(self) -> Iterator[TokenizedLine]:
@@ -39,10 +47,12 @@ class TokenizedFile:
         """
         self._hash = hashlib.blake2b(digest_size=16)
         num_lines = 0
-        with open_text(self.path, str(self.path)) as file:
-            for data in line_blocks(file, str(self.path)):
+        with self._open() as file:
+            for data in line_blocks(file, self.name):
                 self._hash.update(data)
-                lines = decode_lines(data, str(self.path), num_lines + 1)
+                if num_lines == 0:
+                    data = first_lines(data, self.name)
+                lines = decode_lines(data, self.name, num_lines + 1)
                 num_lines += len(lines)
                 for line in lines:
                     yield TokenizedLine(line.strip(), line.split())
@@ -67,7 +77,7 @@ class TokenizedFile:
             if as_keys:
                 self._check_key(line.text, num_sentences, seen)
         if num_words == 0:
-            raise InputError(f"{self.path}: there is not one word in this text")
+            raise InputError(f"{self.name}: there is not one word in this text")
         return TextSurvey(num_sentences, num_words, num_blank, self.digest())
 
     def _check_key(self, text: str, number: int, seen: set[bytes]) -> None:
@@ -84,5 +94,46 @@ class TokenizedFile:
             seen.add(digest)
         if reason:
             raise InputError(
-                f"{self.path}, line {number}: a sentence cannot be a key where it {reason}; use line numbers"
+                f"{self.name}, line {number}: a sentence cannot be a key where it {reason}; use line numbers"
             )
+
+    @contextmanager
+    def _open(self) -> Iterator[BinaryIO]:
+        if os.path.isfile(self._source):
+            with open_text(self._source, self.name) as file:
+                yield file
+            return
+        if self._copy is None:
+            with open_text(self._source, self.name) as file:
+                self._copy = _copy_of(file, self.name)
+        self._copy.seek(0)
+        yield self._copy
+
+    def __enter__(self) -> "TokenizedFile":
+        return self
+
+    def __exit__(
+        self, kind: Optional[type[BaseException]], error: Optional[BaseException], trace: Optional[TracebackType]
+    ) -> None:
+        if self._copy is not None:
+            self._copy.close()
+            self._copy = None
+
+
+def _copy_of(file: BinaryIO, name: str) -> BinaryIO:
+    """A temporary file, without a name, with the rest of `file`. Raises InputError where the disk has no room for it."""
+    copy = tempfile.TemporaryFile()
+    try:
+        while data := file.read(_COPIED_AT_ONCE):
+            try:
+                copy.write(data)
+                copy.flush()
+            except OSError as error:
+                raise InputError(
+                    f"{name}: cannot be copied to `{tempfile.gettempdir()}`, the directory for temporary files, which the variable "
+                    f"TMPDIR names: {error.strerror}"
+                ) from None
+    except BaseException:
+        copy.close()
+        raise
+    return copy

@@ -30,6 +30,10 @@ from .run_journal import RunJournal, Written, check_same_run
 _SECONDS_BETWEEN_RECORDS = 10.0
 
 
+class NoPlaceError(InputError):
+    """An array that the layout of the file does not have."""
+
+
 class Layout(NamedTuple):
     """The datasets of the file, in order, and the texts beside them."""
 
@@ -43,14 +47,16 @@ class VectorFile:
 
     run: what the file is of; a file begun for another run is refused. num_bytes: all arrays together.
 
+    A symbolic link at `path` is followed, as by `atomic_path`: the file that it points to is written.
+
     Raises InputError, before anything is written, where `path` exists, its directory does not, another process writes the file,
     it was begun for another run, or the disk has no room for it.
     """
 
     def __init__(self, path: Path, run: dict[str, Any], layout: Layout, num_bytes: int) -> None:
-        self.path = path
-        self.part = path.with_name(f"{path.name}.part")
         check_new(path)
+        self.path = path = Path(os.path.realpath(path))
+        self.part = path.with_name(f"{path.name}.part")
         self._journal = RunJournal(path.with_name(f"{path.name}.part.journal"))
         try:
             # Once more: a process that held the lock until now may have made it.
@@ -73,10 +79,12 @@ class VectorFile:
         self._recorded_at = time.monotonic()
 
     def write(self, key: str, array: np.ndarray, num_words: int) -> None:
-        """Puts the next array, of `num_words` words, under `key`, where the layout has one of its shape, else an InputError."""
+        """Puts the next array, of `num_words` words, under `key`, where the layout has one of its shape, else NoPlaceError."""
         dataset = self._datasets.get(key)
         if dataset is None or dataset.shape != array.shape:
-            raise InputError(f"{self.path}: no place for an array of shape {array.shape}: the text is not what it was")
+            raise NoPlaceError(
+                f"{self.path}: no place for an array of shape {array.shape}: the text is not what it was"
+            )
         if array.size:
             _write_all(self._data, np.ascontiguousarray(array, dtype="<f4").tobytes(), dataset.id.get_offset())
         self.written = Written(self.written.num_arrays + 1, self.written.num_words + num_words)
@@ -103,6 +111,12 @@ class VectorFile:
         if not self.path.exists():
             os.replace(self.part, self.path)
             flush_to_disk(self.path.parent)
+        self.part.unlink(missing_ok=True)
+        self._journal.remove()
+
+    def discard(self) -> None:
+        """Removes all that was written, for a run that cannot be gone on with."""
+        self._close()
         self.part.unlink(missing_ok=True)
         self._journal.remove()
 
@@ -137,11 +151,17 @@ class VectorFile:
 
 
 def check_new(path: Path) -> None:
-    """Raises InputError where a file at `path` is there, or could not be made for want of a directory."""
+    """
+    Raises InputError where there is a file at `path`, or none can be made because its directory is missing. A symbolic link stands
+    for what it points to.
+    """
     if path.exists():
         raise InputError(f"cannot write `{path}`: it is there already; remove it first")
-    if not path.parent.is_dir():
-        raise InputError(f"cannot write `{path}`: there is no directory `{path.parent}`")
+    target = Path(os.path.realpath(path))
+    if target.is_symlink():
+        raise InputError(f"cannot write `{path}`: it is a symbolic link that leads back to itself")
+    if not target.parent.is_dir():
+        raise InputError(f"cannot write `{path}`: there is no directory `{target.parent}`")
 
 
 def _remove_unfinished(path: Path) -> None:

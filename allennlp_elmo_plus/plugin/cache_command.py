@@ -6,6 +6,7 @@ from functools import partial
 from allennlp.commands.subcommand import Subcommand
 
 from allennlp_elmo_plus.core.errors import InputError
+from allennlp_elmo_plus.core.files import HDF5_SUFFIXES, check_suffix
 from allennlp_elmo_plus.core.model_files import find_model, read_words
 from allennlp_elmo_plus.core.pretrained import load_files
 from allennlp_elmo_plus.core.token_embeddings import write_token_embeddings
@@ -48,6 +49,7 @@ def cache_from_args(parser: argparse.ArgumentParser, args: argparse.Namespace) -
     """Runs the command; leaves with status 2 for arguments that make no sense, 1 and one line where it cannot be done."""
     check_model_arguments(parser, args)
     with failing_in_one_line():
+        check_suffix(args.output_file, "output_file", HDF5_SUFFIXES)
         files = find_model(args.model or args.options_file, args.weight_file, args.vocab_file)
         words = read_words(files)
         if words is None:

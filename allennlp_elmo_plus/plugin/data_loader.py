@@ -1,7 +1,7 @@
 """The data loader `bilm`."""
 
 from collections.abc import Iterable, Iterator
-from itertools import repeat
+from itertools import pairwise, repeat
 from pathlib import Path
 from typing import Optional, Union
 
@@ -161,15 +161,22 @@ class BilmDataLoader(KnownOptions, DataLoader):
     def iter_instances(self) -> Iterator[Instance]:
         """
         For counting a vocabulary: the whole text as one `CountedText`, or its sentences one by one where that would not do, since
-        the reader stops early or has indexers that count something else.
+        the reader stops early or has indexers that count something else. The text itself is read only once, as it may be a pipe.
         """
-        if self.reader.max_instances is not None or not self.reader.counts_words_only():
-            return iter(self.reader.read(self.data_path))
         if self.cache_directory is None and self.reader.serialization_dir is not None:
             # Before it starts the processes of a distributed training, AllenNLP counts with a loader that it does not tell
             # where the training will look for encoded text; the reader it does tell.
             self.cache_directory = Path(self.reader.serialization_dir) / _CACHE_IN_SERIALIZATION_DIR
+        if self.reader.max_instances is not None or not self.reader.counts_words_only():
+            return self._sentence_instances()
         return iter([CountedText(self._encoded())])
+
+    def _sentence_instances(self) -> Iterator[Instance]:
+        corpus, words = self._encoded(), self._encoded().type_words()
+        for start, end in pairwise(self._sentence_offsets().tolist()):
+            instance = self.reader.text_to_instance([words[number] for number in corpus.tokens[start:end].tolist()])
+            self.reader.apply_token_indexers(instance)
+            yield instance
 
     def num_batches(self, epoch: int) -> int:
         """Batches of the whole of `epoch`, the same number in each process."""

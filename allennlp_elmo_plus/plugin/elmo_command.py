@@ -12,9 +12,11 @@ from allennlp.common import Tqdm
 from allennlp_elmo_plus.core.embed_file import HDF5, NPZ, EmbedSettings, embed_file
 from allennlp_elmo_plus.core.embedder import DEFAULT_BATCH_SIZE
 from allennlp_elmo_plus.core.embedder_files import EmbedderFiles, load_embedder
+from allennlp_elmo_plus.core.files import HDF5_SUFFIXES, check_suffix
 from allennlp_elmo_plus.core.layer_output import ALL, AVERAGE, TOP, LayerOutput
 from allennlp_elmo_plus.core.model_files import local_path
 from allennlp_elmo_plus.core.sharded_embedding import embed_shards
+from allennlp_elmo_plus.core.text import source_of
 from allennlp_elmo_plus.core.trained_mix import read_trained_mix
 from allennlp_elmo_plus.core.vector_file import check_new
 from allennlp_elmo_plus.core.word_counts import num_bytes_to_read
@@ -52,8 +54,8 @@ class EmbedWithElmo(Subcommand):
         subparser.add_argument(
             "input_file",
             type=str,
-            help="a sentence a line, words separated by spaces; .gz too; with --scheduler a directory, a glob in quotes or several "
-            "files separated by commas",
+            help="a sentence a line, words separated by spaces; .gz too; - for standard input; with --scheduler a directory, "
+            "a glob in quotes or several files separated by commas",
         )
         subparser.add_argument(
             "output_file",
@@ -124,8 +126,10 @@ def embed_from_args(parser: argparse.ArgumentParser, args: argparse.Namespace) -
 def _embed_one(args: argparse.Namespace, files: EmbedderFiles) -> None:
     output_file = Path(args.output_file)
     check_new(output_file)
-    settings = _settings(args, NPZ if output_file.suffix == ".npz" else HDF5)
-    survey = embed_file(load_embedder(files), Path(args.input_file), output_file, settings, progress_bar)
+    if args.output_format is None:
+        check_suffix(output_file, "output_file", [*HDF5_SUFFIXES, ".npz"], ", unless --output-format is given")
+    settings = _settings(args, NPZ if output_file.suffix.lower() == ".npz" else HDF5)
+    survey = embed_file(load_embedder(files), source_of(args.input_file), output_file, settings, progress_bar)
     blank = f", {survey.num_blank:,} blank lines with no vectors" if survey.num_blank else ""
     print(f"wrote {output_file}: {survey.num_words:,} words in {survey.num_sentences:,} sentences{blank}")
 

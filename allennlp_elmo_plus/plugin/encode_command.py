@@ -1,13 +1,16 @@
 """The command `allennlp elmo-encode`."""
 
 import argparse
+import os
 from functools import partial
 
 from allennlp.commands.subcommand import Subcommand
 
 from allennlp_elmo_plus.core.characters import DEFAULT_MAX_CHARACTERS
 from allennlp_elmo_plus.core.corpus_cache import open_or_encode
+from allennlp_elmo_plus.core.errors import InputError
 from allennlp_elmo_plus.core.sharded_encoding import encode_shards
+from allennlp_elmo_plus.core.text import name_of, resolve_paths
 from allennlp_elmo_plus.core.word_counts import num_bytes_to_read
 from allennlp_elmo_plus.plugin.cluster_arguments import add_cluster_arguments, check_cluster_arguments, cluster_of
 from allennlp_elmo_plus.plugin.command_line import failing_in_one_line, integer_from, progress_bar
@@ -64,6 +67,11 @@ def encode_from_args(parser: argparse.ArgumentParser, args: argparse.Namespace) 
         parser.error("--processes goes with --scheduler local")
     how = args.encoding_errors, args.max_characters_per_token
     with failing_in_one_line("what was encoded of a file is gone, whole files done by a cluster are kept"):
+        for source in resolve_paths(args.text):
+            if not os.path.isfile(source):
+                raise InputError(
+                    f"`text` must be files, which a training compares with what was encoded, got {name_of(source)}"
+                )
         if args.scheduler is None:
             corpus = open_or_encode(args.text, args.directory, *how)
         else:

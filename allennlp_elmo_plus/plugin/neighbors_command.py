@@ -2,6 +2,7 @@
 
 import argparse
 import json
+import os
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -16,7 +17,7 @@ from allennlp_elmo_plus.core.neighbors import MAX_SENTENCE_WORDS, Neighbors, Nei
 from allennlp_elmo_plus.core.options import BiLMOptions
 from allennlp_elmo_plus.core.pretrained import load_encoder, load_language_model
 from allennlp_elmo_plus.core.representation import BiLMEncoder
-from allennlp_elmo_plus.core.text import STANDARD_INPUT, iter_sentence_blocks, resolve_paths
+from allennlp_elmo_plus.core.text import iter_sentence_blocks, resolve_paths
 from allennlp_elmo_plus.core.token_encoder import WordEncoder
 from allennlp_elmo_plus.core.vocabulary import read_vocabulary
 from allennlp_elmo_plus.plugin.command_line import failing_in_one_line, integer_from, progress_bar
@@ -166,7 +167,7 @@ def _word_ids(encoder: BiLMEncoder, vocabulary: Optional[list[str]]) -> Optional
 
 def _num_lines(text: str) -> Optional[int]:
     """For the bar; None where the text can be read only once."""
-    if STANDARD_INPUT in resolve_paths(text):
+    if not all(map(os.path.isfile, resolve_paths(text))):
         return None
     return sum(map(len, iter_sentence_blocks(text)))
 
