@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 from allennlp_elmo_plus import ElmoEmbedder
-from allennlp_elmo_plus.core import tokenized_file, vector_file
+from allennlp_elmo_plus.core import sharded_embedding, tokenized_file, vector_file
 from allennlp_elmo_plus.core.embed_file import EmbedSettings, embed_file
 from allennlp_elmo_plus.core.errors import InputError
 from tests.core.small_encoders import options_of, random_encoder
@@ -122,3 +122,12 @@ def test_a_symbolic_link_to_where_no_file_can_be_is_refused(embedder, text, tmp_
     with pytest.raises(InputError, match=f"^cannot write `{tmp_path}/link`: {message}$"):
         embed_file(embedder, text, tmp_path / "link", EmbedSettings(), silent)
     assert (tmp_path / "link").is_symlink() and left(tmp_path) == {"link"}
+
+
+def test_a_shard_that_is_done_again_follows_the_link_too(embedder, text, tmp_path, monkeypatch):
+    monkeypatch.setattr(sharded_embedding, "_embedder", lambda files: embedder)
+    target, link = tmp_path / "disk", tmp_path / "text.txt.hdf5"
+    target.write_bytes(b"of a run that ended before it could write down that this is done")
+    link.symlink_to(target)
+    sharded_embedding._embed_shard((text, link), files=None, settings=EmbedSettings())
+    assert link.is_symlink() and "0" in read(target)

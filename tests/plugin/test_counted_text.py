@@ -1,7 +1,9 @@
 """The vocabulary of a text that was counted when it was encoded."""
 
+import os
 from collections import Counter, defaultdict
 from pathlib import Path
+from typing import Optional
 
 import pytest
 from allennlp.data.token_indexers import SingleIdTokenIndexer, TokenCharactersIndexer
@@ -55,3 +57,20 @@ def test_where_more_is_asked_for_sentences_are_counted(reader: BilmReader, path:
     found = counts_of(BilmDataLoader(reader, path, batch_size=1).iter_instances())
     assert found == counts_of(reader.read(path))
     assert set(found) != {"tokens"} or found["tokens"]["river"] == 1
+
+
+@pytest.mark.parametrize("max_instances", [None, 3])
+def test_a_pipe_is_read_only_once(max_instances: Optional[int], path: str) -> None:
+    reader = BilmReader(max_instances=max_instances)
+    reading, writing = os.pipe()
+    os.write(writing, TEXT.encode("utf-8"))
+    os.close(writing)
+    loader = BilmDataLoader(reader, f"/dev/fd/{reading}", batch_size=1)
+    counts = counts_of(loader.iter_instances())
+    os.close(reading)
+    assert counts == counts_of(reader.read(path))
+    vocabulary = BilmVocabulary.from_text(reader.read(path))
+    loader.index_with(vocabulary)
+    expected = BilmDataLoader(reader, path, batch_size=1)
+    expected.index_with(vocabulary)
+    assert len(loader) == len(expected)

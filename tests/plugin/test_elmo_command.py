@@ -97,6 +97,39 @@ def test_options_of_the_command(bilm, text, tmp_path, run, capsys):
     assert "2 words in 2 sentences, 1 blank lines with no vectors" in capsys.readouterr().out
 
 
+def test_standard_input_is_a_text(bilm, text, tmp_path, run, monkeypatch, capsys):
+    run("elmo", text, tmp_path / "file.hdf5", "--top", "--model", bilm)
+    with open(text) as file:
+        monkeypatch.setattr(sys, "stdin", file)
+        run("elmo", "-", tmp_path / "input.hdf5", "--top", "--model", bilm)
+    assert f"wrote {tmp_path}/input.hdf5: 16 words in 4 sentences\n" in capsys.readouterr().out
+    file, standard_input = read(tmp_path / "file.hdf5"), read(tmp_path / "input.hdf5")
+    assert file.keys() == standard_input.keys() and all(np.array_equal(file[key], standard_input[key]) for key in file)
+
+
+def test_the_output_is_not_named_as_another_format(bilm, text, tmp_path, run, monkeypatch):
+    monkeypatch.setattr(elmo_command, "load_embedder", lambda files: pytest.fail("nothing must be loaded"))
+    for name in ("vectors.csv", "vectors.npy"):
+        with pytest.raises(SystemExit) as left:
+            run("elmo", text, tmp_path / name, "--all", "--model", bilm)
+        assert left.value.code == (
+            "error: `output_file` must end in .hdf5, .h5, .hdf, .npz, by its format, or have no suffix, unless --output-format is "
+            f"given, got {tmp_path}/{name}"
+        )
+    with pytest.raises(
+        SystemExit, match="error: `output_file` must end in .hdf5, .h5, .hdf, by its format, or have no suffix"
+    ):
+        run("elmo-cache", tmp_path / "words.csv", "--model", bilm)
+    monkeypatch.undo()
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["text.txt"]
+
+
+def test_an_output_format_that_is_given_goes_before_the_name(bilm, text, tmp_path, run):
+    run("elmo", text, tmp_path / "vectors.of.mine", "--top", "--model", bilm, "--output-format", "hdf5")
+    run("elmo", text, tmp_path / "vectors.H5", "--top", "--model", bilm)
+    assert read(tmp_path / "vectors.of.mine").keys() == read(tmp_path / "vectors.H5").keys()
+
+
 def tagger_archive(directory: Path, bilm: Path, **embedder: Any) -> Path:
     """A model over a biLM whose mix and weights are no longer those it began with."""
     config = {

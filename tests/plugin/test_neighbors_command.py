@@ -2,6 +2,7 @@
 
 import gzip
 import json
+import os
 from pathlib import Path
 
 import pytest
@@ -60,6 +61,16 @@ def test_the_table_and_the_file(model: Path, text: Path, tmp_path: Path, monkeyp
             assert next(lines) == f"    {near_place.similarity:6.3f}  {shown(near_place.place)}"
             assert Place(tuple(entry["sentence"]), entry["position"]) == near_place.place
     assert list(lines) == []
+
+
+def test_a_pipe_is_read_once(model: Path, text: Path, monkeypatch, capsys) -> None:
+    of_file = run_command(monkeypatch, capsys, "elmo-neighbors", model, text, "--query", *QUERY)
+    reading, writing = os.pipe()
+    os.write(writing, text.read_bytes())
+    os.close(writing)
+    of_pipe = run_command(monkeypatch, capsys, "elmo-neighbors", model, f"/dev/fd/{reading}", "--query", *QUERY)
+    os.close(reading)
+    assert of_pipe.status == of_file.status == 0 and of_pipe.out == of_file.out
 
 
 def test_a_vocabulary_and_a_layer(model: Path, text: Path, tmp_path: Path, monkeypatch, capsys) -> None:
