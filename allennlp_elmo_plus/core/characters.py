@@ -14,9 +14,12 @@ without a word; here the ids are shifted everywhere, in training too.
 | padding inside a word | 260 | 261 |
 """
 
-from collections.abc import Sequence
+from collections.abc import Collection, Iterable, Sequence
 
 import numpy as np
+
+from allennlp_elmo_plus.core.errors import InputError
+from allennlp_elmo_plus.core.option_rules import shown
 
 BOS_WORD = "<S>"
 EOS_WORD = "</S>"
@@ -48,13 +51,31 @@ def encode_words(words: Sequence[str], max_characters: int = DEFAULT_MAX_CHARACT
     are spelled by their single sentence-boundary id. Code points that UTF-8 cannot encode (lone surrogates) are left
     out. bilm-tf and AllenNLP fix C at 50 for inference; at 50 the ids are AllenNLP's.
 
-    Raises `ValueError` when `max_characters` is below 3, the width of a sentence boundary, or over MAX_CHARACTERS.
+    Raises `ValueError` when `max_characters` is below 3, the width of a sentence boundary, or over MAX_CHARACTERS, and
+    `InputError` for a word that is no string.
     """
     check_max_characters(max_characters)
+    check_words(words, "words")
     ids = np.full((len(words), max_characters), PADDING_ID, dtype=np.int16)
     for first in range(0, len(words), _WORDS_AT_ONCE):
         _spell(words[first : first + _WORDS_AT_ONCE], ids[first : first + _WORDS_AT_ONCE])
     return ids
+
+
+def check_words(words: Iterable[object], name: str) -> None:
+    """Raises `InputError`, which names the first by its place in `name`, where one of `words` is no string."""
+    for number, word in enumerate(words):
+        if not isinstance(word, str):
+            raise InputError(f"`{name}[{number}]` must be a string, got {shown(word)}, in {shown(words)}")
+
+
+def check_sentence(words: object, name: str) -> None:
+    """Raises `InputError`, which calls them `name`, where `words` are no list of strings."""
+    if isinstance(words, str):
+        raise InputError(f"`{name}` must be a list of words, got the string {shown(words)}: split it first")
+    if isinstance(words, bytes) or not isinstance(words, Collection):
+        raise InputError(f"`{name}` must be a list of words, got {shown(words)}")
+    check_words(words, name)
 
 
 def _spell(words: Sequence[str], ids: np.ndarray) -> None:

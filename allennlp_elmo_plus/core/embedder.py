@@ -7,7 +7,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from .characters import BOS_WORD, EOS_WORD, UNK_WORD, encode_words
+from .characters import BOS_WORD, EOS_WORD, UNK_WORD, check_sentence, encode_words
 from .chunks import run_in_chunks
 from .distinct_words import distinct_rows
 from .errors import InputError
@@ -103,6 +103,7 @@ class ElmoEmbedder:
 
     def embed_sentence(self, sentence: Sequence[str], layers: LayerOutput = ALL) -> np.ndarray:
         """The vectors of one sentence, a list of words."""
+        check_sentence(sentence, "sentence")
         return self.embed_batch([sentence], layers)[0]
 
     def embed_batch(self, sentences: Sequence[Sequence[str]], layers: LayerOutput = ALL) -> list[np.ndarray]:
@@ -114,10 +115,11 @@ class ElmoEmbedder:
         The vectors of each of `sentences`, in their order, as many as there may be: they are read 8 batches ahead, and within
         these those of like length are embedded together.
 
-        Raises InputError for `layers` that is none of the above, and for a sentence that is a string and no list of words.
+        Raises InputError for `layers` that is none of the above, and for a sentence that is no list of words or a word that is
+        no string, by its place.
         """
         check_layer_output(layers, self.num_layers)
-        return self._embed_windows(map(_checked, sentences), layers)
+        return self._embed_windows(_checked(sentences), layers)
 
     def _embed_windows(self, sentences: Iterable[Sequence[str]], layers: LayerOutput) -> Iterator[np.ndarray]:
         for window in windows_of(sentences, _BATCHES_IN_WINDOW * self.batch_size):
@@ -178,7 +180,7 @@ def _with_boundaries(sentences: Iterable[Sequence[str]]) -> Iterator[str]:
     yield EOS_WORD
 
 
-def _checked(sentence: Sequence[str]) -> Sequence[str]:
-    if isinstance(sentence, str):
-        raise InputError(f"a sentence must be a list of words, got the string {sentence[:80]!r}: split it first")
-    return sentence
+def _checked(sentences: Iterable[Sequence[str]]) -> Iterator[Sequence[str]]:
+    for number, sentence in enumerate(sentences):
+        check_sentence(sentence, f"sentences[{number}]")
+        yield sentence

@@ -10,6 +10,7 @@ from allennlp.data.instance import Instance
 from allennlp.data.token_indexers import SingleIdTokenIndexer, TokenIndexer
 from allennlp.data.tokenizers import Token
 
+from allennlp_elmo_plus.core.characters import check_sentence
 from allennlp_elmo_plus.core.conll import CONLL2003, CONLLU, read_tagged_sentences
 from allennlp_elmo_plus.plugin.known_options import KnownOptions
 
@@ -55,7 +56,8 @@ class ConllTagsReader(KnownOptions, DatasetReader):
             yield self.text_to_instance(sentence.words, sentence.tags)
 
     def text_to_instance(self, words: list[str], tags: Optional[list[str]] = None) -> Instance:
-        """The instance of a sentence, with `tags` where they are known."""
+        """The instance of a sentence, with `tags` where they are known. Raises `InputError` for what is no list of strings."""
+        check_sentence(words, "words")
         tokens = TextField([Token(word) for word in words], self._token_indexers)
         fields: dict[str, Field] = {"tokens": tokens, "metadata": MetadataField({"words": words})}
         if tags is not None:

@@ -71,7 +71,7 @@ class BilmCharactersIndexer(KnownOptions, TokenIndexer):
         return {_KEY: []}
 
     def tokens_to_indices(self, tokens: list[Token], vocabulary: Vocabulary) -> IndexedTokenList:
-        words = [token.text if token.text is not None else token.ensure_text() for token in tokens]
+        words = [token.text for token in tokens]
         ids = encode_words(words, self.max_characters_per_token)
         if self._tokens_to_add:
             for row, word in enumerate(words):

@@ -11,7 +11,7 @@ from allennlp.data.instance import Instance
 from allennlp.data.token_indexers import SingleIdTokenIndexer, TokenIndexer
 from allennlp.data.tokenizers import Token
 
-from allennlp_elmo_plus.core.characters import BOS_WORD, EOS_WORD
+from allennlp_elmo_plus.core.characters import BOS_WORD, EOS_WORD, check_sentence
 from allennlp_elmo_plus.core.text import check_encoding_errors, iter_sentences
 from allennlp_elmo_plus.plugin.indexer import BilmCharactersIndexer
 from allennlp_elmo_plus.plugin.known_options import KnownOptions
@@ -126,9 +126,8 @@ class BilmReader(KnownOptions, DatasetReader):
         return map(SentenceInstance, islice(sentences, first, None, step))
 
     def text_to_instance(self, words: list[str]) -> Instance:
-        """The instance of the sentence `words`, `<S>` and `</S>` not included. Raises `ValueError` for a string."""
-        if isinstance(words, str):
-            raise ValueError(f"`words` must be a list of words, got the string {words[:80]!r}")
+        """The instance of the sentence `words`, without `<S>` and `</S>`. Raises `InputError` for what is no list of strings."""
+        check_sentence(words, "words")
         return SentenceInstance(list(words))
 
     def apply_token_indexers(self, instance: Instance) -> None:

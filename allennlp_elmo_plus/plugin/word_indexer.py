@@ -8,7 +8,7 @@ from allennlp.data.token_indexers.token_indexer import IndexedTokenList
 from allennlp.data.tokenizers import Token
 from allennlp.data.vocabulary import DEFAULT_OOV_TOKEN, DEFAULT_PADDING_TOKEN, Vocabulary
 
-from allennlp_elmo_plus.core.characters import UNK_WORD
+from allennlp_elmo_plus.core.characters import UNK_WORD, check_words
 from allennlp_elmo_plus.core.model_files import local_path
 from allennlp_elmo_plus.core.pretrained import read_words
 from allennlp_elmo_plus.plugin.known_options import KnownOptions
@@ -65,7 +65,9 @@ class BilmWordsIndexer(KnownOptions, TokenIndexer):
             words = self._words_of(vocabulary)
             self._ids = {word: row for row, word in enumerate(words, start=1)}
         unknown = self._ids[UNK_WORD]
-        return {_KEY: [self._ids.get(token.text or "", unknown) for token in tokens]}
+        words = [token.text for token in tokens]
+        check_words(words, "tokens")
+        return {_KEY: [self._ids.get(word, unknown) for word in words]}
 
     def get_empty_token_list(self) -> IndexedTokenList:
         return {_KEY: []}

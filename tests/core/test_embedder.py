@@ -109,13 +109,6 @@ def test_other_layers_are_refused_before_any_sentence(layers, message):
         embedder_of("usual").embed_sentences([["the"]], layers)
 
 
-def test_a_string_is_no_sentence():
-    with pytest.raises(
-        InputError, match="a sentence must be a list of words, got the string 'the river': split it first"
-    ):
-        embedder_of("usual").embed_batch(["the river"])
-
-
 def test_sentences_without_end_come_in_order_and_few_are_read_ahead():
     embedder = embedder_of("usual", batch_size=20)
     read = []

@@ -8,7 +8,9 @@ from allennlp.data.token_indexers import ELMoTokenCharactersIndexer
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from allennlp_elmo_plus.core.errors import InputError
 from allennlp_elmo_plus.plugin.indexer import BilmCharactersIndexer
+from allennlp_elmo_plus.plugin.word_indexer import BilmWordsIndexer
 
 any_text = st.one_of(
     st.text(st.characters(), max_size=60),
@@ -99,5 +101,12 @@ def test_bad_options_are_refused():
         ConfigurationError, match="has no option `max_characters`: did you mean `max_characters_per_token`?"
     ):
         TokenIndexer.from_params(Params({"type": "bilm_characters", "max_characters": 20}))
-    with pytest.raises(ValueError, match="null text"):
-        BilmCharactersIndexer().tokens_to_indices([Token(None)], VOCABULARY)
+
+
+def test_a_token_without_text_is_named(tmp_path):
+    (tmp_path / "vocab.txt").write_text("<S>\n</S>\n<UNK>\nthe\n")
+    # Of other types AllenNLP makes no token.
+    words = [Token("the"), Token(None)]
+    for indexer in (BilmCharactersIndexer(), BilmWordsIndexer(str(tmp_path / "vocab.txt"))):
+        with pytest.raises(InputError, match=r"`(words|tokens)\[1\]` must be a string, got None, in \['the', None\]$"):
+            indexer.tokens_to_indices(words, Vocabulary())

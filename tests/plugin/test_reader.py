@@ -16,6 +16,7 @@ from allennlp.data.dataset_readers.dataset_reader import DistributedInfo, Worker
 from allennlp.data.token_indexers import SingleIdTokenIndexer, TokenCharactersIndexer
 
 from allennlp_elmo_plus.core.errors import InputError
+from allennlp_elmo_plus.plugin.conll_reader import ConllTagsReader
 from allennlp_elmo_plus.plugin.reader import BilmReader, SentenceInstance
 from allennlp_elmo_plus.plugin.vocabulary import BilmVocabulary
 
@@ -153,6 +154,9 @@ def test_bad_input_is_refused(tmp_path, corpus):
         list(BilmReader().read(str(tmp_path / "absent")))
     with pytest.raises(ValueError, match="`words` must be a list of words, got the string 'the dog'"):
         BilmReader().text_to_instance("the dog")
+    for reader in (BilmReader(), ConllTagsReader()):
+        with pytest.raises(InputError, match=r"^`words\[1\]` must be a string, got None, in \['the', None\]$"):
+            reader.text_to_instance(["the", None])
     (tmp_path / "latin.txt").write_bytes(b"caf\xe9\n")
     path = str(tmp_path / "latin.txt")
     with pytest.raises(InputError, match="latin.txt, line 1: byte 0xe9 is not UTF-8"):
