@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Optional
 
 from allennlp_elmo_plus.core.files import atomic_path
+from allennlp_elmo_plus.core.quantities import count_in_words
 from allennlp_elmo_plus.core.text import STDLIB_HELDOUT_FILE, STDLIB_TRAIN_FILE
 from allennlp_elmo_plus.stdlib_text import prose_sentences
 
@@ -65,8 +66,9 @@ def write_corpus(files: Iterable[Path], directory: Path, heldout_percent: float)
             temporary.write_text("".join(f"{line}\n" for line in lines), encoding="utf-8", newline="\n")
     tokens = list(chain.from_iterable(sentence.split(" ") for sentence in unique))
     return (
-        f"{directory}: {len(unique):,} sentences ({len(parts[STDLIB_HELDOUT_FILE]):,} held out), {len(tokens):,} tokens, "
-        f"{len(set(tokens)):,} types, from {num_files:,} files"
+        f"{directory}: {count_in_words(len(unique), 'sentence')} ({len(parts[STDLIB_HELDOUT_FILE]):,} held out), "
+        f"{count_in_words(len(tokens), 'token')}, {count_in_words(len(set(tokens)), 'type')}, from "
+        f"{count_in_words(num_files, 'file')}"
     )
 
 

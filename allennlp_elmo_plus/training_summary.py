@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from allennlp_elmo_plus.core.errors import InputError
+from allennlp_elmo_plus.core.quantities import count_in_words
 
 
 def read_metrics(path: Path) -> dict[str, Any]:
@@ -32,7 +33,7 @@ def summary(run: Path) -> str:
             lines.append(f"  {label:<9}{heldout[key]:.2f}")
     # A run that was taken up again with nothing left to do has trained for no epoch, and reports none.
     if "epoch" in training:
-        lines.append(f"Training   {training['epoch'] + 1} epochs in {training['training_duration']}")
+        lines.append(f"Training   {count_in_words(training['epoch'] + 1, 'epoch')} in {training['training_duration']}")
         lines.append(f"Speed      {training['training_tokens_per_second']:,.0f} tokens/s in the last epoch")
     allennlp = os.path.relpath(Path(sys.executable).parent / "allennlp")
     lines += [

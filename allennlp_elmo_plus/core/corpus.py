@@ -31,6 +31,7 @@ from allennlp_elmo_plus.core.characters import (
     word_lengths,
 )
 from allennlp_elmo_plus.core.errors import InputError
+from allennlp_elmo_plus.core.quantities import count_in_words
 from allennlp_elmo_plus.core.text import iter_sentence_blocks
 from allennlp_elmo_plus.core.truncation import cut_words
 
@@ -180,13 +181,14 @@ def encode_text(
 
             if time.monotonic() - reported > _SECONDS_BETWEEN_REPORTS:
                 reported = time.monotonic()
-                logger.info("encoded %d words, %d distinct", num_tokens, len(types))
+                logger.info("encoded %s, %d distinct", count_in_words(num_tokens, "word"), len(types))
         write("type_counts", counts[: len(types)])
 
     found = {word: count for word, count in zip(types, counts[: len(types)].tolist()) if count}
     logger.info(
-        "encoded %s: %d sentences, %d words, %d distinct, in %.0f s; %s",
-        *(spec, num_sentences, num_tokens, len(found), time.monotonic() - started),
+        "encoded %s: %s, %s, %d distinct, in %.0f s; %s",
+        *(spec, count_in_words(num_sentences, "sentence"), count_in_words(num_tokens, "word"), len(found)),
+        time.monotonic() - started,
         cut_words(found, max_characters).describe(),
     )
 

@@ -13,6 +13,7 @@ from .hdf5 import has_softmax, read_parameters
 from .language_model import LanguageModel
 from .options import BiLMOptions
 from .pretrained import VOCABULARY_FILE, check_same_model, words_beside
+from .quantities import count_in_words
 
 # One row a word of the vocabulary.
 _SOFTMAX = ("softmax.weight", "softmax.bias")
@@ -37,7 +38,10 @@ class CarriedOver(NamedTuple):
 
     def describe(self) -> str:
         """What happened, in a part of a sentence, for people."""
-        rows = f"{self.num_carried:,} of {self.num_words:,} rows carried over by word, {self.num_words - self.num_carried:,} fresh"
+        num_fresh = self.num_words - self.num_carried
+        rows = (
+            f"{self.num_carried:,} of {count_in_words(self.num_words, 'row')} carried over by word, {num_fresh:,} fresh"
+        )
         return rows if self.has_softmax else f"a fresh softmax, as there was none; {rows}"
 
 

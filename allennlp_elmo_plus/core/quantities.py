@@ -1,6 +1,13 @@
-"""Bytes and seconds as people read them."""
+"""Counts, bytes and seconds as people read them."""
+
+from typing import Optional
 
 _UNITS = ("bytes", "kB", "MB", "GB", "TB", "PB")
+
+
+def count_in_words(number: int, noun: str, plural: Optional[str] = None) -> str:
+    """`number` with its noun: `1 word`, `1,234 words`. `plural` is the noun and an `s` where it is left out."""
+    return f"{number:,} {noun if number == 1 else plural or f'{noun}s'}"
 
 
 def bytes_in_words(num_bytes: float) -> str:

@@ -15,6 +15,7 @@ from allennlp_elmo_plus.core.characters import BOS_WORD, EOS_WORD, UNK_WORD
 from allennlp_elmo_plus.core.errors import InputError
 from allennlp_elmo_plus.core.files import atomic_path
 from allennlp_elmo_plus.core.option_rules import shown
+from allennlp_elmo_plus.core.quantities import count_in_words
 from allennlp_elmo_plus.core.text import decode_lines, drop_byte_order_mark
 
 SPECIAL_WORDS = (BOS_WORD, EOS_WORD, UNK_WORD)
@@ -55,7 +56,9 @@ def order_by_frequency(counts: Mapping[str, int], min_count: int = 1, max_size: 
         )
     words = [word for word, count in counts.items() if count >= min_count and word not in _NOT_COUNTED]
     if not words:
-        raise InputError(f"no word occurs at least {min_count} times (`min_count`), so the vocabulary would be empty")
+        raise InputError(
+            f"no word occurs at least {count_in_words(min_count, 'time')} (`min_count`), so the vocabulary would be empty"
+        )
     words.sort(key=lambda word: (-counts[word], word))
     return [*SPECIAL_WORDS, *words][:max_size]
 

@@ -9,6 +9,7 @@ from allennlp_elmo_plus.core.errors import InputError
 from allennlp_elmo_plus.core.files import HDF5_SUFFIXES, check_suffix
 from allennlp_elmo_plus.core.model_files import find_model, read_words
 from allennlp_elmo_plus.core.pretrained import load_files
+from allennlp_elmo_plus.core.quantities import count_in_words
 from allennlp_elmo_plus.core.token_embeddings import write_token_embeddings
 from allennlp_elmo_plus.plugin.command_line import failing_in_one_line
 from allennlp_elmo_plus.plugin.elmo_command import progress_bar
@@ -57,4 +58,4 @@ def cache_from_args(parser: argparse.ArgumentParser, args: argparse.Namespace) -
         encoder = load_files(files).to(device_of(args.cuda_device))
         with progress_bar("encoding", "word", len(words), 0) as advance:
             write_token_embeddings(args.output_file, encoder, words, advance)
-    print(f"wrote {args.output_file}: {len(words):,} words")
+    print(f"wrote {args.output_file}: {count_in_words(len(words), 'word')}")

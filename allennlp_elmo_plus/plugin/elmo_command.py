@@ -15,6 +15,7 @@ from allennlp_elmo_plus.core.embedder_files import EmbedderFiles, load_embedder
 from allennlp_elmo_plus.core.files import HDF5_SUFFIXES, check_suffix
 from allennlp_elmo_plus.core.layer_output import ALL, AVERAGE, TOP, LayerOutput
 from allennlp_elmo_plus.core.model_files import local_path
+from allennlp_elmo_plus.core.quantities import count_in_words
 from allennlp_elmo_plus.core.sharded_embedding import embed_shards
 from allennlp_elmo_plus.core.text import source_of
 from allennlp_elmo_plus.core.trained_mix import read_trained_mix
@@ -130,8 +131,8 @@ def _embed_one(args: argparse.Namespace, files: EmbedderFiles) -> None:
         check_suffix(output_file, "output_file", [*HDF5_SUFFIXES, ".npz"], ", unless --output-format is given")
     settings = _settings(args, NPZ if output_file.suffix.lower() == ".npz" else HDF5)
     survey = embed_file(load_embedder(files), source_of(args.input_file), output_file, settings, progress_bar)
-    blank = f", {survey.num_blank:,} blank lines with no vectors" if survey.num_blank else ""
-    print(f"wrote {output_file}: {survey.num_words:,} words in {survey.num_sentences:,} sentences{blank}")
+    blank = f", {count_in_words(survey.num_blank, 'blank line')} with no vectors" if survey.num_blank else ""
+    print(f"wrote {output_file}: {_described(survey.num_words, survey.num_sentences)}{blank}")
 
 
 def _embed_shards(args: argparse.Namespace, files: EmbedderFiles) -> None:
@@ -142,8 +143,13 @@ def _embed_shards(args: argparse.Namespace, files: EmbedderFiles) -> None:
     ):
         done = embed_shards(args.input_file, args.output_file, files, _settings(args, HDF5), runner, bar.update)
     print(
-        f"wrote {done.num_shards:,} files in {args.output_file}: {done.num_words:,} words in {done.num_sentences:,} sentences"
+        f"wrote {count_in_words(done.num_shards, 'file')} in {args.output_file}: "
+        f"{_described(done.num_words, done.num_sentences)}"
     )
+
+
+def _described(num_words: int, num_sentences: int) -> str:
+    return f"{count_in_words(num_words, 'word')} in {count_in_words(num_sentences, 'sentence')}"
 
 
 def _settings(args: argparse.Namespace, default_format: str) -> EmbedSettings:

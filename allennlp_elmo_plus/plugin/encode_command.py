@@ -4,11 +4,13 @@ import argparse
 import os
 from functools import partial
 
+import numpy as np
 from allennlp.commands.subcommand import Subcommand
 
 from allennlp_elmo_plus.core.characters import DEFAULT_MAX_CHARACTERS
 from allennlp_elmo_plus.core.corpus_cache import open_or_encode
 from allennlp_elmo_plus.core.errors import InputError
+from allennlp_elmo_plus.core.quantities import count_in_words
 from allennlp_elmo_plus.core.sharded_encoding import encode_shards
 from allennlp_elmo_plus.core.text import name_of, resolve_paths
 from allennlp_elmo_plus.core.word_counts import num_bytes_to_read
@@ -81,6 +83,8 @@ def encode_from_args(parser: argparse.ArgumentParser, args: argparse.Namespace) 
             ):
                 corpus = encode_shards(args.text, args.directory, runner, bar.update, *how)
     print(
-        f"encoded {corpus.num_sentences:,} sentences, {corpus.num_tokens:,} words, {corpus.num_types:,} distinct, in "
+        # Not `num_types`, which counts `<S>` and `</S>` too.
+        f"encoded {count_in_words(corpus.num_sentences, 'sentence')}, {count_in_words(corpus.num_tokens, 'word')}, "
+        f"{np.count_nonzero(corpus.type_counts):,} distinct, in "
         f"{corpus.directory}"
     )

@@ -16,6 +16,7 @@ from allennlp_elmo_plus.core.files import atomic_path
 from allennlp_elmo_plus.core.neighbors import MAX_SENTENCE_WORDS, Neighbors, NeighborSearch, Place
 from allennlp_elmo_plus.core.options import BiLMOptions
 from allennlp_elmo_plus.core.pretrained import load_encoder, load_language_model
+from allennlp_elmo_plus.core.quantities import count_in_words
 from allennlp_elmo_plus.core.representation import BiLMEncoder
 from allennlp_elmo_plus.core.text import iter_sentence_blocks, resolve_paths
 from allennlp_elmo_plus.core.token_encoder import WordEncoder
@@ -138,7 +139,8 @@ def _find(args: argparse.Namespace, queries: Sequence[Place]) -> list[Neighbors]
                 bar.update(len(block[first : first + 256]))
     if search.num_skipped:
         print(
-            f"{search.num_skipped:,} sentences of more than {MAX_SENTENCE_WORDS:,} words were left out", file=sys.stderr
+            f"left out, as of more than {MAX_SENTENCE_WORDS:,} words: {count_in_words(search.num_skipped, 'sentence')}",
+            file=sys.stderr,
         )
     return search.result()
 
@@ -158,9 +160,10 @@ def _word_ids(encoder: BiLMEncoder, vocabulary: Optional[list[str]]) -> Optional
         return None
     if vocabulary is None:
         raise InputError("this biLM takes words: the vocabulary that it was trained with must be given with --vocab")
-    if len(vocabulary) != len(encoder.token_encoder.embedding):
+    num_words = len(encoder.token_encoder.embedding)
+    if len(vocabulary) != num_words:
         raise InputError(
-            f"--vocab must have {len(encoder.token_encoder.embedding):,} words, as this biLM has, got {len(vocabulary):,}"
+            f"--vocab must have {count_in_words(num_words, 'word')}, as this biLM has, got {len(vocabulary):,}"
         )
     return {word: number for number, word in enumerate(vocabulary)}
 

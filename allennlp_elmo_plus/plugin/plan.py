@@ -15,7 +15,7 @@ from allennlp_elmo_plus.core.available_memory import available_memory
 from allennlp_elmo_plus.core.memory_estimate import TrainingMemory, estimate_training_memory
 from allennlp_elmo_plus.core.pace import Pace
 from allennlp_elmo_plus.core.processes import share
-from allennlp_elmo_plus.core.quantities import bytes_in_words, duration_in_words
+from allennlp_elmo_plus.core.quantities import bytes_in_words, count_in_words, duration_in_words
 from allennlp_elmo_plus.plugin.data_loader import BilmDataLoader
 from allennlp_elmo_plus.plugin.known_options import KnownOptions
 from allennlp_elmo_plus.plugin.model import BilmModel
@@ -67,10 +67,12 @@ class BilmPlan(KnownOptions, TrainerCallback):
         if not is_primary:
             return
         logger.info(
-            "plan: %d epochs of %s steps, %s in all; %s tokens an epoch, %s in all (an end of sentence is a token)",
-            trainer._num_epochs,
-            *(f"{number:,}" for number in (batches, self._num_batches)),
-            *(f"{number * loader.num_positions:,}" for number in (1, trainer._num_epochs)),
+            "plan: %s of %s, %s in all; %s an epoch, %s in all (an end of sentence is a token)",
+            count_in_words(trainer._num_epochs, "epoch"),
+            count_in_words(batches, "step"),
+            f"{self._num_batches:,}",
+            count_in_words(loader.num_positions, "token"),
+            f"{trainer._num_epochs * loader.num_positions:,}",
         )
         self._log_memory(trainer, model, loader)
 
@@ -119,10 +121,10 @@ class BilmPlan(KnownOptions, TrainerCallback):
             batch_metrics["eta_minutes"] = seconds * remaining / 60
             if is_primary and self._pace.num_measured == self._num_measured_batches:
                 logger.info(
-                    "speed: %s tokens/s over %d batches; the %s batches that remain take about %s",
+                    "speed: %s tokens/s over %s; what remains, %s, takes about %s",
                     f"{self._tokens_per_batch / seconds:,.0f}",
-                    self._num_measured_batches,
-                    f"{remaining:,}",
+                    count_in_words(self._num_measured_batches, "batch", "batches"),
+                    count_in_words(remaining, "batch", "batches"),
                     duration_in_words(seconds * remaining),
                 )
         norm = getattr(trainer.optimizer, "last_grad_norm", None)

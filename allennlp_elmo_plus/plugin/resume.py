@@ -15,6 +15,7 @@ from allennlp.nn.util import dist_reduce, dist_reduce_sum, move_to_device
 from allennlp.training.callbacks import TrainerCallback
 
 from allennlp_elmo_plus.core.processes import of_all, share
+from allennlp_elmo_plus.core.quantities import count_in_words
 from allennlp_elmo_plus.core.random_states import random_states, restore_random_states
 from allennlp_elmo_plus.core.stop_signals import StopSignals
 from allennlp_elmo_plus.plugin.data_loader import BilmDataLoader
@@ -248,7 +249,11 @@ class BilmResume(KnownOptions, TrainerCallback):
         assert trainer is not None
         place = f"the {what} is {value} in batch {trainer._batches_in_epoch_completed + 1} of epoch {trainer._epochs_completed}"
         if self._num_skipped == self._max_skipped:
-            skipped = f" after {self._num_skipped} skipped batches" if self._num_skipped else ""
+            skipped = (
+                f" after {count_in_words(self._num_skipped, 'skipped batch', 'skipped batches')}"
+                if self._num_skipped
+                else ""
+            )
             raise FloatingPointError(f"{place}{skipped}: the run ends, and its last checkpoint stands")
         self._num_skipped += 1
         logger.warning("%s: it is skipped, as %d of %d may be", place, self._num_skipped, self._max_skipped)

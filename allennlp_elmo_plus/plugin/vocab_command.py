@@ -13,6 +13,7 @@ from allennlp.commands.subcommand import Subcommand
 from allennlp_elmo_plus.core.characters import DEFAULT_MAX_CHARACTERS
 from allennlp_elmo_plus.core.errors import InputError
 from allennlp_elmo_plus.core.files import atomic_path
+from allennlp_elmo_plus.core.quantities import count_in_words
 from allennlp_elmo_plus.core.sharded_counts import remove_counts, sharded_counts
 from allennlp_elmo_plus.core.truncation import cut_words
 from allennlp_elmo_plus.core.vocabulary import SPECIAL_WORDS, examine_vocabulary, order_by_frequency, write_vocabulary
@@ -169,11 +170,11 @@ def _counts_of_shards(args: argparse.Namespace) -> Path:
 
 
 def _report(args: argparse.Namespace, words: list[str], counts: Optional[Counter[str]]) -> None:
-    print(f"vocabulary  {len(words):,} entries")
+    print(f"vocabulary  {count_in_words(len(words), 'entry', 'entries')}")
     if counts is None:
         return
     covered, cut = coverage(words, counts), cut_words(counts)
-    print(f"text        {covered.num_words:,} words, {covered.num_types:,} distinct")
+    print(f"text        {count_in_words(covered.num_words, 'word')}, {covered.num_types:,} distinct")
     print(
         f"coverage    {covered.num_known_words / covered.num_words:.3%} of the words, "
         f"{covered.num_known_types / covered.num_types:.3%} of the distinct ones; the others are <UNK> as targets"

@@ -6,6 +6,8 @@ from collections.abc import Iterable, Sequence
 from html import escape
 from typing import Any, Optional
 
+from allennlp_elmo_plus.core.quantities import count_in_words
+
 from .chart import NUM_COLOURS, Curve, bar_chart, line_chart, number_in_words
 from .events import Scalar
 from .run import Mix, Run
@@ -95,8 +97,8 @@ def _section(heading: str, opening: str, parts: Iterable[str], closing: str) -> 
 
 def _state(run: Run) -> str:
     if run.final:
-        return f"Finished; {len(run.epochs)} epochs of metrics."
-    return f"Not finished, or interrupted; {len(run.epochs)} epochs of metrics so far."
+        return f"Finished; {count_in_words(len(run.epochs), 'epoch')} of metrics."
+    return f"Not finished, or interrupted; {count_in_words(len(run.epochs), 'epoch')} of metrics so far."
 
 
 def _tiles(run: Run) -> str:

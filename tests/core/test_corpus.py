@@ -74,7 +74,7 @@ def test_the_share_of_cut_words_is_logged(tmp_path, caplog):
     path = write(tmp_path / "text.txt", "hen " * 7 + "x" * 49 + "\n")
     with caplog.at_level(logging.INFO):
         encode_for_now(path)
-    assert "1 sentences, 8 words, 2 distinct" in caplog.text
+    assert "1 sentence, 8 words, 2 distinct" in caplog.text
     assert "12.500% of words (1) and 50.000% of distinct words (1) are over 48 bytes, and cut there" in caplog.text
 
 

@@ -1,6 +1,6 @@
 import pytest
 
-from allennlp_elmo_plus.core.quantities import bytes_in_words, duration_in_words
+from allennlp_elmo_plus.core.quantities import bytes_in_words, count_in_words, duration_in_words
 
 
 @pytest.mark.parametrize(
@@ -34,3 +34,13 @@ def test_bytes(num_bytes, text):
 )
 def test_durations(seconds, text):
     assert duration_in_words(seconds) == text
+
+
+def test_counts_have_the_noun_in_its_form():
+    assert [count_in_words(number, "word") for number in (0, 1, 2, 1234)] == [
+        "0 words",
+        "1 word",
+        "2 words",
+        "1,234 words",
+    ]
+    assert [count_in_words(number, "batch", "batches") for number in (1, 2)] == ["1 batch", "2 batches"]

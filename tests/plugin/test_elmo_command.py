@@ -94,7 +94,7 @@ def test_options_of_the_command(bilm, text, tmp_path, run, capsys):
     text.write_text("\nthe cat\n")
     capsys.readouterr()
     run("elmo", text, tmp_path / "blank.hdf5", "--all", "--model", bilm)
-    assert "2 words in 2 sentences, 1 blank lines with no vectors" in capsys.readouterr().out
+    assert "2 words in 2 sentences, 1 blank line with no vectors" in capsys.readouterr().out
 
 
 def test_standard_input_is_a_text(bilm, text, tmp_path, run, monkeypatch, capsys):

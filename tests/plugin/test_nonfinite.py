@@ -122,7 +122,7 @@ def test_skipped_batches_count_over_a_recovery(tmp_path: Path, monkeypatch: pyte
         poison(patch, math.nan, "loss", "sampled_loss", 2)
         with pytest.raises(
             FloatingPointError,
-            match=f"loss is nan in batch {2 * SAVE_EVERY + 2} of epoch 0 after 1 skipped batches: the run ends",
+            match=f"loss is nan in batch {2 * SAVE_EVERY + 2} of epoch 0 after 1 skipped batch: the run ends",
         ):
             train(tmp_path, recover=True, **changes)
 

@@ -72,7 +72,7 @@ def test_a_run_says_what_it_will_take(tmp_path: Path, log: Any) -> None:
     )
     assert messages[1].startswith("memory: about ") and "softmax" in messages[1] and "can still be had" in messages[1]
     # Five batches to warm up, three that were measured.
-    assert f"tokens/s over 3 batches; the {2 * steps - 8} batches that remain" in messages[2]
+    assert f"tokens/s over 3 batches; what remains, {2 * steps - 8} batches, takes about" in messages[2]
 
     assert ["eta_minutes" in each for each in metrics] == [number >= 5 for number in range(2 * steps)]
     assert metrics[-1]["eta_minutes"] == 0 < metrics[5]["eta_minutes"]

@@ -94,7 +94,7 @@ def test_bad_options_are_refused(corpus, tmp_path):
         BilmVocabulary.from_text(instances, min_count=0)
     with pytest.raises(InputError, match="no word occurs at least 9 times"):
         BilmVocabulary.from_text(instances, min_count=9)
-    with pytest.raises(InputError, match="no word occurs at least 1 times"):
+    with pytest.raises(InputError, match=r"no word occurs at least 1 time \(`min_count`"):
         BilmVocabulary.from_text([])
     with pytest.raises(
         InputError, match="`min_count` and `max_size` must be left out where `vocab_file` gives the vocabulary"
