@@ -22,7 +22,10 @@ def side_by_side(tasks: Sequence[Callable[[], T]], device: torch.device) -> list
     """
     The results of `tasks`, in order. On a CPU with threads enough (`torch.get_num_threads()`) the tasks run at once, each with an
     equal share of the threads; elsewhere one after the other. Gradient mode and autocast are the caller's in each. Where tasks
-    raise, all end before the first one's error is raised.
+    raise, all that have begun end before the first one's error is raised.
+
+    Several threads may call it at once. A task that no thread of the pool has begun when the caller has ended its own is run by the
+    caller, so that no caller waits for the work of others.
     """
     num_threads = torch.get_num_threads()
     if device.type != "cpu" or len(tasks) < 2 or num_threads < len(tasks):
@@ -39,16 +42,18 @@ def side_by_side(tasks: Sequence[Callable[[], T]], device: torch.device) -> list
         with torch.set_grad_enabled(grad_enabled), torch.autocast("cpu", autocast_dtype, autocast_enabled):
             return task()
 
+    pool = _pool(os.getpid(), len(tasks) - 1)
+    others = [pool.submit(run, task) for task in tasks[1:]]
     try:
-        others = [_pool(os.getpid(), len(tasks) - 1).submit(run, task) for task in tasks[1:]]
-        try:
-            first = run(tasks[0])
-        finally:
-            for other in others:
-                other.exception()
+        results = [run(tasks[0])]
+        for task, other in zip(tasks[1:], others, strict=True):
+            results.append(run(task) if other.cancel() else other.result())
     finally:
+        for other in others:
+            if not other.cancel():
+                other.exception()
         torch.set_num_threads(num_threads)
-    return [first, *(other.result() for other in others)]
+    return results
 
 
 @lru_cache(maxsize=1)

@@ -2,6 +2,7 @@
 
 import os
 import threading
+from collections.abc import Callable
 
 import pytest
 import torch
@@ -48,11 +49,13 @@ def test_gradient_mode_and_autocast_are_the_callers(two_threads: None) -> None:
 
 @pytest.mark.parametrize("failing", [0, 1])
 def test_an_error_is_the_callers_and_comes_when_all_have_ended(failing: int, two_threads: None) -> None:
-    ended = []
+    begun, ended = threading.Event(), []
 
     def task(index: int) -> None:
         if index == failing:
+            assert begun.wait(30)
             raise ValueError(f"task {index}")
+        begun.set()
         threading.Event().wait(0.1)
         ended.append(index)
 
@@ -60,6 +63,34 @@ def test_an_error_is_the_callers_and_comes_when_all_have_ended(failing: int, two
         side_by_side([lambda: task(0), lambda: task(1)], CPU)
     assert ended == [1 - failing]
     assert torch.get_num_threads() == 2
+
+
+def test_a_caller_does_not_wait_for_the_tasks_of_another(two_threads: None) -> None:
+    both_run, may_end = threading.Barrier(3, timeout=30), threading.Event()
+
+    def blocked() -> int:
+        both_run.wait()
+        assert may_end.wait(30)
+        return 0
+
+    results: list[list[int]] = []
+
+    def call(*tasks: Callable[[], int]) -> None:
+        torch.set_num_threads(2)
+        results.append(side_by_side(tasks, CPU))
+
+    # The only thread of the pool is taken by the first caller's second task.
+    first = threading.Thread(target=call, args=(blocked, blocked))
+    first.start()
+    both_run.wait()
+    second = threading.Thread(target=call, args=(lambda: 1, lambda: 2))
+    second.start()
+    second.join(5)
+    ended_in_time = not second.is_alive()
+    may_end.set()
+    first.join()
+    second.join()
+    assert ended_in_time and results == [[1, 2], [0, 0]]
 
 
 def test_a_forked_process_has_threads_of_its_own(two_threads: None) -> None:
