@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 from torch.autograd.graph import increment_version
 
-from .compiled import loops_for
+from .compiled import arrays, arrays_to_fill, loops_for
 from .row_exchange import RowExchange
 
 # Elements updated at once on a CPU, so that parameter, gradient and accumulator stay in the cache between operations.
@@ -127,8 +127,8 @@ def _update_one_by_one(params: list[Tensor], grads: list[Tensor], sums: list[Ten
     for param, grad, grad_sum in zip(params, grads, sums, strict=True):
         loops = _loops_for(param, grad_sum)
         if loops is not None:
-            flat = (param.detach().view(-1), grad.reshape(-1), grad_sum.view(-1))
-            loops.update(*(tensor.numpy() for tensor in flat), np.float32(scale**2), np.float32(lr * scale))
+            of_param, of_sum = arrays_to_fill(param.view(-1), grad_sum.view(-1))
+            loops.update(of_param, *arrays(grad.reshape(-1)), of_sum, np.float32(scale**2), np.float32(lr * scale))
             increment_version(param)
             continue
         for part, part_grad, part_sum in zip(_blocks(param), _blocks(grad), _blocks(grad_sum), strict=True):
@@ -148,8 +148,8 @@ def _update_rows(param: Tensor, grad: Tensor, grad_sum: Tensor, lr: float, scale
     loops = _loops_for(param, grad_sum)
     if loops is not None:
         width = math.prod(param.shape[1:])
-        of_param, of_sum = param.detach().view(-1, width).numpy(), grad_sum.view(-1, width).numpy()
-        rows, of_rows = grad.indices()[0].numpy(), values.reshape(len(values), width).numpy()
+        of_param, of_sum = arrays_to_fill(param.view(-1, width), grad_sum.view(-1, width))
+        rows, of_rows = arrays(grad.indices()[0], values.reshape(len(values), width))
         loops.update_rows(of_param, rows, of_rows, of_sum, np.float32(scale**2), np.float32(lr * scale))
         increment_version(param)
         return

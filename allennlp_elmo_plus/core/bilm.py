@@ -7,6 +7,7 @@ import torch
 from torch import Tensor, nn
 
 from .dropout import dropout
+from .parameter_types import widest_dtype
 from .recurrent_layer import RecurrentLayer, RecurrentOutput
 
 
@@ -65,10 +66,13 @@ class BiLM(nn.Module):
         self.dropout_prob = dropout_prob
 
     def zero_state(self, num_rows: int) -> BiLMState:
-        """The state of `num_rows` rows that have read nothing."""
-        parameter = next(self.parameters())
+        """The state of `num_rows` rows that have read nothing, in the weights' type, float32 or wider."""
+        device, dtype = next(self.parameters()).device, widest_dtype(self.parameters())
         shape = (2 if len(self.backward_layers) else 1, len(self.forward_layers), num_rows)
-        return BiLMState(parameter.new_zeros(*shape, self.hidden_size), parameter.new_zeros(*shape, self.cell_size))
+        return BiLMState(
+            torch.zeros(*shape, self.hidden_size, dtype=dtype, device=device),
+            torch.zeros(*shape, self.cell_size, dtype=dtype, device=device),
+        )
 
     def forward(
         self,
@@ -114,4 +118,4 @@ class BiLM(nn.Module):
                 results[d].append(result)
         hidden = torch.stack([torch.stack([result.hidden for result in direction]) for direction in results])
         cell = torch.stack([torch.stack([result.cell for result in direction]) for direction in results])
-        return outputs, BiLMState(hidden, cell)
+        return outputs, BiLMState(hidden.to(widest_dtype([hidden])), cell.to(widest_dtype([cell])))

@@ -11,6 +11,7 @@ from torch.nn import functional as F
 
 from .char_maxima import MaximaOverPlaces, Places, distinct_windows, maxima_over_places
 from .characters import PADDING_ID
+from .parameter_types import common_dtype
 from .products import filled_up
 
 _ACTIVATIONS = {"relu": torch.relu, "tanh": torch.tanh}
@@ -62,6 +63,7 @@ class CharacterCNN(nn.Module):
         """
         if characters.dim() != 2 or characters.shape[1] != self.max_characters:
             raise ValueError(f"`characters` must have shape (U, {self.max_characters}), got {tuple(characters.shape)}")
+        common_dtype(self)
         if len(characters) == 0:
             return self.embedding.new_zeros(0, self.num_filters)
         lowest, highest = (int(extreme) for extreme in torch.aminmax(characters))

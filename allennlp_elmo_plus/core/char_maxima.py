@@ -20,7 +20,7 @@ from torch.autograd.function import once_differentiable
 from torch.nn import functional as F
 
 from .characters import PADDING_ID
-from .compiled import arrays, loops_for, loops_for_one_thread
+from .compiled import arrays, arrays_to_fill, loops_for, loops_for_one_thread
 from .products import add_product, product, product_over_rows
 from .side_by_side import side_by_side
 
@@ -144,17 +144,16 @@ def _respond(
     scratch = maxima.new_empty(1, maxima.shape[1], dtype=torch.int32) if winners is None else winners
     loops = loops_for_one_thread(embedded, "char_maxima_loops")
     if loops is not None:
-        responding = arrays(embedded, weight, bias)
-        loops.respond(
-            *responding, places.rows.numpy(), places.num_places(width), first_filter, *arrays(maxima, scratch)
-        )
+        responding, filled = arrays(embedded, weight, bias), arrays_to_fill(maxima, scratch)
+        loops.respond(*responding, places.rows.numpy(), places.num_places(width), first_filter, *filled)
         return
     matrix = _as_matrix(weight)
     responses = product(embedded[:, : len(matrix)], matrix, bias)
     loops = loops_for(embedded, "char_maxima_loops")
     if loops is not None:
         (found,) = arrays(responses)
-        loops.strongest(found, places.rows.numpy(), places.num_places(width), first_filter, *arrays(maxima, scratch))
+        filled = arrays_to_fill(maxima, scratch)
+        loops.strongest(found, places.rows.numpy(), places.num_places(width), first_filter, *filled)
         return
     filters = slice(first_filter, first_filter + responses.shape[1])
     rows = places.rows
@@ -220,13 +219,13 @@ def _respond_back(
     if loops is not None:
         grad_weight = torch.empty_like(weight, memory_format=torch.contiguous_format)
         given = arrays(embedded, weight, grad, winners)
-        loops.respond_back(*given, first_filter, *arrays(grad_embedded, grad_weight))
+        loops.respond_back(*given, first_filter, *arrays_to_fill(grad_embedded, grad_weight))
         return grad_weight
     matrix = _as_matrix(weight)
     grad_responses = grad.new_zeros(len(embedded), len(weight))
     loops = loops_for(grad, "char_maxima_loops")
     if loops is not None:
-        loops.add_to_winners(*arrays(grad, winners), first_filter, *arrays(grad_responses))
+        loops.add_to_winners(*arrays(grad, winners), first_filter, *arrays_to_fill(grad_responses))
     else:
         filters = slice(first_filter, first_filter + len(weight))
         grad_responses.scatter_add_(0, winners[:, filters].long(), grad[:, filters])
@@ -239,7 +238,7 @@ def _add_to_characters(windows: Tensor, grad_embedded: Tensor, grad_embedding: T
     """grad_embedding (A, d), to which the gradient of windows (W, width) was added."""
     loops = loops_for(grad_embedding, "char_maxima_loops")
     if loops is not None:
-        loops.add_to_characters(*arrays(windows, grad_embedded, grad_embedding))
+        loops.add_to_characters(*arrays(windows, grad_embedded), *arrays_to_fill(grad_embedding))
         return grad_embedding
     return grad_embedding.index_add_(0, windows.flatten() - 1, grad_embedded.view(-1, grad_embedding.shape[1]))
 

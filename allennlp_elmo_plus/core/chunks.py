@@ -5,7 +5,7 @@ from typing import NamedTuple, Optional
 
 from torch import Tensor
 
-from .bilm import BiLM, BiLMOutput, BiLMState
+from .bilm import BiLM, BiLMOutput
 
 
 class Chunk(NamedTuple):
@@ -33,8 +33,7 @@ def run_in_chunks(
     vectors: (U, D), distinct words; forward_rows, backward_rows: (N,) which of them each packed row reads, backward_rows
     None for a forward-only model; batch_sizes: rows running at each step, never rising.
     """
-    zeros = bilm.zero_state(batch_sizes[0] if batch_sizes else 0)
-    state = BiLMState(zeros.hidden.to(vectors), zeros.cell.to(vectors))
+    state = bilm.zero_state(batch_sizes[0] if batch_sizes else 0)
     first_step = first_row = 0
     while first_step < len(batch_sizes):
         step, row = first_step, first_row

@@ -5,7 +5,7 @@ Whoever has such loops keeps them in a module of their own, which imports numba,
 operations: for other types and devices, and for machines without numba.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import cache
 from importlib import import_module
 from types import ModuleType
@@ -14,6 +14,8 @@ from typing import Any, Optional
 import numpy as np
 import torch
 from torch import Tensor
+
+from .errors import InputError
 
 # A compiled loop runs on one thread, and took a tenth to a half of the time of PyTorch's operations on one: with more threads
 # than this they should be the faster.
@@ -59,9 +61,40 @@ def loops_for_one_thread(tensor: Tensor, module: str) -> Optional[ModuleType]:
     return loops_for(tensor, module) if torch.get_num_threads() == 1 else None
 
 
-def arrays(*tensors: Tensor) -> list[np.ndarray]:
-    """For loops, some of which read rows by address: values of a row side by side. What they fill must lie so already."""
+def loops_for_any_type(tensor: Tensor, module: str) -> Optional[ModuleType]:
+    """Return `loops_for` whatever the type of `tensor` and the number of threads: for loops that read bytes."""
+    return _load(module) if tensor.device.type == "cpu" else None
+
+
+def arrays(*tensors: Tensor, dtype: torch.dtype = torch.float32) -> list[np.ndarray]:
+    """
+    Return the tensors as arrays for compiled loops to read. The values of a row are contiguous, as some loops read rows by address.
+
+    Raises InputError for a floating-point tensor that is not of `dtype`: a loop would read its memory at the wrong width.
+    """
+    _check_types(tensors, dtype)
     return [tensor.detach().contiguous().numpy() for tensor in tensors]
+
+
+def arrays_to_fill(*tensors: Tensor) -> list[np.ndarray]:
+    """
+    Return the tensors as arrays that share their memory, for compiled loops to write to.
+
+    Raises InputError as `arrays` does, and ValueError for a tensor that is not contiguous: what a loop writes would be lost.
+    """
+    _check_types(tensors, torch.float32)
+    for tensor in tensors:
+        if not tensor.is_contiguous():
+            raise ValueError(f"a tensor that a loop fills must be contiguous, got strides {tensor.stride()}")
+    return [(tensor.detach() if tensor.requires_grad else tensor).numpy() for tensor in tensors]
+
+
+def _check_types(tensors: Sequence[Tensor], dtype: torch.dtype) -> None:
+    for tensor in tensors:
+        if tensor.dtype is not dtype and tensor.is_floating_point():
+            raise InputError(
+                f"a compiled loop takes tensors of {dtype}, got one of {tensor.dtype}: convert a module whole, or not at all"
+            )
 
 
 @cache

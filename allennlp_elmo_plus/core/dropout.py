@@ -13,7 +13,7 @@ from torch import Tensor
 from torch.autograd.function import once_differentiable
 from torch.nn import functional as F
 
-from .compiled import loops_for
+from .compiled import arrays, arrays_to_fill, loops_for
 
 _NUMBERS = 1 << 32
 
@@ -45,6 +45,7 @@ class _Dropout(torch.autograd.Function):
 def _dropped_out(values: Tensor, prob: float, keys: np.ndarray, loops: ModuleType) -> Tensor:
     values = values.contiguous()
     out = torch.empty_like(values)
+    given, filled = arrays(values.view(-1)), arrays_to_fill(out.view(-1))
     lowest_kept = np.uint32(min(round(prob * _NUMBERS), _NUMBERS - 1))
-    loops.drop_out(values.view(-1).numpy(), out.view(-1).numpy(), *keys, lowest_kept, np.float32(1 / (1 - prob)))
+    loops.drop_out(*given, *filled, *keys, lowest_kept, np.float32(1 / (1 - prob)))
     return out

@@ -14,6 +14,7 @@ from .errors import InputError
 from .layer_output import ALL, LayerOutput, check_layer_output, combine_layers, num_vectors
 from .length_batches import batches_by_length, windows_of
 from .model_files import PathLike, find_model, local_path, read_words
+from .parameter_types import widest_dtype
 from .pretrained import load_files
 from .representation import BiLMEncoder
 from .sentences import SentenceLayout
@@ -37,9 +38,10 @@ class ElmoEmbedder:
     comes before it and beside it; AllenNLP 0.9's `ElmoEmbedder` went on from the state of the batch before. `layers` of each
     method is "all", the word's own vector and one of each LSTM layer: `(L + 1, T, K)`, 3 for the usual two; "top", the last:
     `(T, K)`; "average" of all: `(T, K)`; or a `LayerMix`: `(T, K)`. K = 2 D, forward then backward, or D for a forward-only
-    biLM. A sentence of no words has T = 0. Arrays have the type of the weights, float32.
+    biLM. A sentence of no words has T = 0. Arrays have the type of the weights, float32 or wider.
 
-    Each distinct word of a batch is encoded once, and its vector kept for later batches, up to 65,536 words.
+    Each distinct word of a batch is encoded once, and its vector kept for later batches, up to 65,536 words. Several threads may
+    use one embedder at once.
 
     encoder: the biLM; vocabulary: for a biLM of word input, its words in the order of their ids; words beyond are `<UNK>`.
     batch_size: the most tokens at once, a sentence's words and both its boundaries, at least 1. A longer sentence is run in
@@ -148,14 +150,15 @@ class ElmoEmbedder:
 
         width = bilm.output_size
         shape = (num_vectors(layers, self.num_layers), len(forward_rows), self.output_size)
-        packed = torch.empty(shape, dtype=vectors.dtype)
+        # NumPy has no bfloat16.
+        packed = torch.empty(shape, dtype=widest_dtype([vectors, *bilm.parameters()]))
         mirrored = layout.reversal.cpu()
         for chunk in run_in_chunks(bilm, vectors, forward_rows, backward_rows, layout.batch_sizes, self.batch_size):
             read = vectors[forward_rows[chunk.rows]]
-            packed[:, chunk.rows, :width] = combine_layers([read, *chunk.output.forward], layers).cpu()
+            packed[:, chunk.rows, :width] = combine_layers([read, *chunk.output.forward], layers).to(packed)
             if backward_rows is not None and chunk.output.backward is not None:
                 read = vectors[backward_rows[chunk.rows]]
-                packed[:, mirrored[chunk.rows], width:] = combine_layers([read, *chunk.output.backward], layers).cpu()
+                packed[:, mirrored[chunk.rows], width:] = combine_layers([read, *chunk.output.backward], layers).to(packed)
         rows = layout.row_of_word.cpu().split(lengths)
         arrays = [packed[:, rows_of_sentence].numpy() for rows_of_sentence in rows]
         return arrays if layers == ALL else [array[0] for array in arrays]

@@ -6,6 +6,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.utils.rnn import PackedSequence
 
+from .parameter_types import common_dtype
 from .recurrent_layer import RecurrentLayer, RecurrentOutput, check_clips, check_sizes
 
 
@@ -42,6 +43,7 @@ class _HiddenStateLayer(RecurrentLayer):
         if not batch_sizes:
             return RecurrentOutput(inputs.new_zeros(0, self.output_size), hidden, cell)
         weight = self.recurrence.all_weights[0][0]
+        common_dtype(self)
         num_rows = batch_sizes[0]
         # In the parameters' type under autocast too, so that the state which windows hand on is not rounded.
         with torch.autocast(weight.device.type, enabled=False):

@@ -9,6 +9,7 @@ from torch import Tensor, nn
 from torch.autograd.function import once_differentiable
 
 from .compiled import arrays, loops_for_one_thread
+from .parameter_types import common_dtype
 from .products import affine_gradients, product
 from .side_by_side import side_by_side
 
@@ -36,7 +37,8 @@ class Highway(nn.Module):
         self.transform_biases = nn.ParameterList(torch.zeros(dim) for _ in range(num_layers))
 
     def forward(self, inputs: Tensor) -> Tensor:
-        """inputs: (U, dim) -> (U, dim)."""
+        """inputs: (U, dim) -> (U, dim), in the weights' type."""
+        inputs = inputs.to(common_dtype(self))
         layers = zip(self.carry_weights, self.carry_biases, self.transform_weights, self.transform_biases, strict=True)
         device_type = inputs.device.type
         autocast = torch.is_autocast_enabled(device_type)

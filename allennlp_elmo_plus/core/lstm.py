@@ -10,6 +10,7 @@ from .graph_capture import GraphCapture
 from .lstm_bptt import LstmTensors, run_clipped
 from .lstm_directions import has_kernels, run_stacked
 from .lstm_reference import lstm_reference
+from .parameter_types import common_dtype
 from .products import product_dtype
 from .recurrent_layer import RecurrentLayer, RecurrentOutput, check_clips, check_sizes
 
@@ -68,6 +69,8 @@ class LstmLayer(RecurrentLayer):
     ) -> list[RecurrentOutput]:
         """`forward` of the layers of each direction, of the same sizes, at once. A ValueError for tensors of other sizes."""
         first = layers[0]
+        for layer in layers:
+            common_dtype(layer)
         for each in zip(inputs, hidden, cell, strict=True):
             first._check_shapes(batch_sizes, *each)
         tensors = [

@@ -18,6 +18,7 @@ from torch.autograd.function import once_differentiable
 
 from .lstm_steps import Buffers, Clips, StateGradients, Step, Weights
 from .lstm_window import Wanted, backward_window, forward_window
+from .parameter_types import widest_dtype
 from .side_by_side import side_by_side
 
 # Gates that fit a core's cache beside all else.
@@ -100,27 +101,42 @@ def run_clipped(
     directions: Sequence[LstmTensors],
 ) -> list[tuple[Tensor, Tensor, Tensor]]:
     """
-    `ClippedLstm` of the tensors of each direction, its products in autocast's type where that is enabled, else in the parameters',
-    and all results in the parameters'. Without a gradient to compute only two steps' worth of cells are kept, which autograd could
-    not tell: to it a parameter needs a gradient even where none is recorded.
+    `ClippedLstm` of the tensors of each direction, its products in autocast's type where that is enabled, else in the parameters'.
+    Outputs have the parameters' type, the state the same, float32 or wider. Without a gradient to compute only two steps' worth
+    of cells are kept, which autograd could not tell: to it a parameter needs a gradient even where none is recorded.
     """
     device_type = directions[0].kernel.device.type
-    autocast = torch.is_autocast_enabled(device_type)
-    dtype = torch.get_autocast_dtype(device_type) if autocast else directions[0].kernel.dtype
-    directions = [
-        direction._replace(
-            inputs=direction.inputs.to(dtype),
-            kernel=direction.kernel.to(dtype),
-            projection=None if direction.projection is None else direction.projection.to(dtype),
-        )
-        for direction in directions
-    ]
+    result_dtypes = [direction.kernel.dtype for direction in directions]
+    directions = [_converted(direction) for direction in directions]
     tensors = [tensor for direction in directions for tensor in direction]
     with torch.autocast(device_type, enabled=False):
         if torch.is_grad_enabled() and any(tensor is not None and tensor.requires_grad for tensor in tensors):
-            return _grouped(ClippedLstm.apply(batch_sizes, cell_clip, proj_clip, *tensors), NUM_RESULTS)
-        results = _forward_side_by_side(batch_sizes, cell_clip, proj_clip, directions, keep=False)
-    return [result for result, _ in results]
+            results = _grouped(ClippedLstm.apply(batch_sizes, cell_clip, proj_clip, *tensors), NUM_RESULTS)
+        else:
+            results = [
+                result for result, _ in _forward_side_by_side(batch_sizes, cell_clip, proj_clip, directions, keep=False)
+            ]
+    return [(outputs.to(dtype), *state) for (outputs, *state), dtype in zip(results, result_dtypes, strict=True)]
+
+
+def _converted(direction: LstmTensors) -> LstmTensors:
+    """
+    Return the tensors of a direction in the types that `LstmTensors` names: for products autocast's where that is enabled, else the
+    parameters'; for the state the parameters', float32 or wider. Inputs and state may come in any type.
+    """
+    inputs, hidden, cell, kernel, bias, projection = direction
+    device_type = kernel.device.type
+    autocast = torch.is_autocast_enabled(device_type)
+    dtype = torch.get_autocast_dtype(device_type) if autocast else kernel.dtype
+    state_dtype = widest_dtype([kernel])
+    return LstmTensors(
+        inputs.to(dtype),
+        hidden.to(state_dtype),
+        cell.to(state_dtype),
+        kernel.to(dtype),
+        bias.to(state_dtype),
+        None if projection is None else projection.to(dtype),
+    )
 
 
 def _forward_side_by_side(

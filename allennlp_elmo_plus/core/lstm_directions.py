@@ -14,6 +14,7 @@ import torch
 from torch import Tensor
 from torch.autograd.function import once_differentiable
 
+from .errors import InputError
 from .float32_sums import sums_in_float32
 from .graph_capture import GraphCapture
 from .lstm_bptt import LstmTensors
@@ -207,6 +208,9 @@ def run_stacked(
     back in float32 or above, so that a window goes on exactly where the one before it ended.
     """
     inputs, hidden, cell, kernels, biases, projections = zip(*directions, strict=True)
+    if any(kernel.dtype is not kernels[0].dtype for kernel in kernels):
+        found = " and ".join(str(kernel.dtype) for kernel in kernels)
+        raise InputError(f"both directions of a layer must have weights of one type on a GPU, got {found}")
     device_type = kernels[0].device.type
     autocast = torch.is_autocast_enabled(device_type)
     dtype = torch.get_autocast_dtype(device_type) if autocast else kernels[0].dtype

@@ -7,6 +7,7 @@ from torch import Tensor, nn
 from torch.nn.functional import layer_norm
 
 from .lstm import LstmLayer
+from .parameter_types import common_dtype
 from .recurrent_layer import RecurrentLayer, RecurrentOutput
 
 _EPSILON = 1e-5
@@ -49,7 +50,8 @@ class LayerNormLstmLayer(LstmLayer):
     def forward(self, inputs: Tensor, batch_sizes: list[int], hidden: Tensor, cell: Tensor) -> RecurrentOutput:
         # In the parameters' type under autocast too, so that the state which windows hand on is not rounded.
         with torch.autocast(self.kernel.device.type, enabled=False):
-            return self._forward(inputs.to(self.kernel.dtype), batch_sizes, hidden, cell)
+            dtype = common_dtype(self)
+            return self._forward(inputs.to(dtype), batch_sizes, hidden.to(dtype), cell.to(dtype))
 
     def _forward(self, inputs: Tensor, batch_sizes: list[int], hidden: Tensor, cell: Tensor) -> RecurrentOutput:
         of_inputs, recurrent = self.kernel.split([self.input_size, self.output_size])

@@ -13,7 +13,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from .compiled import loops_for
+from .compiled import arrays, arrays_to_fill, loops_for
 
 
 def forward_step(
@@ -28,10 +28,10 @@ def forward_step(
     loops = loops_for(cells, "lstm_loops")
     if loops is not None:
         clip = np.float32(math.inf if cell_clip is None else cell_clip)
-        arrays = cells.detach().numpy(), outputs.detach().numpy()
+        filled = arrays_to_fill(cells, outputs)
 
         def compiled_step(gates: Tensor, recurrent: Tensor, *rows: int) -> None:
-            loops.gates_forward(gates.numpy(), recurrent.numpy(), *arrays, clip, *rows)
+            loops.gates_forward(*arrays_to_fill(gates, recurrent), *filled, clip, *rows)
 
         return compiled_step
     size = cells.shape[1]
@@ -71,10 +71,10 @@ def backward_step(
     loops = loops_for(gates, "lstm_loops")
     if loops is not None:
         clip = np.float32(math.inf if cell_clip is None else cell_clip)
-        arrays = [tensor.detach().numpy() for tensor in (gates, cells, grad_gates, grad_cells)]
+        step_arrays = [*arrays(gates, cells), *arrays_to_fill(grad_gates, grad_cells)]
 
         def compiled_step(grad_outputs: Tensor, gate_row: int, *rows: int) -> None:
-            loops.gates_backward(grad_outputs.numpy(), *arrays, clip, gate_row, *rows, gate_row)
+            loops.gates_backward(*arrays(grad_outputs), *step_arrays, clip, gate_row, *rows, gate_row)
 
         return compiled_step
     size = cells.shape[1]

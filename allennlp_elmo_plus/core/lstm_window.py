@@ -14,7 +14,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from .compiled import loops_for
+from .compiled import arrays, arrays_to_fill, loops_for
 from .lstm_steps import Buffers, Clips, Run, StateGradients, Step, Weights, step_by_step, step_by_step_back
 from .products import product, product_over_rows
 
@@ -57,10 +57,10 @@ def forward_window(weights: Weights, clips: Clips, buffers: Buffers, final_cell:
         return step_by_step(weights, clips, buffers, final_cell)
     kernel, bias = weights.kernel, weights.bias
     joins_inputs = kernel.dtype == torch.float32 and len(final_cell) >= FEWEST_ROWS
-    factor = loops.gate_panels(_array(kernel if joins_inputs else weights.recurrent))
-    start = loops.gate_panels(_array(bias).reshape(1, -1)).reshape(-1)
-    projection = loops.panels(_array(weights.projection))
-    arrays = [_array(tensor) for tensor in (*buffers, final_cell)]
+    factor = loops.gate_panels(_factor(kernel if joins_inputs else weights.recurrent))
+    start = loops.gate_panels(arrays(bias)[0].reshape(1, -1)).reshape(-1)
+    projection = loops.panels(_factor(weights.projection))
+    filled = arrays_to_fill(*buffers, final_cell)
     limits = _limit(clips.cell), _limit(clips.projection)
 
     def run(inputs: Tensor, steps: tuple[Step, ...]) -> Tensor:
@@ -68,8 +68,8 @@ def forward_window(weights: Weights, clips: Clips, buffers: Buffers, final_cell:
             gates = bias.new_empty(len(inputs), len(bias))
         else:
             gates, inputs = product(inputs, weights.of_inputs).to(bias.dtype), inputs[:, :0]
-        given = _array(inputs), factor, start, projection, _array(gates)
-        loops.forward_steps(_table(steps), *given, *arrays, *limits)
+        given = _factor(inputs), factor, start, projection, *arrays_to_fill(gates)
+        loops.forward_steps(_table(steps), *given, *filled, *limits)
         return gates
 
     return run
@@ -145,10 +145,11 @@ def _back_in_one_loop(
     found: WindowGradients,
 ) -> None:
     # Only the kernel's gradient is made of the inputs.
-    given = [_array(tensor) for tensor in (inputs[:, :0] if found.kernel is None else inputs, gates, *buffers)]
+    given = [_factor(inputs[:, :0] if found.kernel is None else inputs), *arrays(gates, *buffers)]
     of_inputs = None if found.inputs is None else weights.of_inputs
-    factors = [loops.panels_t(_array(weight)) for weight in (of_inputs, weights.recurrent, weights.projection)]
-    filled = [_array(tensor) for tensor in (*grads, grad_gates, *found)]
+    factors = [loops.panels_t(_factor(weight)) for weight in (of_inputs, weights.recurrent, weights.projection)]
+    nothing = np.empty((0, 0), np.float32)
+    filled = [nothing if tensor is None else arrays_to_fill(tensor)[0] for tensor in (*grads, grad_gates, *found)]
     loops.backward_steps(_table(steps), *given, *factors, *filled, _limit(clips.cell), _limit(clips.projection))
 
 
@@ -173,9 +174,9 @@ def _fills_panels(weights: Weights, loops: ModuleType) -> bool:
     return weights.kernel.dtype == torch.float32 and all(size % loops.WIDTH == 0 for size in sizes)
 
 
-def _array(tensor: Optional[Tensor]) -> np.ndarray:
-    """In float32 whatever type it has, its rows' values side by side; without any rows and columns where there is none."""
-    return np.empty((0, 0), np.float32) if tensor is None else tensor.detach().float().contiguous().numpy()
+def _factor(tensor: Optional[Tensor]) -> np.ndarray:
+    """Return a factor of a product, which may have a narrower type, in float32; without rows and columns where there is none."""
+    return np.empty((0, 0), np.float32) if tensor is None else arrays(tensor.float())[0]
 
 
 def _limit(clip: Optional[float]) -> np.float32:

@@ -17,7 +17,7 @@ import torch
 from torch import Tensor
 from torch.autograd.function import once_differentiable
 
-from .compiled import arrays, loops_for, loops_for_one_thread
+from .compiled import arrays, arrays_to_fill, loops_for, loops_for_one_thread
 from .negatives import NegativeSample, log_expected_counts
 from .products import add_product_over_rows, product, product_over_rows
 from .softmax import check_shapes, target_logits
@@ -110,17 +110,18 @@ def _nll_and_gradients(
 ) -> tuple[Tensor, Optional[_Gradients]]:
     """The summed nll and, where wanted, its gradients."""
     loops = loops_for_one_thread(weight, "softmax_loops")
-    if loops is None or hidden.dtype != weight.dtype:
+    if loops is None or not hidden.dtype == weight.dtype == bias.dtype:
         # Autocast would round float32 factors, such as those of the bias's gradient, a sum over all tokens.
         with torch.autocast(hidden.device.type, enabled=False):
             return _by_products(hidden, targets, weight, bias, negatives, wants_gradients)
-    given = arrays(hidden, targets, weight, bias, negatives.ids, negatives.log_expected)
+    given = arrays(hidden, targets, weight, bias, negatives.ids)
+    log_expected = arrays(negatives.log_expected, dtype=torch.float64)
     # Nothing would stop the loop from reading rows that do not exist.
     for name, ids in (("targets", given[1]), ("negatives.ids", given[4])):
         place = loops.first_out_of_range(ids, len(weight))
         if place < len(ids):
             raise ValueError(f"`{name}` must be from 0 to {len(weight) - 1}, got {ids[place]}")
-    nll_sum, *found = loops.nll_and_gradients(*given, negatives.num_tries, wants_gradients)
+    nll_sum, *found = loops.nll_and_gradients(*given, *log_expected, negatives.num_tries, wants_gradients)
     gradients = _Gradients(*map(torch.from_numpy, found)) if wants_gradients else None
     return hidden.new_tensor(nll_sum), gradients
 
@@ -196,7 +197,8 @@ def _errors(logits: Tensor, columns: Tensor, is_sampled: Tensor, missed_logits: 
     loops = loops_for(logits, "softmax_loops")
     if loops is not None:
         inverse_total, target, bias = (logits.new_zeros(size) for size in (len(logits), len(logits), logits.shape[1]))
-        nll_sum = loops.errors(*arrays(logits, columns, is_sampled, missed_logits, inverse_total, target, bias))
+        given, filled = arrays(columns, is_sampled, missed_logits), arrays_to_fill(inverse_total, target, bias)
+        nll_sum = loops.errors(*arrays_to_fill(logits), *given, *filled)
         return _Errors(logits.new_tensor(nll_sum), logits, inverse_total, target, bias)
     # Below this, exponentials are denormal numbers: nothing to any sum, but a hundred times slower to multiply.
     lowest = math.log(torch.finfo(logits.dtype).tiny) + 1

@@ -11,6 +11,7 @@ from torch.nn import functional as F
 
 from .char_cnn import CharacterCNN
 from .highway import Highway
+from .parameter_types import common_dtype
 from .products import affine, filled_up
 
 
@@ -42,6 +43,7 @@ class CharacterEncoder(nn.Module):
         if self.highway is not None:
             vectors = self.highway(vectors)
         if self.projection_weight is not None and self.projection_bias is not None:
+            vectors = vectors.to(common_dtype(self, recurse=False))
             vectors = affine(vectors, self.projection_weight, self.projection_bias)
         return vectors[: len(characters)]
 
