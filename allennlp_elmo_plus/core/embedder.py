@@ -158,7 +158,9 @@ class ElmoEmbedder:
             packed[:, chunk.rows, :width] = combine_layers([read, *chunk.output.forward], layers).to(packed)
             if backward_rows is not None and chunk.output.backward is not None:
                 read = vectors[backward_rows[chunk.rows]]
-                packed[:, mirrored[chunk.rows], width:] = combine_layers([read, *chunk.output.backward], layers).to(packed)
+                packed[:, mirrored[chunk.rows], width:] = combine_layers([read, *chunk.output.backward], layers).to(
+                    packed
+                )
         rows = layout.row_of_word.cpu().split(lengths)
         arrays = [packed[:, rows_of_sentence].numpy() for rows_of_sentence in rows]
         return arrays if layers == ALL else [array[0] for array in arrays]

@@ -1,6 +1,6 @@
 """A biLM as a source of word vectors: sentences of words -> the activations of each of its layers."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Iterator, Sequence
 from functools import partial
 from typing import NamedTuple, Optional, Union
 
@@ -12,9 +12,10 @@ from .bilm import BiLM, BiLMState
 from .characters import BOS_WORD, EOS_WORD, PADDING_ID, encode_words
 from .distinct_words import distinct_rows
 from .errors import InputError
+from .fingerprint import fingerprint
 from .sentences import SentenceLayout
 from .token_encoder import CharacterEncoder, WordEncoder
-from .word_cache import MAX_CACHED_WORDS, WordVectorCache
+from .word_cache import MAX_CACHED_WORDS, Compute, Words, WordVectorCache
 
 _CACHING_CHUNK = 1024
 _SAMPLED_WORDS = 16
@@ -35,7 +36,8 @@ class BiLMEncoder(nn.Module):
     itself.
 
     Each distinct word of a batch is encoded once. While no weight of `token_encoder` asks for a gradient, the vectors
-    of the words met are kept for later batches, up to `WordVectorCache`'s bound, until a weight changes.
+    of the words met are kept for later batches, up to `WordVectorCache`'s bound, until the value of a weight changes. They
+    have the weights' type, under autocast too. Several threads may use one encoder at once.
 
     token_encoder: a CharacterEncoder, or a WordEncoder; bilm: without dropout; max_characters: C, or None for word
     input; boundary_ids: the lines of `<S>` and `</S>` in the vocabulary of word input, which are kept with the weights.
@@ -57,7 +59,6 @@ class BiLMEncoder(nn.Module):
         if max_characters is None:
             self.register_buffer("boundary_ids", torch.tensor(boundary_ids))
         self._cache = WordVectorCache()
-        self._cached_weights: tuple[object, ...] = ()
         self._words_to_cache: Optional[np.ndarray] = None
         self._vectors_to_cache: Optional[Tensor] = None
 
@@ -88,7 +89,7 @@ class BiLMEncoder(nn.Module):
         first.sort()
         self._words_to_cache = characters[first]
         self._vectors_to_cache = None
-        self._cached_weights = ()
+        self._cache.clear()
         if vectors is not None:
             expected = (len(words), self.token_encoder.output_size)
             if vectors.shape != expected:
@@ -102,7 +103,7 @@ class BiLMEncoder(nn.Module):
         Empties the cache of all but what `cache_words` put there: what comes next is then the same bit for bit, whatever came
         before.
         """
-        self._cached_weights = ()
+        self._cache.clear()
 
     def forward(self, ids: Tensor, state: Optional[BiLMState] = None) -> Representation:
         """
@@ -125,7 +126,7 @@ class BiLMEncoder(nn.Module):
 
     def _run(self, vectors: Tensor, layout: SentenceLayout, state: Optional[BiLMState]) -> Representation:
         bidirectional = len(self.bilm.backward_layers) > 0
-        state = self._with_rows(state, layout.num_sentences, vectors)
+        state = self._with_rows(state, layout.num_sentences)
         output = self.bilm(
             vectors,
             vectors[layout.reversal] if bidirectional else None,
@@ -142,41 +143,37 @@ class BiLMEncoder(nn.Module):
         )
         return Representation(layers, layout, new_state)
 
-    def _with_rows(self, state: Optional[BiLMState], num_rows: int, like: Tensor) -> BiLMState:
+    def _with_rows(self, state: Optional[BiLMState], num_rows: int) -> BiLMState:
         zeros = self.bilm.zero_state(num_rows)
         if state is None:
-            return BiLMState(zeros.hidden.to(like), zeros.cell.to(like))
+            return zeros
         old_rows = state.hidden.shape[2]
         return BiLMState(
-            torch.cat([state.hidden.to(like), zeros.hidden[:, :, old_rows:].to(like)], dim=2),
-            torch.cat([state.cell.to(like), zeros.cell[:, :, old_rows:].to(like)], dim=2),
+            torch.cat([state.hidden.to(zeros.hidden), zeros.hidden[:, :, old_rows:]], dim=2),
+            torch.cat([state.cell.to(zeros.cell), zeros.cell[:, :, old_rows:]], dim=2),
         )
 
     def word_vectors(self, words: Tensor) -> Tensor:
         """The vectors of distinct words, by their character ids: (U, C) -> (U, D)."""
-        # Not kept for weights in training, even in evaluation: a moving average swaps values in without raising their
-        # version.
-        if any(parameter.requires_grad for parameter in self.token_encoder.parameters()):
+        weights = list(self.token_encoder.parameters())
+        # In training every batch changes the weights.
+        if any(weight.requires_grad for weight in weights):
             return self.token_encoder(words)
 
         def compute(missing: np.ndarray) -> Tensor:
-            with torch.no_grad():
+            # Not rounded under autocast, so that vectors are the same before, under and after it.
+            with torch.no_grad(), torch.autocast(words.device.type, enabled=False):
                 return self.token_encoder(torch.from_numpy(missing).to(words.device))
 
-        # A tensor made in inference mode may not be written to outside of it, so the cache belongs to one mode.
-        weights: tuple[object, ...] = (
-            torch.is_inference_mode_enabled(),
-            *((weight.data_ptr(), weight.dtype, weight._version) for weight in self.token_encoder.parameters()),
+        return self._cache.vectors(
+            words.to(torch.int16).cpu().numpy(), compute, fingerprint(weights), partial(self._first_words, compute)
         )
-        if weights != self._cached_weights:
-            self._cache.clear()
-            if self._words_to_cache is not None:
-                self._fill_cache(self._words_to_cache, compute)
-            self._cached_weights = weights
-        return self._cache.vectors(words.to(torch.int16).cpu().numpy(), compute)
 
-    def _fill_cache(self, words: np.ndarray, compute: Callable[[np.ndarray], Tensor]) -> None:
-        known = self._vectors_to_cache
+    def _first_words(self, compute: Compute) -> Iterator[Words]:
+        """What `cache_words` put into the cache, in chunks. Raises InputError where given vectors are not those of the weights."""
+        words, known = self._words_to_cache, self._vectors_to_cache
+        if words is None:
+            return
         if known is not None:
             sample = np.linspace(0, len(words) - 1, num=min(_SAMPLED_WORDS, len(words)), dtype=np.int64)
             computed = compute(words[sample])
@@ -185,7 +182,7 @@ class BiLMEncoder(nn.Module):
                 raise InputError("the cached vectors of words are those of another biLM: make them again from this one")
         for first in range(0, min(len(words), self._cache.max_words), _CACHING_CHUNK):
             chunk = slice(first, first + _CACHING_CHUNK)
-            self._cache.vectors(words[chunk], compute if known is None else partial(_as_given, known[chunk]))
+            yield words[chunk], compute(words[chunk]) if known is None else known[chunk]
 
     def _checked_lengths(self, ids: Tensor) -> list[int]:
         expected = "(B, T)" if self.max_characters is None else f"(B, T, {self.max_characters})"
@@ -215,7 +212,3 @@ class BiLMEncoder(nn.Module):
                     f"{found[num_rows + row]} in sentence {row}"
                 )
         return found[:num_rows]
-
-
-def _as_given(vectors: Tensor, words: np.ndarray) -> Tensor:
-    return vectors
