@@ -49,11 +49,12 @@ def estimate_training_memory(
     num_steps: int,
     sums_per_weight: int = 1,
     on_accelerator: bool = False,
+    dense_gradients: bool = False,
 ) -> TrainingMemory:
     """
     The peak of a training step in single precision: batches of `batch_size` (B) times `num_steps` (T) positions, an optimizer that
     keeps `sums_per_weight` numbers a weight (1: Adagrad). On a GPU the LSTM's weights are counted once more, for its directions'
-    batched copies.
+    batched copies. With `dense_gradients`, those of the softmax and of word vectors are made dense before the optimizer reads them.
 
     What is counted are the tensors that `core`'s training step makes. How many of a batch's words are distinct is a guess, made
     from English text, and so is, for recurrences other than the plain LSTM, what autograd keeps of a step. The program and its
@@ -70,12 +71,15 @@ def estimate_training_memory(
     softmax, others = stages[0], stages[1:]
     activations = sum(stage.kept for stage in others[max(0, at_peak - 1) :]) + (at_peak > 0) * stages[at_peak].working
     weights = _FLOAT * sum(parameters.values())
+    words = parameters["softmax"] + (parameters["encoder"] if options.char_cnn is None else 0)
+    # Made when the backward pass has ended, beside the sparse ones.
+    dense = _FLOAT * words if dense_gradients and options.sample_softmax else 0
     return TrainingMemory(
         weights=weights,
         optimizer=sums_per_weight * weights,
         gradients=int(sum(stage.gradients for stage in stages[1 : at_peak + 1])),
         activations=int(_SLACK * activations),
-        softmax=int(softmax.gradients + (softmax.kept + softmax.working if at_peak == 0 else 0)),
+        softmax=int(dense + softmax.gradients + (softmax.kept + softmax.working if at_peak == 0 else 0)),
     )
 
 

@@ -230,8 +230,8 @@ class BilmModel(KnownOptions, Model):
         parameters = self.language_model.parameters_with_row_gradients()
         if not all(is_in_row_exchange(each) for each in parameters if each.requires_grad):
             raise ConfigurationError(
-                'distributed training of the model "bilm" needs the optimizer "bilm", which averages the gradient of the softmax '
-                "over the processes; or set `sample_softmax` to false"
+                'distributed training of the model "bilm" needs AllenNLP\'s trainer or the optimizer "bilm", which average the '
+                "gradient of the softmax over the processes; or set `sample_softmax` to false"
             )
 
     def _is_to_be_skipped(self, loss: torch.Tensor) -> bool:

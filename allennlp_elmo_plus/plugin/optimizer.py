@@ -15,8 +15,9 @@ from allennlp_elmo_plus.plugin.known_options import KnownOptions
 class BilmOptimizer(KnownOptions, Optimizer, Adagrad):
     """
     Adagrad with TensorFlow's conventions over dense and row-sparse gradients, with the clip by the global norm built in; see
-    `core.adagrad`. Use it in place of AllenNLP's `adagrad` and the trainer's `grad_norm`, whose clip refuses the sparse gradient
-    of a sampled softmax. In distributed training it averages that gradient over the processes, see `core.row_exchange`.
+    `core.adagrad`. Use it in place of AllenNLP's `adagrad` and the trainer's `grad_norm`, which needs the gradient of a sampled
+    softmax as a dense tensor and is slower, see `plugin.dense_gradients`. In distributed training it averages that gradient over
+    the processes, see `core.row_exchange`.
 
     Registered as an `Optimizer` with name "bilm". Defaults are bilm-tf's.
 

@@ -17,6 +17,7 @@ from allennlp_elmo_plus.core.pace import Pace
 from allennlp_elmo_plus.core.processes import share
 from allennlp_elmo_plus.core.quantities import bytes_in_words, count_in_words, duration_in_words
 from allennlp_elmo_plus.plugin.data_loader import BilmDataLoader
+from allennlp_elmo_plus.plugin.dense_gradients import reason_for_dense_gradients
 from allennlp_elmo_plus.plugin.known_options import KnownOptions
 from allennlp_elmo_plus.plugin.model import BilmModel
 
@@ -86,6 +87,7 @@ class BilmPlan(KnownOptions, TrainerCallback):
             # Adam's, the most that optimizers in use keep.
             sums_per_weight=1 if isinstance(trainer.optimizer, Adagrad) else 2,
             on_accelerator=device.type != "cpu",
+            dense_gradients=reason_for_dense_gradients(trainer) is not None,
         )
         available = available_memory(device)
         logger.info(

@@ -69,6 +69,8 @@ def test_it_grows_with_what_memory_grows_with() -> None:
         estimate_training_memory(BiLMOptions.from_dict(each, inference=False), 5_000, 32, 20) for each in (narrow, wide)
     ]
     assert of_filters[1].activations > of_filters[0].activations
+    made_dense = estimate_training_memory(options, 50_000, 32, 20, dense_gradients=True)
+    assert made_dense.softmax == estimate_training_memory(options, 50_000, 32, 20).softmax + 50_000 * 129 * 4
     dense = dataclasses.replace(options, sample_softmax=False)
     assert estimate_training_memory(dense, 50_000, 32, 20).softmax > 50_000 * 128 * 4
     assert estimate_training_memory(options, 5_000, 32, 20, on_accelerator=True).total > base.total

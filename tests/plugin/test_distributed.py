@@ -255,10 +255,3 @@ def test_each_process_has_random_numbers_of_its_own(own: tuple[Path, list[dict[s
     _, (first, second) = own
     # AllenNLP's own seed, which it gives all of them.
     assert first["seed"] == 133 != second["seed"]
-
-
-def test_another_optimizer_is_refused(processes: ProcessPool, tmp_path: Path) -> None:
-    config = config_of(tmp_path, 2)
-    config["trainer"]["optimizer"] = {"type": "adagrad"}
-    for result in distributed(processes, 2, config, tmp_path / "out"):
-        assert 'distributed training of the model "bilm" needs the optimizer "bilm"' in result["error"]
