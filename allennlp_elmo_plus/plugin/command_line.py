@@ -7,10 +7,9 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any, Optional
 
-from allennlp.common.checks import ConfigurationError
 from allennlp.common.tqdm import Tqdm
 
-from allennlp_elmo_plus.core.errors import InputError
+from allennlp_elmo_plus.plugin.error_lines import error_line, wants_traceback
 
 # What a shell reports of a command that an interrupt from the keyboard ended.
 INTERRUPTED = 130
@@ -19,18 +18,20 @@ INTERRUPTED = 130
 @contextmanager
 def failing_in_one_line(after_interrupt: str = "nothing was written") -> Iterator[None]:
     """
-    Ends the process with status 1 and one line on stderr where its block raises what a user's input can cause, and with status
-    130 and a line that ends in `after_interrupt` at an interrupt from the keyboard.
+    Ends the process with status 1 and one line on stderr where its block raises an error that has an `error_line`, and with status
+    130 and a line that ends in `after_interrupt` at an interrupt from the keyboard. Any other error, and every error where a
+    traceback is wanted, is raised.
     """
     try:
         yield
     except KeyboardInterrupt:
         print(f"\ninterrupted: {after_interrupt}", file=sys.stderr)
         sys.exit(INTERRUPTED)
-    except (InputError, ConfigurationError) as error:
-        sys.exit(f"error: {error}")
-    except OSError as error:
-        sys.exit(f"error: {error.filename or 'a file'}: {error.strerror or error}")
+    except Exception as error:
+        line = None if wants_traceback() else error_line(error)
+        if line is None:
+            raise
+        sys.exit(f"error: {line}")
 
 
 def integer_from(least: int) -> Callable[[str], int]:

@@ -19,13 +19,14 @@ class KnownOptions(FromParams):
         constructor = constructor_to_inspect or cls.__init__
         known = [name for name in inspect.signature(constructor).parameters if name not in ("self", "cls")]
         if isinstance(params, Params):
-            _refuse_unknown(cls.__name__, list(params.keys()), known)
+            refuse_unknown(cls.__name__, list(params.keys()), known)
         return super().from_params(
             params, constructor_to_call=constructor_to_call, constructor_to_inspect=constructor_to_inspect, **extras
         )
 
 
-def _refuse_unknown(component: str, given: list[str], known: list[str]) -> None:
+def refuse_unknown(component: str, given: list[str], known: list[str]) -> None:
+    """Raises `ConfigurationError` for the first name of `given` that is not `known`, with the nearest one that is."""
     for name in given:
         if name == "type" or name in known:
             continue

@@ -17,6 +17,7 @@ from allennlp.__main__ import run
 from torch.multiprocessing import start_processes
 
 import tests.faults.recorder  # noqa: F401
+from allennlp_elmo_plus.plugin.patches import print_error_lines_of_commands
 
 CANNOT_MOUNT = 77
 
@@ -47,6 +48,7 @@ def run_command(
             os._exit(CANNOT_MOUNT)
     if keep:
         atexit.register(shutil.copytree, *keep)
+    print_error_lines_of_commands()
     if not starts_fresh:
         torch.multiprocessing.start_processes = _start_copies
     run()

@@ -6,8 +6,10 @@ from typing import Any, NamedTuple
 
 import pytest
 from allennlp.commands import main
+from allennlp.common import logging as common_logging
 
 import allennlp_elmo_plus.plugin  # noqa: F401
+from allennlp_elmo_plus.plugin import patches
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -37,6 +39,21 @@ def run_command(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture, 
         status = leaving.code if isinstance(leaving.code, int) else int(leaving.code is not None)
     captured = capsys.readouterr()
     return Ended(status, captured.out, captured.err)
+
+
+def run_command_to_its_end(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture, *arguments: Any) -> Ended:
+    """`run_command`, with what the interpreter does about an error that nothing handles."""
+    with monkeypatch.context() as process:
+        # To be restored, with what the patch makes of them.
+        process.setattr(sys, "excepthook", sys.__excepthook__)
+        process.setattr(common_logging, "prepare_global_logging", common_logging.prepare_global_logging)
+        patches.print_error_lines_of_commands()
+        try:
+            return run_command(process, capsys, *arguments)
+        except Exception as error:
+            sys.excepthook(type(error), error, error.__traceback__)
+            captured = capsys.readouterr()
+            return Ended(1, captured.out, captured.err)
 
 
 def only_line(text: str) -> str:
