@@ -163,7 +163,8 @@ class BilmModel(KnownOptions, Model):
         self._evaluation_state: Optional[BiLMState] = None
         self._sampled = BilmPerplexity("sampled_perplexity")
         self._exact = BilmPerplexity()
-        self._throughput = Throughput()
+        # Training and evaluation compile loops of their own.
+        self._training_throughput, self._evaluation_throughput = Throughput(), Throughput()
         self._softmax_was_looked_at = False
         self.on_nonfinite_loss: Optional[Callable[[float], None]] = None
 
@@ -180,8 +181,7 @@ class BilmModel(KnownOptions, Model):
             raise ConfigurationError("the model needs either `batch` or `source`")
         if batch is None:
             batch = self._batch_of_sentences(source)
-        self._throughput.start()
-        self._throughput.add(sum(batch.batch_sizes))
+        self._throughput().start_batch(sum(batch.batch_sizes))
         if self.training and self._sampler is not None:
             return self._sampled_loss(batch)
         return self._exact_loss(batch)
@@ -373,14 +373,17 @@ class BilmModel(KnownOptions, Model):
         this process. In evaluation each of them reads the whole text.
         """
         metric = self._sampled if self.training and self._sampler is not None else self._exact
-        tokens_per_second = self._throughput.tokens_per_second()
+        tokens_per_second = self._throughput().tokens_per_second()
         if reset and self.training and share().num_processes > 1:
             metric.sum_over_processes(next(self.parameters()).device)
             tokens_per_second = dist_reduce_sum(tokens_per_second)
         metrics = {**metric.get_metric(reset), "tokens_per_second": tokens_per_second}
         if reset:
-            self._throughput.reset()
+            self._throughput().reset()
         return metrics
+
+    def _throughput(self) -> Throughput:
+        return self._training_throughput if self.training else self._evaluation_throughput
 
     def find_leaks(self) -> list[Leak]:
         """Ways in which a direction sees what it must predict; none, unless the model was changed. See `core.leak_check`."""
