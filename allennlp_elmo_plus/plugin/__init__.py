@@ -31,6 +31,7 @@ from allennlp_elmo_plus.plugin import (  # noqa: F401
     optimizer,
     patches,
     plan,
+    plateau_scheduler,
     predictor,
     reader,
     report_command,
