@@ -2,23 +2,30 @@
 
 import logging
 import os
+import pickle
 import time
 from pathlib import Path
 from typing import Any, Optional, Union
 
+import numpy as np
 import torch
 from allennlp.common.checks import ConfigurationError
 from allennlp.training.checkpointer import Checkpointer
 from allennlp.training.trainer import Trainer, TrainerCheckpoint
 
+from allennlp_elmo_plus.core.errors import InputError
 from allennlp_elmo_plus.core.files import atomic_path, remove_unfinished
 from allennlp_elmo_plus.core.processes import common, of_all, of_process_0, share
+from allennlp_elmo_plus.core.readable_state import unreadable_parts, with_plain_numbers
 from allennlp_elmo_plus.core.run_lock import hold
 from allennlp_elmo_plus.plugin.known_options import KnownOptions
 from allennlp_elmo_plus.plugin.process_state import rank_on_machine
 from allennlp_elmo_plus.plugin.resume import BilmResume
 
 logger = logging.getLogger(__name__)
+
+# In checkpoints of earlier versions, where the learning rate scheduler is "cosine".
+_NUMPY_NUMBERS: Any = [np._core.multiarray.scalar, np.dtype, np.dtypes.Float64DType]  # type: ignore[attr-defined]
 
 
 @Checkpointer.register("bilm")
@@ -29,7 +36,8 @@ class BilmCheckpointer(KnownOptions, Checkpointer):
 
     Each of a checkpoint's two files is written beside its place, flushed to disk and renamed; the one that AllenNLP looks for,
     `model_state_*.th`, comes last. Files are loaded as plain tensors and numbers: nothing in them can run. The seconds between
-    checkpoints are those that pass, whatever the clock is set to.
+    checkpoints are those that pass, whatever the clock is set to. NumPy's numbers are saved as Python's, and a checkpoint that
+    could not be loaded again is an error when it is saved. The directory may be moved or copied between two runs.
 
     In distributed training the first process of each machine writes, into the serialization directory of its machine, what all of
     them need. All save at the same batch; with `save_every_num_seconds`, which AllenNLP refuses there, the clock of process 0
@@ -38,7 +46,7 @@ class BilmCheckpointer(KnownOptions, Checkpointer):
     Registered as a `Checkpointer` with name "bilm". `load_checkpoint` raises `ConfigurationError` where there are checkpoints and
     none can be read, rather than train from the beginning into the directory of a run that has gone on for days. The constructor
     raises `InputError` where another process trains into the directory, and `save_checkpoint` where the directory was removed or
-    replaced, as `allennlp train --force` does; see `core.run_lock`.
+    replaced, as `allennlp train --force` does, see `core.run_lock`, or a part of the state could not be read back.
 
     # Parameters
 
@@ -82,8 +90,8 @@ class BilmCheckpointer(KnownOptions, Checkpointer):
 
     def save_checkpoint(self, trainer: Trainer) -> None:
         """
-        Writes the trainer's state; a failed write raises and leaves the earlier checkpoints as they are. All processes call it
-        together.
+        Writes the trainer's state; a failed write raises and leaves the earlier checkpoints as they are, and so does a state that
+        could not be read back, with an `InputError` that names the part. All processes call it together.
         """
         if self._lock is not None:
             self._lock.check()
@@ -132,12 +140,27 @@ class BilmCheckpointer(KnownOptions, Checkpointer):
         """The checkpoint of that many epochs and batches; None where it cannot be read, which is logged."""
         paths = self._model_state_path(*place), self._training_state_path(*place)
         try:
-            return TrainerCheckpoint(*(torch.load(path, map_location="cpu", weights_only=True) for path in paths))
+            with torch.serialization.safe_globals(_NUMPY_NUMBERS):
+                checkpoint = TrainerCheckpoint(
+                    *(torch.load(path, map_location="cpu", weights_only=True) for path in paths)
+                )
         except Exception as error:  # a damaged file makes torch raise nearly anything
             logger.error(
                 "checkpoint %s cannot be read, the one before it is used: %s", os.path.basename(paths[0]), error
             )
             return None
+        best = checkpoint.trainer_state.get("best_model_filename")
+        if best is not None:
+            # The path is that of the directory in which the checkpoint was saved, which may have been moved or copied.
+            best = os.path.join(self._serialization_dir, os.path.basename(best))
+            checkpoint.trainer_state["best_model_filename"] = best
+            if not os.path.exists(best):
+                logger.warning(
+                    "best.th, the best weights so far, is missing from %s: the run cannot be finished unless a later epoch is "
+                    "better",
+                    self._serialization_dir,
+                )
+        return checkpoint
 
     def _remove_orphans(self) -> None:
         """Removes training states without a model state, which a process killed while it wrote or removed a checkpoint leaves."""
@@ -148,7 +171,23 @@ class BilmCheckpointer(KnownOptions, Checkpointer):
 
 
 def _write(part: dict[str, Any], path: Union[str, "os.PathLike[str]"]) -> None:
-    with atomic_path(path) as temporary, open(temporary, "wb") as file:
+    """Writes the file `path`. Raises `InputError`, which names the cause in `part`, where it could not be loaded again."""
+    part = with_plain_numbers(part)
+    with atomic_path(path) as temporary:
+        try:
+            _save(part, temporary)
+            # The tensors themselves are mapped and not read: this takes milliseconds, whatever the size of the file.
+            torch.load(temporary, map_location="cpu", mmap=True, weights_only=True)
+        except (AttributeError, TypeError, pickle.PickleError):
+            causes = ", ".join(f"`{name}`, a {kind}" for name, kind in unreadable_parts(part))
+            raise InputError(
+                "the checkpoint is not saved, since it could not be read back: it must hold nothing but tensors, numbers, strings "
+                f"and collections of these, got {causes}"
+            ) from None
+
+
+def _save(part: dict[str, Any], path: Path) -> None:
+    with open(path, "wb") as file:
         try:
             torch.save(part, file)
         except RuntimeError as error:
