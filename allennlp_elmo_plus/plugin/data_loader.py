@@ -1,6 +1,6 @@
 """The data loader `bilm`."""
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from itertools import pairwise, repeat
 from pathlib import Path
 from typing import Optional, Union
@@ -122,6 +122,7 @@ class BilmDataLoader(KnownOptions, DataLoader):
         self.epoch = 0
         self.start_window = 0
         self._epochs_to_pass, self._batches_to_pass = 0, 0
+        self._on_arrival: Optional[Callable[[], None]] = None
         self._digest: Optional[str] = None
         self._stop_reason: Optional[BaseException] = None
         self._vocabulary: Optional[Vocabulary] = None
@@ -151,6 +152,9 @@ class BilmDataLoader(KnownOptions, DataLoader):
         if self._batches_to_pass:
             start_window, self._batches_to_pass = self._batches_to_pass, 0
             yield from repeat({}, start_window)
+        if self._on_arrival is not None:
+            on_arrival, self._on_arrival = self._on_arrival, None
+            on_arrival()
         batcher = self._batcher(epoch)
         for batch in Prefetcher(map(batcher, self._windows(epoch, start_window)), _BATCHES_AHEAD):
             yield {"batch": batch if self._device is None else move_to_device(batch, self._device)}
@@ -186,12 +190,14 @@ class BilmDataLoader(KnownOptions, DataLoader):
         """Raises `reason` where the batch after the one at hand is asked for, and where the epoch ends after the one at hand."""
         self._stop_reason = reason
 
-    def fast_forward(self, num_epochs: int, num_batches: int) -> None:
+    def fast_forward(self, num_epochs: int, num_batches: int, on_arrival: Optional[Callable[[], None]] = None) -> None:
         """
         Has the next `num_epochs` epochs, and the first `num_batches` batches of the one after, give an empty dict in place of each
-        batch, which takes no time: AllenNLP's trainer, when it takes a run up, counts them and looks at none.
+        batch, which takes no time: AllenNLP's trainer, when it takes a run up, counts them and looks at none. `on_arrival` is
+        called once, after all of these and before the first batch is made.
         """
         self._epochs_to_pass, self._batches_to_pass = num_epochs, num_batches
+        self._on_arrival = on_arrival
 
     def identity(self) -> dict[str, Union[str, int, bool]]:
         """What the batches of an epoch follow from, by what it is called in an error."""

@@ -4,7 +4,10 @@ import os
 from collections.abc import Sequence
 from typing import Any, Optional, TypedDict
 
+from allennlp.common.checks import ConfigurationError
+
 from allennlp_elmo_plus.core.bilm import BiLMState
+from allennlp_elmo_plus.core.environment import Environment
 from allennlp_elmo_plus.core.lane_states import joined, share_of
 from allennlp_elmo_plus.core.processes import Share, of_all_at
 
@@ -12,13 +15,24 @@ from allennlp_elmo_plus.core.processes import Share, of_all_at
 class ProcessState(TypedDict):
     """
     `model`: what `BilmModel.state_to_resume` gives; `loss_sum`, `batches_without_loss`: of the epoch so far; `generators`: of
-    random numbers.
+    random numbers; `environment`: what decides the last bits, which checkpoints of earlier versions lack.
     """
 
     model: dict[str, Any]
     loss_sum: float
     batches_without_loss: float
     generators: Optional[dict[str, Any]]
+    environment: Environment
+
+
+def refuse_another_text(before: dict[str, Any], now: dict[str, Any]) -> None:
+    """Raises `ConfigurationError` where `now`, the identity of what is trained on, is not `before`, that of the checkpoint."""
+    for name, value in before.items():
+        if now.get(name) != value:
+            raise ConfigurationError(
+                f"the checkpoint is of a run with another {name}, {value}, got {now.get(name)}: "
+                "what was trained on cannot be taken up with another text or layout"
+            )
 
 
 def gathered(state: ProcessState, num_processes: int) -> Optional[list[ProcessState]]:
@@ -53,6 +67,7 @@ def state_for(process: Share, states: Sequence[ProcessState]) -> ProcessState:
         # Batches are skipped by all together.
         "batches_without_loss": states[0]["batches_without_loss"],
         "generators": states[rank]["generators"] if rank < len(states) else None,
+        "environment": states[0].get("environment", {}),
     }
 
 

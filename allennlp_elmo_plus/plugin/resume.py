@@ -4,6 +4,8 @@ import logging
 import math
 import os
 import sys
+import time
+from datetime import timedelta
 from functools import partial
 from typing import Any, Optional, Union
 
@@ -14,6 +16,7 @@ from allennlp.common.util import dump_metrics
 from allennlp.nn.util import dist_reduce, dist_reduce_sum, move_to_device
 from allennlp.training.callbacks import TrainerCallback
 
+from allennlp_elmo_plus.core.environment import Environment, compare_environments, environment
 from allennlp_elmo_plus.core.processes import of_all, share
 from allennlp_elmo_plus.core.quantities import count_in_words
 from allennlp_elmo_plus.core.random_states import random_states, restore_random_states
@@ -23,8 +26,9 @@ from allennlp_elmo_plus.plugin.finished_epoch import add_metrics_of_epoch, finis
 from allennlp_elmo_plus.plugin.known_options import KnownOptions
 from allennlp_elmo_plus.plugin.model import BilmModel
 from allennlp_elmo_plus.plugin.optimizer import BilmOptimizer
-from allennlp_elmo_plus.plugin.process_state import ProcessState, gathered, state_for
+from allennlp_elmo_plus.plugin.process_state import ProcessState, gathered, refuse_another_text, state_for
 from allennlp_elmo_plus.plugin.process_watch import ProcessWatch
+from allennlp_elmo_plus.plugin.trainer_state import restore_moving_average, restore_trainer_state, trainer_state
 
 logger = logging.getLogger(__name__)
 
@@ -36,8 +40,13 @@ class BilmResume(KnownOptions, TrainerCallback):
     """
     Makes a run that was interrupted and taken up with `allennlp train --recover` the run it would have been: bit for bit on a CPU.
 
-    With each of AllenNLP's checkpoints it keeps the LSTM's state, the sums of the metrics and of the loss so far, and the states of
-    all generators of random numbers. At recovery the data loader `bilm` goes to its place at once instead of reading up to it.
+    With each of AllenNLP's checkpoints it keeps the LSTM's state, the sums of the metrics and of the loss so far, the states of
+    all generators of random numbers, and what AllenNLP does not restore of its own parts, see `plugin.trainer_state`. At recovery
+    the data loader `bilm` goes to its place at once instead of reading up to it. The loss in the metrics of each batch is the mean
+    over the epoch so far, for callbacks that come later in the config too; `training_duration` is the time of all starts.
+
+    Number of threads, numba, instruction set and versions, which decide the last bits, are kept with each checkpoint; a warning at
+    recovery names each that differs, see `core.environment`.
 
     At SIGINT, SIGTERM and SIGUSR1 the batch at hand is finished, a checkpoint saved, and the process ends with status 128 + the
     signal's number (130, 143, 138). A second SIGINT or SIGTERM ends it at once. A validation is broken off; recovery begins it
@@ -52,20 +61,23 @@ class BilmResume(KnownOptions, TrainerCallback):
 
     Registered as a `TrainerCallback` with name "bilm". Raises `ConfigurationError` at recovery where the training text, how it is
     laid out in lanes, or the held-out text is no longer that of the checkpoint, and in distributed training where it is not the
-    same everywhere.
+    same everywhere; with `strict_resume` also where the recovered run would not be the same bit for bit.
 
     # Parameters
 
     max_skipped_batches : `int`, optional (default = `0`)
         Batches that are not finite, in the whole run, to leave out instead: their gradient is not applied and neither state nor
         metrics see them.
+    strict_resume : `bool`, optional (default = `False`)
+        Whether recovery is refused, rather than warned about, where threads, numba, instruction set or versions differ.
     """
 
-    def __init__(self, serialization_dir: str, max_skipped_batches: int = 0) -> None:
+    def __init__(self, serialization_dir: str, max_skipped_batches: int = 0, strict_resume: bool = False) -> None:
         super().__init__(serialization_dir)
         if max_skipped_batches < 0:
             raise ConfigurationError(f"`max_skipped_batches` must be at least 0, got {max_skipped_batches}")
         self._max_skipped = max_skipped_batches
+        self._strict = strict_resume
         self._num_skipped = 0
         self._loss_sum = 0.0
         # Of this epoch, in the trainer's batches: of several whose gradients are added up, one is a part.
@@ -74,6 +86,9 @@ class BilmResume(KnownOptions, TrainerCallback):
         self._states_of_all: Optional[list[ProcessState]] = None
         self._watch = ProcessWatch()
         self._identity: dict[str, Union[str, int, bool]] = {}
+        self._environment: Environment = {}
+        # Seconds of training before this process, and the clock when it began.
+        self._seconds_before = self._started = 0.0
         self._model_state: dict[str, Any] = {}
         # Of the epoch that was broken off; the trainer divides what came after by all batches.
         self._epoch_to_correct: Optional[int] = None
@@ -92,6 +107,7 @@ class BilmResume(KnownOptions, TrainerCallback):
             self._identity["held-out text (`validation_data_path`)"] = held_out.text_digest()
             # It is not read before the first epoch ends; what is encoded may be gone by then.
             held_out.prepare()
+        self._environment = environment(next(model.parameters()).device)
         self._watch.start(trainer, self._identity)
         if trainer._start_after_epochs_completed or trainer._start_after_batches_in_epoch_completed:
             self._resume(trainer, model, loader)
@@ -101,6 +117,7 @@ class BilmResume(KnownOptions, TrainerCallback):
         if isinstance(trainer.optimizer, BilmOptimizer):
             trainer.optimizer.on_nonfinite_norm = partial(self._skip_or_end, "gradient norm")
         self._signals.install()
+        self._started = time.monotonic()
 
     def _resume(self, trainer: Any, model: BilmModel, loader: BilmDataLoader) -> None:
         if not self._restored:
@@ -109,23 +126,30 @@ class BilmResume(KnownOptions, TrainerCallback):
                 "leave the callback out, or train anew"
             )
         restored, self._restored = self._restored, None
-        for name, value in restored["text"].items():
-            if self._identity.get(name) != value:
-                raise ConfigurationError(
-                    f"the checkpoint is of a run with another {name}, {value}, got {self._identity.get(name)}: "
-                    "what was trained on cannot be taken up with another text or layout"
-                )
+        refuse_another_text(restored["text"], self._identity)
         epochs, batches = trainer._start_after_epochs_completed, trainer._start_after_batches_in_epoch_completed
         windows = batches * trainer._num_gradient_accumulation_steps
         own = state_for(share(), restored["processes"])
+        compare_environments(own.get("environment", {}), self._environment, self._strict)
+        restore_moving_average(trainer)
+        self._seconds_before = restored.get("seconds", 0.0)
         self._num_skipped = restored["num_skipped"]
         self._model_state = own["model"]
         self._loss_sum = own["loss_sum"]
         self._batches_without_loss = own["batches_without_loss"]
         model.resume(self._model_state)
-        loader.fast_forward(epochs, windows)
+        of_trainer = restored.get("trainer")
+
+        def on_arrival() -> None:
+            # Checkpoints of earlier versions have none.
+            if of_trainer is not None:
+                restore_trainer_state(trainer, of_trainer)
+            if own["generators"] is not None:
+                restore_random_states(own["generators"])
+
+        loader.fast_forward(epochs, windows, on_arrival)
         if not batches:
-            finish_epoch(trainer)
+            finish_epoch(trainer, of_trainer is None or of_trainer["validates_next"])
         else:
             self._epoch_to_correct = epochs
             if windows >= loader.num_batches(epochs):
@@ -133,8 +157,6 @@ class BilmResume(KnownOptions, TrainerCallback):
                 model.train()
                 metrics = model.get_metrics(reset=True)
                 self._metrics_to_report = {f"training_{name}": value for name, value in metrics.items()}
-        if own["generators"] is not None:
-            restore_random_states(own["generators"])
 
     def on_batch(
         self,
@@ -151,6 +173,10 @@ class BilmResume(KnownOptions, TrainerCallback):
     ) -> None:
         if is_training:
             self._loss_sum += batch_metrics["batch_loss"]
+            num_losses = batch_number - self._batches_without_loss
+            if num_losses > 0:
+                # The trainer divides the losses since its last start by all batches of the epoch.
+                batch_metrics["loss"] = self._loss_sum / num_losses
             # Kept for a checkpoint in the middle of the validation that may follow, which has sums of its own.
             self._model_state = self._parts()[0].state_to_resume()
         if share().num_processes > 1 and self._stop is None:
@@ -163,13 +189,16 @@ class BilmResume(KnownOptions, TrainerCallback):
     def on_epoch(
         self, trainer: Any, metrics: dict[str, Any], epoch: int, is_primary: bool = True, **kwargs: Any
     ) -> None:
-        if epoch == self._epoch_to_correct or self._batches_without_loss:
+        is_to_correct = epoch == self._epoch_to_correct or self._batches_without_loss
+        if is_to_correct:
             metrics.update(self._metrics_to_report)
             # As the trainer computes it, from what all processes have.
             num_losses = dist_reduce_sum(trainer._batches_in_epoch_completed - self._batches_without_loss)
             metrics["training_loss"] = dist_reduce_sum(self._loss_sum) / num_losses if num_losses else math.nan
-            if is_primary:
-                dump_metrics(os.path.join(self.serialization_dir, f"metrics_epoch_{epoch}.json"), metrics)
+        if self._seconds_before:
+            metrics["training_duration"] = str(timedelta(seconds=self._seconds()))
+        if is_primary and (is_to_correct or self._seconds_before):
+            dump_metrics(os.path.join(self.serialization_dir, f"metrics_epoch_{epoch}.json"), metrics)
         self._metrics_to_report = {}
         self._loss_sum = self._batches_without_loss = 0.0
         self._model_state = self._parts()[0].state_to_resume()
@@ -215,6 +244,8 @@ class BilmResume(KnownOptions, TrainerCallback):
         return {
             "text": self._identity,
             "num_skipped": self._num_skipped,
+            "seconds": self._seconds(),
+            "trainer": trainer_state(self.trainer),
             "processes": self._states_of_all or [self._state()],
         }
 
@@ -224,7 +255,12 @@ class BilmResume(KnownOptions, TrainerCallback):
             "loss_sum": self._loss_sum,
             "batches_without_loss": self._batches_without_loss,
             "generators": random_states(),
+            "environment": self._environment,
         }
+
+    def _seconds(self) -> float:
+        """Return how long the run has been trained, in this process and in those before it."""
+        return self._seconds_before + time.monotonic() - self._started
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         self._restored = state_dict
