@@ -1,12 +1,15 @@
 """
-`python -m tests.faults.soak [--kills 50] [--steps 20000] [--seed 0]`: the long form of the fault tests, see `docs/reliability.md`.
+`python -m tests.faults.soak [--kills 50] [--configs .] [--steps 20000] [--seed 0]`: the long form of the fault tests, see
+`docs/reliability.md`.
 
 Ends runs at random moments, by SIGKILL and by SIGTERM, one of them in fresh processes of a distributed training, and fills their
-disk at many points, and compares each with a run that nothing happened to; then trains a tiny model for many steps and measures
-whether memory, open files and threads stay what they were. Prints what it finds; status 1 where a promise is broken.
+disk at many points, and compares each with a run that nothing happened to; interrupts and recovers trainings of many configs; then
+trains a tiny model for many steps and measures whether memory, open files and threads stay what they were. Prints what it finds;
+status 1 where a promise is broken.
 """
 
 import argparse
+import re
 import signal
 import sys
 import tempfile
@@ -21,6 +24,7 @@ from tests.faults.kills import kill_at_random
 from tests.faults.recorder import Resources, read_resources
 from tests.faults.runs import Run, assert_same_run, config_of, in_two_processes
 from tests.fork_server import PATIENCE_SECONDS, ForkServer
+from tests.plugin.resume_configs import RESUME_CONFIGS, resume_in_process
 from tests.plugin.small_text import SENTENCES, write_text
 
 SIGNALS_A_RUN = 5
@@ -68,6 +72,22 @@ def soak_fresh_processes(server: ForkServer, directory: Path) -> None:
     assert_same_run(run, whole)
     print(
         "two fresh processes, ended by SIGTERM and taken up, have every loss and every weight of the whole run",
+        flush=True,
+    )
+
+
+def soak_configs(server: ForkServer, directory: Path, names: Sequence[str]) -> None:
+    """Interrupt and recover each of the resume configs `names`, each in a process of its own."""
+    broken = []
+    for number, name in enumerate(names):
+        log = directory / f"config{number}.txt"
+        process = server.call(resume_in_process, name, str(directory / f"config{number}"), str(log))
+        if server.wait(process, PATIENCE_SECONDS):
+            broken.append(f"{name}: {log.read_text()[-2000:]}")
+    assert not broken, "\n".join(broken)
+    print(
+        f"{len(names)} configs, each interrupted twice in mid-epoch, have every loss and every weight of a whole run: "
+        + ", ".join(names),
         flush=True,
     )
 
@@ -128,6 +148,9 @@ def bytes_a_step(samples: list[Resources]) -> float:
 def main() -> None:
     parser = argparse.ArgumentParser(prog="python -m tests.faults.soak")
     parser.add_argument("--kills", type=int, default=50)
+    parser.add_argument(
+        "--configs", default=".", help="the resume configs to run: a regular expression; nothing for none"
+    )
     parser.add_argument("--steps", type=int, default=20_000)
     parser.add_argument("--seed", type=int, default=0)
     arguments = parser.parse_args()
@@ -142,6 +165,9 @@ def main() -> None:
                 soak_signals(server, root, whole, "SIGTERM", arguments.kills // 2, arguments.seed)
                 soak_fresh_processes(server, root)
                 soak_full_disks(server, root, whole, arguments.kills // 2)
+            names = [name for name in RESUME_CONFIGS if arguments.configs and re.search(arguments.configs, name)]
+            if names:
+                soak_configs(server, root, names)
             if arguments.steps:
                 soak_steps(server, root, arguments.steps)
     except AssertionError as error:
