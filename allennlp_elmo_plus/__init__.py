@@ -16,7 +16,7 @@ HOW_TO_GET_ALLENNLP = (
 
 def __getattr__(name: str) -> Any:
     if name == "ElmoEmbedder":
-        from allennlp_elmo_plus.core.embedder import ElmoEmbedder
+        from allennlp_elmo_plus.inference.embedder import ElmoEmbedder
 
         return ElmoEmbedder
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

@@ -15,10 +15,10 @@ from itertools import chain
 from pathlib import Path
 from typing import Optional
 
-from allennlp_elmo_plus.core.files import atomic_path
-from allennlp_elmo_plus.core.quantities import count_in_words
-from allennlp_elmo_plus.core.text import STDLIB_HELDOUT_FILE, STDLIB_TRAIN_FILE
+from allennlp_elmo_plus.data.text.text_files import STDLIB_HELDOUT_FILE, STDLIB_TRAIN_FILE
 from allennlp_elmo_plus.stdlib_text import prose_sentences
+from allennlp_elmo_plus.storage.atomic_files import atomic_path
+from allennlp_elmo_plus.training.units import count_in_words
 
 # Tests, other packages, and the code pages' docstrings, which are one sentence a hundred times.
 SKIPPED_DIRECTORIES = {

@@ -10,8 +10,8 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from allennlp_elmo_plus.core.errors import InputError
-from allennlp_elmo_plus.core.quantities import count_in_words
+from allennlp_elmo_plus.errors import InputError
+from allennlp_elmo_plus.training.units import count_in_words
 
 
 def read_metrics(path: Path) -> dict[str, Any]:

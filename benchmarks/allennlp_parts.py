@@ -23,11 +23,11 @@ from allennlp.modules.elmo import _ElmoBiLm
 from allennlp.modules.sampled_softmax_loss import SampledSoftmaxLoss
 from torch import Tensor, nn
 
-from allennlp_elmo_plus.core.batch import LanguageModelBatch
-from allennlp_elmo_plus.core.builder import build_encoder
-from allennlp_elmo_plus.core.export import export_model
-from allennlp_elmo_plus.core.options import BiLMOptions
-from allennlp_elmo_plus.core.vocabulary import SPECIAL_WORDS
+from allennlp_elmo_plus.data.batching.window_batcher import LanguageModelBatch
+from allennlp_elmo_plus.data.text.vocabulary import SPECIAL_WORDS
+from allennlp_elmo_plus.formats.export import export_model
+from allennlp_elmo_plus.modules.build import build_encoder
+from allennlp_elmo_plus.options.bilm_options import BiLMOptions
 
 LEARNING_RATE = 0.2
 MAX_NORM = 10.0

@@ -6,12 +6,12 @@ from pathlib import Path
 
 import numpy as np
 
-from allennlp_elmo_plus.core.batch import LanguageModelBatch, WindowBatcher
-from allennlp_elmo_plus.core.corpus import EncodedCorpus
-from allennlp_elmo_plus.core.corpus_cache import open_or_encode
-from allennlp_elmo_plus.core.epoch_plan import EpochPlan
-from allennlp_elmo_plus.core.lanes import LaneReader
-from allennlp_elmo_plus.core.negatives import LogUniformSampler
+from allennlp_elmo_plus.data.batching.lane_plan import EpochPlan
+from allennlp_elmo_plus.data.batching.lane_reader import LaneReader
+from allennlp_elmo_plus.data.batching.negatives import LogUniformSampler
+from allennlp_elmo_plus.data.batching.window_batcher import LanguageModelBatch, WindowBatcher
+from allennlp_elmo_plus.data.corpus.cache import open_or_encode
+from allennlp_elmo_plus.data.corpus.encoded_corpus import EncodedCorpus
 
 from .sample_text import write_text
 

@@ -15,12 +15,12 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from allennlp_elmo_plus.core.builder import build_encoder
-from allennlp_elmo_plus.core.characters import BOS_WORD, EOS_WORD, encode_words
-from allennlp_elmo_plus.core.export import ExportedFiles, export_model
-from allennlp_elmo_plus.core.options import BiLMOptions
-from allennlp_elmo_plus.core.pretrained import load_encoder
-from allennlp_elmo_plus.core.vocabulary import SPECIAL_WORDS
+from allennlp_elmo_plus.data.text.characters import BOS_WORD, EOS_WORD, encode_words
+from allennlp_elmo_plus.data.text.vocabulary import SPECIAL_WORDS
+from allennlp_elmo_plus.formats.export import ExportedFiles, export_model
+from allennlp_elmo_plus.formats.pretrained import load_encoder
+from allennlp_elmo_plus.modules.build import build_encoder
+from allennlp_elmo_plus.options.bilm_options import BiLMOptions
 
 from .comparison import compare
 from .model_sizes import released_small, tiny
@@ -115,7 +115,7 @@ def _core_embedder(files: ExportedFiles) -> Embedder:
 
 
 def _plugin_embedder(files: ExportedFiles) -> Embedder:
-    from allennlp_elmo_plus.plugin.token_embedder import BilmTokenEmbedder
+    from allennlp_elmo_plus.plugin.modules.token_embedders.bilm_token_embedder import BilmTokenEmbedder
 
     return BilmTokenEmbedder(str(files.options), str(files.weights)).eval()
 

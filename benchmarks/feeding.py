@@ -15,11 +15,11 @@ from typing import Optional
 
 from torch import Tensor
 
-from allennlp_elmo_plus.core.batch import LanguageModelBatch, WindowBatcher
-from allennlp_elmo_plus.core.corpus_cache import open_or_encode
-from allennlp_elmo_plus.core.lanes import LaneReader
-from allennlp_elmo_plus.core.negatives import LogUniformSampler
-from allennlp_elmo_plus.core.text import iter_sentence_blocks
+from allennlp_elmo_plus.data.batching.lane_reader import LaneReader
+from allennlp_elmo_plus.data.batching.negatives import LogUniformSampler
+from allennlp_elmo_plus.data.batching.window_batcher import LanguageModelBatch, WindowBatcher
+from allennlp_elmo_plus.data.corpus.cache import open_or_encode
+from allennlp_elmo_plus.data.text.text_files import iter_sentence_blocks
 
 from .comparison import compare
 from .corpora import NUM_STEPS, plan_of, sample_corpus, vocabulary_ids
@@ -101,8 +101,8 @@ def _allennlp_streaming(settings: Settings, num_lanes: int) -> Optional[Contende
         return None
     from allennlp.data.data_loaders import MultiProcessDataLoader
 
-    from allennlp_elmo_plus.plugin.reader import BilmReader
-    from allennlp_elmo_plus.plugin.vocabulary import BilmVocabulary
+    from allennlp_elmo_plus.plugin.data.dataset_readers.bilm_reader import BilmReader
+    from allennlp_elmo_plus.plugin.data.vocabulary import BilmVocabulary
 
     # Less text: it is slow enough to be measured on that.
     path: Path = settings.scratch / "streaming.txt"

@@ -12,10 +12,10 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from allennlp_elmo_plus.core.batch import WindowBatcher
-from allennlp_elmo_plus.core.corpus import EncodedCorpus
-from allennlp_elmo_plus.core.corpus_cache import open_or_encode
-from allennlp_elmo_plus.core.lanes import LaneReader
+from allennlp_elmo_plus.data.batching.lane_reader import LaneReader
+from allennlp_elmo_plus.data.batching.window_batcher import WindowBatcher
+from allennlp_elmo_plus.data.corpus.cache import open_or_encode
+from allennlp_elmo_plus.data.corpus.encoded_corpus import EncodedCorpus
 
 from .comparison import compare
 from .corpora import plan_of, sample_corpus, training_batches, vocabulary_ids

@@ -12,8 +12,8 @@ import torch
 from torch import Tensor
 from torch.nn.functional import cross_entropy
 
-from allennlp_elmo_plus.core.exact_softmax import exact_nll
-from allennlp_elmo_plus.core.products import product
+from allennlp_elmo_plus.kernels.gemm.linear import product
+from allennlp_elmo_plus.kernels.softmax.exact_softmax import exact_nll
 
 from .comparison import compare
 from .model_sizes import RELEASED_VOCABULARY

@@ -14,9 +14,9 @@ from typing import Any, Optional
 import torch
 from torch import Tensor, nn
 
-from allennlp_elmo_plus.core.bilm import BiLMState
-from allennlp_elmo_plus.core.builder import build_representation_parts
-from allennlp_elmo_plus.core.options import BiLMOptions
+from allennlp_elmo_plus.modules.bilm import BiLMState
+from allennlp_elmo_plus.modules.build import build_representation_parts
+from allennlp_elmo_plus.options.bilm_options import BiLMOptions
 
 from .comparison import compare
 from .model_sizes import bilm_options

@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from allennlp_elmo_plus.core.products import product
+from allennlp_elmo_plus.kernels.gemm.linear import product
 
 from .rounds import Contender, alternate, never_halted
 

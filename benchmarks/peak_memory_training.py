@@ -10,7 +10,7 @@ from pathlib import Path
 
 import torch
 
-from allennlp_elmo_plus.core.corpus import EncodedCorpus
+from allennlp_elmo_plus.data.corpus.encoded_corpus import EncodedCorpus
 
 from .corpora import sample_corpus, training_batches
 from .model_sizes import RELEASED_VOCABULARY, Options, released_original, tiny

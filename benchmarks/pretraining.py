@@ -18,7 +18,7 @@ from typing import Any
 
 import torch
 
-from allennlp_elmo_plus.core.vocabulary import SPECIAL_WORDS, write_vocabulary
+from allennlp_elmo_plus.data.text.vocabulary import SPECIAL_WORDS, write_vocabulary
 
 from .comparison import compare
 from .model_sizes import Options, bilm_options, tiny

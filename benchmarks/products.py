@@ -10,10 +10,10 @@ from collections.abc import Sequence
 import numpy as np
 import torch
 
-from allennlp_elmo_plus.core.batch import LanguageModelBatch
-from allennlp_elmo_plus.core.characters import PADDING_ID
-from allennlp_elmo_plus.core.options import BiLMOptions
-from allennlp_elmo_plus.core.products import filled_up, product, product_over_rows
+from allennlp_elmo_plus.data.batching.window_batcher import LanguageModelBatch
+from allennlp_elmo_plus.data.text.characters import PADDING_ID
+from allennlp_elmo_plus.kernels.gemm.linear import filled_up, product, product_over_rows
+from allennlp_elmo_plus.options.bilm_options import BiLMOptions
 
 Shape = tuple[int, int, int]
 

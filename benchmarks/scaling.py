@@ -6,7 +6,7 @@ gloo. Two processes do twice the work of one. The limit is two processes that tr
 and memory allow, so that the rest of the time is what the exchange costs.
 
 `exchanged` is what a process puts into the sums of a step: the dense gradients, which `DistributedDataParallel` adds up, and those
-of the softmax's rows (`core.row_exchange`), a byte for each row of the vocabulary and the values of rows that a process held.
+of the softmax's rows (`training.distributed.sparse_gradients`), a byte for each row of the vocabulary and the values of rows that a process held.
 """
 
 import multiprocessing
@@ -22,16 +22,16 @@ import torch.distributed as dist
 from torch import Tensor, nn
 from torch.nn.parallel import DistributedDataParallel
 
-from allennlp_elmo_plus.core.adagrad import Adagrad
-from allennlp_elmo_plus.core.batch import LanguageModelBatch, WindowBatcher
-from allennlp_elmo_plus.core.bilm import BiLMState
-from allennlp_elmo_plus.core.builder import build_language_model
-from allennlp_elmo_plus.core.lanes import LaneReader
-from allennlp_elmo_plus.core.language_model import LanguageModel
-from allennlp_elmo_plus.core.negatives import LogUniformSampler
-from allennlp_elmo_plus.core.options import BiLMOptions
-from allennlp_elmo_plus.core.row_exchange import RowExchange, leave_to_row_exchange
-from allennlp_elmo_plus.core.training_loss import mean_loss
+from allennlp_elmo_plus.data.batching.lane_reader import LaneReader
+from allennlp_elmo_plus.data.batching.negatives import LogUniformSampler
+from allennlp_elmo_plus.data.batching.window_batcher import LanguageModelBatch, WindowBatcher
+from allennlp_elmo_plus.modules.bilm import BiLMState
+from allennlp_elmo_plus.modules.build import build_language_model
+from allennlp_elmo_plus.modules.language_model import LanguageModel
+from allennlp_elmo_plus.options.bilm_options import BiLMOptions
+from allennlp_elmo_plus.training.adagrad import Adagrad
+from allennlp_elmo_plus.training.distributed.sparse_gradients import RowExchange, leave_to_row_exchange
+from allennlp_elmo_plus.training.loss import mean_loss
 
 from .comparison import compare
 from .corpora import NUM_STEPS, plan_of, sample_corpus, vocabulary_ids

@@ -7,12 +7,12 @@ from typing import Optional, Union
 import torch
 from torch import Tensor
 
-from allennlp_elmo_plus.core.adagrad import Adagrad
-from allennlp_elmo_plus.core.batch import LanguageModelBatch
-from allennlp_elmo_plus.core.bilm import BiLMState
-from allennlp_elmo_plus.core.builder import build_language_model
-from allennlp_elmo_plus.core.options import BiLMOptions
-from allennlp_elmo_plus.core.training_loss import mean_loss
+from allennlp_elmo_plus.data.batching.window_batcher import LanguageModelBatch
+from allennlp_elmo_plus.modules.bilm import BiLMState
+from allennlp_elmo_plus.modules.build import build_language_model
+from allennlp_elmo_plus.options.bilm_options import BiLMOptions
+from allennlp_elmo_plus.training.adagrad import Adagrad
+from allennlp_elmo_plus.training.loss import mean_loss
 
 from .model_sizes import Options
 

@@ -16,9 +16,9 @@ from typing import Any, Optional
 
 import torch
 
-from allennlp_elmo_plus.core.text import iter_sentence_blocks
-from allennlp_elmo_plus.core.vocabulary import order_by_frequency
-from allennlp_elmo_plus.core.word_counts import count_words
+from allennlp_elmo_plus.data.text.text_files import iter_sentence_blocks
+from allennlp_elmo_plus.data.text.vocabulary import order_by_frequency
+from allennlp_elmo_plus.data.text.word_counts import count_words
 
 from .comparison import compare
 from .peak_memory import Meter

@@ -8,18 +8,24 @@ from typing import Any, NamedTuple
 
 import torch
 
-from allennlp_elmo_plus.core.archive import load_archived_weights, read_archive
-from allennlp_elmo_plus.core.builder import build_encoder, build_language_model
-from allennlp_elmo_plus.core.conll import CONLL2003, CONLLU, read_tagged_sentences
-from allennlp_elmo_plus.core.corpus import encode_for_now
-from allennlp_elmo_plus.core.errors import InputError
-from allennlp_elmo_plus.core.hdf5 import check_weights, read_weights, write_weights
-from allennlp_elmo_plus.core.options import BiLMOptions
-from allennlp_elmo_plus.core.token_embeddings import read_token_embeddings, write_token_embeddings
-from allennlp_elmo_plus.core.trained_mix import read_trained_mix
-from allennlp_elmo_plus.core.vocabulary import read_vocabulary
-from tests.core.small_archives import WORDS, archived_files, saved, small_model, write_archive
-from tests.core.small_encoders import VARIANTS, options_of, random_encoder
+from allennlp_elmo_plus.data.corpus.encoded_corpus import encode_for_now
+from allennlp_elmo_plus.data.text.conll import CONLL2003, CONLLU, read_tagged_sentences
+from allennlp_elmo_plus.data.text.vocabulary import read_vocabulary
+from allennlp_elmo_plus.errors import InputError
+from allennlp_elmo_plus.formats.archive import load_archived_weights, read_archive
+from allennlp_elmo_plus.formats.bilm_tf_hdf5 import check_weights, read_weights, write_weights
+from allennlp_elmo_plus.formats.token_embeddings import read_token_embeddings, write_token_embeddings
+from allennlp_elmo_plus.formats.trained_mix import read_trained_mix
+from allennlp_elmo_plus.modules.build import build_encoder, build_language_model
+from allennlp_elmo_plus.options.bilm_options import BiLMOptions
+from tests.helpers.small_archives import (
+    WORDS,
+    archived_files,
+    saved,
+    small_model,
+    write_archive,
+)
+from tests.helpers.small_encoders import VARIANTS, options_of, random_encoder
 
 
 class Parser(NamedTuple):

@@ -7,8 +7,8 @@ import pytest
 import torch
 from hypothesis import settings
 
-from tests.fork_server import ForkServer
-from tests.process_pool import ProcessPool
+from tests.helpers.fork_server import ForkServer
+from tests.helpers.process_pool import ProcessPool
 
 torch.set_num_threads(1)
 # No test is timed: a machine that others use may stall in the middle of an example.

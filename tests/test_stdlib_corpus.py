@@ -7,8 +7,19 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from allennlp_elmo_plus.stdlib_corpus import is_held_out, main, python_files, write_corpus
-from allennlp_elmo_plus.stdlib_text import docstrings, paragraphs, prose_sentences, sentences, tokenize
+from allennlp_elmo_plus.stdlib_corpus import (
+    is_held_out,
+    main,
+    python_files,
+    write_corpus,
+)
+from allennlp_elmo_plus.stdlib_text import (
+    docstrings,
+    paragraphs,
+    prose_sentences,
+    sentences,
+    tokenize,
+)
 
 MODULE = '''"""
 Keeps the ferries' timetable.  It is read once a day (at noon); see

@@ -16,34 +16,31 @@ except ModuleNotFoundError as error:
     raise ImportError(HOW_TO_GET_ALLENNLP) from None
 
 from allennlp_elmo_plus.plugin import (  # noqa: F401
-    cache_command,
-    checkpointer,
-    conll_reader,
-    data_loader,
-    elmo_command,
-    encode_command,
-    export_command,
-    import_command,
-    indexer,
-    metric,
-    model,
-    neighbors_command,
-    optimizer,
+    atomic_config,
     patches,
-    plan,
     plateau_scheduler,
-    predictor,
-    reader,
-    report_command,
-    resume,
-    sentence_loader,
-    start_of_processes,
-    token_embedder,
-    vocab_command,
-    vocabulary,
-    whole_config,
-    word_indexer,
+    spawn_with_signals,
 )
+from allennlp_elmo_plus.plugin.commands import (  # noqa: F401
+    elmo,
+    elmo_cache,
+    elmo_encode,
+    elmo_export,
+    elmo_import,
+    elmo_neighbors,
+    elmo_report,
+    elmo_vocab,
+)
+from allennlp_elmo_plus.plugin.data import vocabulary  # noqa: F401
+from allennlp_elmo_plus.plugin.data.data_loaders import bilm_loader, sentence_loader  # noqa: F401
+from allennlp_elmo_plus.plugin.data.dataset_readers import bilm_reader, conll_tags_reader  # noqa: F401
+from allennlp_elmo_plus.plugin.data.token_indexers import characters_indexer, words_indexer  # noqa: F401
+from allennlp_elmo_plus.plugin.models import bilm_model  # noqa: F401
+from allennlp_elmo_plus.plugin.modules.token_embedders import bilm_token_embedder  # noqa: F401
+from allennlp_elmo_plus.plugin.predictors import bilm_predictor  # noqa: F401
+from allennlp_elmo_plus.plugin.training import checkpointer, optimizer  # noqa: F401
+from allennlp_elmo_plus.plugin.training.callbacks import plan, resume  # noqa: F401
+from allennlp_elmo_plus.plugin.training.metrics import bilm_perplexity  # noqa: F401
 
 # The last AllenNLP calls functions by names that torch has deprecated since: nothing that whoever trains a model can change.
 warnings.filterwarnings("ignore", category=FutureWarning, module=r"allennlp\.")

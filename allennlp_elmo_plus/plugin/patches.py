@@ -13,12 +13,12 @@ from allennlp.common.file_utils import cached_path, open_compressed
 from allennlp.common.util import JsonDict
 from allennlp.training import GradientDescentTrainer
 
-from allennlp_elmo_plus.core.errors import InputError
-from allennlp_elmo_plus.plugin.dense_gradients import adapt_gradients
-from allennlp_elmo_plus.plugin.error_lines import hook_with_error_lines
-from allennlp_elmo_plus.plugin.known_options import refuse_unknown
-from allennlp_elmo_plus.plugin.model import BilmModel
-from allennlp_elmo_plus.plugin.predictor import BilmPredictor
+from allennlp_elmo_plus.errors import InputError
+from allennlp_elmo_plus.plugin.commands.error_lines import hook_with_error_lines
+from allennlp_elmo_plus.plugin.models.bilm_model import BilmModel
+from allennlp_elmo_plus.plugin.predictors.bilm_predictor import BilmPredictor
+from allennlp_elmo_plus.plugin.strict_from_params import refuse_unknown
+from allennlp_elmo_plus.plugin.training.dense_gradients import adapt_gradients
 
 # Arguments of a trainer that AllenNLP passes itself.
 _NOT_OPTIONS_OF_TRAINERS = (

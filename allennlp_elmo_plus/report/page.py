@@ -6,11 +6,16 @@ from collections.abc import Iterable, Sequence
 from html import escape
 from typing import Any, Optional
 
-from allennlp_elmo_plus.core.quantities import count_in_words
-
-from .chart import NUM_COLOURS, Curve, bar_chart, line_chart, number_in_words
-from .events import Scalar
-from .run import Mix, Run
+from allennlp_elmo_plus.report.chart import (
+    NUM_COLOURS,
+    Curve,
+    bar_chart,
+    line_chart,
+    number_in_words,
+)
+from allennlp_elmo_plus.report.events import Scalar
+from allennlp_elmo_plus.report.run import Mix, Run
+from allennlp_elmo_plus.training.units import count_in_words
 
 _LIGHT = ("#0b62a8", "#d1495b", "#2f7d4f", "#8a5a00", "#6d4bab", "#4a5560")
 _DARK = ("#6cb4ee", "#f08a97", "#7fd1a0", "#e0b25a", "#b79df0", "#aab4bf")

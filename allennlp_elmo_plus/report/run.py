@@ -7,9 +7,8 @@ from typing import Any, NamedTuple, Optional
 
 import torch
 
-from allennlp_elmo_plus.core.errors import InputError
-
-from .events import Scalar, read_scalars
+from allennlp_elmo_plus.errors import InputError
+from allennlp_elmo_plus.report.events import Scalar, read_scalars
 
 MAX_MESSAGES = 30
 # A file that is not one of AllenNLP's should not take all memory.
@@ -20,7 +19,7 @@ _EPOCH_FILE = re.compile(r"metrics_epoch_(\d+)\.json")
 _MIX = re.compile(r"(.*?)\.?scalar_parameters\.(\d+)")
 # As AllenNLP formats out.log: time - level - logger - message.
 _LOG_LINE = re.compile(r"[\d-]+ [\d:,]+ - (\w+) - (\S+) - (.*)")
-_PLAN_LOGGER = "allennlp_elmo_plus.plugin.plan"
+_PLAN_LOGGER = "allennlp_elmo_plus.plugin.training.callbacks.plan"
 
 
 class Mix(NamedTuple):

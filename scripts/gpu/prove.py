@@ -10,19 +10,19 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from allennlp_elmo_plus.core.adagrad import Adagrad
-from allennlp_elmo_plus.core.builder import build_encoder, build_language_model
-from allennlp_elmo_plus.core.characters import encode_words
-from allennlp_elmo_plus.core.embedder import ElmoEmbedder
-from allennlp_elmo_plus.core.exact_softmax import exact_nll
-from allennlp_elmo_plus.core.graph_capture import SIGHTINGS
-from allennlp_elmo_plus.core.lstm import LstmLayer
-from allennlp_elmo_plus.core.lstm_directions import has_kernels
-from allennlp_elmo_plus.core.lstm_reference import lstm_reference
-from allennlp_elmo_plus.core.negatives import LogUniformSampler
-from allennlp_elmo_plus.core.options import BiLMOptions
-from allennlp_elmo_plus.core.random_states import random_states, restore_random_states
-from allennlp_elmo_plus.core.sampled_softmax import sampled_softmax_nll
+from allennlp_elmo_plus.data.batching.negatives import LogUniformSampler
+from allennlp_elmo_plus.data.text.characters import encode_words
+from allennlp_elmo_plus.inference.embedder import ElmoEmbedder
+from allennlp_elmo_plus.kernels.cuda_graph import SIGHTINGS
+from allennlp_elmo_plus.kernels.lstm.reference import lstm_reference
+from allennlp_elmo_plus.kernels.lstm.stacked_lstm import has_kernels
+from allennlp_elmo_plus.kernels.softmax.exact_softmax import exact_nll
+from allennlp_elmo_plus.kernels.softmax.sampled_softmax import sampled_softmax_nll
+from allennlp_elmo_plus.modules.build import build_encoder, build_language_model
+from allennlp_elmo_plus.modules.recurrent.lstm import LstmLayer
+from allennlp_elmo_plus.options.bilm_options import BiLMOptions
+from allennlp_elmo_plus.training.adagrad import Adagrad
+from allennlp_elmo_plus.training.random_states import random_states, restore_random_states
 from benchmarks.training_step import TrainingJob
 
 from .report import Report

@@ -10,8 +10,8 @@ from unittest import mock
 import torch
 from torch import Tensor, nn
 
-from allennlp_elmo_plus.core import graph_capture
-from allennlp_elmo_plus.core.sampled_softmax import sampled_softmax_nll
+from allennlp_elmo_plus.kernels import cuda_graph as graph_capture
+from allennlp_elmo_plus.kernels.softmax.sampled_softmax import sampled_softmax_nll
 from benchmarks.corpora import NUM_STEPS
 from benchmarks.training_step import TrainingJob
 
@@ -69,7 +69,7 @@ def time_kernels(work: Workload, report: Report) -> None:
     if not work.is_gpu:
         report.noted("not measured", "Triton's kernels need a GPU")
         return
-    from allennlp_elmo_plus.core.lstm_triton import clip_values, gates_backward, gates_forward
+    from allennlp_elmo_plus.kernels.lstm._triton_kernels import clip_values, gates_backward, gates_forward
 
     lstm, rows = work.sizes.original["lstm"], work.sizes.num_lanes
     p, c = lstm["projection_dim"], lstm["dim"]

@@ -7,10 +7,10 @@ from itertools import islice
 import numpy as np
 import torch
 
-from allennlp_elmo_plus.core.builder import build_encoder
-from allennlp_elmo_plus.core.embedder import ElmoEmbedder
-from allennlp_elmo_plus.core.options import BiLMOptions
-from allennlp_elmo_plus.core.prefetch import Prefetcher
+from allennlp_elmo_plus.data.batching.prefetch import Prefetcher
+from allennlp_elmo_plus.inference.embedder import ElmoEmbedder
+from allennlp_elmo_plus.modules.build import build_encoder
+from allennlp_elmo_plus.options.bilm_options import BiLMOptions
 from benchmarks.corpora import NUM_STEPS, epoch_batches, sample_corpus
 
 from .report import Report

@@ -3,7 +3,7 @@ from pathlib import Path
 import pytest
 
 from tests.faults.runs import Run
-from tests.fork_server import ForkServer
+from tests.helpers.fork_server import ForkServer
 
 
 @pytest.fixture(scope="session")

@@ -6,7 +6,7 @@ from typing import Any, NamedTuple
 
 from allennlp.training.callbacks import TrainerCallback
 
-from allennlp_elmo_plus.core.processes import share
+from allennlp_elmo_plus.training.distributed.world import share
 
 
 @TrainerCallback.register("records-losses")

@@ -14,8 +14,8 @@ from allennlp.models.archival import extracted_archive
 from tests.faults import recorder
 from tests.faults.command_process import CANNOT_MOUNT, run_command
 from tests.faults.recorder import losses_file, read_losses
-from tests.fork_server import PATIENCE_SECONDS, ForkServer
-from tests.plugin.small_text import SENTENCES, small_config, write_text
+from tests.helpers.fork_server import PATIENCE_SECONDS, ForkServer
+from tests.helpers.small_text import SENTENCES, small_config, write_text
 
 NUM_EPOCHS = 2
 

@@ -22,10 +22,15 @@ import numpy as np
 from tests.faults.full_disk import train_on_full_disk
 from tests.faults.kills import kill_at_random
 from tests.faults.recorder import Resources, read_resources
-from tests.faults.runs import Run, assert_same_run, config_of, in_two_processes
-from tests.fork_server import PATIENCE_SECONDS, ForkServer
-from tests.plugin.resume_configs import RESUME_CONFIGS, resume_in_process
-from tests.plugin.small_text import SENTENCES, write_text
+from tests.faults.runs import (
+    Run,
+    assert_same_run,
+    config_of,
+    in_two_processes,
+)
+from tests.helpers.fork_server import PATIENCE_SECONDS, ForkServer
+from tests.helpers.resume_configs import RESUME_CONFIGS, resume_in_process
+from tests.helpers.small_text import SENTENCES, write_text
 
 SIGNALS_A_RUN = 5
 STEPS_AN_EPOCH = 1000

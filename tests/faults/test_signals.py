@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from tests.faults.runs import Run, assert_same_run, in_two_processes
-from tests.fork_server import ForkServer
+from tests.helpers.fork_server import ForkServer
 
 
 # An epoch has 11 batches, and 2 of held-out text after them.

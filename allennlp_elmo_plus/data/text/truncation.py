@@ -1,0 +1,51 @@
+"""Words that lose their end: the character encoding keeps a fixed number of bytes of each."""
+
+from collections.abc import Mapping
+from typing import NamedTuple
+
+from allennlp_elmo_plus.data.text.characters import DEFAULT_MAX_CHARACTERS, is_cut
+
+_SHOWN_CHARACTERS = 24
+
+
+class CutWords(NamedTuple):
+    """Words of a text that are longer than C - 2 bytes of UTF-8."""
+
+    max_bytes: int  # C - 2
+    num_words: int  # occurrences
+    num_types: int  # distinct words
+    share: float  # of all occurrences in the text
+    type_share: float  # of all distinct words
+    examples: list[str]  # the most frequent ones, the first in order of code points where equal
+
+    def describe(self) -> str:
+        """All of this in a part of a sentence, for people."""
+        if not self.num_words:
+            return f"no word is over {self.max_bytes} bytes"
+        examples = ", ".join(
+            word if len(word) <= _SHOWN_CHARACTERS else word[:_SHOWN_CHARACTERS] + "..." for word in self.examples
+        )
+        return (
+            f"{self.share:.3%} of words ({self.num_words:,}) and {self.type_share:.3%} of distinct words "
+            f"({self.num_types:,}) are over {self.max_bytes} bytes, and cut there, such as {examples}"
+        )
+
+
+def cut_words(
+    counts: Mapping[str, int], max_characters: int = DEFAULT_MAX_CHARACTERS, num_examples: int = 3
+) -> CutWords:
+    """
+    What `encode_words` cuts of a text whose words occur as often as `counts` says; `max_characters` is C, 50 in bilm-tf, which
+    leaves 48 bytes. The model cannot tell apart two words that are the same up to there.
+    """
+    cut = [word for word in counts if is_cut(word, max_characters)]
+    cut.sort(key=lambda word: (-counts[word], word))
+    num_words = sum(counts[word] for word in cut)
+    return CutWords(
+        max_characters - 2,
+        num_words,
+        len(cut),
+        num_words / max(1, sum(counts.values())),
+        len(cut) / max(1, len(counts)),
+        cut[:num_examples],
+    )

@@ -1,0 +1,139 @@
+"""
+The order of a vocabulary, and reading and writing its file.
+
+The file is bilm-tf's: one token a line, the id of a token being its line number counted from 0. `<S>`, `</S>` and
+`<UNK>` must be there. The order is by falling frequency, which the log-uniform sampler of the softmax assumes (bilm-tf
+never checks either).
+"""
+
+import os
+from collections.abc import Iterable, Mapping
+from itertools import islice
+from typing import NamedTuple, Optional, Union
+
+from allennlp_elmo_plus.data.text.characters import BOS_WORD, EOS_WORD, UNK_WORD
+from allennlp_elmo_plus.data.text.text_files import decode_lines, drop_byte_order_mark
+from allennlp_elmo_plus.errors import InputError
+from allennlp_elmo_plus.options.rules import shown
+from allennlp_elmo_plus.storage.atomic_files import atomic_path
+from allennlp_elmo_plus.training.units import count_in_words
+
+SPECIAL_WORDS = (BOS_WORD, EOS_WORD, UNK_WORD)
+
+# Thirty times the vocabulary of the published model.
+MAX_VOCABULARY_BYTES = 2**28
+_READ_BYTES = 2**20
+
+# A file with more of them is another kind of file.
+_MAX_PROBLEMS = 10_000
+
+# How WikiText and the Penn Treebank language-modelling text write a word they took out. As an entry it would be a
+# second class of unknown words beside `<UNK>`.
+UNKNOWN_MARK = "<unk>"
+_NOT_COUNTED = frozenset((*SPECIAL_WORDS, UNKNOWN_MARK))
+
+# Not Unicode's white space: two tokens that differ only in a no-break space keep their two ids.
+_LINE_WHITE_SPACE = " \t\r\v\f"
+
+
+def order_by_frequency(counts: Mapping[str, int], min_count: int = 1, max_size: Optional[int] = None) -> list[str]:
+    """
+    The words of a vocabulary in the order of their ids: `<S>`, `</S>`, `<UNK>`, then by falling count, equal counts by
+    code point.
+
+    Words that occur less than `min_count` times are left out, and then the rarest, so that at most `max_size` entries
+    are left, the three special words included. Special words that occur in the text are not repeated, and `<unk>`, the
+    mark that prepared texts put in place of a rare word, is no entry either: as a target it is `<UNK>`.
+
+    Raises `InputError` when `min_count` is below 1, `max_size` below 4, or no word is left.
+    """
+    if min_count < 1:
+        raise InputError(f"`min_count` must be at least 1, got {min_count}")
+    if max_size is not None and max_size <= len(SPECIAL_WORDS):
+        specials = ", ".join(SPECIAL_WORDS)
+        raise InputError(
+            f"`max_size` must be at least {len(SPECIAL_WORDS) + 1}, as it counts {specials}, got {max_size}"
+        )
+    words = [word for word, count in counts.items() if count >= min_count and word not in _NOT_COUNTED]
+    if not words:
+        raise InputError(
+            f"no word occurs at least {count_in_words(min_count, 'time')} (`min_count`), so the vocabulary would be empty"
+        )
+    words.sort(key=lambda word: (-counts[word], word))
+    return [*SPECIAL_WORDS, *words][:max_size]
+
+
+class VocabularyFile(NamedTuple):
+    """What a vocabulary file holds: the word of each line, and what makes the file unusable, a line of text each."""
+
+    words: list[str]
+    problems: list[str]
+
+
+def read_vocabulary(path: Union[str, "os.PathLike[str]"]) -> list[str]:
+    """
+    The words of a vocabulary file, in the order of their bilm-tf ids. White space around a word is dropped.
+
+    Raises `InputError`, naming the file and where there is one the line, for a file that cannot be read, is over
+    MAX_VOCABULARY_BYTES or is not UTF-8, an empty line, a line of several words, a word that comes twice, and a missing
+    special word. bilm-tf takes all of these and trains on wrong ids.
+    """
+    return _words_of(examine_vocabulary(path))
+
+
+def examine_vocabulary(path: Union[str, "os.PathLike[str]"]) -> VocabularyFile:
+    """
+    `read_vocabulary` with all that it would refuse, in the order of the lines; at most 10,000 of them.
+
+    Raises `InputError` for a file that cannot be read, is over MAX_VOCABULARY_BYTES or is not UTF-8.
+    """
+    try:
+        with open(path, "rb") as file:
+            # Asked for at once, they would be allocated before there is anything to read.
+            blocks = iter(lambda: file.read(_READ_BYTES), b"")
+            data = b"".join(islice(blocks, MAX_VOCABULARY_BYTES // _READ_BYTES + 1))
+    except OSError as error:
+        raise InputError(f"{path}: the vocabulary cannot be read ({error.strerror})") from None
+    return _examine(data, str(path))
+
+
+def parse_vocabulary(data: bytes, source: str) -> list[str]:
+    """The words of the vocabulary file of which `data` is the content; `source` names it in errors."""
+    return _words_of(_examine(data, source))
+
+
+def _words_of(file: VocabularyFile) -> list[str]:
+    if file.problems:
+        raise InputError(file.problems[0])
+    return file.words
+
+
+def _examine(data: bytes, source: str) -> VocabularyFile:
+    if len(data) > MAX_VOCABULARY_BYTES:
+        raise InputError(f"{source}: a vocabulary must be at most {MAX_VOCABULARY_BYTES:,} bytes, got more")
+    data = drop_byte_order_mark(data, source)
+    words = [line.strip(_LINE_WHITE_SPACE) for line in decode_lines(data, source, first_line=1)]
+    problems: list[str] = []
+    first_lines: dict[str, int] = {}
+    for number, word in enumerate(words, start=1):
+        if len(problems) == _MAX_PROBLEMS:
+            break
+        if not word:
+            problems.append(f"{source}, line {number}: the line is empty, a vocabulary has one word on each line")
+        elif any(character in word for character in _LINE_WHITE_SPACE):
+            problems.append(f"{source}, line {number}: a vocabulary has one word on each line, got {shown(word)}")
+        else:
+            first = first_lines.setdefault(word, number)
+            if first != number:
+                problems.append(f"{source}, line {number}: {shown(word)} is on line {first} already")
+    missing = [word for word in SPECIAL_WORDS if word not in first_lines]
+    if missing:
+        problems.append(f"{source}: the vocabulary lacks {', '.join(missing)}")
+    return VocabularyFile(words, problems)
+
+
+def write_vocabulary(path: Union[str, "os.PathLike[str]"], words: Iterable[str]) -> None:
+    """Writes `words`, in the order of their ids, as a file that `read_vocabulary` and bilm-tf read."""
+    with atomic_path(path) as temporary:
+        with open(temporary, "w", encoding="utf-8", newline="\n") as file:
+            file.writelines(word + "\n" for word in words)

@@ -1,0 +1,149 @@
+"""Which dataset of weights.hdf5 holds which parameter of a biLM."""
+
+from dataclasses import dataclass
+from typing import Optional
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from allennlp_elmo_plus.errors import InputError
+from allennlp_elmo_plus.options.bilm_options import BiLMOptions
+
+
+@dataclass(frozen=True)
+class WeightRow:
+    """
+    One line of the conversion table: a parameter, and the dataset that holds it.
+
+    name: the parameter's name below a module that has `token_encoder` and `bilm`; dataset: the path in the file; shape:
+    the dataset's; others: further paths at which files hold the same weights. Every dataset has the parameter's own
+    layout but a convolution's, (1, width, d, num) in the file and (num, d, width) in the parameter.
+    """
+
+    name: str
+    dataset: str
+    shape: tuple[int, ...]
+    others: tuple[str, ...] = ()
+
+    @property
+    def is_convolution(self) -> bool:
+        return len(self.shape) == 4
+
+    @property
+    def parameter_shape(self) -> tuple[int, ...]:
+        return self.shape[:0:-1] if self.is_convolution else self.shape
+
+    def to_file(self, parameter: Tensor) -> np.ndarray:
+        """The dataset's value, in single precision, as bilm-tf writes it."""
+        values = parameter.detach().cpu().float().numpy()
+        return np.ascontiguousarray(values.transpose(2, 1, 0)[None]) if self.is_convolution else values
+
+    def to_parameter(self, values: np.ndarray) -> Tensor:
+        return torch.from_numpy(np.ascontiguousarray(values[0].transpose(2, 1, 0)) if self.is_convolution else values)
+
+
+@dataclass(frozen=True)
+class FillerRow:
+    """
+    A dataset that stands for a part the model does not have: written because AllenNLP's loader requires it, with the
+    values that change nothing (an identity matrix, or a bias of zeros). bilm-tf does not look at it.
+    """
+
+    dataset: str
+    shape: tuple[int, ...]
+
+    def value(self) -> np.ndarray:
+        return (
+            np.eye(self.shape[0], dtype=np.float32) if len(self.shape) == 2 else np.zeros(self.shape, dtype=np.float32)
+        )
+
+
+def conversion_table(options: BiLMOptions, vocab_size: Optional[int] = None) -> list[WeightRow]:
+    """
+    Every weight of a biLM with these options but its softmax's. `vocab_size` is the number of rows of the word embedding,
+    `options.n_tokens_vocab` where None; only word input needs it.
+
+    Raises InputError, naming them, for options that bilm-tf does not have: the file has no place for such a model.
+    """
+    beyond = options.beyond_bilm_tf()
+    if beyond:
+        named = ", ".join(f"`{key}`" for key in beyond)
+        raise InputError(f"weights.hdf5 has no place for a model with {named}, which bilm-tf does not know")
+    lstm = options.lstm
+    rows: list[WeightRow] = []
+    if options.char_cnn is None:
+        num_words = vocab_size or options.n_tokens_vocab
+        if num_words is None:
+            raise InputError("`n_tokens_vocab` must be given for word input")
+        rows.append(WeightRow("token_encoder.embedding", "embedding", (num_words, lstm.projection_dim)))
+    else:
+        cnn = options.char_cnn
+        filters = cnn.n_filters
+        rows.append(WeightRow("token_encoder.cnn.embedding", "char_embed", (261, cnn.embedding_dim)))
+        for index, (width, number) in enumerate(cnn.filters):
+            convolution = (1, width, cnn.embedding_dim, number)
+            rows.append(WeightRow(f"token_encoder.cnn.weights.{index}", f"CNN/W_cnn_{index}", convolution))
+            rows.append(WeightRow(f"token_encoder.cnn.biases.{index}", f"CNN/b_cnn_{index}", (number,)))
+        for index in range(cnn.n_highway):
+            for kind in ("carry", "transform"):
+                ours, theirs = f"token_encoder.highway.{kind}", f"CNN_high_{index}"
+                rows.append(WeightRow(f"{ours}_weights.{index}", f"{theirs}/W_{kind}", (filters, filters)))
+                rows.append(WeightRow(f"{ours}_biases.{index}", f"{theirs}/b_{kind}", (filters,)))
+        if filters != lstm.projection_dim:
+            shape = (filters, lstm.projection_dim)
+            rows.append(WeightRow("token_encoder.projection_weight", "CNN_proj/W_proj", shape))
+            rows.append(WeightRow("token_encoder.projection_bias", "CNN_proj/b_proj", (lstm.projection_dim,)))
+    for direction, name in enumerate(("forward", "backward")[: 2 if options.bidirectional else 1]):
+        for layer in range(lstm.n_layers):
+            ours = f"bilm.{name}_layers.{layer}"
+            gates = 4 * lstm.dim
+            rows.append(_lstm_row(options, direction, layer, f"{ours}.kernel", "W_0", (2 * lstm.projection_dim, gates)))
+            rows.append(_lstm_row(options, direction, layer, f"{ours}.bias", "B", (gates,)))
+            if lstm.has_projection:
+                shape = (lstm.dim, lstm.projection_dim)
+                rows.append(_lstm_row(options, direction, layer, f"{ours}.projection", "W_P_0", shape))
+    return rows
+
+
+def softmax_table(options: BiLMOptions, vocab_size: int) -> list[WeightRow]:
+    """
+    The softmax over `vocab_size` words, which bilm-tf's dump leaves out: in a group of its own, `softmax`, that neither
+    bilm-tf nor AllenNLP looks at, by the names and in the layout of bilm-tf's variables. With `share_embedding_softmax`
+    the weight is the word embedding, and only the bias is there.
+    """
+    rows = [WeightRow("softmax.bias", "softmax/b", (vocab_size,))]
+    if not options.share_embedding_softmax:
+        rows.insert(0, WeightRow("softmax.weight", "softmax/W", (vocab_size, options.lstm.projection_dim)))
+    return rows
+
+
+def filler_table(options: BiLMOptions) -> list[FillerRow]:
+    """The datasets that AllenNLP's loader requires although a biLM with these options has no such part."""
+    lstm, cnn = options.lstm, options.char_cnn
+    rows: list[FillerRow] = []
+    if cnn is not None and cnn.n_filters == lstm.projection_dim:
+        rows += [FillerRow("CNN_proj/W_proj", (cnn.n_filters,) * 2), FillerRow("CNN_proj/b_proj", (cnn.n_filters,))]
+    if not lstm.has_projection:
+        for direction in range(2 if options.bidirectional else 1):
+            for layer in range(lstm.n_layers):
+                rows.append(FillerRow(f"{_cell(direction, layer)}/W_P_0", (lstm.dim, lstm.dim)))
+    return rows
+
+
+def _cell(direction: int, layer: int) -> str:
+    return f"RNN_{direction}/RNN/MultiRNNCell/Cell{layer}/LSTMCell"
+
+
+def _lstm_row(
+    options: BiLMOptions, direction: int, layer: int, name: str, leaf: str, shape: tuple[int, ...]
+) -> WeightRow:
+    # bilm-tf's dump renames what it finds below `RNN_0/rnn/`. A model of one direction has no `RNN_0` around its `rnn`,
+    # which its renaming then leaves as it is, with the names TensorFlow gives the leaves.
+    tf_leaf = {"W_0": "kernel", "B": "bias", "W_P_0": "projection/kernel"}[leaf]
+    scopes = [(f"RNN_{direction}/RNN", leaf)]
+    if not options.bidirectional:
+        scopes += [("RNN", leaf), ("rnn", tf_leaf)]
+    cells = [f"MultiRNNCell/Cell{layer}/LSTMCell"] + (["LSTMCell"] if options.lstm.n_layers == 1 else [])
+    paths = [f"{scope}/{cell}/{end}" for scope, end in scopes for cell in cells]
+    return WeightRow(name, paths[0], shape, tuple(paths[1:]))

@@ -1,0 +1,56 @@
+"""
+An affine layer on one thread, and the way back from it, as one compiled call each, for weights that fill panels.
+
+inputs are (N, K), the weight is (K, D), D and K multiples of `WIDTH`.
+"""
+
+import numpy as np
+
+from allennlp_elmo_plus.kernels.backend import compiled
+from allennlp_elmo_plus.kernels.gemm._microkernel import MOST_ROWS, WIDTH
+from allennlp_elmo_plus.kernels.gemm._packing import (
+    add_product_of_columns,
+    multiply,
+    panels_of,
+    panels_of_transposed,
+    spread_to_columns,
+    spread_to_panels,
+)
+
+F = np.float32
+
+# Rows whose part of the weight's gradient is computed at once: so many of a panel stay in a near cache.
+ROWS = 512
+
+
+@compiled
+def affine(inputs: np.ndarray, weight: np.ndarray, bias: np.ndarray) -> np.ndarray:
+    """inputs @ weight + bias."""
+    found = np.empty((len(inputs), len(bias)), F)
+    multiply(inputs, panels_of(weight), bias, found)
+    return found
+
+
+@compiled
+def affine_backward(
+    inputs: np.ndarray, weight: np.ndarray, grad: np.ndarray, wants_inputs: bool, wants_weight: bool
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Gradients of inputs, weight and bias; without any rows where they are not wanted."""
+    num_rows, (num_inputs, size) = len(grad), weight.shape
+    grad_bias = np.zeros(size, F)
+    for row in range(num_rows):
+        for j in range(size):
+            grad_bias[j] += grad[row, j]
+    grad_inputs = np.empty((num_rows if wants_inputs else 0, num_inputs), F)
+    if wants_inputs:
+        multiply(grad, panels_of_transposed(weight), np.zeros(num_inputs, F), grad_inputs)
+    grad_weight = np.zeros((num_inputs if wants_weight else 0, size), F)
+    if wants_weight:
+        columns = np.empty((-(-num_inputs // MOST_ROWS), min(ROWS, num_rows), MOST_ROWS), F)
+        panels = np.empty((size // WIDTH, min(ROWS, num_rows), WIDTH), F)
+        for first in range(0, num_rows, ROWS):
+            rows = min(ROWS, num_rows - first)
+            spread_to_columns(inputs[first : first + rows], columns, 0)
+            spread_to_panels(grad[first : first + rows], panels, 0)
+            add_product_of_columns(columns[:, :rows], panels[:, :rows], grad_weight)
+    return grad_inputs, grad_weight, grad_bias

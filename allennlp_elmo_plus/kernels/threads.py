@@ -1,0 +1,62 @@
+"""
+Independent pieces of work at the same time, one thread each.
+
+The two directions of a biLM share nothing until the loss. Each is a chain of small operations that several threads cannot
+speed up much, but two chains fit two cores side by side: PyTorch lets go of Python's lock inside each operation.
+"""
+
+import os
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from functools import lru_cache
+from typing import TypeVar
+
+import torch
+
+from allennlp_elmo_plus.kernels.openmp import end_idle_threads
+
+T = TypeVar("T")
+
+
+def side_by_side(tasks: Sequence[Callable[[], T]], device: torch.device) -> list[T]:
+    """
+    The results of `tasks`, in order. On a CPU with threads enough (`torch.get_num_threads()`) the tasks run at once, each with an
+    equal share of the threads; elsewhere one after the other. Gradient mode and autocast are the caller's in each. Where tasks
+    raise, all that have begun end before the first one's error is raised.
+
+    Several threads may call it at once. A task that no thread of the pool has begun when the caller has ended its own is run by the
+    caller, so that no caller waits for the work of others.
+    """
+    num_threads = torch.get_num_threads()
+    if device.type != "cpu" or len(tasks) < 2 or num_threads < len(tasks):
+        return [task() for task in tasks]
+    share = num_threads // len(tasks)
+    if share == 1:
+        end_idle_threads()
+    grad_enabled, autocast_enabled = torch.is_grad_enabled(), torch.is_autocast_enabled("cpu")
+    autocast_dtype = torch.get_autocast_dtype("cpu")
+
+    def run(task: Callable[[], T]) -> T:
+        # PyTorch and OpenMP keep these for each thread.
+        torch.set_num_threads(share)
+        with torch.set_grad_enabled(grad_enabled), torch.autocast("cpu", autocast_dtype, autocast_enabled):
+            return task()
+
+    pool = _pool(os.getpid(), len(tasks) - 1)
+    others = [pool.submit(run, task) for task in tasks[1:]]
+    try:
+        results = [run(tasks[0])]
+        for task, other in zip(tasks[1:], others, strict=True):
+            results.append(run(task) if other.cancel() else other.result())
+    finally:
+        for other in others:
+            if not other.cancel():
+                other.exception()
+        torch.set_num_threads(num_threads)
+    return results
+
+
+@lru_cache(maxsize=1)
+def _pool(process: int, num_threads: int) -> ThreadPoolExecutor:
+    """Threads to keep; those of a parent process are of no use to a forked one."""
+    return ThreadPoolExecutor(num_threads, thread_name_prefix="side-by-side")

@@ -1,0 +1,121 @@
+"""Two independent stacks of recurrent layers, one for each reading direction."""
+
+from collections.abc import Sequence
+from typing import NamedTuple, Optional
+
+import torch
+from torch import Tensor, nn
+
+from allennlp_elmo_plus.kernels.dropout.dropout import dropout
+from allennlp_elmo_plus.kernels.dtypes import widest_dtype
+from allennlp_elmo_plus.modules.recurrent.layer import RecurrentLayer, RecurrentOutput
+
+
+class BiLMState(NamedTuple):
+    """The state of every layer between two windows. Directions: forward, then backward where there is one."""
+
+    hidden: Tensor  # (directions, L, B, hidden_size); an LSTM's hidden_size is D
+    cell: Tensor  # (directions, L, B, cell_size); cell_size is 0 for cells without a memory cell
+
+    def detach(self) -> "BiLMState":
+        return BiLMState(self.hidden.detach(), self.cell.detach())
+
+
+class BiLMOutput(NamedTuple):
+    """Each layer's output, packed, in the direction's own reading order."""
+
+    forward: list[Tensor]  # L times (N, D)
+    backward: Optional[list[Tensor]]  # L times (N, D)
+    state: BiLMState
+
+
+class BiLM(nn.Module):
+    """
+    A bidirectional language model's recurrent part (Peters et al. 2018, section 3.1): L layers a direction, the directions sharing
+    nothing, so that neither sees what it predicts.
+
+    From the second layer up a layer's input is added to its output (`use_skip_connections`); the recurrent state excludes what is
+    added. Dropout falls on each layer's input anew at every step, and the sum uses the dropped input, as in bilm-tf.
+
+    forward_layers, backward_layers: L `RecurrentLayer` each, of one kind; backward_layers is empty for a forward-only model.
+    `output_size`: D, the width of one direction.
+    """
+
+    def __init__(
+        self,
+        forward_layers: Sequence[RecurrentLayer],
+        backward_layers: Sequence[RecurrentLayer],
+        use_skip_connections: bool = True,
+        dropout_prob: float = 0.0,
+    ) -> None:
+        super().__init__()
+        if not forward_layers:
+            raise ValueError("`forward_layers` must hold at least 1 layer, got none")
+        if backward_layers and len(backward_layers) != len(forward_layers):
+            raise ValueError(
+                f"`backward_layers` must hold {len(forward_layers)} layers or none, got {len(backward_layers)}"
+            )
+        if not 0 <= dropout_prob < 1:
+            raise ValueError(f"`dropout_prob` must be at least 0 and below 1, got {dropout_prob}")
+        self.forward_layers = nn.ModuleList(forward_layers)
+        self.backward_layers = nn.ModuleList(backward_layers)
+        self.output_size = forward_layers[0].output_size
+        self.hidden_size = forward_layers[0].hidden_size
+        self.cell_size = forward_layers[0].cell_size
+        self.use_skip_connections = use_skip_connections
+        self.dropout_prob = dropout_prob
+
+    def zero_state(self, num_rows: int) -> BiLMState:
+        """The state of `num_rows` rows that have read nothing, in the weights' type, float32 or wider."""
+        device, dtype = next(self.parameters()).device, widest_dtype(self.parameters())
+        shape = (2 if len(self.backward_layers) else 1, len(self.forward_layers), num_rows)
+        return BiLMState(
+            torch.zeros(*shape, self.hidden_size, dtype=dtype, device=device),
+            torch.zeros(*shape, self.cell_size, dtype=dtype, device=device),
+        )
+
+    def forward(
+        self,
+        forward_inputs: Tensor,
+        backward_inputs: Optional[Tensor],
+        batch_sizes: list[int],
+        state: Optional[BiLMState] = None,
+    ) -> BiLMOutput:
+        """
+        forward_inputs, backward_inputs: (N, D) packed time-major, each in its own reading order, so that step t of the backward one
+        holds the t-th word from a row's end; batch_sizes: rows running at each step; state: of at least batch_sizes[0] rows, zeros
+        where None. Rows of the state that have ended, or never ran, come back as they were.
+        """
+        if state is None:
+            state = self.zero_state(batch_sizes[0] if batch_sizes else 0)
+        if len(self.backward_layers) and backward_inputs is None:
+            raise ValueError("`backward_inputs` must be given to a bidirectional model, got None")
+        if not len(self.backward_layers) or backward_inputs is None:
+            (forward,), new_state = self._run([forward_inputs], batch_sizes, state)
+            return BiLMOutput(forward, None, new_state)
+        (forward, backward), new_state = self._run([forward_inputs, backward_inputs], batch_sizes, state)
+        return BiLMOutput(forward, backward, new_state)
+
+    def _run(
+        self, inputs: list[Tensor], batch_sizes: list[int], state: BiLMState
+    ) -> tuple[list[list[Tensor]], BiLMState]:
+        """Each direction's layers' outputs, and the new state."""
+        stacks = [self.forward_layers, self.backward_layers][: len(inputs)]
+        outputs: list[list[Tensor]] = [[] for _ in inputs]
+        results: list[list[RecurrentOutput]] = [[] for _ in inputs]
+        for index, layers in enumerate(zip(*stacks, strict=True)):
+            inputs = [dropout(direction, self.dropout_prob, self.training) for direction in inputs]
+            layer_results = layers[0].run_directions(
+                layers, inputs, batch_sizes, state.hidden[:, index].unbind(), state.cell[:, index].unbind()
+            )
+            adds_inputs = index > 0 and self.use_skip_connections
+            inputs = [
+                result.outputs + direction if adds_inputs else result.outputs
+                for result, direction in zip(layer_results, inputs, strict=True)
+            ]
+            for d, result in enumerate(layer_results):
+                outputs[d].append(inputs[d])
+                results[d].append(result)
+        hidden = torch.stack([torch.stack([result.hidden for result in direction]) for direction in results])
+        cell = torch.stack([torch.stack([result.cell for result in direction]) for direction in results])
+        return outputs, BiLMState(hidden.to(widest_dtype([hidden])), cell.to(widest_dtype([cell])))

@@ -1,0 +1,120 @@
+"""Options -> modules, initialised: the one place that knows which parts a biLM with these options has."""
+
+import dataclasses
+from typing import NamedTuple, Optional, Union
+
+import torch
+
+from allennlp_elmo_plus.errors import InputError
+from allennlp_elmo_plus.modules.bilm import BiLM
+from allennlp_elmo_plus.modules.char_cnn import CharacterCNN
+from allennlp_elmo_plus.modules.encoder import BiLMEncoder
+from allennlp_elmo_plus.modules.highway import Highway
+from allennlp_elmo_plus.modules.initialization import initialize_parameters
+from allennlp_elmo_plus.modules.language_model import LanguageModel
+from allennlp_elmo_plus.modules.recurrent.gru_rnn import GruLayer, RnnLayer
+from allennlp_elmo_plus.modules.recurrent.layer import RecurrentLayer
+from allennlp_elmo_plus.modules.recurrent.lstm import LstmLayer
+from allennlp_elmo_plus.modules.recurrent.lstm_layer_norm import LayerNormLstmLayer
+from allennlp_elmo_plus.modules.softmax import SoftmaxLayer
+from allennlp_elmo_plus.modules.token_encoder import CharacterEncoder, WordEncoder
+from allennlp_elmo_plus.options.bilm_options import BiLMOptions
+
+
+class RepresentationParts(NamedTuple):
+    """A biLM without its softmax."""
+
+    token_encoder: Union[CharacterEncoder, WordEncoder]
+    bilm: BiLM
+
+
+def build_language_model(options: BiLMOptions, vocab_size: int) -> LanguageModel:
+    """
+    A biLM to pretrain, with a softmax over `vocab_size` words, initialised as bilm-tf does from torch's own generator.
+
+    With `share_embedding_softmax` the softmax's weight is the word embedding; its bias stays its own. Raises InputError
+    where `options.n_tokens_vocab` is another number of words, or the sizes add up to too much.
+    """
+    model = _assemble_language_model(options, vocab_size)
+    initialize_parameters(model)
+    return model
+
+
+def language_model_shapes(options: BiLMOptions, vocab_size: int) -> dict[str, tuple[int, ...]]:
+    """
+    The shape of every weight of the model that `build_language_model` would build, by name, without taking memory for one. Raises
+    what it raises.
+    """
+    with torch.device("meta"):
+        model = _assemble_language_model(options, vocab_size)
+    return {name: tuple(value.shape) for name, value in model.state_dict().items()}
+
+
+def _assemble_language_model(options: BiLMOptions, vocab_size: int) -> LanguageModel:
+    if options.n_tokens_vocab not in (None, vocab_size):
+        raise InputError(
+            f"`n_tokens_vocab` must be {vocab_size}, the number of words in the vocabulary, "
+            f"got {options.n_tokens_vocab}"
+        )
+    options = dataclasses.replace(options, n_tokens_vocab=vocab_size)
+    parts = _build_parts(options, options.dropout, sparse_embedding=options.sample_softmax)
+    softmax = SoftmaxLayer(vocab_size, options.lstm.projection_dim)
+    if options.share_embedding_softmax and isinstance(parts.token_encoder, WordEncoder):
+        softmax.weight = parts.token_encoder.embedding
+    return LanguageModel(parts.token_encoder, parts.bilm, softmax, options.dropout)
+
+
+def build_representation_parts(options: BiLMOptions) -> RepresentationParts:
+    """
+    The token encoder and the biLM of these options, without dropout, as for anything but pretraining, and initialised.
+
+    Raises InputError where `n_tokens_vocab` is missing for word input.
+    """
+    parts = _build_parts(options, dropout_prob=0.0, sparse_embedding=False)
+    for part in parts:
+        initialize_parameters(part)
+    return parts
+
+
+def build_encoder(options: BiLMOptions, boundary_ids: tuple[int, int] = (0, 1)) -> BiLMEncoder:
+    """
+    A biLM as a source of word vectors (`modules/encoder.py`), initialised. `boundary_ids`: for word input, the lines
+    of `<S>` and `</S>` in its vocabulary.
+    """
+    max_characters = None if options.char_cnn is None else options.char_cnn.max_characters
+    return BiLMEncoder(*build_representation_parts(options), max_characters, boundary_ids)
+
+
+def _build_parts(options: BiLMOptions, dropout_prob: float, sparse_embedding: bool) -> RepresentationParts:
+    lstm = options.lstm
+    forward = _build_direction(options)
+    backward = _build_direction(options) if options.bidirectional else []
+    bilm = BiLM(forward, backward, lstm.use_skip_connections, dropout_prob)
+    return RepresentationParts(_build_token_encoder(options, sparse_embedding), bilm)
+
+
+def _build_token_encoder(options: BiLMOptions, sparse_embedding: bool) -> Union[CharacterEncoder, WordEncoder]:
+    width = options.lstm.projection_dim
+    if options.char_cnn is None:
+        if options.n_tokens_vocab is None:
+            raise InputError("`n_tokens_vocab` must be given for word input")
+        return WordEncoder(options.n_tokens_vocab, width, sparse=sparse_embedding)
+    cnn = options.char_cnn
+    highway: Optional[Highway] = Highway(cnn.n_filters, cnn.n_highway) if cnn.n_highway else None
+    convolutions = CharacterCNN(cnn.embedding_dim, cnn.filters, cnn.activation, cnn.max_characters)
+    return CharacterEncoder(convolutions, highway, width if cnn.n_filters != width else None)
+
+
+def _build_direction(options: BiLMOptions) -> list[RecurrentLayer]:
+    return [_build_layer(options) for _ in range(options.lstm.n_layers)]
+
+
+def _build_layer(options: BiLMOptions) -> RecurrentLayer:
+    lstm = options.lstm
+    projection_size = lstm.projection_dim if lstm.has_projection else None
+    if lstm.cell == "gru":
+        return GruLayer(lstm.projection_dim, lstm.dim, projection_size, lstm.proj_clip)
+    if lstm.cell == "rnn":
+        return RnnLayer(lstm.projection_dim, lstm.dim, projection_size, lstm.proj_clip)
+    layer = LayerNormLstmLayer if lstm.layer_norm else LstmLayer
+    return layer(lstm.projection_dim, lstm.dim, projection_size, lstm.cell_clip, lstm.proj_clip)

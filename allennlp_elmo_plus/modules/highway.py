@@ -1,0 +1,133 @@
+"""Gated layers between the character convolutions and their projection."""
+
+from functools import partial
+from types import ModuleType
+from typing import Any, Optional
+
+import torch
+from torch import Tensor, nn
+from torch.autograd.function import once_differentiable
+
+from allennlp_elmo_plus.kernels.backend import arrays, loops_for_one_thread
+from allennlp_elmo_plus.kernels.dtypes import common_dtype
+from allennlp_elmo_plus.kernels.gemm.linear import affine_gradients, product
+from allennlp_elmo_plus.kernels.threads import side_by_side
+
+
+class Highway(nn.Module):
+    """
+    Highway layers (Srivastava et al. 2015) with bilm-tf's gate: g = sigmoid(x Wc + bc), and each layer returns
+    g * relu(x Wt + bt) + (1 - g) * x. The gate named "carry" there lets the transformed value through, not x.
+
+    dim: width of input and output; num_layers: at least 1, else a ValueError. Weights, (dim, dim) for x @ W, start at
+    zero. Under autocast products are in its type, all else in the inputs'.
+
+    The gradient of a gradient is not supported and raises a RuntimeError.
+    """
+
+    def __init__(self, dim: int, num_layers: int) -> None:
+        super().__init__()
+        if dim < 1:
+            raise ValueError(f"`dim` must be at least 1, got {dim}")
+        if num_layers < 1:
+            raise ValueError(f"`num_layers` must be at least 1, got {num_layers}")
+        self.carry_weights = nn.ParameterList(torch.zeros(dim, dim) for _ in range(num_layers))
+        self.carry_biases = nn.ParameterList(torch.zeros(dim) for _ in range(num_layers))
+        self.transform_weights = nn.ParameterList(torch.zeros(dim, dim) for _ in range(num_layers))
+        self.transform_biases = nn.ParameterList(torch.zeros(dim) for _ in range(num_layers))
+
+    def forward(self, inputs: Tensor) -> Tensor:
+        """inputs: (U, dim) -> (U, dim), in the weights' type."""
+        inputs = inputs.to(common_dtype(self))
+        layers = zip(self.carry_weights, self.carry_biases, self.transform_weights, self.transform_biases, strict=True)
+        device_type = inputs.device.type
+        autocast = torch.is_autocast_enabled(device_type)
+        with torch.autocast(device_type, enabled=False):
+            for weights in layers:
+                dtype = torch.get_autocast_dtype(device_type) if autocast else inputs.dtype
+                inputs = _HighwayLayer.apply(inputs, dtype, *weights)
+        return inputs
+
+
+class _HighwayLayer(torch.autograd.Function):
+    """Gate and transformed value share nothing but their inputs, and are computed side by side."""
+
+    @staticmethod
+    def forward(
+        ctx: Any,
+        inputs: Tensor,
+        dtype: torch.dtype,
+        carry_weight: Tensor,
+        carry_bias: Tensor,
+        transform_weight: Tensor,
+        transform_bias: Tensor,
+    ) -> Tensor:
+        carry, transform = carry_weight.to(dtype), transform_weight.to(dtype)
+        gate, transformed = side_by_side(
+            [
+                lambda: _affine(inputs, carry, carry_bias).sigmoid_(),
+                lambda: _affine(inputs, transform, transform_bias).relu_(),
+            ],
+            inputs.device,
+        )
+        ctx.save_for_backward(inputs, carry, transform, gate, transformed)
+        return gate * transformed + (1 - gate) * inputs
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, grad: Tensor) -> tuple[Optional[Tensor], ...]:
+        inputs, carry, transform, gate, transformed = ctx.saved_tensors
+        needs_inputs, _, *needs_weights = ctx.needs_input_grad
+        through_carry, through_transform = side_by_side(
+            [
+                partial(_carry_backward, inputs, carry, gate, transformed, grad, needs_inputs, *needs_weights[:2]),
+                partial(
+                    _transform_backward, inputs, transform, gate, transformed, grad, needs_inputs, *needs_weights[2:]
+                ),
+            ],
+            grad.device,
+        )
+        of_carry, *of_carry_weights = through_carry
+        of_transform, *of_transform_weights = through_transform
+        grad_inputs = None
+        if of_carry is not None and of_transform is not None:
+            grad_inputs = of_carry.add_(of_transform).add_(grad).addcmul_(grad, gate, value=-1)
+        return (grad_inputs, None, *of_carry_weights, *of_transform_weights)
+
+
+def _carry_backward(
+    inputs: Tensor, weight: Tensor, gate: Tensor, transformed: Tensor, grad: Tensor, *needs: bool
+) -> tuple[Optional[Tensor], ...]:
+    grad_sums = (transformed - inputs).mul_(grad)
+    return _affine_backward(inputs, weight, torch.ops.aten.sigmoid_backward(grad_sums, gate), *needs)
+
+
+def _transform_backward(
+    inputs: Tensor, weight: Tensor, gate: Tensor, transformed: Tensor, grad: Tensor, *needs: bool
+) -> tuple[Optional[Tensor], ...]:
+    return _affine_backward(inputs, weight, torch.ops.aten.threshold_backward(grad * gate, transformed, 0), *needs)
+
+
+def _affine(inputs: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
+    loops = _loops(inputs, weight)
+    if loops is not None:
+        return torch.from_numpy(loops.affine(*arrays(inputs, weight, bias)))
+    return product(inputs, weight, bias)
+
+
+def _affine_backward(
+    inputs: Tensor, weight: Tensor, grad: Tensor, needs_inputs: bool, needs_weight: bool, needs_bias: bool
+) -> tuple[Optional[Tensor], ...]:
+    loops = _loops(inputs, weight)
+    if loops is not None:
+        found = loops.affine_backward(*arrays(inputs, weight, grad), needs_inputs, needs_weight)
+        needs = needs_inputs, needs_weight, needs_bias
+        return tuple(torch.from_numpy(each) if need else None for each, need in zip(found, needs, strict=True))
+    return affine_gradients(inputs, weight, grad, needs_inputs, needs_weight, needs_bias)
+
+
+def _loops(inputs: Tensor, weight: Tensor) -> Optional[ModuleType]:
+    """Compiled loops for both types; not for shapes that PyTorch is to refuse, nor where panels would reach beyond the weight."""
+    fits = inputs.dtype == weight.dtype and inputs.shape[1] == len(weight)
+    loops = loops_for_one_thread(inputs, "gemm._numba_kernels") if fits else None
+    return loops if loops is not None and all(size % loops.WIDTH == 0 for size in weight.shape) else None

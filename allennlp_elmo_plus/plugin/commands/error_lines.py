@@ -1,0 +1,216 @@
+"""One line on stderr for an error that a user's input causes; any other error keeps its traceback."""
+
+import gzip
+import logging
+import os
+import pickle
+import re
+import sys
+import tarfile
+import traceback
+import zlib
+from collections.abc import Callable
+from types import TracebackType
+from typing import Any, NamedTuple, Optional
+
+from allennlp.common.checks import ConfigurationError
+from allennlp.common.tqdm import Tqdm
+
+from allennlp_elmo_plus.errors import InputError
+
+_PACKAGE = __name__.partition(".")[0]
+_FROM_PARAMS = "allennlp.common.from_params"
+_UNREADABLE_ARCHIVE = (tarfile.TarError, gzip.BadGzipFile, zlib.error, EOFError, pickle.UnpicklingError)
+_MAX_LENGTH = 2000
+
+
+class _Frame(NamedTuple):
+    """A call that an error passed through."""
+
+    module: str
+    function: str
+    variables: dict[str, Any]
+
+
+def error_line(error: BaseException) -> Optional[str]:
+    """
+    Returns one line for an `error` that a user's input causes. Returns None for any other error, of which the traceback is needed.
+
+    A user's input is a file, a line of a file, an option of a config or an argument of a command. `error` must have been raised:
+    where AllenNLP's message lacks the name of the file or the value of the option, these are read from the traceback.
+    """
+    frames = [
+        _Frame(frame.f_globals.get("__name__", ""), frame.f_code.co_name, frame.f_locals)
+        for frame, _ in traceback.walk_tb(error.__traceback__)
+    ]
+    for explain in (
+        _configuration,
+        _option,
+        _archive,
+        _jsonnet,
+        _missing_gpu,
+        _missing_package,
+        _input_of_predict,
+        _file,
+    ):
+        line = explain(error, frames)
+        if line is not None:
+            return " ".join(line.split())[:_MAX_LENGTH]
+    return None
+
+
+def wants_traceback() -> bool:
+    """Whether the user asked for tracebacks, with AllenNLP's own variables for its log level."""
+    return bool(os.environ.get("ALLENNLP_DEBUG")) or os.environ.get("ALLENNLP_LOG_LEVEL") == "DEBUG"
+
+
+def hook_with_error_lines(
+    otherwise: Callable[[type[BaseException], BaseException, Optional[TracebackType]], Any],
+) -> Callable[[type[BaseException], BaseException, Optional[TracebackType]], Any]:
+    """
+    Returns a `sys.excepthook` that prints `error_line` on stderr, and calls `otherwise` where there is none or the user asked for
+    tracebacks. The traceback of an error of one line goes to the log files that are open, such as `out.log` of a training.
+    """
+
+    def print_line(kind: type[BaseException], error: BaseException, error_traceback: Optional[TracebackType]) -> None:
+        line = None if wants_traceback() else error_line(error)
+        if line is None:
+            otherwise(kind, error, error_traceback)
+            return
+        # Each leaves the line that it is on.
+        for bar in list(getattr(type(Tqdm.tqdm(disable=True)), "_instances", ())):
+            bar.close()
+        root = logging.getLogger()
+        arguments = (root.name, logging.CRITICAL, __file__, 0, "Uncaught exception", (), (kind, error, error_traceback))
+        for handler in root.handlers:
+            if isinstance(handler, logging.FileHandler):
+                handler.handle(root.makeRecord(*arguments))
+        sys.stdout.flush()
+        print(f"error: {line}", file=sys.stderr)
+
+    return print_line
+
+
+def _configuration(error: BaseException, frames: list[_Frame]) -> Optional[str]:
+    if isinstance(error, InputError):
+        return _message(error)
+    if not isinstance(error, ConfigurationError):
+        return None
+    if error.message.startswith("Failed to construct argument"):
+        return _union(error, frames)
+    if isinstance(error.__cause__, RuntimeError):
+        return f"{error.message} ({error.__cause__})"
+    if " not in acceptable choices for type: " in error.message:
+        # AllenNLP knows the place in the config only of a type that is one of several options.
+        return f"{_class_being_constructed(frames)}: {error.message}"
+    return error.message
+
+
+def _union(error: ConfigurationError, frames: list[_Frame]) -> str:
+    """AllenNLP tried several types for one option, and keeps the error of each attempt as the cause of the next."""
+    attempt = error.__cause__
+    while attempt is not None and not isinstance(attempt, (InputError, ConfigurationError)):
+        attempt = attempt.__cause__
+    if attempt is not None:
+        argument = frames[-1].variables.get("argument_name")
+        return f"`{argument}`: {_message(attempt)}"
+    return _of_argument(error.message, frames[-1].variables)
+
+
+def _message(error: BaseException) -> str:
+    if isinstance(error, ConfigurationError):
+        return error.message
+    # AllenNLP puts arguments of its own before the message.
+    return str(error.args[-1]) if error.args else str(error)
+
+
+def _option(error: BaseException, frames: list[_Frame]) -> Optional[str]:
+    """Errors in the value of an option."""
+    if not frames:
+        return None
+    last = frames[-1]
+    if isinstance(error, TypeError) and last[:2] == (_FROM_PARAMS, "construct_arg"):
+        return _of_argument(str(error), last.variables)
+    if isinstance(error, FloatingPointError) and _is_ours(last):
+        return str(error)
+    if isinstance(error, AssertionError) and last.module == "allennlp.commands.evaluate":
+        return str(error)
+    if type(error) is not ValueError:
+        return None
+    if last.module == "allennlp.training.gradient_descent_trainer":
+        return str(error)
+    owner = _class_being_constructed(frames)
+    names_option = _is_ours(last) and re.match(r"`[\w.]+` must ", str(error))
+    if owner is not None and (names_option or last.module.startswith("torch.optim")):
+        return f"{owner}: {error}"
+    return None
+
+
+def _of_argument(message: str, variables: dict[str, Any]) -> str:
+    value = variables.get("backup_params", variables.get("popped_params"))
+    return f"{variables.get('class_name')}: {message.rstrip('.')}, got {getattr(value, 'params', value)!r}"
+
+
+def _class_being_constructed(frames: list[_Frame]) -> Optional[str]:
+    for frame in reversed(frames):
+        if frame.module == _FROM_PARAMS and frame.function == "from_params":
+            return getattr(frame.variables.get("cls"), "__name__", None)
+    return None
+
+
+def _is_ours(frame: _Frame) -> bool:
+    return frame.module.partition(".")[0] == _PACKAGE
+
+
+def _archive(error: BaseException, frames: list[_Frame]) -> Optional[str]:
+    for frame in frames:
+        if frame[:2] == ("allennlp.models.archival", "load_archive"):
+            archive = frame.variables.get("archive_file")
+            if isinstance(error, _UNREADABLE_ARCHIVE):
+                return f"{archive}: must be a model.tar.gz that can be read, got: {error}"
+            if isinstance(error, RuntimeError) and any(each.function == "load_state_dict" for each in frames):
+                return f"{archive}: its weights must be those of its config: {error}"
+    return None
+
+
+def _jsonnet(error: BaseException, frames: list[_Frame]) -> Optional[str]:
+    if not frames or frames[-1].module != "allennlp.common.params" or not isinstance(error, RuntimeError):
+        return None
+    kind, _, message = str(error).partition(" ERROR: ")
+    if kind not in ("STATIC", "RUNTIME"):
+        return None
+    # The lines that follow are the interpreter's traceback.
+    message = message.splitlines()[0]
+    if frames[-1].function == "parse_overrides":
+        return f"the overrides (-o) must be JSON or Jsonnet, got: {message}"
+    return f"the config must be JSON or Jsonnet, got: {message}"
+
+
+def _missing_gpu(error: BaseException, frames: list[_Frame]) -> Optional[str]:
+    if any(frame[:2] == ("torch.cuda", "_lazy_init") for frame in frames):
+        return f"a GPU is asked for and PyTorch finds none: {error}"
+    return None
+
+
+def _missing_package(error: BaseException, frames: list[_Frame]) -> Optional[str]:
+    if not isinstance(error, ModuleNotFoundError) or error.name is None:
+        return None
+    for frame in frames:
+        package = str(frame.variables.get("package_name", ""))
+        if frame.function == "import_module_and_submodules" and f"{package}.".startswith(f"{error.name}."):
+            return f"--include-package must be a package that Python finds, got {package}"
+    return None
+
+
+def _input_of_predict(error: BaseException, frames: list[_Frame]) -> Optional[str]:
+    if isinstance(error, ValueError) and frames:
+        for frame in frames:
+            if frame[:2] == ("allennlp.commands.predict", "_get_json_data"):
+                return f"{frame.variables['self']._input_file}: {error}"
+    return None
+
+
+def _file(error: BaseException, frames: list[_Frame]) -> Optional[str]:
+    if not isinstance(error, OSError):
+        return None
+    return f"{error.filename}: {error.strerror}" if error.filename and error.strerror else str(error)

@@ -1,0 +1,294 @@
+"""The data loader `bilm`."""
+
+from collections.abc import Callable, Iterable, Iterator
+from itertools import pairwise, repeat
+from pathlib import Path
+from typing import Optional, Union
+
+import numpy as np
+import torch
+from allennlp.common.checks import ConfigurationError
+from allennlp.data.data_loaders import DataLoader
+from allennlp.data.dataset_readers import DatasetReader
+from allennlp.data.instance import Instance
+from allennlp.data.vocabulary import Vocabulary
+from allennlp.nn.util import move_to_device
+
+from allennlp_elmo_plus.data.batching.lane_plan import EpochPlan
+from allennlp_elmo_plus.data.batching.lane_reader import LaneReader, Window
+from allennlp_elmo_plus.data.batching.negatives import LogUniformSampler
+from allennlp_elmo_plus.data.batching.prefetch import Prefetcher
+from allennlp_elmo_plus.data.batching.window_batcher import LanguageModelBatch, WindowBatcher
+from allennlp_elmo_plus.data.corpus.cache import open_or_encode
+from allennlp_elmo_plus.data.corpus.encoded_corpus import EncodedCorpus
+from allennlp_elmo_plus.data.text.characters import DEFAULT_MAX_CHARACTERS
+from allennlp_elmo_plus.plugin.data.dataset_readers.bilm_reader import BilmReader
+from allennlp_elmo_plus.plugin.data.dataset_readers.corpus_instance import CountedText
+from allennlp_elmo_plus.plugin.data.token_indexers.characters_indexer import BilmCharactersIndexer
+from allennlp_elmo_plus.plugin.data.vocabulary import TOKENS_NAMESPACE
+from allennlp_elmo_plus.plugin.strict_from_params import KnownOptions
+from allennlp_elmo_plus.plugin.training.process_state import rank_on_machine
+from allennlp_elmo_plus.storage.run_lock import RunLock, hold
+from allennlp_elmo_plus.training.distributed.world import Share, share
+
+_CACHE_IN_SERIALIZATION_DIR = "encoded_text"
+_BATCHES_AHEAD = 4
+# In the identity of what is trained on.
+NUM_LANES = "number of lanes (`batch_size` times processes)"
+
+
+@DataLoader.register("bilm")
+class BilmDataLoader(KnownOptions, DataLoader):
+    """
+    Running text in lanes, for language-model training and perplexity: each batch is the next `num_steps` positions of
+    `batch_size` lanes, and every word of the text is a target once an epoch in each direction. See
+    `allennlp_elmo_plus.data.batching.lane_plan` and `data.batching.lane_reader` for the order, `data.batching.window_batcher` for what a batch holds.
+
+    Each iteration is the next epoch, `epoch` being the number of the coming one, from 0. `start_window`, 0 unless set,
+    is the first window of the coming epoch only: setting both gives the rest of an epoch that was broken off.
+
+    In distributed training each process owns `batch_size` lanes of its own, and all of them together are the lanes of one process
+    with that many: process r of W has lanes r, r + W and so on. Text that is read under `torch.no_grad()`, as AllenNLP reads
+    held-out text, is not shared out: each process reads the whole of it in `batch_size` lanes, as a single one does.
+
+    The text is read the first time a length or a batch is asked for, and kept encoded on disk. Once batches are being made, or
+    after `prepare`, the encoded text may be deleted.
+
+    Registered as a `DataLoader` with name "bilm". The reader must be "bilm" too; its `encoding_errors`, its
+    `max_instances` and the `max_characters_per_token` of its `bilm_characters` indexer hold here as well.
+
+    # Parameters
+
+    batch_size : `int`
+        B, the number of lanes of a process.
+    num_steps : `int`, optional (default = `20`)
+        T, the positions of a window; `unroll_steps` in bilm-tf.
+    shuffle : `bool`, optional (default = `True`)
+        Whether each epoch reads the sentences in an order of its own.
+    seed : `int`, optional (default = `13370`)
+        Gives the order of every epoch, and the negative samples of every batch.
+    n_negative_samples_batch : `int`, optional
+        Words to draw for the sampled softmax, for each direction. Left out, batches bring no negative samples.
+    shared_negatives : `bool`, optional (default = `False`)
+        Whether in distributed training all processes have the same negative samples, those that a single one would draw. They then
+        exchange the gradients of fewer rows of the softmax.
+    cache_directory : `str`, optional
+        Where encoded text is kept, from run to run. Left out, it is kept in the serialization directory (which AllenNLP
+        passes as `serialization_dir`), and where there is none, in a temporary one.
+
+    Raises `InputError` where another process trains into the serialization directory, see `storage.run_lock`.
+    """
+
+    def __init__(
+        self,
+        reader: DatasetReader,
+        data_path: str,
+        batch_size: int,
+        num_steps: int = 20,
+        shuffle: bool = True,
+        seed: int = 13370,
+        n_negative_samples_batch: Optional[int] = None,
+        shared_negatives: bool = False,
+        cache_directory: Optional[str] = None,
+        serialization_dir: Optional[str] = None,
+    ) -> None:
+        if not isinstance(reader, BilmReader):
+            raise ConfigurationError(
+                f'the data loader "bilm" needs the dataset reader "bilm", got a {type(reader).__name__}'
+            )
+        for name, value, least in (("batch_size", batch_size, 1), ("num_steps", num_steps, 1), ("seed", seed, 0)):
+            if value < least:
+                raise ConfigurationError(f"`{name}` must be at least {least}, got {value}")
+        if n_negative_samples_batch is not None and n_negative_samples_batch < 1:
+            raise ConfigurationError(f"`n_negative_samples_batch` must be at least 1, got {n_negative_samples_batch}")
+        self.reader = reader
+        self.data_path = data_path
+        self.batch_size = batch_size
+        self.num_steps = num_steps
+        self.shuffle = shuffle
+        self.seed = seed
+        self.n_negative_samples_batch = n_negative_samples_batch
+        self.shared_negatives = shared_negatives
+        self.cache_directory: Optional[Path] = None
+        if cache_directory is not None:
+            self.cache_directory = Path(cache_directory)
+        elif serialization_dir is not None:
+            self.cache_directory = Path(serialization_dir) / _CACHE_IN_SERIALIZATION_DIR
+        # A loader is what AllenNLP constructs first: a second run is refused before it writes its vocabulary over that of this one.
+        # Of the processes of a distributed training on this machine the first holds the directory for all.
+        self._lock: Optional[RunLock] = None
+        if serialization_dir is not None and Path(serialization_dir).is_dir() and not rank_on_machine(share().rank):
+            self._lock = hold(serialization_dir)
+        self.epoch = 0
+        self.start_window = 0
+        self._epochs_to_pass, self._batches_to_pass = 0, 0
+        self._on_arrival: Optional[Callable[[], None]] = None
+        self._digest: Optional[str] = None
+        self._stop_reason: Optional[BaseException] = None
+        self._vocabulary: Optional[Vocabulary] = None
+        self._vocabulary_ids: Optional[np.ndarray] = None
+        self._device: Optional[torch.device] = None
+        self._corpus: Optional[EncodedCorpus] = None
+        self._plan: Optional[tuple[tuple[int, int], EpochPlan]] = None
+
+    def __len__(self) -> int:
+        """Batches of the coming epoch. Shuffled epochs may differ by a few."""
+        return max(0, self.num_batches(self.epoch) - self.start_window)
+
+    @property
+    def num_positions(self) -> int:
+        """Targets of a whole epoch in each direction: the words of the text, and an end of each sentence."""
+        offsets = self._sentence_offsets()
+        return int(offsets[-1] - offsets[0]) + len(offsets) - 1
+
+    def __iter__(self) -> Iterator[dict[str, LanguageModelBatch]]:
+        # A generator, so that `epoch` moves on with the first batch: the trainer takes the length after the iterator.
+        epoch, start_window = self.epoch, self.start_window
+        self.epoch, self.start_window = epoch + 1, 0
+        if self._epochs_to_pass:
+            self._epochs_to_pass -= 1
+            yield from repeat({}, self.num_batches(epoch))
+            return
+        if self._batches_to_pass:
+            start_window, self._batches_to_pass = self._batches_to_pass, 0
+            yield from repeat({}, start_window)
+        if self._on_arrival is not None:
+            on_arrival, self._on_arrival = self._on_arrival, None
+            on_arrival()
+        batcher = self._batcher(epoch)
+        for batch in Prefetcher(map(batcher, self._windows(epoch, start_window)), _BATCHES_AHEAD):
+            yield {"batch": batch if self._device is None else move_to_device(batch, self._device)}
+            if self._stop_reason is not None:
+                reason, self._stop_reason = self._stop_reason, None
+                raise reason
+
+    def iter_instances(self) -> Iterator[Instance]:
+        """
+        For counting a vocabulary: the whole text as one `CountedText`, or its sentences one by one where that would not do, since
+        the reader stops early or has indexers that count something else. The text itself is read only once, as it may be a pipe.
+        """
+        if self.cache_directory is None and self.reader.serialization_dir is not None:
+            # Before it starts the processes of a distributed training, AllenNLP counts with a loader that it does not tell
+            # where the training will look for encoded text; the reader it does tell.
+            self.cache_directory = Path(self.reader.serialization_dir) / _CACHE_IN_SERIALIZATION_DIR
+        if self.reader.max_instances is not None or not self.reader.counts_words_only():
+            return self._sentence_instances()
+        return iter([CountedText(self._encoded())])
+
+    def _sentence_instances(self) -> Iterator[Instance]:
+        corpus, words = self._encoded(), self._encoded().type_words()
+        for start, end in pairwise(self._sentence_offsets().tolist()):
+            instance = self.reader.text_to_instance([words[number] for number in corpus.tokens[start:end].tolist()])
+            self.reader.apply_token_indexers(instance)
+            yield instance
+
+    def num_batches(self, epoch: int) -> int:
+        """Batches of the whole of `epoch`, the same number in each process."""
+        return self._plan_of(epoch).num_windows
+
+    def stop(self, reason: BaseException) -> None:
+        """Raises `reason` where the batch after the one at hand is asked for, and where the epoch ends after the one at hand."""
+        self._stop_reason = reason
+
+    def fast_forward(self, num_epochs: int, num_batches: int, on_arrival: Optional[Callable[[], None]] = None) -> None:
+        """
+        Has the next `num_epochs` epochs, and the first `num_batches` batches of the one after, give an empty dict in place of each
+        batch, which takes no time: AllenNLP's trainer, when it takes a run up, counts them and looks at none. `on_arrival` is
+        called once, after all of these and before the first batch is made.
+        """
+        self._epochs_to_pass, self._batches_to_pass = num_epochs, num_batches
+        self._on_arrival = on_arrival
+
+    def identity(self) -> dict[str, Union[str, int, bool]]:
+        """What the batches of an epoch follow from, by what it is called in an error."""
+        return {
+            "text (`train_data_path`)": self.text_digest(),
+            NUM_LANES: self.batch_size * share().num_processes,
+            "`num_steps`": self.num_steps,
+            "`shuffle`": self.shuffle,
+            "`seed`": self.seed,
+            "`n_negative_samples_batch`": self.n_negative_samples_batch or 0,
+            "`max_instances`": self.reader.max_instances or 0,
+        }
+
+    def text_digest(self) -> str:
+        """A hash of the text; read from disk the first time."""
+        if self._digest is None:
+            self._digest = self._encoded().digest()
+        return self._digest
+
+    def index_with(self, vocab: Vocabulary) -> None:
+        """Gives targets the ids of `vocab`."""
+        self._vocabulary, self._vocabulary_ids = vocab, None
+
+    def prepare(self) -> None:
+        """Reads what batches need of the encoded text, but for what stays readable where its files are deleted."""
+        self._ids_of_types()
+
+    def set_target_device(self, device: torch.device) -> None:
+        """Has batches moved to `device`."""
+        self._device = device
+
+    def _batcher(self, epoch: int) -> WindowBatcher:
+        ids = self._ids_of_types()
+        sampler = None
+        if self.n_negative_samples_batch is not None:
+            sampler = LogUniformSampler(len(self._words()) - 1, self.n_negative_samples_batch)
+        stream = 0 if self.shared_negatives else share_of_text().rank
+        return WindowBatcher(self._encoded(), ids, sampler, self.seed, epoch, negatives_stream=stream)
+
+    def _ids_of_types(self) -> np.ndarray:
+        if self._vocabulary_ids is None:
+            self._vocabulary_ids = self._encoded().vocabulary_ids(self._words()) - 1
+        return self._vocabulary_ids
+
+    def _words(self) -> dict[str, int]:
+        """AllenNLP's ids, which count its padding token."""
+        if self._vocabulary is None:
+            raise ConfigurationError(
+                'the data loader "bilm" needs `index_with` to be called before it is iterated over'
+            )
+        return self._vocabulary.get_token_to_index_vocabulary(TOKENS_NAMESPACE)
+
+    def _encoded(self) -> EncodedCorpus:
+        if self._corpus is None:
+            self._corpus = open_or_encode(
+                self.data_path, self.cache_directory, self.reader.encoding_errors, self._max_characters()
+            )
+        return self._corpus
+
+    def _plan_of(self, epoch: int) -> EpochPlan:
+        num_lanes = self._num_lanes()
+        if self._plan is None or self._plan[0] != (epoch, num_lanes):
+            self._plan = (epoch, num_lanes), self._make_plan(self._sentence_offsets(), epoch)
+        return self._plan[1]
+
+    def _sentence_offsets(self) -> np.ndarray:
+        offsets = self._encoded().offsets
+        return offsets if self.reader.max_instances is None else offsets[: self.reader.max_instances + 1]
+
+    def _make_plan(self, sentence_offsets: np.ndarray, epoch: int) -> EpochPlan:
+        return EpochPlan(sentence_offsets, self._num_lanes(), self.num_steps, self.shuffle, self.seed, epoch)
+
+    def _num_lanes(self) -> int:
+        return self.batch_size * share_of_text().num_processes
+
+    def _windows(self, epoch: int, start: int) -> Iterable[Window]:
+        plan, (rank, num_processes) = self._plan_of(epoch), share_of_text()
+        return LaneReader(self._encoded().tokens, plan, range(rank, plan.num_lanes, num_processes), start)
+
+    def _max_characters(self) -> int:
+        indexers = (self.reader.token_indexers or {}).values()
+        widths = {
+            indexer.max_characters_per_token for indexer in indexers if isinstance(indexer, BilmCharactersIndexer)
+        }
+        if len(widths) > 1:
+            raise ConfigurationError(
+                f"`max_characters_per_token` must be the same in all indexers, got {sorted(widths)}"
+            )
+        return widths.pop() if widths else DEFAULT_MAX_CHARACTERS
+
+
+def share_of_text() -> Share:
+    """Which share of the lanes this process reads: all of a text that is held out, which AllenNLP reads without gradients."""
+    return share() if torch.is_grad_enabled() else Share(0, 1)

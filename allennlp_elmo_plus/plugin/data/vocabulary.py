@@ -1,0 +1,183 @@
+"""The vocabulary `bilm`: bilm-tf's order of words in AllenNLP's `Vocabulary`."""
+
+import filecmp
+import functools
+import os
+import shutil
+from collections import Counter, defaultdict
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Optional, Union
+
+from allennlp.data.instance import Instance
+from allennlp.data.vocabulary import DEFAULT_OOV_TOKEN, NAMESPACE_PADDING_FILE, Vocabulary
+
+from allennlp_elmo_plus.data.text.characters import UNK_WORD
+from allennlp_elmo_plus.data.text.vocabulary import SPECIAL_WORDS, order_by_frequency, read_vocabulary
+from allennlp_elmo_plus.errors import InputError
+from allennlp_elmo_plus.formats.model_files import local_path
+from allennlp_elmo_plus.formats.pretrained import read_words
+from allennlp_elmo_plus.plugin.strict_from_params import KnownOptions
+from allennlp_elmo_plus.storage.atomic_files import atomic_path, remove_unfinished
+
+TOKENS_NAMESPACE = "tokens"
+
+# With spaces, so that no word of a text is the padding: AllenNLP would give "@@PADDING@@" in a text the id that masks
+# it out.
+PADDING_TOKEN = "@@ PADDING @@"
+
+
+@Vocabulary.register("bilm", constructor="from_text")
+class BilmVocabulary(KnownOptions, Vocabulary):
+    """
+    A vocabulary whose namespace `tokens` lists `<S>`, `</S>`, `<UNK>` and then words by falling frequency.
+
+    The id of a word is its line number in bilm-tf's vocabulary file, counted from 0, plus 1: AllenNLP keeps id 0 for
+    padding. Words that are not in the vocabulary get the id of `<UNK>`. The `tokens.txt` AllenNLP saves is a vocabulary
+    file for bilm-tf.
+
+    Registered as a `Vocabulary` with name "bilm", constructor `from_text`.
+    """
+
+    @classmethod
+    def from_text(
+        cls,
+        instances: Iterable[Instance],
+        min_count: int = 1,
+        max_size: Optional[int] = None,
+        vocab_file: Optional[str] = None,
+    ) -> "BilmVocabulary":
+        """
+        Counts the words of `instances` (which AllenNLP passes), or reads them from a file.
+
+        # Parameters
+
+        min_count : `int`, optional (default = `1`)
+            Words that occur less often are left out.
+        max_size : `int`, optional
+            The most entries to keep, `<S>`, `</S>` and `<UNK>` included.
+        vocab_file : `str`, optional
+            A vocabulary to take as it is, a bilm-tf vocabulary file or the model.tar.gz of a pretrained model "bilm"; the
+            instances are then not read. A path or a URL.
+        """
+        if vocab_file is None:
+            counts: dict[str, dict[str, int]] = defaultdict(Counter)
+            for instance in instances:
+                instance.count_vocab_items(counts)
+            words = order_by_frequency(counts[TOKENS_NAMESPACE], min_count, max_size)
+        elif min_count != 1 or max_size is not None:
+            raise InputError("`min_count` and `max_size` must be left out where `vocab_file` gives the vocabulary")
+        else:
+            words = read_words(local_path(vocab_file))
+        vocabulary = cls(padding_token=PADDING_TOKEN, oov_token=UNK_WORD)
+        vocabulary._set_words(words)
+        return vocabulary
+
+    @classmethod
+    def from_files(
+        cls,
+        directory: Union[str, "os.PathLike[str]"],
+        padding_token: Optional[str] = None,
+        oov_token: Optional[str] = None,
+    ) -> "BilmVocabulary":
+        """
+        Loads what `save_to_files` wrote. AllenNLP calls this, with None for both tokens, to load an archive; the
+        out-of-vocabulary token is then `<UNK>`, as it is when the vocabulary is built.
+        """
+        return super().from_files(
+            directory,
+            PADDING_TOKEN if padding_token is None else padding_token,
+            UNK_WORD if oov_token is None else oov_token,
+        )
+
+    def set_from_file(
+        self,
+        filename: str,
+        is_padded: bool = True,
+        oov_token: str = DEFAULT_OOV_TOKEN,
+        namespace: str = TOKENS_NAMESPACE,
+    ) -> None:
+        """
+        Fills `namespace` from `filename`. The words of `tokens` are taken as they stand in the file: AllenNLP reads
+        `@@NEWLINE@@` as a line end, but no word holds a line end, and a text may hold `@@NEWLINE@@`.
+        """
+        if namespace != TOKENS_NAMESPACE or not is_padded:
+            super().set_from_file(filename, is_padded, oov_token, namespace)
+            return
+        self._set_words(read_vocabulary(filename))
+
+    def _set_words(self, words: list[str]) -> None:
+        """Makes `words`, in the order of bilm-tf's ids, the namespace `tokens`."""
+        index_to_token = dict(enumerate([self._padding_token, *words]))
+        self._index_to_token[TOKENS_NAMESPACE] = index_to_token
+        self._token_to_index[TOKENS_NAMESPACE] = {word: index for index, word in index_to_token.items()}
+
+    def save_to_files(self, directory: Union[str, "os.PathLike[str]"]) -> None:
+        """
+        Writes the files that AllenNLP's vocabulary writes, each whole or not at all.
+
+        Raises `InputError` where `directory` holds another vocabulary, before anything is written: a run that is taken up with
+        another text would leave the weights there with words that are not theirs.
+        """
+        target = Path(directory)
+        target.mkdir(parents=True, exist_ok=True)
+        remove_unfinished(target, ".txt")
+        # Beside the directory, of which all goes into an archive.
+        unfinished = target.with_name(f".{target.name}.unfinished")
+        shutil.rmtree(unfinished, ignore_errors=True)
+        try:
+            super().save_to_files(str(unfinished))
+            written = sorted(unfinished.glob("*.txt"))
+            for path in written:
+                # The order of its lines is that of a set, another in each process.
+                is_of_words = path.name != NAMESPACE_PADDING_FILE
+                if is_of_words and (target / path.name).exists() and not filecmp.cmp(path, target / path.name, False):
+                    raise InputError(
+                        f"`{target / path.name}` is of another vocabulary: what was trained with it cannot go on with another "
+                        "text (`train_data_path`) or other words (`vocab_file`)"
+                    )
+            for path in written:
+                with atomic_path(target / path.name) as temporary:
+                    shutil.copyfile(path, temporary)
+        finally:
+            shutil.rmtree(unfinished, ignore_errors=True)
+
+
+def words_of(vocabulary: Vocabulary) -> list[str]:
+    """The words of a vocabulary "bilm" in the order of bilm-tf's ids: AllenNLP's id 0 is padding, which has no line there."""
+    tokens = vocabulary.get_index_to_token_vocabulary(TOKENS_NAMESPACE)
+    return [tokens[index] for index in range(1, len(tokens))]
+
+
+_from_files = Vocabulary.from_files.__func__  # type: ignore[attr-defined]
+
+
+@functools.wraps(_from_files)
+def _from_files_of_any_vocabulary(cls, *arguments, **options):
+    """
+    `Vocabulary.from_files`, which gives a vocabulary "bilm" where the padding is that of one, and where it is told of no tokens
+    and the files are not those of AllenNLP's own. AllenNLP calls it in both ways for a distributed training, whatever the
+    vocabulary's type is in the config.
+    """
+    if cls is Vocabulary and options.get("padding_token") == PADDING_TOKEN:
+        return BilmVocabulary.from_files(*arguments, **options)
+    is_told_nothing = cls is Vocabulary and len(arguments) == 1 and not options
+    try:
+        vocabulary = _from_files(cls, *arguments, **options)
+    except AssertionError:
+        if not is_told_nothing:
+            raise
+        return BilmVocabulary.from_files(*arguments)
+    return BilmVocabulary.from_files(*arguments) if is_told_nothing and _is_of_bilm(vocabulary) else vocabulary
+
+
+def _is_of_bilm(vocabulary: Vocabulary) -> bool:
+    """
+    Whether `vocabulary`, loaded with AllenNLP's own tokens, was saved by a vocabulary "bilm". AllenNLP's `@@UNKNOWN@@` may be a
+    word of its text, but in AllenNLP's files it is always the first.
+    """
+    words = vocabulary.get_token_to_index_vocabulary(TOKENS_NAMESPACE)
+    return words.get(DEFAULT_OOV_TOKEN) != 1 and all(word in words for word in SPECIAL_WORDS)
+
+
+Vocabulary.from_files = classmethod(_from_files_of_any_vocabulary)  # type: ignore[assignment,method-assign]

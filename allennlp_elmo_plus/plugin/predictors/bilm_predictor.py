@@ -1,0 +1,225 @@
+"""The predictor `bilm`."""
+
+import json
+import re
+from functools import cached_property
+from typing import Any, Optional
+
+import torch
+from allennlp.common.util import JsonDict, sanitize
+from allennlp.data import Instance
+from allennlp.predictors import Predictor
+
+from allennlp_elmo_plus.data.batching.sentence_ids import sentence_ids
+from allennlp_elmo_plus.data.text.characters import BOS_WORD, EOS_WORD
+from allennlp_elmo_plus.errors import InputError
+from allennlp_elmo_plus.inference.generation import (
+    Continuation,
+    OneDirection,
+    beam_search,
+    sample,
+)
+from allennlp_elmo_plus.inference.substitutes import Substitutes, substitutes
+from allennlp_elmo_plus.inference.top_words import TopWords
+from allennlp_elmo_plus.options.rules import shown
+from allennlp_elmo_plus.plugin.data.vocabulary import TOKENS_NAMESPACE
+from allennlp_elmo_plus.plugin.predictors.requests import (
+    ID,
+    GenerateRequest,
+    ScoreRequest,
+    read_request,
+)
+from allennlp_elmo_plus.training.perplexity import exponential
+
+_BEGINS_AS_JSON = re.compile(r"""\s*\{\s*["'}]""")
+
+
+@Predictor.register("bilm")
+class BilmPredictor(Predictor):
+    """
+    How likely a text is, what the model would have put in its place, and how it would go on.
+
+    Registered as a `Predictor` with name "bilm". `allennlp predict` takes a line of text, or a line that is a JSON object, and
+    writes one JSON object a line. Words are separated by white space; logarithms are natural; words outside the vocabulary are
+    read by their characters and scored as `<UNK>`. A forward-only model gives no backward entries. Each line has its answer, a
+    blank one that of a sentence without words; an `id` in a JSON object, of any kind, comes back with the answer. A line that
+    begins as a JSON object, with a brace and a quotation mark, must be one. A request that cannot be fulfilled raises
+    `InputError`, before anything of its batch is computed.
+
+    `{"sentence": "..."}`, or plain text, gives the log-probability of every token in each direction:
+
+    | Key | What |
+    |---|---|
+    | `words` | the line's words |
+    | `forward_targets`, `forward_log_probs` | `w1 .. wn </S>`, each given all before it |
+    | `backward_targets`, `backward_log_probs` | `<S> w1 .. wn`, each given all after it |
+    | `forward_log_prob`, `backward_log_prob` | of the sentence: the sum over its targets |
+    | `forward_perplexity`, `backward_perplexity` | exp(-log-probability / targets) |
+    | `log_prob`, `perplexity` | the mean of both directions' log-probabilities; the geometric mean of their perplexities |
+    | `forward_top`, `backward_top` | with `"top": n`: for each target the n likeliest words, `{"word", "log_prob"}` each |
+
+    `{"prefix": "..."}` is continued forward and `{"suffix": "..."}` backward, until the sentence ends or has `max_words` (20) more
+    words: greedily, or with `"beam": k` by beam search, or with `"temperature": t` at random, where `"seed"` gives the same words
+    each time:
+
+    | Key | What |
+    |---|---|
+    | `words` | the whole sentence |
+    | `generated`, `log_probs` | the words added and their log-probabilities, the boundary's where reached, as in the sentence |
+    | `log_prob` | the sum of these |
+    | `ended` | whether the boundary was reached |
+    | `beam` | with `"beam"`: the k best, likeliest first, each with these keys; the first is the one above |
+
+    `<UNK>` is never generated.
+    """
+
+    def predict(self, sentence: str) -> JsonDict:
+        """The scores of one sentence."""
+        return self.predict_json({"sentence": sentence})
+
+    def load_line(self, line: str) -> JsonDict:
+        # A sentence may begin with a brace, but hardly with one and a quotation mark.
+        if not _BEGINS_AS_JSON.match(line):
+            return {"sentence": line}
+        try:
+            request: JsonDict = json.loads(line)
+        except (ValueError, RecursionError) as error:
+            raise InputError(f"a line that begins as a JSON object must be one, got {shown(line)}: {error}") from None
+        return request
+
+    def predict_json(self, inputs: JsonDict) -> JsonDict:
+        return self.predict_batch_json([inputs])[0]
+
+    def predict_batch_json(self, inputs: list[JsonDict]) -> list[JsonDict]:
+        requests = [read_request(json_dict) for json_dict in inputs]
+        for request in requests:
+            self._check(request)
+        to_score = [request for request in requests if isinstance(request, ScoreRequest)]
+        scores = iter(self._scores(to_score))
+        answers = [next(scores) if isinstance(each, ScoreRequest) else self._generate(each) for each in requests]
+        return [
+            {ID: json_dict[ID], **answer} if ID in json_dict else answer
+            for json_dict, answer in zip(inputs, answers, strict=True)
+        ]
+
+    def predict_instance(self, instance: Instance) -> JsonDict:
+        return self.predict_batch_instance([instance])[0]
+
+    def predict_batch_instance(self, instances: list[Instance]) -> list[JsonDict]:
+        for instance in instances:
+            self._dataset_reader.apply_token_indexers(instance)
+        outputs = self._model.forward_on_instances(instances)
+        return [_score(instance, sanitize(output)) for instance, output in zip(instances, outputs)]
+
+    def _json_to_instance(self, json_dict: JsonDict) -> Instance:
+        return self._dataset_reader.text_to_instance(json_dict["sentence"].split())
+
+    def _check(self, request: Any) -> None:
+        if isinstance(request, ScoreRequest):
+            vocab_size = len(self._model.language_model.softmax.weight)
+            if request.num_substitutes is not None and request.num_substitutes > vocab_size:
+                raise InputError(
+                    f"`top` must be at most {vocab_size}, the words of the vocabulary, got {request.num_substitutes}"
+                )
+        elif request.is_suffix and not self._model.language_model.is_bidirectional:
+            raise InputError("`suffix` needs a model with a backward direction, and this one has none")
+
+    def _scores(self, requests: list[ScoreRequest]) -> list[JsonDict]:
+        if not requests:
+            return []
+        results = self.predict_batch_instance(
+            [self._dataset_reader.text_to_instance(request.words) for request in requests]
+        )
+        asked = [place for place, request in enumerate(requests) if request.num_substitutes is not None]
+        if asked:
+            found = self._substitutes([requests[place] for place in asked])
+            for place, (forward, backward) in zip(asked, found, strict=True):
+                num_words = requests[place].num_substitutes
+                results[place]["forward_top"] = _named(forward, self._vocabulary, num_words)
+                if backward is not None:
+                    results[place]["backward_top"] = _named(backward, self._vocabulary, num_words)
+        return results
+
+    def _substitutes(self, requests: list[ScoreRequest]) -> list[Substitutes]:
+        model, max_characters = self._model.language_model, self._max_characters
+        ids = sentence_ids(
+            [request.words for request in requests],
+            max_characters,
+            None if max_characters else {word: number for number, word in enumerate(self._vocabulary)},
+        )
+        return substitutes(
+            model,
+            ids.to(model.softmax.weight.device),
+            [len(request.words) for request in requests],
+            max_characters,
+            max(request.num_substitutes or 0 for request in requests),
+            self._model.exact_chunk_size,
+        )
+
+    def _generate(self, request: GenerateRequest) -> JsonDict:
+        direction = OneDirection(
+            self._model.language_model, self._vocabulary, self._max_characters, backward=request.is_suffix
+        )
+        context = request.words[::-1] if request.is_suffix else request.words
+        if request.temperature is not None:
+            generator = torch.Generator()
+            generator.manual_seed(int(torch.randint(2**62, ())) if request.seed is None else request.seed)
+            return _whole(request, sample(direction, context, request.max_words, request.temperature, generator))
+        beam = beam_search(direction, context, request.max_words, request.beam_size, self._model.exact_chunk_size)
+        result = _whole(request, beam[0])
+        if request.beam_size > 1:
+            result["beam"] = [_whole(request, continuation) for continuation in beam]
+        return result
+
+    @cached_property
+    def _vocabulary(self) -> list[str]:
+        """The word of each id of the softmax; AllenNLP's id 0 is padding."""
+        tokens = self._model.vocab.get_index_to_token_vocabulary(TOKENS_NAMESPACE)
+        return [tokens[number] for number in range(1, len(tokens))]
+
+    @property
+    def _max_characters(self) -> Optional[int]:
+        char_cnn = self._model.options.char_cnn
+        return None if char_cnn is None else char_cnn.max_characters
+
+
+def _named(top: TopWords, vocabulary: list[str], num_words: Optional[int]) -> list[list[JsonDict]]:
+    return [
+        [
+            {"word": vocabulary[number], "log_prob": log_prob}
+            for number, log_prob in zip(ids[:num_words], log_probs[:num_words], strict=True)
+        ]
+        for ids, log_probs in zip(top.ids.tolist(), top.log_probs.tolist(), strict=True)
+    ]
+
+
+def _whole(request: GenerateRequest, continuation: Continuation) -> JsonDict:
+    words, log_probs = continuation.words, continuation.log_probs
+    if request.is_suffix:
+        words, log_probs = words[::-1], log_probs[::-1]
+    return {
+        "words": [*words, *request.words] if request.is_suffix else [*request.words, *words],
+        "generated": words,
+        "log_probs": log_probs,
+        "log_prob": continuation.log_prob,
+        "ended": continuation.has_ended,
+    }
+
+
+def _score(instance: Instance, output: dict[str, Any]) -> JsonDict:
+    words = [token.text for token in instance["source"]][1:-1]  # type: ignore[attr-defined]
+    result: JsonDict = {"words": words}
+    totals = []
+    for direction, targets in (("forward", [*words, EOS_WORD]), ("backward", [BOS_WORD, *words])):
+        if f"{direction}_log_probs" not in output:
+            continue
+        log_probs = output[f"{direction}_log_probs"]
+        total = sum(log_probs)
+        totals.append(total)
+        result[f"{direction}_targets"] = targets
+        result[f"{direction}_log_probs"] = log_probs
+        result[f"{direction}_log_prob"] = total
+        result[f"{direction}_perplexity"] = exponential(-total / len(targets))
+    result["log_prob"] = sum(totals) / len(totals)
+    result["perplexity"] = exponential(-result["log_prob"] / (len(words) + 1))
+    return result

@@ -1,0 +1,202 @@
+"""The checkpointer `bilm`."""
+
+import logging
+import os
+import pickle
+import time
+from pathlib import Path
+from typing import Any, Optional, Union
+
+import numpy as np
+import torch
+from allennlp.common.checks import ConfigurationError
+from allennlp.training.checkpointer import Checkpointer
+from allennlp.training.trainer import Trainer, TrainerCheckpoint
+
+from allennlp_elmo_plus.errors import InputError
+from allennlp_elmo_plus.plugin.strict_from_params import KnownOptions
+from allennlp_elmo_plus.plugin.training.callbacks.resume import BilmResume
+from allennlp_elmo_plus.plugin.training.process_state import rank_on_machine
+from allennlp_elmo_plus.storage.atomic_files import atomic_path, remove_unfinished
+from allennlp_elmo_plus.storage.readable_state import unreadable_parts, with_plain_numbers
+from allennlp_elmo_plus.storage.run_lock import hold
+from allennlp_elmo_plus.training.distributed.world import (
+    common,
+    of_all,
+    of_process_0,
+    share,
+)
+
+logger = logging.getLogger(__name__)
+
+# In checkpoints of earlier versions, where the learning rate scheduler is "cosine".
+_NUMPY_NUMBERS: Any = [np._core.multiarray.scalar, np.dtype, np.dtypes.Float64DType]  # type: ignore[attr-defined]
+
+
+@Checkpointer.register("bilm")
+class BilmCheckpointer(KnownOptions, Checkpointer):
+    """
+    AllenNLP's checkpointer, with AllenNLP's options, for machines that fail: a checkpoint is there whole or not at all, and where
+    the newest one cannot be read (a disk lost a part of it), that is logged and the one before it is used.
+
+    Each of a checkpoint's two files is written beside its place, flushed to disk and renamed; the one that AllenNLP looks for,
+    `model_state_*.th`, comes last. Files are loaded as plain tensors and numbers: nothing in them can run. The seconds between
+    checkpoints are those that pass, whatever the clock is set to. NumPy's numbers are saved as Python's, and a checkpoint that
+    could not be loaded again is an error when it is saved. The directory may be moved or copied between two runs.
+
+    In distributed training the first process of each machine writes, into the serialization directory of its machine, what all of
+    them need. All save at the same batch; with `save_every_num_seconds`, which AllenNLP refuses there, the clock of process 0
+    decides. At recovery all take the newest checkpoint that every one of them can read.
+
+    Registered as a `Checkpointer` with name "bilm". `load_checkpoint` raises `ConfigurationError` where there are checkpoints and
+    none can be read, rather than train from the beginning into the directory of a run that has gone on for days. The constructor
+    raises `InputError` where another process trains into the directory, and `save_checkpoint` where the directory was removed or
+    replaced, as `allennlp train --force` does, see `storage.run_lock`, or a part of the state could not be read back.
+
+    # Parameters
+
+    save_completed_epochs, save_every_num_seconds, save_every_num_batches, keep_most_recent_by_count, keep_most_recent_by_age :
+        as in AllenNLP's checkpointer.
+    """
+
+    def __init__(
+        self,
+        serialization_dir: str,
+        save_completed_epochs: bool = True,
+        save_every_num_seconds: Optional[float] = None,
+        save_every_num_batches: Optional[int] = None,
+        keep_most_recent_by_count: Optional[int] = 2,
+        keep_most_recent_by_age: Optional[int] = None,
+    ) -> None:
+        super().__init__(
+            serialization_dir,
+            save_completed_epochs,
+            None,
+            save_every_num_batches,
+            keep_most_recent_by_count,
+            keep_most_recent_by_age,
+        )
+        # AllenNLP's own, process 0 of all, would never remove the old checkpoints of the other machines.
+        self._rank = rank_on_machine(share().rank)
+        self._lock = hold(serialization_dir) if self._is_primary else None
+        self._seconds_between_saves = save_every_num_seconds
+        self._saved_at = time.monotonic()
+
+    def maybe_save_checkpoint(
+        self, trainer: Trainer, num_epochs_completed: int, num_batches_in_epoch_completed: int
+    ) -> bool:
+        """Saves where it is time to, and says whether it was, which is the same in all processes."""
+        # AllenNLP subtracts times of day: a clock that was set back would end the saving until it has caught up.
+        waited = time.monotonic() - self._saved_at
+        if self._seconds_between_saves is not None and of_process_0(waited >= self._seconds_between_saves):
+            self.save_checkpoint(trainer)
+            return True
+        return super().maybe_save_checkpoint(trainer, num_epochs_completed, num_batches_in_epoch_completed)
+
+    def save_checkpoint(self, trainer: Trainer) -> None:
+        """
+        Writes the trainer's state; a failed write raises and leaves the earlier checkpoints as they are, and so does a state that
+        could not be read back, with an `InputError` that names the part. All processes call it together.
+        """
+        if self._lock is not None:
+            self._lock.check()
+        for callback in trainer._callbacks:  # type: ignore[attr-defined]
+            if isinstance(callback, BilmResume):
+                callback.gather()
+        state = trainer.get_checkpoint_state()
+        if state is None:
+            # Another process of this machine writes. AllenNLP lets the others forget when that was.
+            self._last_save_time = time.time()
+            self._last_save_num_epochs_completed = trainer._epochs_completed  # type: ignore[attr-defined]
+            self._last_save_num_batches_in_epoch_completed = trainer._batches_in_epoch_completed  # type: ignore[attr-defined]
+        else:
+            place = state.trainer_state["epochs_completed"], state.trainer_state["batches_in_epoch_completed"]
+            for path, part in (
+                (self._training_state_path(*place), state.trainer_state),
+                (self._model_state_path(*place), state.model_state),
+            ):
+                _write(part, path)
+        # What is there AllenNLP does not write again; it takes note of the time and removes old checkpoints.
+        super().save_checkpoint(trainer)
+        self._saved_at = time.monotonic()
+
+    def load_checkpoint(self) -> Optional[TrainerCheckpoint]:
+        """The newest checkpoint that can be read; None where there is none at all."""
+        remove_unfinished(Path(self._serialization_dir), ".th")
+        self._remove_orphans()
+        unreadable: list[str] = []
+        # The directories of several machines need not hold the same: one may have ended before the others.
+        own = self._find_all_checkpoints()
+        places = common(own)
+        if not places and any(of_all(bool(own))):
+            raise ConfigurationError("the serialization directories of the machines have no checkpoint in common")
+        for place in sorted(places, reverse=True):
+            checkpoint = self._read(place)
+            if all(of_all(checkpoint is not None)):
+                return checkpoint
+            unreadable.append(os.path.basename(self._model_state_path(*place)))
+        if unreadable:
+            raise ConfigurationError(
+                f"no checkpoint in {self._serialization_dir} can be read, tried {', '.join(unreadable)}"
+            )
+        return None
+
+    def _read(self, place: tuple[int, int]) -> Optional[TrainerCheckpoint]:
+        """The checkpoint of that many epochs and batches; None where it cannot be read, which is logged."""
+        paths = self._model_state_path(*place), self._training_state_path(*place)
+        try:
+            with torch.serialization.safe_globals(_NUMPY_NUMBERS):
+                checkpoint = TrainerCheckpoint(
+                    *(torch.load(path, map_location="cpu", weights_only=True) for path in paths)
+                )
+        except Exception as error:  # a damaged file makes torch raise nearly anything
+            logger.error(
+                "checkpoint %s cannot be read, the one before it is used: %s", os.path.basename(paths[0]), error
+            )
+            return None
+        best = checkpoint.trainer_state.get("best_model_filename")
+        if best is not None:
+            # The path is that of the directory in which the checkpoint was saved, which may have been moved or copied.
+            best = os.path.join(self._serialization_dir, os.path.basename(best))
+            checkpoint.trainer_state["best_model_filename"] = best
+            if not os.path.exists(best):
+                logger.warning(
+                    "best.th, the best weights so far, is missing from %s: the run cannot be finished unless a later epoch is "
+                    "better",
+                    self._serialization_dir,
+                )
+        return checkpoint
+
+    def _remove_orphans(self) -> None:
+        """Removes training states without a model state, which a process killed while it wrote or removed a checkpoint leaves."""
+        for path in Path(self._serialization_dir).glob("training_state_*.th"):
+            place = self._parse_training_state_path(path)
+            if place is not None and not os.path.exists(self._model_state_path(*place)):
+                path.unlink(missing_ok=True)
+
+
+def _write(part: dict[str, Any], path: Union[str, "os.PathLike[str]"]) -> None:
+    """Writes the file `path`. Raises `InputError`, which names the cause in `part`, where it could not be loaded again."""
+    part = with_plain_numbers(part)
+    with atomic_path(path) as temporary:
+        try:
+            _save(part, temporary)
+            # The tensors themselves are mapped and not read: this takes milliseconds, whatever the size of the file.
+            torch.load(temporary, map_location="cpu", mmap=True, weights_only=True)
+        except (AttributeError, TypeError, pickle.PickleError):
+            causes = ", ".join(f"`{name}`, a {kind}" for name, kind in unreadable_parts(part))
+            raise InputError(
+                "the checkpoint is not saved, since it could not be read back: it must hold nothing but tensors, numbers, strings "
+                f"and collections of these, got {causes}"
+            ) from None
+
+
+def _save(part: dict[str, Any], path: Path) -> None:
+    with open(path, "wb") as file:
+        try:
+            torch.save(part, file)
+        except RuntimeError as error:
+            # torch closes the file that it could not write, fails once more, and says nothing of a full disk.
+            if isinstance(error.__context__, OSError):
+                raise error.__context__ from None
+            raise

@@ -1,0 +1,112 @@
+"""Gradients of the sampled softmax for optimizers and clips that cannot take sparse ones."""
+
+import logging
+from typing import Optional
+
+import torch
+from allennlp.common.checks import ConfigurationError
+from allennlp.training import GradientDescentTrainer
+from allennlp.training.optimizers import DenseSparseAdam, MultiOptimizer
+
+from allennlp_elmo_plus.plugin.models.bilm_model import BilmModel
+from allennlp_elmo_plus.training.adagrad import Adagrad
+from allennlp_elmo_plus.training.distributed.sparse_gradients import RowExchange
+from allennlp_elmo_plus.training.distributed.world import share
+
+logger = logging.getLogger(__name__)
+
+
+def adapt_gradients(trainer: GradientDescentTrainer) -> None:
+    """
+    Changes `trainer`, which has just been built, so that its clips and its optimizer read dense gradients where they need them.
+
+    The model "bilm" leaves sparse gradients for the softmax and for a word embedding. AllenNLP clips gradients, and then calls the
+    optimizer, after `rescale_gradients`. There the sparse gradients are averaged over the processes of a distributed training,
+    unless the optimizer does that itself, and then made dense if `reason_for_dense_gradients` has a reason. A trainer that needs
+    neither, or that trains another model, is not changed.
+
+    Raises `ConfigurationError` for the optimizer "sparse_adam" over dense gradients.
+    """
+    model = trainer.model
+    if not isinstance(model, BilmModel):
+        return
+    by_rows = [each for each in _parameters_with_sparse_gradients(model) if each.requires_grad]
+    reason = reason_for_dense_gradients(trainer) if by_rows else None
+    _refuse_sparse_adam(trainer.optimizer, set() if reason else set(map(id, by_rows)))
+    exchange = _row_exchange_for(trainer.optimizer, by_rows, needs_dense=reason is not None)
+    if reason is None and exchange is None:
+        return
+    if reason is not None:
+        logger.info(
+            '%s needs dense gradients: each step computes with all %d words of the softmax. The optimizer "bilm", with its '
+            "`max_norm` in place of `grad_norm`, computes with the words sampled only",
+            reason,
+            len(model.language_model.softmax.bias),
+        )
+    rescale_gradients = trainer.rescale_gradients
+
+    def average_make_dense_and_rescale() -> Optional[float]:
+        if exchange is not None:
+            exchange.average()
+        if reason is not None:
+            for parameter in by_rows:
+                if parameter.grad is not None and parameter.grad.is_sparse:
+                    parameter.grad = parameter.grad.to_dense()
+        return rescale_gradients()
+
+    trainer.rescale_gradients = average_make_dense_and_rescale  # type: ignore[method-assign]
+
+
+def reason_for_dense_gradients(trainer: GradientDescentTrainer) -> Optional[str]:
+    """Returns the option of `trainer` that cannot take sparse gradients, or None if all can."""
+    # True has the norm computed, without a clip.
+    if not isinstance(trainer._grad_norm, bool):
+        return "`grad_norm` of the trainer"
+    if trainer._grad_clipping is not None:
+        return "`grad_clipping` of the trainer"
+    if not _takes_sparse_gradients(trainer.optimizer):
+        return f"the optimizer {type(trainer.optimizer).__name__}"
+    return None
+
+
+def _takes_sparse_gradients(optimizer: torch.optim.Optimizer) -> bool:
+    """Whether `optimizer` is one that is known to; all others get dense gradients, which every optimizer takes."""
+    if isinstance(optimizer, MultiOptimizer):
+        return all(map(_takes_sparse_gradients, optimizer.optimizers.values()))
+    if isinstance(optimizer, (torch.optim.SGD, torch.optim.Adagrad)):
+        # Weight decay adds the dense weights; a sparse momentum grows by all rows of a step at every step.
+        return not any(group["weight_decay"] or group.get("momentum") for group in optimizer.param_groups)
+    return isinstance(optimizer, (Adagrad, DenseSparseAdam, torch.optim.SparseAdam))
+
+
+def _parameters_with_sparse_gradients(model: BilmModel) -> list[torch.nn.Parameter]:
+    return model.language_model.parameters_with_row_gradients() if model.options.sample_softmax else []
+
+
+def _refuse_sparse_adam(optimizer: torch.optim.Optimizer, sparse_ids: set[int]) -> None:
+    for each in _parts(optimizer):
+        if isinstance(each, torch.optim.SparseAdam):
+            if any(id(parameter) not in sparse_ids for group in each.param_groups for parameter in group["params"]):
+                raise ConfigurationError(
+                    'the optimizer "sparse_adam" takes sparse gradients only, got parameters with dense ones: '
+                    'use "dense_sparse_adam" or "adam"'
+                )
+
+
+def _row_exchange_for(
+    optimizer: torch.optim.Optimizer, by_rows: list[torch.nn.Parameter], needs_dense: bool
+) -> Optional[RowExchange]:
+    """Returns the exchange that the trainer is to call before `optimizer` steps, or None where there is none to call."""
+    if share().num_processes == 1 or not by_rows:
+        return None
+    exchanges = [each for each in _parts(optimizer) if isinstance(each, Adagrad) and each.row_exchange is not None]
+    covered = {id(parameter) for each in exchanges for parameter in each.row_exchange.parameters}  # type: ignore[union-attr]
+    if not needs_dense and covered == set(map(id, by_rows)):
+        return None
+    for each in exchanges:
+        each.row_exchange = None
+    return RowExchange(by_rows)
+
+
+def _parts(optimizer: torch.optim.Optimizer) -> list[torch.optim.Optimizer]:
+    return list(optimizer.optimizers.values()) if isinstance(optimizer, MultiOptimizer) else [optimizer]

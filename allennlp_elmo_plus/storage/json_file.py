@@ -1,0 +1,48 @@
+"""Reading a JSON file that someone else wrote."""
+
+import json
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, Union
+
+from allennlp_elmo_plus.errors import InputError
+from allennlp_elmo_plus.options.rules import shown
+
+MAX_JSON_BYTES = 2**20
+
+
+def read_json_mapping(path: Union[str, Path]) -> dict[str, Any]:
+    """
+    The JSON object in the file at `path`. Raises InputError where there is none, it is over 1 MiB, or a key comes
+    twice.
+    """
+    try:
+        with open(path, "rb") as file:
+            content = file.read(MAX_JSON_BYTES + 1)
+    except OSError as error:
+        raise InputError(f"{path}: cannot be read: {error.strerror or error}") from None
+    return parse_json_mapping(content, str(path))
+
+
+def parse_json_mapping(content: bytes, source: str) -> dict[str, Any]:
+    """The JSON object in `content`, as `read_json_mapping` reads it; `source` names it in errors."""
+
+    def unique(pairs: Sequence[tuple[str, Any]]) -> dict[str, Any]:
+        result: dict[str, Any] = {}
+        for key, value in pairs:
+            if key in result:
+                raise InputError(f"{source}: the key {shown(key)} comes twice")
+            result[key] = value
+        return result
+
+    if len(content) > MAX_JSON_BYTES:
+        raise InputError(f"{source}: must be at most {MAX_JSON_BYTES:,} bytes of JSON, got more")
+    try:
+        mapping = json.loads(content.decode("utf-8"), object_pairs_hook=unique)
+    except InputError:
+        raise
+    except (ValueError, RecursionError) as error:
+        raise InputError(f"{source}: must be JSON in UTF-8: {error}") from None
+    if not isinstance(mapping, dict):
+        raise InputError(f"{source}: must hold a JSON object, got {shown(mapping)}")
+    return mapping

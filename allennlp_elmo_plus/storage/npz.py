@@ -1,0 +1,29 @@
+"""The arrays of an HDF5 file as an .npz, the zip of arrays that `numpy.load` reads."""
+
+import zipfile
+from collections.abc import Callable
+from pathlib import Path
+
+import h5py
+import numpy as np
+
+from allennlp_elmo_plus.storage.atomic_files import atomic_path
+
+
+def write_npz(source: Path, path: Path, on_array: Callable[[int], object] = lambda _: None) -> None:
+    """
+    Writes every dataset of the HDF5 file `source` to `path`, whole or not at all, one in memory at a time, not compressed;
+    texts become arrays of strings. `on_array` is called with 1 after each array of numbers.
+    """
+    with (
+        h5py.File(str(source), "r") as file,
+        atomic_path(path) as temporary,
+        zipfile.ZipFile(temporary, "w", zipfile.ZIP_STORED) as archive,
+    ):
+        for name, dataset in file.items():
+            is_text = dataset.dtype.kind != "f"
+            array = np.asarray(dataset.asstr()[...], dtype=str) if is_text else dataset[...]
+            with archive.open(f"{name}.npy", "w", force_zip64=True) as member:
+                np.lib.format.write_array(member, array, allow_pickle=False)
+            if not is_text:
+                on_array(1)

@@ -1,0 +1,132 @@
+"""weights.th: the state dict that AllenNLP puts into an archive, checked before it is loaded."""
+
+import math
+import re
+import zipfile
+from collections.abc import Mapping
+from pathlib import Path
+
+import torch
+from torch import Tensor
+
+from allennlp_elmo_plus.errors import InputError
+from allennlp_elmo_plus.options.rules import shown
+from allennlp_elmo_plus.storage.checked_pickle import StoredTensor, describe_state
+
+_MAX_PICKLE_BYTES = 2**20
+
+# What `torch.save` puts beside the tensors below the one folder of its file. `constants.pkl` would make it TorchScript, a program.
+_KNOWN_RECORDS = re.compile(
+    r"[^/]+/(data\.pkl|data/[0-9]+|version|byteorder|\.format_version|\.storage_alignment|\.data/serialization_id)"
+)
+
+
+def read_state(path: Path, shapes: Mapping[str, tuple[int, ...]]) -> dict[str, Tensor]:
+    """
+    The tensors in the file that `torch.save` wrote to `path`, which must be those of `shapes`, by name.
+
+    Names, types, shapes and the bytes behind each are compared with `shapes` first, from the file's directory and from what its
+    pickle describes (storage/checked_pickle.py); then it is loaded as tensors alone (`weights_only`), mapped into memory rather than
+    read.
+
+    Raises InputError, in one line that names the tensor and not the file, where anything is missing, more or different.
+    """
+    described, sizes = _describe(path, floating_only=True)
+    _check_names(described, shapes)
+    for name, shape in shapes.items():
+        _check_tensor(name, described[name], shape, sizes.get(described[name].key))
+    return _load(path, shapes)
+
+
+def read_tensors(path: Path) -> dict[str, Tensor]:
+    """
+    The tensors in the file that `torch.save` wrote to `path`, of any names, shapes and types of numbers: checked and loaded as
+    `read_state` does, but for what it compares with shapes.
+
+    Raises InputError, in one line that does not name the file.
+    """
+    described, sizes = _describe(path, floating_only=False)
+    for name, tensor in described.items():
+        _check_bytes(name, tensor, sizes.get(tensor.key))
+    return _load(path, {name: tensor.shape for name, tensor in described.items()})
+
+
+def _describe(path: Path, floating_only: bool) -> tuple[dict[str, StoredTensor], dict[str, int]]:
+    """What the pickle says of each tensor; and the bytes of each record of numbers, by its key."""
+    try:
+        with zipfile.ZipFile(path) as archive:
+            records = _checked_records(archive)
+            folder = next(iter(records)).split("/")[0] if records else ""
+            described = describe_state(_pickle_of(archive, f"{folder}/data.pkl", records), floating_only)
+    except InputError:
+        raise
+    except Exception as error:  # Whatever a damaged file leads zipfile to.
+        raise InputError(f"must be a whole file that `torch.save` wrote: {_one_line(error)}") from None
+    prefix = f"{folder}/data/"
+    return described, {name[len(prefix) :]: size for name, size in records.items() if name.startswith(prefix)}
+
+
+def _load(path: Path, shapes: Mapping[str, tuple[int, ...]]) -> dict[str, Tensor]:
+    try:
+        state = torch.load(path, map_location="cpu", weights_only=True, mmap=True)
+        loaded = {name: tuple(value.shape) for name, value in state.items()}
+    except Exception as error:  # Whatever a damaged file leads torch.load to.
+        raise InputError(f"cannot be read as weights: {_one_line(error)}") from None
+    if loaded != dict(shapes):
+        raise InputError("must be one file of weights, got one that reads in two ways")
+    return dict(state)
+
+
+def _checked_records(archive: zipfile.ZipFile) -> dict[str, int]:
+    """The size of each record. All are stored as they are: a compressed one could become any size."""
+    records: dict[str, int] = {}
+    for record in archive.infolist():
+        name = record.filename
+        if not _KNOWN_RECORDS.fullmatch(name) or name.split("/")[0] != next(iter(records), name).split("/")[0]:
+            raise InputError(f"must hold the records that `torch.save` writes, got {shown(name)}")
+        if name in records:
+            raise InputError(f"the record {shown(name)} must be there once, got it twice")
+        if record.compress_type != zipfile.ZIP_STORED or record.file_size != record.compress_size:
+            raise InputError(f"the record {shown(name)} must be stored without compression")
+        records[name] = record.file_size
+    return records
+
+
+def _pickle_of(archive: zipfile.ZipFile, name: str, records: Mapping[str, int]) -> bytes:
+    if name not in records:
+        raise InputError("must be a file that `torch.save` wrote, got one without `data.pkl`")
+    if records[name] > _MAX_PICKLE_BYTES:
+        raise InputError(f"`data.pkl` must be at most {_MAX_PICKLE_BYTES:,} bytes, got {records[name]:,}")
+    return archive.read(name)
+
+
+def _check_names(described: Mapping[str, StoredTensor], shapes: Mapping[str, tuple[int, ...]]) -> None:
+    for name, shape in shapes.items():
+        if name not in described:
+            raise InputError(f"`{name}` must be there, with shape {shape}, by the options, got none")
+    for name in described:
+        if name not in shapes:
+            raise InputError(f"must hold the weights that the options describe and no others, got {shown(name)}")
+
+
+def _check_tensor(name: str, tensor: StoredTensor, shape: tuple[int, ...], num_bytes: int | None) -> None:
+    if tensor.shape != shape:
+        raise InputError(f"`{name}` must have shape {shape} by the options, got {shown(tensor.shape)}")
+    in_rows = len(tensor.stride) == len(shape) and all(
+        size == 1 or stride == math.prod(shape[dimension + 1 :])
+        for dimension, (size, stride) in enumerate(zip(shape, tensor.stride, strict=True))
+    )
+    if not in_rows or tensor.offset + math.prod(shape) > tensor.num_stored:
+        raise InputError(f"`{name}` must be stored in full, row after row")
+    _check_bytes(name, tensor, num_bytes)
+
+
+def _check_bytes(name: str, tensor: StoredTensor, num_bytes: int | None) -> None:
+    if num_bytes != tensor.num_stored * tensor.dtype.itemsize:
+        raise InputError(
+            f"`{name}` must have {tensor.num_stored * tensor.dtype.itemsize:,} bytes of numbers in the file, got {num_bytes}"
+        )
+
+
+def _one_line(error: Exception) -> str:
+    return " ".join(str(error).split())[:200]

@@ -1,0 +1,70 @@
+"""The part of a machine and its software that decides the last bits of what a training computes."""
+
+import logging
+import platform
+from typing import Union
+
+import numpy as np
+import torch
+
+from allennlp_elmo_plus import __version__
+from allennlp_elmo_plus.errors import InputError
+from allennlp_elmo_plus.training.distributed.world import share
+
+logger = logging.getLogger(__name__)
+
+# By what an entry is called in a warning.
+Environment = dict[str, Union[str, int]]
+
+
+def environment(device: torch.device) -> Environment:
+    """Return what decides the last bits of a training on `device`: threads, processes, instruction sets and versions."""
+    result: Environment = {
+        "number of processes": share().num_processes,
+        "number of threads": torch.get_num_threads(),
+        "device": torch.cuda.get_device_name(device) if device.type == "cuda" else device.type,
+        "machine": platform.machine(),
+        "instruction set": torch.backends.cpu.get_cpu_capability(),
+        "version of torch": str(torch.__version__),
+        "version of numpy": np.__version__,
+        "version of numba": _version_of_numba(),
+        "version of allennlp_elmo_plus": __version__,
+    }
+    try:
+        from llvmlite import __version__ as llvmlite_version
+        from llvmlite.binding import get_host_cpu_name
+    except ImportError:
+        return result
+    return {**result, "processor": get_host_cpu_name(), "version of llvmlite": llvmlite_version}
+
+
+def compare_environments(before: Environment, now: Environment, strict: bool) -> None:
+    """
+    Log a warning that names each entry that differs between the environment of a checkpoint and the current one.
+
+    Args:
+        before: the environment in which the checkpoint was saved; entries that only one of both has are ignored.
+        now: the current environment.
+        strict: whether a difference is an error instead.
+
+    Raises:
+        InputError: with `strict`, where an entry differs.
+    """
+    differing = [
+        f"{name} (was {before[name]}, is {now[name]})" for name in now if name in before and before[name] != now[name]
+    ]
+    if not differing:
+        return
+    message = f"the run is recovered with another {', another '.join(differing)}"
+    if strict:
+        raise InputError(f"{message}: with `strict_resume` they must be the same")
+    logger.warning("%s: its losses will not be, bit for bit, those of a run that was not interrupted", message)
+
+
+def _version_of_numba() -> str:
+    """Return the version, or "missing" where numba cannot be imported, so that no loop is compiled."""
+    try:
+        from numba import __version__ as version
+    except ImportError:
+        return "missing"
+    return str(version)

@@ -1,0 +1,88 @@
+"""Small biLMs and batches that tests share."""
+
+from typing import Optional
+
+import torch
+
+from allennlp_elmo_plus.data.batching.sentence_batch import batch_from_sentences
+from allennlp_elmo_plus.data.batching.window_batcher import LanguageModelBatch
+from allennlp_elmo_plus.data.text.characters import BOS_WORD, EOS_WORD, encode_words
+from allennlp_elmo_plus.modules.build import build_language_model
+from allennlp_elmo_plus.modules.language_model import LanguageModel
+from allennlp_elmo_plus.options.bilm_options import BiLMOptions
+
+LSTM = {
+    "dim": 9,
+    "projection_dim": 5,
+    "n_layers": 2,
+    "cell_clip": 0.6,
+    "proj_clip": 0.4,
+    "use_skip_connections": True,
+}
+# The `lstm` section of every recurrence there is, with and without projection.
+RECURRENCES = {
+    f"{name}, {width}": {**LSTM, **changes, **sizes}
+    for name, changes in {
+        "lstm": {},
+        "lstm, layer norm": {"layer_norm": True},
+        "gru": {"cell": "gru", "cell_clip": None},
+        "rnn": {"cell": "rnn", "cell_clip": None},
+    }.items()
+    for width, sizes in {"projected": {}, "not projected": {"dim": 5}}.items()
+}
+VOCABULARY = [BOS_WORD, EOS_WORD, "<UNK>", "the", "river", "rises", "and", "falls", "slowly", "mill", "turns", "."]
+
+
+def small_options(**overrides: object) -> BiLMOptions:
+    options = {
+        "bidirectional": True,
+        "char_cnn": {
+            "embedding": {"dim": 3},
+            "filters": [[1, 3], [2, 4]],
+            "activation": "relu",
+            "max_characters_per_token": 12,
+            "n_highway": 1,
+            "n_characters": 261,
+        },
+        "lstm": LSTM,
+    }
+    options.update(overrides)
+    return BiLMOptions.from_dict(options, inference=False)
+
+
+def small_model(seed: int = 0, **overrides: object) -> LanguageModel:
+    torch.manual_seed(seed)
+    return build_language_model(small_options(**overrides), len(VOCABULARY)).double()
+
+
+def batch_of(sentences: list[list[str]], extra_padding: int = 0) -> LanguageModelBatch:
+    """The batch of sentences without boundaries, as the reader's instances arrive, padded further if asked for."""
+    padded_length = max(map(len, sentences)) + 2 + extra_padding
+    characters = torch.zeros(len(sentences), padded_length, 12, dtype=torch.int64)
+    word_ids = torch.zeros(len(sentences), padded_length, dtype=torch.int64)
+    mask = torch.zeros(len(sentences), padded_length, dtype=torch.bool)
+    for row, sentence in enumerate(sentences):
+        words = [BOS_WORD, *sentence, EOS_WORD]
+        characters[row, : len(words)] = torch.from_numpy(encode_words(words, 12)).long()
+        word_ids[row, : len(words)] = torch.tensor([VOCABULARY.index(w) if w in VOCABULARY else 2 for w in words])
+        mask[row, : len(words)] = True
+    return batch_from_sentences(characters, word_ids, mask)
+
+
+def nlls_by_sentence(
+    model: LanguageModel, batch: LanguageModelBatch
+) -> list[tuple[list[float], Optional[list[float]]]]:
+    """Each sentence's exact nll of every target, in the direction's reading order and the caller's order of sentences."""
+    from allennlp_elmo_plus.modules.language_model import unpack
+
+    result = model.exact_loss(batch)
+    forward = unpack(result.forward_nll, batch.mask)
+    backward = None if result.backward_nll is None else unpack(result.backward_nll, batch.mask)
+    rows = {}
+    for row, sentence in enumerate(batch.row_order.tolist()):
+        length = int(batch.lengths[row])
+        rows[sentence] = (
+            forward[row, :length].tolist(),
+            None if backward is None else backward[row, :length].tolist(),
+        )
+    return [rows[index] for index in range(len(rows))]

@@ -1,0 +1,123 @@
+"""Runs the commands that the pages in docs/ show, page by page, as they stand there, with texts and models made small."""
+
+import io
+import re
+import runpy
+import shlex
+import shutil
+import sys
+from pathlib import Path
+
+import pytest
+from allennlp.commands import main
+
+import allennlp_elmo_plus.plugin  # noqa: F401
+from benchmarks.sample_text import write_text
+
+ROOT = Path(__file__).resolve().parents[2]
+PAGES = {path.name: path for path in (ROOT / "docs").glob("*.md")}
+# What later pages begin with is what the first one leaves.
+ORDER = ["pretrain.md", *sorted(set(PAGES) - {"pretrain.md"})]
+_BLOCK = re.compile(r"^```bash\n(.*?)^```", re.MULTILINE | re.DOTALL)
+
+REQUESTS = """{"sentence": "Return the number of items .", "top": 3}
+{"prefix": "Return the", "max_words": 8}
+{"prefix": "Return the", "beam": 4}
+{"suffix": "of items .", "temperature": 0.8, "seed": 1}
+"""
+
+TAGGED = "".join(
+    f"1\t{noun}\t{noun}\tNOUN\t_\t_\t0\t_\t_\t_\n2\t{verb}\t{verb}\tVERB\t_\t_\t0\t_\t_\t_\n\n"
+    for noun, verb in [("rain", "falls"), ("mills", "turn"), ("winds", "rise"), ("snow", "melts")]
+)
+
+# The sizes that configs ask for are left out of account, all but the width that the tagger's config counts on.
+SMALL_OPTIONS = """
+function(dim, projection_dim, filters=null, n_highway=0) {
+  bidirectional: true,
+  [if filters != null then 'char_cnn']: {
+    activation: 'relu', embedding: { dim: 4 }, filters: [[1, 4], [2, 8]], max_characters_per_token: 50, n_highway: 1,
+  },
+  lstm: { dim: 66, projection_dim: 64, n_layers: 2, cell_clip: 3, proj_clip: 3, use_skip_connections: true },
+  learning_rate: 0.2,
+  all_clip_norm_val: 10.0,
+  unroll_steps: 20,
+}
+"""
+
+
+def commands(page: str) -> list[list[str]]:
+    """The commands of a page's ```bash blocks, one a line; what is not to be run stands in blocks of another kind, as ```sh."""
+    lines = "".join(_BLOCK.findall(page)).replace("\\\n", " ").splitlines()
+    split = (shlex.split(line, comments=True) for line in lines)
+    return [command for command in split if command]
+
+
+@pytest.fixture(scope="module")
+def workplace(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A directory with what the pages take for granted: texts, labelled sentences, configs."""
+    directory = tmp_path_factory.mktemp("docs")
+    shutil.copytree(ROOT / "training_config", directory / "training_config")
+    (directory / "training_config" / "lib" / "options.libsonnet").write_text(SMALL_OPTIONS, encoding="utf-8")
+    shutil.copy(ROOT / ".allennlp_plugins", directory)
+    write_text(directory / "train.txt", 8_000)
+    write_text(directory / "heldout.txt", 500)
+    (directory / "data").mkdir()
+    for name in ("train.txt", "heldout.txt"):
+        shutil.copy(directory / name, directory / "data")
+    (directory / "requests.jsonl").write_text(REQUESTS, encoding="utf-8")
+    for name in ("train.conllu", "dev.conllu"):
+        (directory / name).write_text(TAGGED, encoding="utf-8")
+    return directory
+
+
+def test_the_requests_are_those_the_page_shows() -> None:
+    assert f"```json\n{REQUESTS}```" in PAGES["tools.md"].read_text("utf-8")
+
+
+@pytest.mark.parametrize("name", ORDER)
+def test_the_commands_of_a_page_run(name: str, workplace: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(workplace)
+    # The plugin is imported here; for each command AllenNLP would walk through every module of its own and of allennlp_models.
+    monkeypatch.setattr("allennlp.commands.import_plugins", lambda: None)
+    for command in commands(PAGES[name].read_text("utf-8")):
+        run(command, monkeypatch)
+
+
+def test_the_walk_through_ends_with_three_taggers(
+    workplace: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture
+) -> None:
+    monkeypatch.chdir(workplace)
+    monkeypatch.setattr("allennlp.commands.import_plugins", lambda: None)
+    walkthrough = runpy.run_path(str(ROOT / "docs" / "walkthrough.py"))
+    # Its own functions look these up here.
+    names = walkthrough["main"].__globals__
+
+    def run_small(*words: object) -> None:
+        command = [str(word) for word in words]
+        # The text is in the directory already, and small.
+        if command[0] == "allennlp":
+            run(command, monkeypatch)
+
+    monkeypatch.setitem(names, "run", run_small)
+    capsys.readouterr()
+    walkthrough["main"](workplace)
+    results = capsys.readouterr().out.partition("with the right tag:\n")[2]
+    assert re.findall(r"^  (\w+) +\d+\.\d%$", results, re.MULTILINE) == ["words", "untrained", "pretrained"]
+
+
+def run(command: list[str], monkeypatch: pytest.MonkeyPatch) -> None:
+    """In this process, which has imported everything already; `echo TEXT | COMMAND` gives the command its standard input."""
+    if command[0] == "echo":
+        assert command[2] == "|", f"only one word can be echoed here, got {shlex.join(command)}"
+        monkeypatch.setattr(sys, "stdin", io.StringIO(f"{command[1]}\n"))
+        command = command[3:]
+    program, *arguments = command
+    if program == "python":
+        assert arguments[0] == "-m", f"only modules are run here, got {shlex.join(command)}"
+        monkeypatch.setattr(sys, "argv", arguments[1:])
+        runpy.run_module(arguments[1], run_name="__main__")
+        return
+    assert program == "allennlp", f"only `allennlp` and `python -m` are run here, got {shlex.join(command)}"
+    monkeypatch.setattr(sys, "argv", command)
+    main(prog="allennlp")

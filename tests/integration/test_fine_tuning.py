@@ -1,0 +1,161 @@
+"""Going on with a pretrained biLM on other text, through AllenNLP."""
+
+import json
+import logging
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from allennlp.commands.train import train_model
+from allennlp.common import Params
+from allennlp.data import DatasetReader, Vocabulary
+from allennlp.models import Model
+from allennlp.models.archival import load_archive
+
+import allennlp_elmo_plus.plugin  # noqa: F401
+from allennlp_elmo_plus.errors import InputError
+from allennlp_elmo_plus.formats.export import export_model
+from allennlp_elmo_plus.plugin.data.vocabulary import words_of
+from allennlp_elmo_plus.plugin.models.bilm_model import BilmModel
+from tests.helpers.small_text import (
+    SENTENCES,
+    small_config,
+    small_model_config,
+    write_text,
+)
+
+# Some words of the old text, some new ones.
+OTHER = [
+    line.split()
+    for line in """
+the cellar floods when the river rises .
+in spring the cook waits for flour .
+no flour no bread says the cook .
+the cook and the miller sleep in summer .
+when the cook wakes the cellar stands dry .
+""".strip().splitlines()
+]
+
+
+def config_of(directory: Path, **model: Any) -> dict[str, Any]:
+    config = small_config(directory)
+    config["train_data_path"] = str(write_text(directory / "other.txt", OTHER * 8))
+    config["validation_data_path"] = str(write_text(directory / "other_heldout.txt", OTHER))
+    config["model"] |= model
+    return config
+
+
+@pytest.fixture(scope="module")
+def old(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    directory = tmp_path_factory.mktemp("old")
+    train_model(Params(small_config(directory)), str(directory / "out"))
+    return directory / "out" / "model.tar.gz"
+
+
+@pytest.fixture(scope="module")
+def new_vocabulary(tmp_path_factory: pytest.TempPathFactory) -> Vocabulary:
+    path = write_text(tmp_path_factory.mktemp("new") / "text.txt", OTHER)
+    reader = DatasetReader.from_params(Params({"type": "bilm"}))
+    return Vocabulary.from_params(Params({"type": "bilm"}), instances=reader.read(str(path)))
+
+
+def started(vocabulary: Vocabulary, **changes: Any) -> BilmModel:
+    torch.manual_seed(0)
+    model = Model.from_params(Params({**small_model_config(), **changes}), vocab=vocabulary)
+    assert isinstance(model, BilmModel)
+    return model
+
+
+def test_a_model_starts_from_the_old_weights_by_word(old: Path, new_vocabulary: Vocabulary, caplog) -> None:
+    with caplog.at_level(logging.INFO):
+        model = started(new_vocabulary, pretrained_file=str(old))
+    archive, fresh = load_archive(old).model, started(new_vocabulary)
+    assert torch.equal(
+        model.language_model.bilm.backward_layers[1].kernel, archive.language_model.bilm.backward_layers[1].kernel
+    )
+    old_rows = {word: row for row, word in enumerate(words_of(archive.vocab))}
+    num_known = 0
+    for row, word in enumerate(words_of(new_vocabulary)):
+        known = word in old_rows
+        num_known += known
+        source, place = (archive, old_rows[word]) if known else (fresh, row)
+        for name in ("weight", "bias"):
+            expected = getattr(source.language_model.softmax, name)[place]
+            assert torch.equal(getattr(model.language_model.softmax, name)[row], expected), word
+    num_words = len(words_of(new_vocabulary))
+    assert 3 < num_known < num_words
+    assert (
+        f"starting from {old}: {num_known} of {num_words} rows carried over by word, {num_words - num_known} fresh"
+        in caplog.text
+    )
+
+
+def test_an_export_starts_as_the_archive_does(old: Path, new_vocabulary: Vocabulary, tmp_path: Path) -> None:
+    archive = load_archive(old).model
+    files = export_model(archive.language_model, archive.options, words_of(archive.vocab), tmp_path)
+    ours = started(new_vocabulary, pretrained_file=str(files.weights)).state_dict()
+    theirs = started(new_vocabulary, pretrained_file=str(old)).state_dict()
+    assert all(torch.equal(ours[name], theirs[name]) for name in theirs)
+
+
+def test_the_old_vocabulary_is_taken_from_the_archive(old: Path) -> None:
+    vocabulary = Vocabulary.from_params(Params({"type": "bilm", "vocab_file": str(old)}), instances=[])
+    archive = load_archive(old).model
+    assert words_of(vocabulary) == words_of(archive.vocab)
+    model = started(vocabulary, pretrained_file=str(old))
+    assert all(torch.equal(value, archive.state_dict()[name]) for name, value in model.state_dict().items())
+
+
+def test_a_tuned_archive_needs_no_old_file(old: Path, tmp_path: Path) -> None:
+    copied = tmp_path / "old.tar.gz"
+    copied.write_bytes(old.read_bytes())
+    tuned = train_model(Params(config_of(tmp_path, pretrained_file=str(copied))), str(tmp_path / "out"))
+    copied.unlink()
+    loaded = load_archive(tmp_path / "out" / "model.tar.gz").model
+    assert "pretrained_file" in json.loads((tmp_path / "out" / "config.json").read_text())["model"]
+    assert "cellar" in words_of(loaded.vocab)
+    expected = tuned.state_dict()
+    assert all(torch.equal(value, expected[name]) for name, value in loaded.state_dict().items())
+
+
+def test_a_run_taken_up_goes_on_from_its_checkpoint(old: Path, tmp_path: Path) -> None:
+    config = config_of(tmp_path, pretrained_file=str(old))
+    config["trainer"] |= {
+        "checkpointer": {"type": "bilm", "keep_most_recent_by_count": None},
+        "callbacks": [{"type": "bilm"}],
+    }
+    out = tmp_path / "out"
+    train_model(Params(config).duplicate(), str(out))
+    first, last = (torch.load(out / f"model_state_e{epoch}_b0.th", weights_only=True) for epoch in (1, 2))
+    name = "language_model.bilm.forward_layers.0.kernel"
+    assert not torch.equal(first[name], last[name])
+    for path in (*out.glob("*_e2_b0.th"), out / "model.tar.gz"):
+        path.unlink()
+    train_model(Params(config).duplicate(), str(out), recover=True)
+    again = torch.load(out / "model_state_e2_b0.th", weights_only=True)
+    assert all(torch.equal(again[name], last[name]) for name in last)
+
+
+def test_options_of_another_model_are_refused_by_name(old: Path, new_vocabulary: Vocabulary) -> None:
+    lstm = {**small_model_config()["lstm"], "cell_clip": 5}
+    with pytest.raises(InputError, match="its options must be those of `options`: `lstm.cell_clip` 5, got 3$"):
+        started(new_vocabulary, pretrained_file=str(old), lstm=lstm)
+    with pytest.raises(InputError, match="nowhere.tar.gz: there is no such file"):
+        started(new_vocabulary, pretrained_file="nowhere.tar.gz")
+
+
+def test_training_goes_on_where_the_old_model_was(old: Path, tmp_path: Path) -> None:
+    """On the old text, with the old words, the first epoch is better than a fresh model's."""
+    first = {}
+    for name, model in (("fresh", {}), ("tuned", {"pretrained_file": str(old)})):
+        (tmp_path / name).mkdir()
+        config = config_of(tmp_path / name, **model)
+        config["train_data_path"] = str(write_text(tmp_path / "text.txt", SENTENCES))
+        config["validation_data_path"] = config["train_data_path"]
+        config["vocabulary"] = {"type": "bilm", "vocab_file": str(old)}
+        config["trainer"]["num_epochs"] = 1
+        train_model(Params(config), str(tmp_path / name / "out"))
+        metrics = json.loads((tmp_path / name / "out" / "metrics.json").read_text())
+        first[name] = metrics["validation_perplexity"]
+    assert first["tuned"] < first["fresh"]

@@ -1,0 +1,96 @@
+"""`precision: "bf16"` of the model; the oracle is the same model in float32."""
+
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+import torch
+from allennlp.common import Params
+from allennlp.common.checks import ConfigurationError
+from allennlp.data import DataLoader, DatasetReader, Vocabulary
+from allennlp.models import Model
+
+import allennlp_elmo_plus.plugin  # noqa: F401
+from allennlp_elmo_plus.kernels.softmax import sampled_softmax
+from allennlp_elmo_plus.plugin.models.bilm_model import BilmModel
+from tests.helpers.small_text import SENTENCES, small_model_config, write_text
+
+
+@pytest.fixture(scope="module")
+def batches(tmp_path_factory: pytest.TempPathFactory) -> tuple[Vocabulary, list[dict[str, Any]]]:
+    path = str(write_text(tmp_path_factory.mktemp("text") / "text.txt", SENTENCES))
+    reader = DatasetReader.from_params(Params({"type": "bilm"}))
+    vocabulary = Vocabulary.from_params(Params({"type": "bilm"}), instances=reader.read(path))
+    params = Params({"type": "bilm", "batch_size": 3, "num_steps": 5, "n_negative_samples_batch": 10})
+    loader = DataLoader.from_params(params, reader=reader, data_path=path)
+    loader.index_with(vocabulary)
+    return vocabulary, list(loader)
+
+
+def make(vocabulary: Vocabulary, **options: Any) -> BilmModel:
+    torch.manual_seed(0)
+    config = {**small_model_config(), "dropout": 0.0, **options}
+    return Model.from_params(Params(config), vocab=vocabulary)
+
+
+@pytest.fixture
+def types_of_softmax(monkeypatch: pytest.MonkeyPatch) -> Iterator[list[torch.dtype]]:
+    """What the products of each sampled softmax are computed in."""
+    seen: list[torch.dtype] = []
+    compute = sampled_softmax._nll_and_gradients
+
+    def watched(hidden, *rest, **options):
+        seen.append(hidden.dtype)
+        return compute(hidden, *rest, **options)
+
+    monkeypatch.setattr(sampled_softmax, "_nll_and_gradients", watched)
+    yield seen
+
+
+@pytest.mark.parametrize("word_input", [False, True])
+def test_losses_and_gradients_are_near_those_of_float32(batches, types_of_softmax, word_input: bool) -> None:
+    vocabulary, windows = batches
+    options = {"char_cnn": None} if word_input else {}
+    in_fp32, in_bf16 = make(vocabulary, **options), make(vocabulary, precision="bf16", **options)
+    # Of weights as small as a biLM begins with, a window's losses differ by some units in the last place, or by chance by none.
+    for parameter in (*in_fp32.parameters(), *in_bf16.parameters()):
+        parameter.data.mul_(2)
+    for window in windows:
+        expected, ours = in_fp32(**window)["loss"], in_bf16(**window)["loss"]
+        assert ours.dtype == torch.float32 and ours != expected
+        torch.testing.assert_close(ours, expected, rtol=1e-2, atol=0)
+        expected.backward()
+        ours.backward()
+    assert types_of_softmax[:4] == [torch.float32] * 2 + [torch.bfloat16] * 2
+    for (name, ours), theirs in zip(in_bf16.named_parameters(), in_fp32.parameters()):
+        assert ours.grad.dtype == ours.dtype == torch.float32
+        difference = (ours.grad.to_dense() - theirs.grad.to_dense()).norm()
+        assert 0 < difference <= 0.05 * theirs.grad.to_dense().norm(), name
+
+
+def test_the_state_carried_is_in_float32_and_evaluation_all(batches) -> None:
+    vocabulary, windows = batches
+    model = make(vocabulary, precision="bf16")
+    for window in windows:
+        model(**window)
+    assert all(tensor.dtype == torch.float32 for tensor in model._training_state)
+    in_fp32 = make(vocabulary)
+    with torch.no_grad():
+        for window in windows:
+            assert torch.equal(model.eval()(**window)["loss"], in_fp32.eval()(**window)["loss"])
+
+
+def test_the_exact_softmax_trains_too(batches) -> None:
+    vocabulary, windows = batches
+    losses = []
+    for precision in ("fp32", "bf16"):
+        model = make(vocabulary, sample_softmax=False, precision=precision)
+        losses.append(model(**windows[0])["loss"])
+        losses[-1].backward()
+    assert losses[0] != losses[1]
+    torch.testing.assert_close(losses[1], losses[0], rtol=1e-2, atol=0, check_dtype=False)
+
+
+def test_another_precision_is_refused(batches) -> None:
+    with pytest.raises(ConfigurationError, match='`precision` must be "fp32" or "bf16", got "fp16"'):
+        make(batches[0], precision="fp16")

@@ -1,0 +1,75 @@
+"""The products inside compiled loops against PyTorch's."""
+
+import numpy
+import pytest
+import torch
+
+pytest.importorskip("numba")
+
+
+@pytest.mark.parametrize(
+    "rows, inner, columns", [(1, 1, 1), (2, 5, 7), (3, 16, 32), (9, 6, 130), (32, 64, 33), (5, 3, 0), (0, 3, 4)]
+)
+def test_tiles(rows: int, inner: int, columns: int) -> None:
+    from allennlp_elmo_plus.kernels.gemm._packing import WIDTH, multiply
+    from allennlp_elmo_plus.kernels.lstm._numba_kernels import panels, panels_t
+
+    generator = torch.Generator().manual_seed(0)
+    left, right = (torch.randn(*shape, generator=generator) for shape in ((rows, inner), (inner, columns)))
+    factor = panels(right.numpy())
+    assert numpy.array_equal(factor, panels_t(right.t().contiguous().numpy()))
+    padded = len(factor) * WIDTH
+    start = torch.zeros(padded)
+    start[:columns] = torch.randn(columns, generator=generator)
+    out = torch.full((rows + 1, padded), 7.0)
+    multiply(left.numpy(), factor, start.numpy(), out.numpy())
+    expected = torch.full((rows + 1, padded), 7.0, dtype=torch.double)
+    expected[:rows] = 0
+    expected[:rows, :columns] = start[:columns].double() + left.double() @ right.double()
+    torch.testing.assert_close(out.double(), expected, rtol=1e-5, atol=1e-5)
+
+
+def test_a_row_of_a_product_does_not_depend_on_the_others() -> None:
+    from allennlp_elmo_plus.kernels.gemm._packing import multiply
+    from allennlp_elmo_plus.kernels.lstm._numba_kernels import panels
+
+    left, factor = torch.randn(21, 50).numpy(), panels(torch.randn(50, 32).numpy())
+    start = torch.randn(32).numpy()
+
+    def product(rows: slice) -> numpy.ndarray:
+        out = numpy.empty((len(left[rows]), 32), numpy.float32)
+        multiply(left[rows], factor, start, out)
+        return out
+
+    together = product(slice(None))
+    for count in (1, 2, 3, 7):
+        assert numpy.array_equal(product(slice(5, 5 + count)), together[5 : 5 + count])
+
+
+@pytest.mark.parametrize("inner, columns", [(1, 1), (32, 33), (40, 15), (70, 64), (15, 48)])
+def test_panels_of_a_matrix_turned_round(inner: int, columns: int) -> None:
+    """Whole squares turned round in registers, and what is left over beside and below them."""
+    from allennlp_elmo_plus.kernels.lstm._numba_kernels import panels, panels_t
+
+    right = torch.arange(inner * columns, dtype=torch.float).view(inner, columns)
+    assert numpy.array_equal(panels(right.numpy()), panels_t(right.t().contiguous().numpy()))
+
+
+@pytest.mark.parametrize("rows", [(1,), (5,), (3, 8, 1), (64, 33)])
+@pytest.mark.parametrize("size", [1, 6, 8, 20, 48])
+def test_product_of_columns(rows: tuple[int, ...], size: int) -> None:
+    """As the gradient of a weight, from rows that come some at a time."""
+    from allennlp_elmo_plus.kernels.gemm._microkernel import MOST_ROWS, WIDTH
+    from allennlp_elmo_plus.kernels.gemm._packing import add_product_of_columns, spread_to_columns, spread_to_panels
+
+    generator = torch.Generator().manual_seed(0)
+    left, right = (torch.randn(sum(rows), columns, generator=generator) for columns in (size, 3 * WIDTH))
+    columns = numpy.full((-(-size // MOST_ROWS), sum(rows), MOST_ROWS), numpy.nan, numpy.float32)
+    panels = numpy.empty((3, sum(rows), WIDTH), numpy.float32)
+    for first, some in zip(numpy.cumsum((0, *rows)), rows):
+        spread_to_columns(left[first : first + some].numpy(), columns, first)
+        spread_to_panels(right[first : first + some].numpy(), panels, first)
+    out = torch.randn(size, 3 * WIDTH, generator=generator)
+    expected = out.double() + left.double().t() @ right.double()
+    add_product_of_columns(columns, panels, out.numpy())
+    torch.testing.assert_close(out.double(), expected, rtol=1e-5, atol=1e-5)

@@ -1,0 +1,101 @@
+"""Independent pieces of work at the same time."""
+
+import os
+import threading
+from collections.abc import Callable
+
+import pytest
+import torch
+
+from allennlp_elmo_plus.kernels.threads import side_by_side
+
+CPU = torch.device("cpu")
+
+
+@pytest.fixture
+def two_threads() -> None:
+    before = torch.get_num_threads()
+    torch.set_num_threads(2)
+    yield
+    torch.set_num_threads(before)
+
+
+def test_tasks_run_at_once_with_a_share_of_the_threads(two_threads: None) -> None:
+    both_run = threading.Barrier(2, timeout=30)
+
+    def task() -> tuple[int, int]:
+        both_run.wait()
+        return threading.get_ident(), torch.get_num_threads()
+
+    (first, first_share), (second, second_share) = side_by_side([task, task], CPU)
+    assert first == threading.get_ident() != second
+    assert (first_share, second_share) == (1, 1)
+    assert torch.get_num_threads() == 2
+
+
+def test_with_one_thread_they_run_in_turn() -> None:
+    assert torch.get_num_threads() == 1
+    assert side_by_side([threading.get_ident] * 2, CPU) == [threading.get_ident()] * 2
+
+
+def test_gradient_mode_and_autocast_are_the_callers(two_threads: None) -> None:
+    def modes() -> tuple[bool, bool, torch.dtype]:
+        return torch.is_grad_enabled(), torch.is_autocast_enabled("cpu"), torch.get_autocast_dtype("cpu")
+
+    with torch.no_grad(), torch.autocast("cpu", torch.float16):
+        assert side_by_side([modes, modes], CPU) == [(False, True, torch.float16)] * 2
+    assert [result[:2] for result in side_by_side([modes, modes], CPU)] == [(True, False)] * 2
+
+
+@pytest.mark.parametrize("failing", [0, 1])
+def test_an_error_is_the_callers_and_comes_when_all_have_ended(failing: int, two_threads: None) -> None:
+    begun, ended = threading.Event(), []
+
+    def task(index: int) -> None:
+        if index == failing:
+            assert begun.wait(30)
+            raise ValueError(f"task {index}")
+        begun.set()
+        threading.Event().wait(0.1)
+        ended.append(index)
+
+    with pytest.raises(ValueError, match=f"^task {failing}$"):
+        side_by_side([lambda: task(0), lambda: task(1)], CPU)
+    assert ended == [1 - failing]
+    assert torch.get_num_threads() == 2
+
+
+def test_a_caller_does_not_wait_for_the_tasks_of_another(two_threads: None) -> None:
+    both_run, may_end = threading.Barrier(3, timeout=30), threading.Event()
+
+    def blocked() -> int:
+        both_run.wait()
+        assert may_end.wait(30)
+        return 0
+
+    results: list[list[int]] = []
+
+    def call(*tasks: Callable[[], int]) -> None:
+        torch.set_num_threads(2)
+        results.append(side_by_side(tasks, CPU))
+
+    # The only thread of the pool is taken by the first caller's second task.
+    first = threading.Thread(target=call, args=(blocked, blocked))
+    first.start()
+    both_run.wait()
+    second = threading.Thread(target=call, args=(lambda: 1, lambda: 2))
+    second.start()
+    second.join(5)
+    ended_in_time = not second.is_alive()
+    may_end.set()
+    first.join()
+    second.join()
+    assert ended_in_time and results == [[1, 2], [0, 0]]
+
+
+def test_a_forked_process_has_threads_of_its_own(two_threads: None) -> None:
+    side_by_side([int, int], CPU)
+    child = os.fork()
+    if child == 0:
+        os._exit(0 if side_by_side([lambda: 1, lambda: 2], CPU) == [1, 2] else 1)
+    assert os.waitpid(child, 0)[1] == 0

@@ -1,0 +1,105 @@
+"""What the repository says about itself, and what a machine without AllenNLP sees."""
+
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+import allennlp_elmo_plus
+
+ROOT = Path(__file__).parents[2]
+CORE_MODULES = sorted(
+    path.stem for path in (ROOT / "allennlp_elmo_plus" / "core").glob("*.py") if path.stem != "__init__"
+)
+
+# With None here, AllenNLP cannot be found, as where it is not installed.
+WITHOUT_ALLENNLP = "import sys; sys.modules['allennlp'] = None\n"
+
+
+def tracked_files():
+    result = subprocess.run(["git", "ls-files", "-z"], cwd=ROOT, capture_output=True, text=True)
+    names = [name for name in result.stdout.split("\0") if name]
+    if result.returncode != 0 or not names:
+        pytest.skip("not a git checkout: there is no list of tracked files")
+    return [path for path in (ROOT / name for name in names) if path.is_file()]
+
+
+def run_python(code, *options):
+    return subprocess.run([sys.executable, *options, "-c", code], cwd=ROOT, capture_output=True, text=True)
+
+
+def without_allennlp(code, *options):
+    return run_python(WITHOUT_ALLENNLP + code, *options)
+
+
+def test_no_registry_address_and_no_path_of_one_machine():
+    # Put together here, so that this file does not hold what it looks for.
+    forbidden = re.compile(
+        "|".join(["index" + "-url", "find" + "-links", "/ho" + "me/", "/ro" + "ot/", "/Us" + "ers/", "/wo" + "rk/"])
+    )
+    registry = re.compile("https?" + r"://[^\s\"']*/(?:simple|packages|registry)(?:/|\b)")
+    found = []
+    for path in tracked_files():
+        text = path.read_bytes().decode("utf-8", errors="ignore")
+        found += [
+            f"{path.relative_to(ROOT)}: {match.group()}"
+            for match in (*forbidden.finditer(text), *registry.finditer(text))
+        ]
+    assert found == []
+
+
+def test_requirements_are_exact_versions():
+    lines = (ROOT / "requirements.txt").read_text("utf-8").splitlines()
+    exact = re.compile(
+        r"[a-z0-9][a-z0-9-]*==[\w.!]+(?: ; (?:python_full_version|sys_platform|platform_machine) [^#@/]+)?"
+    )
+    assert [line for line in lines if not exact.fullmatch(line)] == []
+    assert lines == sorted(lines)
+    assert {"allennlp==2.10.1", "torch==2.11.0", "torchvision==0.26.0"} <= set(lines)
+
+
+def test_requirements_meet_what_setup_asks_for():
+    pinned = {line.split("==")[0] for line in (ROOT / "requirements.txt").read_text("utf-8").splitlines()}
+    setup = (ROOT / "setup.py").read_text("utf-8")
+    asked = re.findall(
+        r'"([\w-]+)(?:[<>=][\w.<>=,]*)?",', setup[setup.index("ALLENNLP_NEEDS = [") : setup.index("]\n\nsetup(")]
+    )
+    assert len(asked) > 10
+    assert {name.lower().replace("_", "-") for name in asked} <= pinned
+
+
+def test_one_version():
+    command = [sys.executable, "setup.py", "--quiet", "--version"]
+    result = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=True)
+    assert result.stdout.strip().splitlines()[-1] == allennlp_elmo_plus.__version__
+
+
+def test_plugins_file_names_the_plugin():
+    assert (ROOT / ".allennlp_plugins").read_text("utf-8") == "allennlp_elmo_plus.plugin\n"
+
+
+def test_importing_the_package_is_light():
+    heavy = "print(sorted({'torch', 'numpy', 'allennlp'} & set(__import__('sys').modules)))"
+    result = run_python(f"import allennlp_elmo_plus; {heavy}")
+    assert result.stdout.strip() == "[]" and result.stderr == ""
+
+
+def test_without_allennlp_the_package_is_imported_without_a_word():
+    result = without_allennlp("import allennlp_elmo_plus, allennlp_elmo_plus.stdlib_corpus")
+    assert (result.returncode, result.stdout, result.stderr) == (0, "", "")
+
+
+def test_without_allennlp_the_plugin_says_in_one_line_how_to_get_it():
+    result = without_allennlp("import allennlp_elmo_plus.plugin")
+    assert result.returncode == 1
+    assert result.stderr.splitlines()[-1] == f"ImportError: {allennlp_elmo_plus.HOW_TO_GET_ALLENNLP}"
+    assert "During handling" not in result.stderr
+
+
+def test_every_module_of_core_works_without_allennlp():
+    assert len(CORE_MODULES) > 10
+    imports = "; ".join(f"import allennlp_elmo_plus.core.{name}" for name in CORE_MODULES)
+    result = without_allennlp(imports)
+    assert result.returncode == 0, result.stderr

@@ -1,0 +1,82 @@
+"""The parts of the first run on a GPU, as a dry run: small, on each device of this machine."""
+
+import json
+import math
+
+import pytest
+import torch
+
+from allennlp_elmo_plus.training import adagrad
+from scripts.gpu.__main__ import PARTS, main
+from scripts.gpu.report import Report
+
+
+def lines_of(part, section, device, directory, capsys):
+    """A section's lines in the JSON file, and what was printed."""
+    status = main([part, "--dry-run", "--device", device.type, "--output", str(directory), "--only", section])
+    printed = capsys.readouterr().out
+    report = json.loads((directory / f"{part}.json").read_text("utf-8"))
+    assert status == 0 and report["failures"] == [], printed
+    assert report["part"] == part and report["machine"]["torch"] == torch.__version__
+    return report["lines"], printed
+
+
+@pytest.mark.parametrize("section", PARTS["prove"])
+def test_what_is_to_be_proved_holds(section, device, tmp_path, capsys):
+    lines, printed = lines_of("prove", section, device, tmp_path, capsys)
+    assert lines and all(line["passed"] for line in lines if "limit" in line)
+    assert printed.count(f"{section}: {lines[0]['name']}") == 2 and "nothing failed" in printed
+
+
+@pytest.mark.parametrize("part, section", [(part, section) for part in ("time", "train") for section in PARTS[part]])
+def test_what_is_to_be_measured_is(part, section, device, tmp_path, capsys):
+    lines, _ = lines_of(part, section, device, tmp_path, capsys)
+    assert lines
+    assert all(math.isfinite(line["value"]) and line["value"] >= 0 for line in lines if "value" in line)
+
+
+def test_figures_beyond_their_limit_errors_and_what_did_not_begin_fail_and_the_rest_goes_on(tmp_path, capsys):
+    path = tmp_path / "part.json"
+    report = Report(path, "part", torch.device("cpu"))
+
+    def fail():
+        report.limited("within", 0.5, 1.0)
+        raise KeyError("lost")
+
+    report.run("first", fail)
+    report.run("second", lambda: report.limited("beyond", 2.0, 1.0))
+    report.run("third", lambda: report.limited("no number", math.nan, 1.0))
+    report.run("fourth", lambda: report.required("fact", False))
+    assert json.loads(path.read_text("utf-8"))["lines"][0]["passed"], "an interrupted run leaves its lines"
+    report.close()
+    names = ["first: error", "second: beyond", "third: no number", "fourth: fact"]
+    assert json.loads(path.read_text("utf-8"))["failures"] == report.failures == names
+    assert "KeyError: 'lost'" in capsys.readouterr().out
+    late = Report(path, "part", torch.device("cpu"), budget_seconds=0)
+    late.run("fifth", lambda: pytest.fail("begun too late"))
+    assert late.failures == ["fifth: not begun"]
+
+
+def test_a_wrong_value_on_the_device_ends_with_status_1(tmp_path, monkeypatch, capsys):
+    """A thousandth too much, where the device trains in float32."""
+    update = adagrad._update_rows
+
+    def update_too_far(param, grad, grad_sum, lr, scale):
+        update(param, grad, grad_sum, lr * 1.001 if param.dtype == torch.float32 else lr, scale)
+
+    monkeypatch.setattr(adagrad, "_update_rows", update_too_far)
+    assert main(["prove", "--dry-run", "--device", "cpu", "--output", str(tmp_path), "--only", "optimizer"]) == 1
+    assert "1 failed: optimizer: changes in float32" in capsys.readouterr().out
+
+
+@pytest.mark.skipif(torch.cuda.is_available(), reason="this machine has a GPU")
+def test_without_a_gpu_and_without_another_device_one_line_says_so(capsys):
+    with pytest.raises(SystemExit):
+        main(["prove"])
+    assert "`--device` must be one that PyTorch can use, got cuda" in capsys.readouterr().err
+
+
+def test_sections_that_do_not_exist_are_refused(capsys):
+    with pytest.raises(SystemExit):
+        main(["train", "--device", "cpu", "--only", "embeding"])
+    assert "`--only` must name sections of train, types, as fed, embedding, got embeding" in capsys.readouterr().err

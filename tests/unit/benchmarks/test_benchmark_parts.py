@@ -1,0 +1,152 @@
+"""The parts that benchmarks are made of: rounds, counts of work, generated text, memory of a child."""
+
+import os
+import signal
+import time
+from collections import Counter
+
+import numpy as np
+import pytest
+
+from allennlp_elmo_plus.data.text.characters import encode_words
+from benchmarks import peak_memory
+from benchmarks.halts import HaltWatch, overlap
+from benchmarks.products import Products, count_windows
+from benchmarks.rounds import Contender, Interval, alternate, paired_ratio, spread
+from benchmarks.sample_text import read_sentences, spell, write_text
+
+
+class FakeClock:
+    """Time that passes only when a job says so."""
+
+    def __init__(self):
+        self.now = 0.0
+        self.log = []
+
+    def __call__(self):
+        return self.now
+
+    def job(self, name, durations):
+        remaining = iter(durations)
+
+        def run():
+            self.log.append(name)
+            self.now += next(remaining)
+
+        return run
+
+
+def test_contenders_take_turns_and_the_order_turns_too():
+    clock = FakeClock()
+    contenders = [Contender(name, clock.job(name, [1.0] * 4)) for name in "ABC"]
+    alternate(contenders, rounds=3, clock=clock)
+    assert "".join(clock.log) == "ABC" + "ABC" + "CBA" + "ABC"
+
+
+def test_ratio_is_the_median_of_ratios_within_a_round():
+    # The machine slows down ninefold; medians of each contender's own times would say 1 and 3.
+    clock = FakeClock()
+    ours = Contender("ours", clock.job("ours", [5.0, 1.0, 3.0, 9.0]))
+    theirs = Contender("theirs", clock.job("theirs", [5.0, 2.0, 6.0, 36.0]))
+    turns = alternate([ours, theirs], rounds=3, clock=clock)
+    seconds = {name: [turn.mean for turn in of_name] for name, of_name in turns.items()}
+    assert seconds == {"ours": [1.0, 3.0, 9.0], "theirs": [2.0, 6.0, 36.0]}
+    assert paired_ratio(seconds["theirs"], seconds["ours"]) == 2.0
+
+
+def test_a_short_job_runs_until_its_turn_is_long_enough_and_stands_for_the_mean():
+    clock = FakeClock()
+    # Warm-up, a run that tells how many fill a second, then four, of which one is held up.
+    job = Contender("ours", clock.job("ours", [0.75, 0.25, 0.25, 1.25, 0.25, 0.25]))
+    assert alternate([job], rounds=1, min_seconds=1.0, clock=clock) == {"ours": [(0.5, 0.25)]}
+    assert len(clock.log) == 6
+
+
+def test_preparation_is_not_timed_and_a_job_may_time_itself():
+    clock = FakeClock()
+    prepared = Contender("prepared", clock.job("run", [1.0] * 2), prepare=clock.job("prepare", [50.0] * 2))
+    itself = Contender("itself", lambda: [Interval(1.0, 8.0)], times_itself=True)
+    assert alternate([prepared, itself], rounds=1, clock=clock) == {"prepared": [(1.0, 1.0)], "itself": [(7.0, 7.0)]}
+    assert clock.log == ["prepare", "run"] * 2
+
+
+def test_the_fastest_run_of_a_turn_is_kept():
+    clock = FakeClock()
+    job = Contender("ours", clock.job("ours", [2.0, 2.0, 2.0, 3.0, 1.0]))
+    assert alternate([job], rounds=1, min_seconds=6.0, clock=clock) == {"ours": [(2.0, 1.0)]}
+    itself = Contender("ours", lambda: [Interval(1.0, 3.0), Interval(3.0, 7.0)], times_itself=True)
+    assert alternate([itself], rounds=1) == {"ours": [(3.0, 2.0)]}
+
+
+def test_time_in_which_the_machine_stood_still_is_nobodys():
+    halts = np.array([[2.0, 3.0], [4.0, 9.0]])
+    itself = Contender("ours", lambda: [Interval(1.0, 5.0), Interval(8.0, 12.0)], times_itself=True)
+    turns = alternate([itself], rounds=1, halted=lambda start, end: overlap(halts, start, end))
+    assert turns == {"ours": [(2.5, 2.0)]}
+
+
+@pytest.mark.skipif(not hasattr(os, "sched_setscheduler"), reason="the system has no real-time priorities")
+def test_a_halt_is_noticed():
+    with HaltWatch() as halts:
+        if not halts.watching:
+            pytest.skip("no right to real-time priority")
+        # What does not wake cannot tell whether it or the machine was halted.
+        start = time.perf_counter()
+        os.kill(halts._process.pid, signal.SIGSTOP)
+        time.sleep(0.3)
+        os.kill(halts._process.pid, signal.SIGCONT)
+        end = time.perf_counter()
+        assert 0.25 < halts.within(start, end) < end - start
+        assert halts.within(start, start) == 0.0
+    assert halts.within(start, end) == 0.0
+
+
+def test_rounds_and_names_that_cannot_be():
+    with pytest.raises(ValueError, match="`rounds` must be at least 1, got 0"):
+        alternate([Contender("ours", int)], rounds=0)
+    with pytest.raises(ValueError, match="different names"):
+        alternate([Contender("ours", int), Contender("ours", int)], rounds=1)
+
+
+def test_spread_is_the_distance_of_the_quartiles_over_the_median():
+    assert spread([1.0, 2.0, 3.0, 4.0, 5.0]) == pytest.approx(2 / 3)
+    assert spread([4.0]) == 0.0
+
+
+def test_products_are_counted_by_their_multiply_adds():
+    assert Products([(2, 3, 5), (7, 1, 1)]).flops == 2 * (30 + 7)
+    assert Products([(2, 3, 5), (7, 1, 1)], backward=True).flops == 3 * 2 * (30 + 7)
+
+
+def test_windows_of_characters():
+    # Begin, a, end and padding: windows of two start at the first three, the last with end and the fourth with padding alone.
+    assert count_windows(encode_words(["a"], 6), 2) == 4
+    assert count_windows(encode_words(["a", "ab"], 6), 2) == 6
+
+
+def test_generated_text_is_the_same_each_time_and_numbers_never_come_twice(tmp_path):
+    first, second = tmp_path / "first.txt", tmp_path / "second.txt"
+    assert write_text(first, 5_000) == write_text(second, 5_000) == 5_000
+    assert first.read_bytes() == second.read_bytes()
+    counts = Counter(word for sentence in read_sentences(first, 5_000) for word in sentence)
+    assert sum(counts.values()) == 5_000
+    numbers = [word for word in counts if word.isdigit()]
+    assert len(numbers) > 20 and all(counts[number] == 1 for number in numbers)
+    assert counts[spell(0)] > counts[spell(9)] > counts[spell(200)]
+    assert len({spell(rank) for rank in range(10_000)}) == 10_000
+
+
+def test_peak_memory_is_that_of_the_child_alone_and_from_the_start_on():
+    here = b"x" * (64 << 20)
+    peak = peak_memory.peak_of("tests.helpers.peak_memory_jobs:allocate", 1, num_bytes=32 << 20)
+    assert len(here) == 64 << 20 and peak.result == 32 << 20
+    assert 32 << 20 <= peak.peak_bytes < 40 << 20
+    peak = peak_memory.peak_of("tests.helpers.peak_memory_jobs:allocate_after_start", 1, num_bytes=32 << 20)
+    assert 32 << 20 <= peak.peak_bytes < 40 << 20
+
+
+def test_a_child_that_fails_says_why():
+    with pytest.raises(
+        RuntimeError, match="tests.helpers.peak_memory_jobs:absent ended with status 1(.|\n)*no attribute"
+    ):
+        peak_memory.peak_of("tests.helpers.peak_memory_jobs:absent", 1)

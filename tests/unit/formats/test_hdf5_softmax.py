@@ -1,0 +1,102 @@
+"""The softmax in weights.hdf5: a group that only this package knows."""
+
+import logging
+
+import h5py
+import numpy as np
+import pytest
+import torch
+
+from allennlp_elmo_plus.errors import InputError
+from allennlp_elmo_plus.formats.bilm_tf_hdf5 import (
+    has_softmax,
+    read_parameters,
+    read_weights,
+    write_weights,
+)
+from allennlp_elmo_plus.modules.build import build_encoder, build_language_model
+from tests.helpers.small_encoders import edit, options_of, random_encoder
+from tests.helpers.small_models import VOCABULARY, small_model, small_options
+
+WORDS = {"char_cnn": None, "n_tokens_vocab": len(VOCABULARY)}
+SHARED = {**WORDS, "share_embedding_softmax": True}
+
+
+def trained(**overrides):
+    model = small_model(**overrides)
+    with torch.no_grad():
+        model.softmax.bias.normal_()
+    return model, small_options(**overrides)
+
+
+@pytest.mark.parametrize("overrides", [{}, WORDS, SHARED], ids=["characters", "words", "shared"])
+def test_a_model_with_its_softmax_is_read_as_it_was_written(tmp_path, overrides):
+    model, options = trained(**overrides)
+    path = tmp_path / "weights.hdf5"
+    write_weights(path, model, options)
+    other = build_language_model(options, len(VOCABULARY))
+    read_weights(path, other, options)
+    for name, value in model.state_dict().items():
+        assert torch.equal(other.state_dict()[name], value.float()), name
+    read = read_parameters(path, options, len(VOCABULARY))
+    expected = {name: value for name, value in model.named_parameters()}
+    assert read.keys() == expected.keys()
+    assert all(torch.equal(read[name], expected[name].float()) for name in expected)
+
+
+def test_it_has_bilm_tfs_names_and_orientation(tmp_path):
+    model, options = trained()
+    write_weights(tmp_path / "weights.hdf5", model, options)
+    with h5py.File(tmp_path / "weights.hdf5") as file:
+        assert set(file["softmax"]) == {"W", "b"}
+        np.testing.assert_array_equal(file["softmax/W"], model.softmax.weight.detach().float())
+        np.testing.assert_array_equal(file["softmax/b"], model.softmax.bias.detach().float())
+
+
+def test_one_that_is_the_word_embedding_is_not_written_twice(tmp_path):
+    model, options = trained(**SHARED)
+    write_weights(tmp_path / "weights.hdf5", model, options)
+    with h5py.File(tmp_path / "weights.hdf5") as file:
+        assert set(file["softmax"]) == {"b"} and "embedding" in file
+
+
+def test_an_encoder_is_read_from_such_a_file_without_a_warning(tmp_path, caplog):
+    model, options = trained()
+    write_weights(tmp_path / "weights.hdf5", model, options)
+    encoder = build_encoder(options)
+    with caplog.at_level(logging.WARNING):
+        read_weights(tmp_path / "weights.hdf5", encoder, options)
+    assert caplog.text == ""
+    assert torch.equal(encoder.bilm.forward_layers[1].kernel, model.bilm.forward_layers[1].kernel.float())
+
+
+def test_files_without_one_say_so_and_are_refused_where_one_is_needed(tmp_path):
+    options = options_of("usual")
+    path = tmp_path / "weights.hdf5"
+    write_weights(path, random_encoder(options), options)
+    assert not has_softmax(path)
+    assert not any(name.startswith("softmax") for name in read_parameters(path, options, 12))
+    with pytest.raises(InputError, match=r"dataset `softmax/W` is missing; expected shape \(12, 5\)"):
+        read_weights(path, build_language_model(options, 12), options)
+
+
+def test_another_number_of_words_and_a_link_in_its_place_are_refused(tmp_path):
+    model, options = trained()
+    path = tmp_path / "weights.hdf5"
+    write_weights(path, model, options)
+    assert has_softmax(path)
+    with pytest.raises(
+        InputError, match=r"dataset `softmax/W` must have shape \(13, 5\) by the options, got \(12, 5\)"
+    ):
+        read_parameters(path, options, 13)
+    edit(path, lambda file: file.__delitem__("softmax"))
+    edit(path, lambda file: file.__setitem__("softmax", h5py.ExternalLink("/etc/other.hdf5", "/softmax")))
+    assert not has_softmax(path)
+
+
+def test_bytes_are_told_as_they_are_written(tmp_path):
+    model, options = trained()
+    told: list[int] = []
+    write_weights(tmp_path / "weights.hdf5", model, options, told.append)
+    assert sum(told) == 4 * sum(parameter.numel() for parameter in model.parameters())
+    assert len(told) == len(list(model.parameters()))

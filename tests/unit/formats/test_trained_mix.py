@@ -1,0 +1,126 @@
+"""The trained mix of a downstream model's archive, which a stranger may have made."""
+
+import io
+import json
+import math
+from pathlib import Path
+
+import pytest
+import torch
+
+from allennlp_elmo_plus.errors import InputError
+from allennlp_elmo_plus.formats.trained_mix import load_encoder_weights, read_trained_mix
+from tests.helpers.small_archives import calling, repacked, write_archive
+from tests.helpers.small_encoders import options_of, random_encoder
+
+EMBEDDER = "_text_field_embedder.token_embedder_elmo."
+MIX = f"{EMBEDDER}_mix"
+
+
+def state(**changes: torch.Tensor | None) -> dict[str, torch.Tensor]:
+    """Of a tagger over a biLM: its own tensors of several types, the mix, and the biLM's."""
+    encoder = random_encoder(options_of("usual"))
+    tensors = {
+        "_tagger.weight": torch.ones(3, 4).t(),
+        "_tagger.steps": torch.tensor(3),
+        "_tagger.mask": torch.tensor([True, False]),
+        f"{MIX}.gamma": torch.tensor([2.0]),
+        **{f"{MIX}.scalar_parameters.{number}": torch.tensor([float(number)]) for number in range(3)},
+        **{f"{EMBEDDER}_encoder.{name}": value.detach() for name, value in encoder.named_parameters()},
+    }
+    return {name: value for name, value in {**tensors, **changes}.items() if value is not None}
+
+
+def archive(path: Path, weights: bytes | dict[str, torch.Tensor], config: bytes = b'{"model": {}}') -> Path:
+    if isinstance(weights, dict):
+        file = io.BytesIO()
+        torch.save(weights, file)
+        weights = file.getvalue()
+    return write_archive(path / "model.tar.gz", {"config.json": config, "weights.th": weights})
+
+
+def refusal(path: Path) -> str:
+    with pytest.raises(InputError) as error:
+        read_trained_mix(path)
+    message = str(error.value)
+    assert message.startswith(f"{path}: ") and len(message.splitlines()) == 1
+    return message.removeprefix(f"{path}: ")
+
+
+def test_the_mix_and_the_bilm_are_those_of_the_archive(tmp_path):
+    mix, weights = read_trained_mix(archive(tmp_path, state()))
+    total = sum(map(math.exp, range(3)))
+    assert mix.weights == pytest.approx([2 * math.exp(number) / total for number in range(3)])
+    encoder = random_encoder(options_of("usual"), seed=9)
+    load_encoder_weights(encoder, weights, "it")
+    for ours, theirs in zip(encoder.parameters(), random_encoder(options_of("usual")).parameters(), strict=True):
+        assert torch.equal(ours, theirs)
+
+
+def test_a_pickle_is_checked_as_that_of_a_bilm_is(tmp_path):
+    called: list[int] = []
+    assert refusal(archive(tmp_path, calling(bytearray, 10**12))) == (
+        "its `weights.th` must hold nothing but tensors of numbers, got the name '__builtin__.bytearray'"
+    )
+    assert refusal(archive(tmp_path, calling(called.append, 1))).startswith("its `weights.th` must hold nothing but ")
+    assert called == []
+
+
+def test_a_tensor_that_claims_more_than_the_file_has_is_refused(tmp_path):
+    file = io.BytesIO()
+    torch.save(state(), file)
+    content = repacked(file.getvalue(), {"data/0": b"\0" * 8})
+    assert refusal(archive(tmp_path, content)) == (
+        "its `weights.th` `_tagger.weight` must have 48 bytes of numbers in the file, got 8"
+    )
+
+
+@pytest.mark.parametrize(
+    "changes, message",
+    [
+        ({f"{MIX}.gamma": torch.ones(2)}, "the mix's `gamma` must hold one number, got shape (2,)"),
+        ({f"{MIX}.gamma": torch.tensor([math.inf])}, "the mix's `gamma` must hold finite numbers of float32, got inf"),
+        (
+            {f"{MIX}.scalar_parameters.1": torch.tensor([math.nan])},
+            "the mix's `scalar_parameters.1` must hold finite numbers of float32, got nan",
+        ),
+        (
+            {
+                "a.token_embedder_b._mix.gamma": torch.ones(1),
+                "a.token_embedder_b._mix.scalar_parameters.0": torch.ones(1),
+            }
+            | {"a.token_embedder_b._encoder.x": torch.ones(1)},
+            "must hold the mix of one token embedder of type `bilm`, got 2",
+        ),
+        ({f"{MIX}.gamma": None}, "must hold the mix of one token embedder of type `bilm`, got none"),
+    ],
+)
+def test_a_mix_of_other_than_finite_numbers_is_refused(tmp_path, changes, message):
+    assert refusal(archive(tmp_path, state(**changes))) == message
+
+
+def test_a_name_that_is_no_layers_is_not_taken_for_one(tmp_path):
+    changes = {f"{MIX}.scalar_parameters.{name}": torch.ones(1) for name in ("x", "²", "01")}
+    assert len(read_trained_mix(archive(tmp_path, state(**changes))).mix.weights) == 3
+
+
+@pytest.mark.parametrize("value", [math.nan, math.inf, -math.inf, 1e300])
+def test_weights_of_the_bilm_that_are_not_finite_are_refused(tmp_path, value):
+    name = "bilm.forward_layers.1.bias"
+    bias = torch.zeros(40, dtype=torch.float64)
+    bias[-1] = value
+    weights = read_trained_mix(archive(tmp_path, state(**{f"{EMBEDDER}_encoder.{name}": bias}))).encoder_weights
+    encoder = random_encoder(options_of("usual"))
+    before = [parameter.clone() for parameter in encoder.parameters()]
+    with pytest.raises(
+        InputError, match=f"^it: `{name}` must hold finite numbers of float32, got {value}$".replace("+", r"\+")
+    ):
+        load_encoder_weights(encoder, weights, "it")
+    assert all(torch.equal(ours, old) for ours, old in zip(encoder.parameters(), before, strict=True))
+
+
+def test_a_config_nested_deeply_is_read_to_its_end(tmp_path):
+    config = {"do_layer_norm": True}
+    for _ in range(900):
+        config = {"a": config}
+    assert "`do_layer_norm` cannot be used" in refusal(archive(tmp_path, state(), json.dumps(config).encode()))

@@ -1,0 +1,54 @@
+"""The likeliest words of every place, against the exact softmax of the training model."""
+
+import pytest
+import torch
+
+from allennlp_elmo_plus.data.batching.sentence_ids import sentence_ids
+from allennlp_elmo_plus.inference.substitutes import substitutes
+from allennlp_elmo_plus.modules.language_model import LanguageModel, pack
+from tests.helpers.small_models import VOCABULARY, batch_of, small_model
+
+SENTENCES = [["the", "river", "rises"], [], ["mill"], ["the", "unheard", "mill", "turns", "."]]
+WORD_IDS = {word: number for number, word in enumerate(VOCABULARY)}
+
+
+def model_of(**overrides: object) -> LanguageModel:
+    model = small_model(5, **overrides).eval()
+    with torch.no_grad():
+        model.softmax.bias.copy_(torch.randn_like(model.softmax.bias))
+    return model
+
+
+@pytest.mark.parametrize(
+    "overrides, max_characters", [({}, 12), ({"char_cnn": None}, None)], ids=["characters", "words"]
+)
+def test_the_top_of_each_place(overrides: dict, max_characters: int | None) -> None:
+    model = model_of(**overrides)
+    ids = sentence_ids(SENTENCES, max_characters, WORD_IDS)
+    found = substitutes(model, ids, [len(sentence) for sentence in SENTENCES], max_characters, 4, chunk_size=5)
+    for sentence, (forward, backward) in zip(SENTENCES, found, strict=True):
+        batch = batch_of([sentence])
+        with torch.no_grad():
+            top = model(batch)
+        for hidden, ours, mirrored in ((top.forward, forward, False), (top.backward, backward, True)):
+            assert len(pack(batch.forward_targets, batch.mask)) == len(hidden) == len(sentence) + 1
+            expected = torch.log_softmax(hidden @ model.softmax.weight.t() + model.softmax.bias, 1)
+            values, places = (expected.flip(0) if mirrored else expected).topk(4, dim=1)
+            torch.testing.assert_close(ours.log_probs, values, rtol=0, atol=1e-12)
+            assert torch.equal(ours.ids, places)
+
+
+def test_a_forward_only_model_has_no_backward_words() -> None:
+    model = model_of(bidirectional=False)
+    (found,) = substitutes(model, sentence_ids([["the", "mill"]], 12), [2], 12, 2)
+    assert found.backward is None and found.forward.ids.shape == (3, 2)
+
+
+def test_a_model_in_training_is_refused() -> None:
+    with pytest.raises(ValueError, match="^`model` must be in evaluation mode, got one in training$"):
+        substitutes(model_of().train(), sentence_ids([["the"]], 12), [1], 12, 2)
+
+
+def test_word_input_needs_a_vocabulary() -> None:
+    with pytest.raises(ValueError, match="^`word_ids` must be given for word input, got None$"):
+        sentence_ids([["the"]], None)

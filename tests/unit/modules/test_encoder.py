@@ -1,0 +1,92 @@
+import numpy as np
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from allennlp_elmo_plus.data.batching import unique_words as distinct_words
+from allennlp_elmo_plus.data.batching.sentence_packing import SentenceLayout
+from allennlp_elmo_plus.data.batching.unique_words import distinct_rows
+from allennlp_elmo_plus.modules.word_cache import WordVectorCache
+
+LENGTHS = st.lists(st.integers(0, 6), min_size=1, max_size=6)
+ROWS = st.lists(st.lists(st.integers(0, 2), min_size=4, max_size=4), max_size=30)
+
+
+@settings(max_examples=50, deadline=None)
+@given(rows=ROWS)
+def test_distinct_rows_rebuild_the_rows_and_are_distinct(rows):
+    tensor = torch.tensor(rows, dtype=torch.int64).reshape(len(rows), 4)
+    distinct, inverse = distinct_rows(tensor)
+    assert torch.equal(distinct[inverse], tensor)
+    assert sorted(map(tuple, distinct.tolist())) == sorted(set(map(tuple, rows)))
+
+
+def test_rows_that_share_a_hash_are_told_apart(monkeypatch):
+    # A multiplier of 1 gives every permutation of a row the same hash.
+    monkeypatch.setattr(distinct_words, "pow", lambda *_: 1, raising=False)
+    rows = torch.tensor([[1, 2], [2, 1], [1, 2], [3, 0]])
+    distinct, inverse = distinct_rows(rows)
+    assert torch.equal(distinct[inverse], rows)
+    assert len(distinct) == 3
+
+
+@settings(max_examples=100, deadline=None)
+@given(lengths=LENGTHS, extra=st.integers(0, 2))
+def test_a_layout_packs_as_torch_does_and_mirrors_each_sentence(lengths, extra):
+    num_steps = max(lengths) + extra
+    layout = SentenceLayout.of_lengths(lengths, num_steps, torch.device("cpu"))
+    names, count = [], 0
+    for length in lengths:
+        names.append(["<S>", *range(count, count + length), "</S>"])
+        count += length
+    tables = list(range(count)) + ["<S>", "</S>"]
+    by_length = sorted(names, key=len, reverse=True)
+    packed = [row[step] for step in range(max(map(len, names))) for row in by_length if step < len(row)]
+    mirrored = [row[::-1][step] for step in range(max(map(len, names))) for row in by_length if step < len(row)]
+    rows = [tables[index] for index in layout.word_of_row.tolist()]
+    assert rows == packed
+    assert [rows[index] for index in layout.reversal.tolist()] == mirrored
+    assert layout.batch_sizes == [sum(step < len(row) for row in names) for step in range(max(map(len, names)))]
+    assert [names[index] for index in layout.order.tolist()] == by_length
+
+    values = torch.arange(1.0, len(rows) + 1).unsqueeze(1)
+    padded = layout.unpack(values)
+    assert padded.shape == (len(lengths), num_steps, 1)
+    with_boundaries = layout.unpack(values, keep_boundaries=True)
+    assert with_boundaries.shape == (len(lengths), num_steps + 2, 1)
+    for sentence, name in enumerate(names):
+        inner = [0 if value == 0 else rows[int(value) - 1] for value in padded[sentence, :, 0].tolist()]
+        assert inner == name[1:-1] + [0] * (num_steps + 2 - len(name))
+        outer = [rows[int(value) - 1] for value in with_boundaries[sentence, : len(name), 0].tolist()]
+        # `<S>` and `</S>` rows are told apart by sentence only.
+        assert outer == name
+        assert (with_boundaries[sentence, len(name) :] == 0).all()
+
+
+def doubled(words):
+    return torch.from_numpy(words[:, :1].astype(np.float64) * 2)
+
+
+def test_a_cache_computes_each_word_once_and_keeps_no_more_than_its_bound():
+    calls = []
+
+    def compute(words):
+        calls.append(words[:, 0].tolist())
+        return doubled(words)
+
+    cache = WordVectorCache(max_words=4)
+    for words in ([1, 2], [2, 3, 1], [3, 4, 5, 6], [6, 4, 1], [1, 2, 3, 4]):
+        rows = np.array([[word, 0] for word in words], dtype=np.int16)
+        assert torch.equal(cache.vectors(rows, compute), doubled(rows))
+    assert calls == [[1, 2], [3], [4, 5, 6], [6]]
+    assert len(cache) == 4
+    cache.clear()
+    assert len(cache) == 0
+    assert torch.equal(cache.vectors(rows, compute), doubled(rows))
+    assert calls[-1] == [1, 2, 3, 4]
+
+
+def test_a_cache_of_no_words_is_refused():
+    with pytest.raises(ValueError, match="`max_words` must be at least 1, got 0"):
+        WordVectorCache(0)

@@ -1,0 +1,92 @@
+import pytest
+import torch
+
+from allennlp_elmo_plus.modules.highway import Highway
+
+
+def random_highway(dim: int, num_layers: int) -> Highway:
+    generator = torch.Generator().manual_seed(5)
+    highway = Highway(dim, num_layers).double()
+    with torch.no_grad():
+        for parameter in highway.parameters():
+            parameter.copy_(torch.randn(parameter.shape, generator=generator, dtype=torch.float64))
+    return highway
+
+
+def test_each_layer_mixes_transformed_and_untouched_input() -> None:
+    highway = random_highway(3, 2)
+    inputs = torch.randn(4, 3, dtype=torch.float64, generator=torch.Generator().manual_seed(6))
+    expected = inputs.clone()
+    for layer in range(2):
+        for row in expected:
+            gate = 1 / (1 + torch.exp(-(row @ highway.carry_weights[layer] + highway.carry_biases[layer])))
+            transformed = (row @ highway.transform_weights[layer] + highway.transform_biases[layer]).clamp(min=0)
+            row.copy_((gate * transformed + (1 - gate) * row).detach())
+    torch.testing.assert_close(highway(inputs), expected, rtol=0, atol=1e-14)
+
+
+def test_an_open_gate_transforms_and_a_closed_gate_carries() -> None:
+    highway = random_highway(3, 1)
+    inputs = torch.randn(4, 3, dtype=torch.float64, generator=torch.Generator().manual_seed(7))
+    with torch.no_grad():
+        highway.carry_weights[0].zero_()
+        highway.carry_biases[0].fill_(-100.0)
+    torch.testing.assert_close(highway(inputs), inputs)
+    with torch.no_grad():
+        highway.carry_biases[0].fill_(100.0)
+    transformed = (inputs @ highway.transform_weights[0] + highway.transform_biases[0]).relu()
+    torch.testing.assert_close(highway(inputs), transformed)
+
+
+def test_gradients_by_finite_differences() -> None:
+    highway = random_highway(3, 2)
+    inputs = torch.randn(4, 3, dtype=torch.float64, generator=torch.Generator().manual_seed(8)).requires_grad_()
+    torch.autograd.gradcheck(lambda *_: highway(inputs), (inputs, *highway.parameters()))
+
+
+@pytest.mark.parametrize("trained", ["carry_weights.0", "carry_biases.0", "transform_weights.0", "transform_biases.0"])
+def test_frozen_weights_get_no_gradient_and_pass_it_on(trained: str) -> None:
+    highway = random_highway(3, 2).requires_grad_(False)
+    parameter = highway.get_parameter(trained).requires_grad_(True)
+    inputs = torch.randn(4, 3, dtype=torch.float64, generator=torch.Generator().manual_seed(8)).requires_grad_()
+    torch.autograd.gradcheck(lambda *_: highway(inputs), (inputs, parameter))
+    highway(inputs).sum().backward()
+    assert [name for name, each in highway.named_parameters() if each.grad is not None] == [trained]
+
+
+def test_the_gradient_of_a_gradient_is_refused() -> None:
+    highway, inputs = random_highway(3, 1), torch.ones(2, 3, dtype=torch.float64, requires_grad=True)
+    (gradient,) = torch.autograd.grad(highway(inputs).square().sum(), inputs, create_graph=True)
+    with pytest.raises(RuntimeError, match="once_differentiable"):
+        gradient.sum().backward()
+
+
+def test_under_autocast_products_alone_are_narrow() -> None:
+    highway = random_highway(16, 2).float()
+    inputs = torch.randn(6, 16, generator=torch.Generator().manual_seed(9)).requires_grad_()
+    expected = highway(inputs)
+    wanted = torch.autograd.grad(expected.sum(), [inputs, *highway.parameters()])
+    with torch.autocast("cpu", torch.bfloat16):
+        found = highway(inputs)
+    gradients = torch.autograd.grad(found.sum(), [inputs, *highway.parameters()])
+    for ours, theirs in zip([found, *gradients], [expected, *wanted], strict=True):
+        assert ours.dtype == torch.float32
+        assert 0 < (ours - theirs).norm() < 0.05 * theirs.norm()
+
+
+def test_names_of_the_weights() -> None:
+    assert {name: tuple(weight.shape) for name, weight in Highway(3, 1).named_parameters()} == {
+        "carry_weights.0": (3, 3),
+        "carry_biases.0": (3,),
+        "transform_weights.0": (3, 3),
+        "transform_biases.0": (3,),
+    }
+
+
+@pytest.mark.parametrize(
+    "dim, num_layers, message",
+    [(0, 1, "`dim` must be at least 1, got 0"), (3, 0, "`num_layers` must be at least 1, got 0")],
+)
+def test_sizes_out_of_range_are_refused(dim: int, num_layers: int, message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        Highway(dim, num_layers)

@@ -1,0 +1,157 @@
+"""The language model whole: against a word-by-word brute force, and under changes that must not matter."""
+
+import math
+
+import pytest
+import torch
+
+from allennlp_elmo_plus.data.text.characters import BOS_WORD, EOS_WORD, encode_words
+from allennlp_elmo_plus.errors import InputError
+from allennlp_elmo_plus.kernels.lstm.reference import lstm_reference
+from allennlp_elmo_plus.modules.language_model import LanguageModel, pack, unpack
+from allennlp_elmo_plus.modules.softmax import SoftmaxLayer
+from allennlp_elmo_plus.training.loss import mean_loss, with_gradient_times
+from tests.helpers.small_models import (
+    RECURRENCES,
+    VOCABULARY,
+    batch_of,
+    nlls_by_sentence,
+    small_model,
+)
+
+SENTENCES = [["the", "river", "rises", "slowly", "."], ["falls"], ["the", "mill", "turns", "."], []]
+
+
+def brute_force_nll(model: LanguageModel, words: list, layers: torch.nn.ModuleList) -> list:
+    """One word at a time through the reference recurrence, the full softmax by `log_softmax`."""
+    skip = model.bilm.use_skip_connections
+    states = [
+        (torch.zeros(1, layer.output_size).double(), torch.zeros(1, layer.cell_size).double()) for layer in layers
+    ]
+    nlls = []
+    for word, target in zip(words, words[1:]):
+        vector = model.token_encoder(torch.from_numpy(encode_words([word], 12)), None)
+        for index, layer in enumerate(layers):
+            bias = layer.bias + torch.cat([torch.full((layer.cell_size,), float(gate == 2)) for gate in range(4)])
+            output, *states[index] = lstm_reference(
+                [1], layer.cell_clip, layer.proj_clip, vector, *states[index], layer.kernel, bias, layer.projection
+            )
+            vector = output + vector if index and skip else output
+        log_probs = torch.log_softmax(vector[0] @ model.softmax.weight.t() + model.softmax.bias, dim=0)
+        nlls.append(-log_probs[VOCABULARY.index(target) if target in VOCABULARY else 2].item())
+    return nlls
+
+
+@pytest.mark.parametrize("bidirectional", [True, False])
+def test_exact_loss_equals_brute_force(bidirectional: bool) -> None:
+    model = small_model(bidirectional=bidirectional).eval()
+    sentences = [*SENTENCES, ["the", "unknowable", "river"]]
+    for sentence, (forward, backward) in zip(sentences, nlls_by_sentence(model, batch_of(sentences))):
+        words = [BOS_WORD, *sentence, EOS_WORD]
+        assert forward == pytest.approx(brute_force_nll(model, words, model.bilm.forward_layers), abs=1e-12)
+        if bidirectional:
+            assert backward == pytest.approx(brute_force_nll(model, words[::-1], model.bilm.backward_layers), abs=1e-12)
+        else:
+            assert backward is None
+
+
+@pytest.mark.parametrize("recurrence", RECURRENCES)
+def test_padding_order_and_company_change_nothing(recurrence: str) -> None:
+    model = small_model(lstm=RECURRENCES[recurrence]).eval()
+    alone = [nlls_by_sentence(model, batch_of([sentence]))[0] for sentence in SENTENCES]
+    for sentences, padding in ((SENTENCES, 0), (SENTENCES, 9), (SENTENCES[::-1], 3)):
+        together = nlls_by_sentence(model, batch_of(sentences, padding))
+        for ours, expected in zip(together, alone if sentences is SENTENCES else alone[::-1]):
+            assert ours[0] == pytest.approx(expected[0], abs=1e-12) and ours[1] == pytest.approx(expected[1], abs=1e-12)
+
+
+def test_each_word_encoded_once_changes_no_gradient() -> None:
+    """Gradients through the table of distinct words = gradients with every occurrence encoded for itself."""
+    model, batch = small_model().eval(), batch_of(SENTENCES)
+    model.exact_loss(batch).forward_nll.sum().backward()
+    once = {name: parameter.grad.clone() for name, parameter in model.named_parameters() if parameter.grad is not None}
+    model.zero_grad()
+    occurrences = batch._replace(
+        characters=batch.characters[torch.cat([batch.forward_inputs.reshape(-1), batch.backward_inputs.reshape(-1)])],
+        buckets=None,
+        forward_inputs=torch.arange(batch.forward_inputs.numel()).view(batch.forward_inputs.shape),
+        backward_inputs=torch.arange(batch.forward_inputs.numel()).view(batch.forward_inputs.shape)
+        + batch.forward_inputs.numel(),
+    )
+    model.exact_loss(occurrences).forward_nll.sum().backward()
+    for name, parameter in model.named_parameters():
+        if name in once:
+            torch.testing.assert_close(parameter.grad, once[name], rtol=0, atol=1e-12)
+
+
+@pytest.mark.parametrize("recurrence", RECURRENCES)
+def test_lanes_cut_into_windows_equal_one_long_window(recurrence: str) -> None:
+    model = small_model(lstm=RECURRENCES[recurrence]).eval()
+    batch = batch_of(
+        [
+            ["the", "river", "rises", "slowly", "and", "falls", "."],
+            ["the", "mill", "turns", "and", "turns", "and", "turns"],
+        ]
+    )
+    whole = model.exact_loss(batch)
+    pieces, state = [], None
+    for start, end in ((0, 3), (3, 4), (4, 8)):
+        window = batch._replace(
+            forward_inputs=batch.forward_inputs[:, start:end],
+            backward_inputs=batch.backward_inputs[:, start:end],
+            forward_targets=batch.forward_targets[:, start:end],
+            backward_targets=batch.backward_targets[:, start:end],
+            lengths=torch.full((2,), end - start),
+            batch_sizes=[2] * (end - start),
+        )
+        piece = model.exact_loss(window, state)
+        state = piece.state
+        pieces.append(piece)
+    torch.testing.assert_close(
+        torch.cat([piece.forward_nll for piece in pieces]), whole.forward_nll, rtol=0, atol=1e-12
+    )
+    torch.testing.assert_close(
+        torch.cat([piece.backward_nll for piece in pieces]), whole.backward_nll, rtol=0, atol=1e-12
+    )
+
+
+def test_word_input_shares_its_matrix_with_the_softmax() -> None:
+    model = small_model(
+        char_cnn=None, share_embedding_softmax=True, sample_softmax=False, n_tokens_vocab=len(VOCABULARY)
+    )
+    assert model.softmax.weight is model.token_encoder.embedding
+    model.exact_loss(batch_of(SENTENCES)).forward_nll.sum().backward()
+    assert model.softmax.weight.grad is not None and model.softmax.bias.shape == (len(VOCABULARY),)
+
+
+def test_dropout_on_the_top_layer_only_in_training() -> None:
+    model, batch = small_model(dropout=0.5), batch_of(SENTENCES)
+    dropped = model(batch).forward
+    assert 0.2 < (dropped == 0).double().mean() < 0.8
+    model.eval()
+    assert not (model(batch).forward == 0).any() and torch.equal(model(batch).forward, model(batch).forward)
+
+
+def test_pack_and_unpack_are_inverse() -> None:
+    mask = torch.tensor([[True, True, True], [True, True, False], [True, False, False]])
+    values = torch.tensor([[1, 2, 3], [4, 5, 0], [6, 0, 0]])
+    assert pack(values, mask).tolist() == [1, 4, 6, 2, 5, 3]
+    assert torch.equal(unpack(pack(values, mask), mask), values)
+
+
+def test_gradient_is_that_of_loss_times_unroll_steps() -> None:
+    nll = torch.tensor([6.0, 2.0], dtype=torch.double, requires_grad=True)
+    assert with_gradient_times(nll[0] * math.inf, 20).item() == math.inf
+    loss = with_gradient_times(mean_loss(nll[0], nll[1], 4), 20)
+    assert loss.item() == 1.0
+    loss.backward()
+    assert nll.grad.tolist() == [2.5, 2.5]
+    assert mean_loss(nll[0], None, 4).item() == 1.5
+
+
+def test_bad_parts() -> None:
+    model = small_model()
+    with pytest.raises(ValueError, match="`softmax` must be as wide as the biLM's output, 5, got 4"):
+        LanguageModel(model.token_encoder, model.bilm, SoftmaxLayer(12, 4))
+    with pytest.raises(InputError, match="`n_tokens_vocab` must be 12, the number of words in the vocabulary, got 13"):
+        small_model(n_tokens_vocab=13)

@@ -1,0 +1,254 @@
+"""Mistyped commands, files that are missing or are something else, values out of range: one line, and which."""
+
+import json
+import logging
+import re
+import sys
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any, Optional
+
+import pytest
+import torch
+from allennlp.commands.train import train_model
+from allennlp.common import Params
+from allennlp.common import logging as common_logging
+from allennlp.common.checks import ConfigurationError
+from allennlp.common.tqdm import Tqdm
+from torch.multiprocessing import ProcessExitedException
+
+from allennlp_elmo_plus.errors import InputError
+from allennlp_elmo_plus.plugin import spawn_with_signals as start_of_processes
+from allennlp_elmo_plus.plugin.commands.error_lines import error_line, hook_with_error_lines
+from tests.helpers.command_line import Ended, run_command_to_its_end
+from tests.helpers.fork_server import ForkServer
+from tests.helpers.small_text import small_config
+
+pytestmark = pytest.mark.filterwarnings("ignore::DeprecationWarning")
+
+
+@pytest.fixture(autouse=True)
+def handlers_of_the_root_logger() -> Iterator[None]:
+    """A training replaces them by some that write to streams and files of this test."""
+    root = logging.getLogger()
+    before, level = list(root.handlers), root.level
+    yield
+    for handler in set(root.handlers) - set(before):
+        handler.close()
+    root.handlers[:] = before
+    root.setLevel(level)
+
+
+@pytest.fixture(scope="module")
+def trained(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    directory = tmp_path_factory.mktemp("trained")
+    config = small_config(directory)
+    config["trainer"]["num_epochs"] = 1
+    train_model(Params(config), str(directory / "out"))
+    return directory
+
+
+@pytest.fixture
+def run(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture) -> Callable[..., Ended]:
+    return lambda *arguments: run_command_to_its_end(monkeypatch, capsys, *arguments)
+
+
+def last_line(ended: Ended) -> str:
+    """Of what a failing command printed on stderr, which must hold nothing below and no traceback above."""
+    assert ended.status == 1
+    assert "Traceback" not in ended.out + ended.err
+    lines = [line for line in ended.err.splitlines() if line.strip()]
+    assert [number for number, line in enumerate(lines) if line.startswith("error: ")] == [len(lines) - 1], ended.err
+    return lines[-1]
+
+
+TRAININGS: list[tuple[str, str]] = [
+    ('{"train_data_path": "smal.txt"}', r"error: `smal.txt`: there is no such file"),
+    ('{"train_data_path": "corpus/*.txt"}', r"error: `corpus/\*.txt`: the pattern matches no file"),
+    (
+        "{train_data_path: small.txt}",
+        r"error: the overrides \(-o\) must be JSON or Jsonnet, got: 1:19-24: Unknown variable",
+    ),
+    ('{"model.droput": 0.3}', "error: BilmModel has no option `droput`: did you mean `dropout`?"),
+    ('{"model.lstm.hidden_size": 3}', "error: model: unknown option 'lstm.hidden_size'; did you mean `lstm.dim`"),
+    ('{"model.precision": "fp16"}', 'error: `precision` must be "fp32" or "bf16", got "fp16"'),
+    ('{"num_epochs": 1}', "error: .*TrainModel.*num_epochs"),
+    ('{"trainer.epochs": 1}', "error: trainer has no option `epochs`: did you mean `num_epochs`?"),
+    ('{"trainer.num_epochs": "ten"}', "error: GradientDescentTrainer: Expected num_epochs to be a int, got 'ten'"),
+    ('{"trainer.grad_norm": "five"}', "error: GradientDescentTrainer: .*grad_norm.*, got 'five'"),
+    ('{"trainer.optimizer.lr": "0.2"}', "error: BilmOptimizer: Expected lr to be numeric, got '0.2'"),
+    ('{"trainer.optimizer.lr": -1}', "error: BilmOptimizer: `lr` must be at least 0 and finite, got -1"),
+    ('{"trainer.optimizer": {"type": "adam", "lr": -1}}', "error: AdamOptimizer: Invalid learning rate: -1"),
+    ('{"trainer.optimizer": "adamm"}', "error: Optimizer: adamm not in acceptable choices"),
+    (
+        '{"trainer.callbacks": [{"type": "bilm", "max_skiped_batches": 2}]}',
+        "BilmResume has no option `max_skiped_batches`",
+    ),
+    ('{"trainer.validation_metric": "-perplexit"}', "error: .*perplexit"),
+    ('{"trainer.cuda_device": 0}', "error: .*GPU.*trainer.cuda_device"),
+    ('{"data_loader.batchsize": 8}', "error: BilmDataLoader has no option `batchsize`: did you mean `batch_size`?"),
+    (
+        '{"dataset_reader.token_indexers": {"tokens": {"type": "bilm_characters", "max_characters_per_token": 2}}}',
+        "at least 3",
+    ),
+    ('{"distributed": {"cuda_devices": [-1]}}', "error: Multiple cuda devices"),
+]
+
+
+@pytest.mark.skipif(torch.cuda.is_available(), reason="asks for a GPU that is not there")
+@pytest.mark.parametrize("overrides, line", TRAININGS, ids=[overrides for overrides, _ in TRAININGS])
+def test_a_mistake_in_a_training(overrides: str, line: str, run: Callable[..., Ended], tmp_path: Path) -> None:
+    config = tmp_path / "config.json"
+    config.write_text(json.dumps(small_config(tmp_path)))
+    ended = run("train", config, "-s", tmp_path / "out", "-o", overrides)
+    assert re.search(line, last_line(ended)), ended.err
+
+
+def test_mistakes_in_the_arguments_of_train(run: Callable[..., Ended], tmp_path: Path) -> None:
+    config, broken, text = tmp_path / "config.json", tmp_path / "broken.json", tmp_path / "train.txt"
+    config.write_text(json.dumps(small_config(tmp_path)))
+    broken.write_text("the river rises\n")
+    out = tmp_path / "out"
+    assert last_line(run("train", tmp_path / "nope.json", "-s", out)) == f"error: file {tmp_path}/nope.json not found"
+    assert "config must be JSON or Jsonnet" in last_line(run("train", broken, "-s", out))
+    assert last_line(run("train", config, "-s", text)) == f"error: {text}: Not a directory"
+    assert "already exists and is not empty" in last_line(run("train", config, "-s", tmp_path))
+    assert "There is nothing to recover from" in last_line(run("train", config, "-s", out, "--recover"))
+    line = last_line(run("train", config, "-s", out, "--include-package", "nopackage.here"))
+    assert line == "error: --include-package must be a package that Python finds, got nopackage.here"
+
+
+def test_mistakes_in_evaluate_and_predict(run: Callable[..., Ended], trained: Path, tmp_path: Path) -> None:
+    archive, text = trained / "out" / "model.tar.gz", trained / "heldout.txt"
+    half = tmp_path / "half.tar.gz"
+    half.write_bytes(archive.read_bytes()[:3000])
+    latin = tmp_path / "latin.jsonl"
+    latin.write_bytes(b'{"sentence": "caf\xe9"}\n')
+    unreadable = "must be a model.tar.gz that can be read, got: "
+    assert last_line(run("evaluate", text, text)).startswith(f"error: {text}: {unreadable}")
+    assert last_line(run("evaluate", half, text)).startswith(f"error: {half}: {unreadable}")
+    assert last_line(run("evaluate", tmp_path / "nope", text)) == f"error: file {tmp_path}/nope not found"
+    assert last_line(run("evaluate", archive, "nope.txt")) == "error: `nope.txt`: there is no such file"
+    line = last_line(run("evaluate", archive, text, "--output-file", tmp_path / "no" / "metrics.json"))
+    assert line == f"error: {tmp_path}/no/metrics.json: No such file or directory"
+    assert "-o" in last_line(run("evaluate", archive, text, "-o", "{bad"))
+    assert "The number of `metrics_output_file`" in last_line(run("evaluate", archive, text, "--output-file", "a,b"))
+    line = last_line(run("evaluate", archive, text, "-o", '{"model.lstm.dim": 24}'))
+    assert line.startswith(f"error: {archive}: its weights must be those of its config:")
+    assert "blm" in last_line(run("predict", archive, text, "--predictor", "blm"))
+    assert last_line(run("predict", archive, "nope.jsonl")) == "error: file nope.jsonl not found"
+    assert last_line(run("predict", archive, latin)).startswith(f"error: {latin}: 'utf-8' codec can't decode byte 0xe9")
+
+
+@pytest.mark.parametrize("variable, value", [("ALLENNLP_DEBUG", "1"), ("ALLENNLP_LOG_LEVEL", "DEBUG")])
+def test_the_traceback_is_there_for_those_who_ask(
+    variable: str, value: str, run: Callable[..., Ended], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv(variable, value)
+    for command in (["evaluate", "nope", "nope.txt"], ["elmo-report", "nope"]):
+        ended = run(*command)
+        assert ended.status == 1 and "Traceback" in ended.err
+
+
+def test_the_log_file_of_a_training_keeps_the_traceback(run: Callable[..., Ended], tmp_path: Path) -> None:
+    config = tmp_path / "config.json"
+    config.write_text(json.dumps(small_config(tmp_path)))
+    run("train", config, "-s", tmp_path / "out", "-o", '{"model.precision": "fp16"}')
+    log = (tmp_path / "out" / "out.log").read_text()
+    assert "Uncaught exception\nTraceback" in log and 'ConfigurationError: `precision` must be "fp32"' in log
+
+
+@pytest.mark.parametrize("error", [ValueError("`rows` must rise"), TypeError("x"), KeyError("y"), AssertionError("z")])
+def test_an_error_of_the_program_keeps_its_traceback(
+    error: Exception, run: Callable[..., Ended], trained: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(*arguments: Any, **options: Any) -> None:
+        raise error
+
+    monkeypatch.setattr("allennlp_elmo_plus.modules.language_model.LanguageModel.exact_loss", fail)
+    ended = run("evaluate", trained / "out" / "model.tar.gz", trained / "heldout.txt")
+    assert ended.status == 1 and "Traceback" in ended.err and type(error).__name__ in ended.err
+
+
+def test_in_a_program_of_ones_own_errors_are_exceptions(tmp_path: Path) -> None:
+    config = small_config(tmp_path)
+    config["train_data_path"] = "nope.txt"
+    assert "error_lines" not in sys.excepthook.__module__ and not hasattr(
+        common_logging.prepare_global_logging, "__wrapped__"
+    )
+    with pytest.raises(InputError, match="`nope.txt`: there is no such file"):
+        train_model(Params(config), str(tmp_path / "out"))
+
+
+def test_an_option_of_several_types_names_what_was_wrong_with_it() -> None:
+    inner = InputError("`width` must be at least 1, got 0")
+    inner.args = ("While constructing an argument of type X", *inner.args)
+    error = ConfigurationError("Failed to construct argument filters with type Union[X, Y].")
+    error.__cause__ = TypeError("Expected filters to be a string.")
+    error.__cause__.__cause__ = inner
+
+    def construct_arg(argument_name: str) -> None:
+        raise error
+
+    with pytest.raises(ConfigurationError) as raised:
+        construct_arg("filters")
+    assert error_line(raised.value) == "`filters`: `width` must be at least 1, got 0"
+
+
+def test_a_message_of_several_lines_is_one_line(capsys: pytest.CaptureFixture) -> None:
+    hook_with_error_lines(sys.__excepthook__)(InputError, InputError("a rule\n   and a value"), None)
+    assert capsys.readouterr().err == "error: a rule and a value\n"
+
+
+def test_a_line_is_not_on_that_of_a_progress_bar(capsys: pytest.CaptureFixture) -> None:
+    bar = Tqdm.tqdm(total=3, desc="training")
+    bar.update(1)
+    hook_with_error_lines(sys.__excepthook__)(InputError, InputError("a rule"), None)
+    *progress, line = capsys.readouterr().err.splitlines()
+    assert line == "error: a rule" and "training" in progress[-1]
+
+
+@pytest.mark.parametrize("where", ["model", "loader"])
+def test_an_error_in_a_process_of_a_distributed_training(where: str, server: ForkServer, tmp_path: Path) -> None:
+    from tests.faults.command_process import run_command
+
+    config = small_config(tmp_path)
+    config["distributed"] = {"cuda_devices": [-1, -1]}
+    config["trainer"] |= {"checkpointer": {"type": "bilm"}, "callbacks": [{"type": "bilm"}]}
+    if where == "model":
+        config["model"]["precision"] = "fp16"
+    else:
+        config["data_loader"]["num_step"] = 5
+    path, log = tmp_path / "config.json", tmp_path / "log"
+    path.write_text(json.dumps(config))
+    process = server.call(run_command, ["train", str(path), "-s", str(tmp_path / "out")], str(log), [])
+    assert server.wait(process) == 1
+    lines = log.read_text().splitlines()
+    expected = '`precision` must be "fp32" or "bf16"' if where == "model" else "BilmDataLoader has no option `num_step`"
+    assert lines[-1].startswith("error: ") and expected in lines[-1]
+    assert not any(line.startswith("Traceback") for line in lines)
+
+
+@pytest.mark.parametrize("error, line", [(InputError("a rule"), "a rule"), (KeyError("a bug"), None)])
+def test_a_process_reports_what_a_user_can_change(error: Exception, line: Optional[str], tmp_path: Path) -> None:
+    def fail(rank: int, argument: str) -> None:
+        assert (rank, argument) == (1, "argument")
+        raise error
+
+    with pytest.raises(type(error)):
+        start_of_processes.run_and_report(1, fail, str(tmp_path), "argument")
+    assert {path.name: path.read_text() for path in tmp_path.iterdir()} == ({} if line is None else {"1": line})
+
+
+@pytest.mark.parametrize("written, raised", [({"0": "a rule"}, InputError), ({}, ProcessExitedException)])
+def test_an_error_of_a_process_is_raised_where_it_was_started(
+    written: dict[str, str], raised: type[Exception], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def spawn(function: Any, args: tuple[Any, ...], nprocs: int) -> None:
+        for rank, line in written.items():
+            Path(args[1], rank).write_text(line)
+        raise ProcessExitedException("process 1 terminated", error_index=1, error_pid=1, exit_code=1)
+
+    monkeypatch.setattr(start_of_processes, "_spawn", spawn)
+    with pytest.raises(raised, match="a rule" if written else "process 1"):
+        start_of_processes._spawn_and_report(print, (Params({}),), 2)

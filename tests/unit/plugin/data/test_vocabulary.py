@@ -1,0 +1,183 @@
+import copy
+import os
+import pickle
+import shutil
+
+import pytest
+from allennlp.common import Params
+from allennlp.common.checks import ConfigurationError
+from allennlp.data import Vocabulary
+from allennlp.training.util import make_vocab_from_params
+
+from allennlp_elmo_plus.data.text.vocabulary import read_vocabulary, write_vocabulary
+from allennlp_elmo_plus.errors import InputError
+from allennlp_elmo_plus.plugin.data.dataset_readers.bilm_reader import BilmReader
+from allennlp_elmo_plus.plugin.data.vocabulary import PADDING_TOKEN, BilmVocabulary
+
+TEXT = "b b b a a a c c d\n\nc <S> @@PADDING@@ <unk> @@UNKNOWN@@\n"
+ORDER = ["<S>", "</S>", "<UNK>", "a", "b", "c", "@@PADDING@@", "@@UNKNOWN@@", "d"]
+
+
+@pytest.fixture
+def corpus(tmp_path):
+    (tmp_path / "corpus.txt").write_text(TEXT, encoding="utf-8")
+    return str(tmp_path / "corpus.txt")
+
+
+def build(corpus, tmp_path, **options):
+    params = {
+        "dataset_reader": {"type": "bilm"},
+        "data_loader": {"batch_size": 2},
+        "train_data_path": corpus,
+        "vocabulary": {"type": "bilm", **options},
+    }
+    return make_vocab_from_params(Params(params), str(tmp_path / "out"))
+
+
+def check(vocabulary, words):
+    assert vocabulary.get_vocab_size("tokens") == len(words) + 1
+    assert [vocabulary.get_token_index(word) - 1 for word in words] == list(range(len(words)))
+    assert [vocabulary.get_token_from_index(index + 1) for index in range(len(words))] == words
+    assert vocabulary.get_token_index("never seen") == vocabulary.get_token_index("<UNK>") == words.index("<UNK>") + 1
+    assert vocabulary.is_padded("tokens")
+
+
+def test_ids_are_those_of_the_vocabulary_file_plus_one(corpus, tmp_path):
+    check(build(corpus, tmp_path), ORDER)
+    assert read_vocabulary(tmp_path / "out" / "vocabulary" / "tokens.txt") == ORDER
+
+
+@pytest.mark.parametrize(
+    "options, size", [({"min_count": 2}, 6), ({"max_size": 5}, 5), ({"min_count": 3, "max_size": 30}, 6)]
+)
+def test_rare_words_are_left_out(corpus, tmp_path, options, size):
+    check(build(corpus, tmp_path, **options), ORDER[:size])
+
+
+def test_a_vocabulary_file_is_taken_as_it_is(corpus, tmp_path):
+    words = ["the", "<UNK>", "</S>", "@@UNKNOWN@@", "x", "<S>", "<unk>"]
+    write_vocabulary(tmp_path / "vocab.txt", words)
+    check(build(corpus, tmp_path, vocab_file=str(tmp_path / "vocab.txt")), words)
+
+
+def test_a_vocabulary_file_spares_the_reading(tmp_path):
+    def instances():
+        pytest.fail("the text must not be read")
+        yield
+
+    write_vocabulary(tmp_path / "vocab.txt", ORDER)
+    check(BilmVocabulary.from_text(instances(), vocab_file=str(tmp_path / "vocab.txt")), ORDER)
+
+
+def test_it_is_the_same_after_saving_and_loading(corpus, tmp_path):
+    built = build(corpus, tmp_path)
+    directory = str(tmp_path / "out" / "vocabulary")
+    # As `Model.load` calls it for an archive, and as training on several devices names it to each.
+    loaded = BilmVocabulary.from_files(directory, None, None)
+    assert isinstance(loaded, BilmVocabulary)
+    check(loaded, ORDER)
+    assert loaded == built
+    tokens = {"padding_token": built._padding_token, "oov_token": built._oov_token}
+    check(Vocabulary.from_params(Params({"type": "from_files", "directory": directory, **tokens})), ORDER)
+
+
+def test_it_is_the_same_after_pickling(corpus, tmp_path):
+    built = build(corpus, tmp_path)
+    for other in (pickle.loads(pickle.dumps(built)), copy.deepcopy(built)):
+        assert other == built
+        check(other, ORDER)
+
+
+def test_bad_options_are_refused(corpus, tmp_path):
+    instances = list(BilmReader().read(corpus))
+    with pytest.raises(InputError, match="`min_count` must be at least 1, got 0"):
+        BilmVocabulary.from_text(instances, min_count=0)
+    with pytest.raises(InputError, match="no word occurs at least 9 times"):
+        BilmVocabulary.from_text(instances, min_count=9)
+    with pytest.raises(InputError, match=r"no word occurs at least 1 time \(`min_count`"):
+        BilmVocabulary.from_text([])
+    with pytest.raises(
+        InputError, match="`min_count` and `max_size` must be left out where `vocab_file` gives the vocabulary"
+    ):
+        BilmVocabulary.from_text(instances, max_size=9, vocab_file="vocab.txt")
+    with pytest.raises(InputError, match="absent.txt: there is no such file or directory"):
+        BilmVocabulary.from_text(instances, vocab_file=str(tmp_path / "absent.txt"))
+
+
+def test_a_misspelt_option_is_answered_with_the_right_one(corpus, tmp_path):
+    with pytest.raises(ConfigurationError, match="has no option `min_counts`: did you mean `min_count`?"):
+        build(corpus, tmp_path, min_counts=2)
+
+
+def test_real_text_gives_the_known_number_of_entries(shared_data, tmp_path):
+    vocabulary = build(str(shared_data / "wikitext-2" / "train.txt"), tmp_path, min_count=2)
+    assert vocabulary.get_vocab_size("tokens") == 9494 + 1
+
+
+def test_files_are_written_whole_or_not_at_all(corpus, tmp_path, monkeypatch):
+    vocabulary = build(corpus, tmp_path)
+    directory = tmp_path / "out" / "vocabulary"
+    before = sorted(os.listdir(directory))
+    (directory / ".tokens.0123.tmp.txt").write_text("left by a process that was killed")
+
+    def half(source, target):
+        target.write_text("half")
+        raise OSError(28, "No space left on device")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(shutil, "copyfile", half)
+        with pytest.raises(OSError, match="No space left"):
+            vocabulary.save_to_files(str(directory))
+    assert sorted(os.listdir(directory)) == before and os.listdir(tmp_path / "out") == ["vocabulary"]
+    assert read_vocabulary(directory / "tokens.txt") == ORDER
+
+
+@pytest.mark.parametrize("text", [TEXT + "more\n", TEXT.replace("a", "e")])
+def test_another_vocabulary_is_not_written_over(corpus, tmp_path, text):
+    saved = tmp_path / "out" / "vocabulary"
+    build(corpus, tmp_path).save_to_files(saved)
+    (tmp_path / "other.txt").write_text(text, encoding="utf-8")
+    other = build(str(tmp_path / "other.txt"), tmp_path / "other")
+    with pytest.raises(InputError, match=f"^`{saved}/tokens.txt` is of another vocabulary: what was trained with it"):
+        other.save_to_files(saved)
+    assert read_vocabulary(saved / "tokens.txt") == ORDER and os.listdir(tmp_path / "out") == ["vocabulary"]
+
+
+def test_the_same_vocabulary_is_written_again_whatever_the_order_of_a_set(corpus, tmp_path):
+    directory = tmp_path / "out" / "vocabulary"
+    vocabulary = build(corpus, tmp_path)
+    path = directory / "non_padded_namespaces.txt"
+    lines = path.read_text().splitlines()
+    assert len(lines) > 1
+    path.write_text("\n".join(reversed(lines)) + "\n")
+    vocabulary.save_to_files(directory)
+    assert sorted(path.read_text().splitlines()) == sorted(lines)
+
+
+@pytest.mark.parametrize("text", ["a b a\n", TEXT])
+def test_what_allennlp_loads_for_a_distributed_training_is_a_vocabulary_of_this_kind(corpus, tmp_path, text):
+    (tmp_path / "corpus.txt").write_text(text)
+    words = build(corpus, tmp_path).get_token_to_index_vocabulary("tokens")
+    directory = str(tmp_path / "out" / "vocabulary")
+    by_config = {"type": "from_files", "directory": directory, "padding_token": PADDING_TOKEN, "oov_token": "<UNK>"}
+    for loaded in (Vocabulary.from_params(Params(by_config)), Vocabulary.from_files(directory)):
+        assert isinstance(loaded, BilmVocabulary)
+        assert loaded.get_token_to_index_vocabulary("tokens") == words and loaded._oov_token == "<UNK>"
+
+
+def test_a_vocabulary_of_allennlp_over_the_same_words_stays_one(corpus, tmp_path):
+    params = {"dataset_reader": {"type": "bilm"}, "data_loader": {"batch_size": 2}, "train_data_path": corpus}
+    built = make_vocab_from_params(Params(params), str(tmp_path / "out"))
+    loaded = Vocabulary.from_files(str(tmp_path / "out" / "vocabulary"))
+    assert type(built) is type(loaded) is Vocabulary
+    assert loaded.get_token_to_index_vocabulary("tokens") == built.get_token_to_index_vocabulary("tokens")
+
+
+def test_words_spelled_as_escapes_of_allennlp_keep_their_ids_in_a_saved_vocabulary(tmp_path):
+    words = ["@@NEWLINE@@", "a@@NEWLINE@@b", "@@PADDING@@", "@@UNKNOWN@@", "\\n", "plain"]
+    (tmp_path / "corpus.txt").write_text(" ".join(words), encoding="utf-8")
+    built = build(str(tmp_path / "corpus.txt"), tmp_path)
+    loaded = BilmVocabulary.from_files(tmp_path / "out" / "vocabulary", None, None)
+    assert loaded.get_token_to_index_vocabulary("tokens") == built.get_token_to_index_vocabulary("tokens")
+    assert loaded.get_index_to_token_vocabulary("tokens") == built.get_index_to_token_vocabulary("tokens")
+    assert loaded.get_token_index("\n") == loaded.get_token_index("<UNK>")

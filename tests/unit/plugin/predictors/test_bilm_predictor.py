@@ -1,0 +1,197 @@
+import json
+import math
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from allennlp.commands.predict import _PredictManager
+from allennlp.common import Params
+from allennlp.data import DatasetReader, Vocabulary
+from allennlp.models import Model
+from allennlp.predictors import Predictor
+
+import allennlp_elmo_plus.plugin  # noqa: F401
+from allennlp_elmo_plus.errors import InputError
+from tests.helpers.small_text import SENTENCES, small_model_config
+
+
+def predictor_of(**changes: Any) -> Predictor:
+    reader = DatasetReader.from_params(Params({"type": "bilm"}))
+    instances = [reader.text_to_instance(sentence) for sentence in SENTENCES]
+    vocabulary = Vocabulary.from_params(Params({"type": "bilm"}), instances=instances)
+    torch.manual_seed(0)
+    model = Model.from_params(Params({**small_model_config(), **changes}), vocab=vocabulary).eval()
+    with torch.no_grad():
+        # Untrained, it would find all words about as likely.
+        model.language_model.softmax.bias.normal_(std=2)
+    return Predictor.by_name("bilm")(model, reader)
+
+
+@pytest.fixture(scope="module")
+def predictor() -> Predictor:
+    return predictor_of()
+
+
+def test_scores_of_a_line(predictor: Predictor) -> None:
+    line = " ".join(SENTENCES[0]) + " unheard-of\n"
+    result = predictor.predict_json(predictor.load_line(line))
+    words = SENTENCES[0] + ["unheard-of"]
+    assert result["words"] == words
+    assert result["forward_targets"] == [*words, "</S>"] and result["backward_targets"] == ["<S>", *words]
+    for direction in ("forward", "backward"):
+        log_probs = result[f"{direction}_log_probs"]
+        assert len(log_probs) == len(words) + 1 and all(log_prob < 0 for log_prob in log_probs)
+        assert result[f"{direction}_log_prob"] == pytest.approx(sum(log_probs))
+        assert result[f"{direction}_perplexity"] == pytest.approx(math.exp(-sum(log_probs) / len(log_probs)))
+    assert result["perplexity"] == pytest.approx(
+        math.sqrt(result["forward_perplexity"] * result["backward_perplexity"]), rel=1e-6
+    )
+
+
+def test_company_and_order_change_nothing(predictor: Predictor) -> None:
+    lines = [" ".join(sentence) for sentence in (SENTENCES[1], SENTENCES[2], [], SENTENCES[9])]
+    alone = [predictor.predict_json({"sentence": line}) for line in lines]
+    together = predictor.predict_batch_json([{"sentence": line} for line in lines])
+    for ours, expected in zip(together, alone):
+        assert ours["words"] == expected["words"]
+        assert ours["forward_log_probs"] == pytest.approx(expected["forward_log_probs"], abs=1e-5)
+        assert ours["backward_log_probs"] == pytest.approx(expected["backward_log_probs"], abs=1e-5)
+
+
+def test_backward_log_probs_stand_in_the_order_of_the_sentence(predictor: Predictor) -> None:
+    """Changing the first word changes every forward figure after it, and of the backward ones only its own and that of `<S>`."""
+    first, second = (predictor.predict_json({"sentence": f"{word} mill turns ."}) for word in ("the", "rain"))
+    changed = [
+        a != pytest.approx(b, abs=1e-6) for a, b in zip(first["backward_log_probs"], second["backward_log_probs"])
+    ]
+    assert changed == [True, True, False, False, False]
+    changed = [a != pytest.approx(b, abs=1e-6) for a, b in zip(first["forward_log_probs"], second["forward_log_probs"])]
+    assert changed == [True] * 5
+
+
+def test_substitutes_stand_in_the_places_they_are_for(predictor: Predictor) -> None:
+    """All words of the vocabulary are asked for, so that each target's score is among those of its place."""
+    size = len(predictor._model.language_model.softmax.weight)
+    lines = [f"{' '.join(SENTENCES[0])} unheard-of", "", "rain"]
+    results = predictor.predict_batch_json(
+        [{"sentence": line, "top": size if place else 3} for place, line in enumerate(lines)]
+    )
+    alone = predictor.predict_json({"sentence": lines[0], "top": size})
+    for result in [alone, *results[1:]]:
+        for direction in ("forward", "backward"):
+            targets, top = result[f"{direction}_targets"], result[f"{direction}_top"]
+            assert len(top) == len(targets) == len(result["words"]) + 1
+            for target, log_prob, found in zip(targets, result[f"{direction}_log_probs"], top, strict=True):
+                by_word = {each["word"]: each["log_prob"] for each in found}
+                assert len(by_word) == size and sum(map(math.exp, by_word.values())) == pytest.approx(1, abs=1e-4)
+                assert by_word.get(target, by_word["<UNK>"]) == pytest.approx(log_prob, abs=1e-4)
+                assert list(by_word.values()) == sorted(by_word.values(), reverse=True)
+    shorter = [[each["word"] for each in place] for place in results[0]["forward_top"]]
+    assert shorter == [[each["word"] for each in place[:3]] for place in alone["forward_top"]]
+    assert "forward_top" not in predictor.predict_json({"sentence": "rain"})
+
+
+@pytest.mark.parametrize("how", [{}, {"beam": 4}, {"temperature": 0.9, "seed": 5}], ids=["greedy", "beam", "sampled"])
+@pytest.mark.parametrize("side", ["prefix", "suffix"])
+def test_generated_text_scores_what_it_says(predictor: Predictor, how: dict[str, Any], side: str) -> None:
+    given = "the unheard-of mill"
+    result = predictor.predict_json({side: given, "max_words": 6, **how})
+    for each in [result, *result.get("beam", [])]:
+        words, generated = each["words"], each["generated"]
+        assert words == [*given.split(), *generated] if side == "prefix" else [*generated, *given.split()]
+        score = predictor.predict_json({"sentence": " ".join(words)})
+        if side == "prefix":
+            expected = score["forward_log_probs"][3:][: len(generated) + each["ended"]]
+        else:
+            expected = score["backward_log_probs"][0 if each["ended"] else 1 :][: len(generated) + each["ended"]]
+        assert each["log_probs"] == pytest.approx(expected, abs=1e-4)
+        assert each["log_prob"] == pytest.approx(sum(expected), abs=1e-4)
+        assert len(generated) == 6 or each["ended"]
+    if "beam" in how:
+        assert len(result["beam"]) == 4 and result["beam"][0]["words"] == result["words"]
+        assert result["log_prob"] >= predictor.predict_json({side: given, "max_words": 6})["log_prob"] - 1e-6
+    assert result == predictor.predict_json({side: given, "max_words": 6, **how})
+
+
+def test_lines_of_text_and_of_json(predictor: Predictor) -> None:
+    assert predictor.load_line("the mill\n") == {"sentence": "the mill\n"}
+    assert predictor.load_line("{ the mill }") == {"sentence": "{ the mill }"}
+    request = {"prefix": "the mill", "max_words": 2}
+    assert predictor.load_line(json.dumps(request)) == request
+    mixed = predictor.predict_batch_json([{"sentence": "rain"}, request, {"sentence": "the mill"}])
+    assert mixed[0]["words"] == ["rain"] and mixed[2]["words"] == ["the", "mill"]
+    assert mixed[1] == predictor.predict_json(request)
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        '{"sentence": "the mill"\n',
+        '{"sentence": the mill}',
+        "{'sentence': 'the mill'}",
+        ' {"a": ' + "[" * 10**5,
+        '{"x"} y',
+    ],
+)
+def test_a_line_that_begins_as_json_must_be_json(predictor: Predictor, line: str) -> None:
+    with pytest.raises(InputError, match="^a line that begins as a JSON object must be one, got .*: ") as error:
+        predictor.load_line(line)
+    assert len(str(error.value).splitlines()) == 1
+
+
+def test_an_id_comes_back_with_the_answer(predictor: Predictor) -> None:
+    requests: list[dict[str, Any]] = [{"sentence": "the mill"}, {"prefix": "the", "max_words": 2}]
+    ids: list[Any] = ["a", 0, None, {"b": [1]}]
+    answers = predictor.predict_batch_json([{**request, "id": number} for number in ids for request in requests])
+    alone = [predictor.predict_json(request) for request in requests]
+    assert [answer.pop("id") for answer in answers] == [number for number in ids for _ in requests]
+    assert [answer["words"] for answer in answers] == [answer["words"] for answer in alone] * 4
+    assert all("id" not in answer for answer in alone)
+
+
+def test_each_line_of_a_file_has_its_answer(predictor: Predictor, tmp_path: Path) -> None:
+    path, answers = tmp_path / "lines.txt", tmp_path / "answers.jsonl"
+    path.write_text('the mill\n\n  \n{"sentence": "rain", "id": 3}\n')
+    _PredictManager(predictor, str(path), str(answers), 3, False, False).run()
+    words = [json.loads(line)["words"] for line in answers.read_text().splitlines()]
+    assert words == [["the", "mill"], [], [], ["rain"]]
+
+
+def test_a_line_that_cannot_be_read_is_named_by_its_number(predictor: Predictor, tmp_path: Path) -> None:
+    path = tmp_path / "lines.jsonl"
+    path.write_text('\n{"sentence": "rain"}\n{"sentence": rain}\n')
+    with pytest.raises(InputError, match="^line 3: a line that begins as a JSON object must be one, got "):
+        _PredictManager(predictor, str(path), None, 8, False, False).run()
+
+
+@pytest.mark.parametrize(
+    "request_, message",
+    [
+        ({}, "exactly one of `sentence`, `prefix` and `suffix` must be given, got none"),
+        ({"prefix": "a", "suffix": "b"}, "must be given, got `prefix` and `suffix`"),
+        ({"sentence": ["a"]}, r"`sentence` must be a string, got \['a'\]"),
+        ({"sentence": "a", "beam": 2}, "`beam` does not go with `sentence`, which takes `top`"),
+        ({"prefix": "a", "top": 2}, "`top` does not go with `prefix`, which takes `max_words`, `beam`"),
+        ({"sentence": "a", "top": 0}, "`top` must be a whole number, at least 1, got 0"),
+        ({"sentence": "a", "top": 99}, "`top` must be at most [0-9]+, the words of the vocabulary, got 99"),
+        ({"prefix": "a", "max_words": True}, "`max_words` must be a whole number, from 1 to 10,000, got True"),
+        ({"prefix": "a", "beam": 2.0}, "`beam` must be a whole number, from 1 to 1,000, got 2.0"),
+        ({"prefix": "a", "beam": 2, "temperature": 1}, "`temperature` and `beam` exclude each other, got both"),
+        ({"prefix": "a", "temperature": -1}, "`temperature` must be a positive number, got -1"),
+        ({"prefix": "a", "temperature": "hot"}, "`temperature` must be a positive number, got 'hot'"),
+        ({"prefix": "a", "seed": 3}, "`seed` goes with `temperature`, which is missing"),
+        ({"prefix": "a", "temperature": 1, "seed": -1}, "`seed` must be a whole number, from 0 to .*, got -1"),
+    ],
+)
+def test_requests_that_are_refused(predictor: Predictor, request_: dict[str, Any], message: str) -> None:
+    with pytest.raises(InputError, match=message):
+        predictor.predict_batch_json([{"sentence": "rain"}, request_])
+
+
+def test_a_forward_only_model_continues_forward() -> None:
+    forward_only = predictor_of(bidirectional=False)
+    assert len(forward_only.predict_json({"prefix": "the", "max_words": 3})["words"]) > 1
+    assert "backward_top" not in forward_only.predict_json({"sentence": "the", "top": 2})
+    with pytest.raises(InputError, match="^`suffix` needs a model with a backward direction, and this one has none$"):
+        forward_only.predict_json({"suffix": "the"})

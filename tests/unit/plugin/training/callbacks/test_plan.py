@@ -1,0 +1,113 @@
+"""What the callback `bilm_plan` logs and adds to the metrics."""
+
+import logging
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from allennlp.commands.train import train_model
+from allennlp.common import Params
+from allennlp.common.checks import ConfigurationError
+from allennlp.training.callbacks import TrainerCallback
+
+import allennlp_elmo_plus.plugin  # noqa: F401
+from allennlp_elmo_plus.plugin.training.callbacks import plan
+from allennlp_elmo_plus.plugin.training.callbacks.plan import BilmPlan, memory_warning
+from allennlp_elmo_plus.report.events import read_scalars
+from allennlp_elmo_plus.training.memory_estimate import TrainingMemory
+from tests.helpers.small_text import SENTENCES, small_config, write_text
+
+NUM_TOKENS = 4 * sum(len(sentence) + 1 for sentence in SENTENCES)
+
+
+@TrainerCallback.register("keeps-metrics")
+class KeepsMetrics(TrainerCallback):
+    seen: list[dict[str, Any]] = []
+
+    def on_batch(self, *arguments: Any, **kwargs: Any) -> None:
+        if kwargs["is_training"]:
+            KeepsMetrics.seen.append(dict(arguments[3]))
+
+
+def train(directory: Path, **changes: Any) -> list[dict[str, Any]]:
+    KeepsMetrics.seen.clear()
+    config = small_config(directory)
+    write_text(directory / "train.txt", SENTENCES * 4)
+    config["trainer"]["callbacks"] = [
+        {"type": "bilm_plan", "num_measured_batches": 3},
+        {"type": "tensorboard", "summary_interval": 1},
+        "keeps-metrics",
+    ]
+    config["trainer"].update(changes)
+    train_model(Params(config), str(directory / "out"))
+    return list(KeepsMetrics.seen)
+
+
+class Kept(logging.Handler):
+    def __init__(self) -> None:
+        super().__init__()
+        self.records: list[logging.LogRecord] = []
+
+    def emit(self, record: logging.LogRecord) -> None:
+        self.records.append(record)
+
+
+@pytest.fixture
+def log() -> Iterator[Callable[[int], list[str]]]:
+    """Messages of the callback, by level. Not `caplog`, whose handler on the root AllenNLP's training puts off."""
+    handler = Kept()
+    plan.logger.addHandler(handler)
+    yield lambda level: [record.getMessage() for record in handler.records if record.levelno == level]
+    plan.logger.removeHandler(handler)
+
+
+def test_a_run_says_what_it_will_take(tmp_path: Path, log: Any) -> None:
+    metrics = train(tmp_path)
+    steps = len(metrics) // 2
+    messages = log(logging.INFO)
+    assert len(messages) == 3 and log(logging.WARNING) == []
+    assert messages[0].startswith(
+        f"plan: 2 epochs of {steps} steps, {2 * steps} in all; {NUM_TOKENS} tokens an epoch, {2 * NUM_TOKENS} in all"
+    )
+    assert messages[1].startswith("memory: about ") and "softmax" in messages[1] and "can still be had" in messages[1]
+    # Five batches to warm up, three that were measured.
+    assert f"tokens/s over 3 batches; what remains, {2 * steps - 8} batches, takes about" in messages[2]
+
+    assert ["eta_minutes" in each for each in metrics] == [number >= 5 for number in range(2 * steps)]
+    assert metrics[-1]["eta_minutes"] == 0 < metrics[5]["eta_minutes"]
+    assert all(each["gradient_norm"] > 0 and each["memory_MB"] > 10 for each in metrics)
+    curves = read_scalars(tmp_path / "out" / "log" / "train")
+    for name in ("batch_loss", "eta_minutes", "gradient_norm", "memory_MB", "tokens_per_second"):
+        expected = [each[name] for each in metrics if name in each]
+        found = curves[f"train/batch_{name.removeprefix('batch_')}"]
+        assert [value for _, value in found] == pytest.approx(expected)
+
+
+def test_too_little_memory_is_said_before_training(tmp_path: Path, log: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(plan, "available_memory", lambda device: 1000)
+    assert train(tmp_path, num_epochs=1)
+    (warning,) = log(logging.WARNING)
+    assert warning.startswith("training needs about ") and "1.00 kB can be had" in warning
+
+
+@pytest.mark.parametrize(
+    "held, available, warns", [(400, 100, False), (400, 99, True), (0, 499, True), (0, 500, False), (0, None, False)]
+)
+def test_what_is_held_already_is_not_needed_again(held: int, available: int | None, warns: bool) -> None:
+    assert (memory_warning(TrainingMemory(100, 100, 100, 100, 100), held, available) is not None) is warns
+
+
+def test_accumulated_batches_are_one_step(tmp_path: Path, log: Any) -> None:
+    metrics = train(tmp_path, num_gradient_accumulation_steps=2)
+    assert f"{len(metrics) // 2} steps, {len(metrics)} in all" in log(logging.INFO)[0]
+    assert metrics[-1]["eta_minutes"] == 0
+
+
+def test_options_and_parts_that_do_not_do(tmp_path: Path) -> None:
+    with pytest.raises(ConfigurationError, match="`num_measured_batches` must be at least 1, got 0"):
+        BilmPlan(str(tmp_path), num_measured_batches=0)
+    with pytest.raises(ConfigurationError, match="did you mean `num_measured_batches`"):
+        TrainerCallback.from_params(
+            Params({"type": "bilm_plan", "num_measured_batch": 3}), serialization_dir=str(tmp_path)
+        )

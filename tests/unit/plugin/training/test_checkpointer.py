@@ -1,0 +1,141 @@
+"""When checkpoints are saved, and what is left of those that were not."""
+
+import itertools
+import resource
+import time
+from pathlib import Path
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+import torch
+from allennlp.common.checks import ConfigurationError
+
+from allennlp_elmo_plus.errors import InputError
+from allennlp_elmo_plus.plugin.training import checkpointer
+from allennlp_elmo_plus.plugin.training.checkpointer import BilmCheckpointer
+from allennlp_elmo_plus.storage.run_lock import RunLock
+from tests.helpers.interrupted_runs import short, train
+from tests.helpers.small_text import SENTENCES, write_text
+
+
+@pytest.mark.parametrize("step", [-86400, 86400])
+def test_checkpoints_go_by_the_seconds_that_pass_whatever_the_clock_says(
+    step: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # A second a batch, and one for saving.
+    clock = SimpleNamespace(monotonic=itertools.count().__next__)
+    monkeypatch.setattr("allennlp_elmo_plus.plugin.training.checkpointer.time", clock)
+    monkeypatch.setattr(time, "time", itertools.count(time.time(), step).__next__)
+    saving = {"type": "bilm", "save_every_num_seconds": 5, "keep_most_recent_by_count": None}
+    train(tmp_path, **short(tmp_path, num_epochs=1, checkpointer=saving))
+    saved = {path.name for path in (tmp_path / "out").glob("model_state*")}
+    assert saved == {"model_state_e0_b5.th", "model_state_e0_b10.th", "model_state_e1_b0.th"}
+
+
+def test_a_full_disk_is_called_that(tmp_path: Path) -> None:
+    train(tmp_path, **short(tmp_path, num_epochs=1, checkpointer={"type": "bilm"}))
+    (path,) = (tmp_path / "out").glob("model_state_*")
+    weights = torch.load(path, weights_only=True)
+    before, size = path.read_bytes(), path.stat().st_size
+    limits = resource.getrlimit(resource.RLIMIT_FSIZE)
+    for quota in (0, 100, size // 2, size - 1):
+        resource.setrlimit(resource.RLIMIT_FSIZE, (quota, limits[1]))
+        try:
+            with pytest.raises(OSError, match="File too large"):
+                checkpointer._write(weights, path)
+        finally:
+            resource.setrlimit(resource.RLIMIT_FSIZE, limits)
+        assert path.read_bytes() == before and not list(path.parent.glob(".*.tmp.*"))
+
+
+def test_a_checkpoint_that_could_not_be_read_back_is_refused_when_it_is_saved(tmp_path: Path) -> None:
+    path = tmp_path / "training_state_e0_b3.th"
+    state = {"epochs_completed": 0, "callbacks": [{}, {"seen": np.zeros(3), "names": ["a", lambda: None]}]}
+    with pytest.raises(
+        InputError,
+        match=r"^the checkpoint is not saved, since it could not be read back: .*, got `callbacks\.1\.seen`, a ndarray, "
+        r"`callbacks\.1\.names\.1`, a function$",
+    ):
+        checkpointer._write(state, path)
+    del state["callbacks"][1]["names"]
+    with pytest.raises(InputError, match="got `callbacks.1.seen`, a ndarray$"):
+        checkpointer._write(state, path)
+    assert not list(tmp_path.iterdir())
+
+
+def test_numbers_of_numpy_are_read_back_as_those_of_python(tmp_path: Path) -> None:
+    path = tmp_path / "training_state_e0_b3.th"
+    lr = np.float64(0.1) / 3
+    checkpointer._write({"optimizer": {"param_groups": [{"lr": lr, "betas": (np.float32(0.9), 1)}]}}, path)
+    (group,) = torch.load(path, weights_only=True)["optimizer"]["param_groups"]
+    assert group == {"lr": lr, "betas": (float(np.float32(0.9)), 1)} and type(group["lr"]) is float
+
+
+def test_a_checkpoint_with_numbers_of_numpy_is_read(tmp_path: Path) -> None:
+    """Those that earlier versions saved with the learning rate scheduler "cosine"."""
+    lr = np.float64(0.1) / 3
+    for name in ("model", "training"):
+        torch.save({"lr": lr}, tmp_path / f"{name}_state_e0_b3.th")
+    checkpoint = BilmCheckpointer(str(tmp_path)).load_checkpoint()
+    assert checkpoint is not None and checkpoint.trainer_state == {"lr": lr}
+
+
+def test_the_training_state_is_written_before_the_weights(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A process killed in between leaves no checkpoint that AllenNLP would look for."""
+    write, names = checkpointer._write, []
+
+    def write_first(part: dict[str, object], path: str) -> None:
+        names.append(Path(path).name)
+        if len(names) > 1:
+            raise OSError("killed")
+        write(part, path)
+
+    monkeypatch.setattr(checkpointer, "_write", write_first)
+    with pytest.raises(OSError, match="killed"):
+        train(tmp_path, **short(tmp_path, num_epochs=1))
+    assert names == ["training_state_e0_b3.th", "model_state_e0_b3.th"]
+    assert [path.name for path in (tmp_path / "out").glob("*state*.th")] == names[:1]
+
+
+def test_the_newest_checkpoint_is_used_and_then_the_one_before_it(tmp_path: Path) -> None:
+    """By number, not by name: batch 10 comes after batch 9, and epoch 10 after both."""
+    places = [(9, 40), (9, 9), (10, 0), (10, 10), (10, 9)]
+    for epochs, batches in places:
+        for name in ("model", "training"):
+            torch.save({"place": (epochs, batches)}, tmp_path / f"{name}_state_e{epochs}_b{batches}.th")
+    for place in sorted(places, reverse=True):
+        checkpoint = BilmCheckpointer(str(tmp_path)).load_checkpoint()
+        assert checkpoint is not None and checkpoint.model_state == checkpoint.trainer_state == {"place": place}
+        (tmp_path / "training_state_e{}_b{}.th".format(*place)).write_bytes(b"damaged")
+
+
+def test_the_oldest_checkpoints_are_removed(tmp_path: Path) -> None:
+    saving = {"type": "bilm", "save_every_num_batches": 1, "keep_most_recent_by_count": 3}
+    train(tmp_path, 11, **short(tmp_path, num_epochs=1, checkpointer=saving))
+    kept = {path.name for path in (tmp_path / "out").glob("*_state_*.th")}
+    assert kept == {f"{name}_state_e0_b{number}.th" for name in ("model", "training") for number in (8, 9, 10)}
+
+
+def test_half_a_checkpoint_is_removed(tmp_path: Path) -> None:
+    names = ["training_state_e0_b3.th", "training_state_e0_b6.th", "model_state_e0_b6.th"]
+    for name in names:
+        (tmp_path / name).write_bytes(b"")
+    with pytest.raises(ConfigurationError, match="tried model_state_e0_b6.th"):
+        BilmCheckpointer(str(tmp_path)).load_checkpoint()
+    assert {path.name for path in tmp_path.glob("*.th")} == set(names[1:])
+
+
+def test_a_directory_in_use_is_refused(tmp_path: Path) -> None:
+    lock = RunLock(tmp_path)
+    with pytest.raises(InputError, match="is in use by process"):
+        BilmCheckpointer(str(tmp_path))
+    del lock
+    BilmCheckpointer(str(tmp_path))
+
+
+def test_another_held_out_text_is_refused(tmp_path: Path) -> None:
+    train(tmp_path, 5)
+    other = str(write_text(tmp_path / "other.txt", SENTENCES[:3]))
+    with pytest.raises(ConfigurationError, match=r"run with another held-out text \(`validation_data_path`\), "):
+        train(tmp_path, recover=True, validation_data_path=other)

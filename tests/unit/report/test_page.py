@@ -1,0 +1,161 @@
+"""The page about a run: what is in it, and that nothing of the run gets in unescaped or is fetched from elsewhere."""
+
+import json
+import math
+from html.parser import HTMLParser
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from tensorboardX import SummaryWriter
+
+from allennlp_elmo_plus.errors import InputError
+from allennlp_elmo_plus.report.page import report_page
+from allennlp_elmo_plus.report.run import find_mixes, read_run
+
+HOSTILE = "</pre><script>alert('x')</script>\"'&<img src=http://example.invalid/x>"
+VOID = {"meta", "img", "br"}
+
+
+class Page(HTMLParser):
+    """Tags and attributes of a page; fails where tags do not close in order."""
+
+    def __init__(self, text: str) -> None:
+        super().__init__()
+        self.tags: list[str] = []
+        self.attributes: list[tuple[str, str]] = []
+        self.text = ""
+        self._open: list[str] = []
+        self.feed(text)
+        assert self._open == []
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, Any]]) -> None:
+        self.tags.append(tag)
+        self.attributes += [(name, value or "") for name, value in attrs]
+        if tag not in VOID:
+            self._open.append(tag)
+
+    def handle_startendtag(self, tag: str, attrs: list[tuple[str, Any]]) -> None:
+        self.tags.append(tag)
+        self.attributes += [(name, value or "") for name, value in attrs]
+
+    def handle_endtag(self, tag: str) -> None:
+        assert self._open.pop() == tag
+
+    def handle_data(self, data: str) -> None:
+        self.text += data
+
+
+def write_run(directory: Path, **config: Any) -> Path:
+    directory.mkdir(exist_ok=True)
+    (directory / "config.json").write_text(json.dumps({"model": {"type": "bilm"}, **config}), "utf-8")
+    for epoch in range(12):
+        metrics = {
+            "epoch": epoch,
+            "best_epoch": epoch,
+            "training_duration": f"0:00:{epoch:02d}.5",
+            "training_loss": 6.0 - epoch / 10,
+            "training_sampled_perplexity": 50.0 - epoch,
+            "training_tokens_per_second": 1234.5,
+            "training_worker_0_memory_MB": 500.0 + epoch,
+            "validation_loss": 5.0,
+            "validation_perplexity": 200.0 - epoch,
+            "validation_forward_perplexity": math.inf if epoch == 3 else 210.0,
+            "best_validation_perplexity": 200.0 - epoch,
+        }
+        (directory / f"metrics_epoch_{epoch}.json").write_text(json.dumps(metrics), "utf-8")
+    writer = SummaryWriter(str(directory / "log" / "train"))
+    for step in range(1, 40):
+        writer.add_scalar("train/batch_loss", 6 - step / 50, step * 100)
+        writer.add_scalar("train/batch_gradient_norm", 3 + step % 4, step * 100)
+    writer.close()
+    (directory / "out.log").write_text(
+        "2026-01-02 03:04:05,678 - INFO - allennlp_elmo_plus.plugin.training.callbacks.plan - plan: 12 epochs of 100 steps\n"
+        "2026-01-02 03:04:06,000 - INFO - allennlp.training - Training\n"
+        f"2026-01-02 03:04:07,000 - WARNING - allennlp.common - beware of {HOSTILE}\n",
+        "utf-8",
+    )
+    return directory
+
+
+def test_a_pretraining_run(tmp_path: Path) -> None:
+    run = read_run(write_run(tmp_path / "run"))
+    assert [metrics["epoch"] for metrics in run.epochs] == list(range(12))
+    page = Page(report_page(run))
+    for expected in (
+        "Perplexity, exact",
+        "Perplexity, sampled: far below the exact one",
+        "Loss: training sampled, validation exact",
+        "Speed",
+        "Most memory so far",
+        "Training loss of a batch",
+        "Gradient norm before the clip",
+        "Not finished, or interrupted; 12 epochs of metrics so far.",
+        "plan: 12 epochs of 100 steps",
+        "validation forward perplexity: 210 at 12",
+        '"type": "bilm"',
+        "189",
+    ):
+        assert expected in page.text, expected
+    assert page.tags.count("svg") == 7
+    assert "allennlp.training" not in page.text
+
+
+def test_nothing_of_the_run_gets_in_unescaped_and_nothing_is_fetched(tmp_path: Path) -> None:
+    directory = write_run(tmp_path / "run<b>", note=HOSTILE, **{HOSTILE: 1})
+    torch.save({f"{HOSTILE}.scalar_parameters.0": torch.zeros(1)}, directory / "best.th")
+    metrics = {"epoch": 12, f"validation_{HOSTILE}": 1.0}
+    (directory / "metrics_epoch_12.json").write_text(json.dumps(metrics), "utf-8")
+    place = {"sentence": [HOSTILE, "b"], "position": 0}
+    neighbors = [
+        {**place, "context_free": [{"similarity": 1.0, "word": HOSTILE}], "contextual": [{"similarity": 0.5, **place}]}
+    ]
+    text = report_page(read_run(directory), neighbors)
+    page = Page(text)
+    # Config twice, its warning, the mix, the metric as heading and label of its axis, and the neighbours four times.
+    assert page.text.count("<script>alert('x')</script>") >= 9
+    assert not {"script", "img", "link", "iframe", "object", "b><", "a"} & set(page.tags)
+    assert not [name for name, _ in page.attributes if name in ("src", "href", "srcset") or name.startswith("on")]
+    assert "url(" not in text and "@import" not in text
+    assert ("content", "default-src 'none'; style-src 'unsafe-inline'") in page.attributes
+
+
+def test_mixes_are_allennlps(tmp_path: Path) -> None:
+    mix = pytest.importorskip("allennlp.modules").ScalarMix(3, initial_scalar_parameters=[0.5, -1.0, 2.0])
+    with torch.no_grad():
+        mix.gamma.fill_(1.5)
+    state = {f"embedder._mix.{name}": value for name, value in mix.state_dict().items()}
+    (found,) = find_mixes({"weight": torch.zeros(2), **state})
+    tensors = [torch.eye(3)[layer].view(1, 1, 3) for layer in range(3)]
+    assert (found.name, found.gamma) == ("embedder._mix", 1.5)
+    assert found.shares == pytest.approx((mix(tensors) / 1.5).flatten().tolist())
+    torch.save(state, tmp_path / "best.th")
+    (tmp_path / "config.json").write_text("{}", "utf-8")
+    page = Page(report_page(read_run(tmp_path)))
+    assert (
+        "How the layers are mixed" in page.text and f"{found.shares[2]:.3f}" in page.text and "gamma 1.5" in page.text
+    )
+
+
+def test_a_run_that_has_only_begun(tmp_path: Path) -> None:
+    (tmp_path / "config.json").write_text("{}", "utf-8")
+    page = Page(report_page(read_run(tmp_path)))
+    assert "0 epochs of metrics so far" in page.text and "svg" not in page.tags
+
+
+def test_directories_and_files_that_are_none(tmp_path: Path) -> None:
+    with pytest.raises(InputError, match="nowhere: there is no such directory$"):
+        read_run(tmp_path / "nowhere")
+    with pytest.raises(InputError, match="so this is no serialization directory$"):
+        read_run(tmp_path)
+    (tmp_path / "config.json").write_text("[]", "utf-8")
+    with pytest.raises(InputError, match="config.json: must hold a JSON object$"):
+        read_run(tmp_path)
+    (tmp_path / "config.json").write_text("{", "utf-8")
+    with pytest.raises(InputError, match="config.json: must be JSON in UTF-8"):
+        read_run(tmp_path)
+    (tmp_path / "config.json").write_text("{}", "utf-8")
+    (tmp_path / "best.th").write_bytes(b"no weights")
+    with pytest.raises(InputError, match="best.th: cannot be read as weights"):
+        read_run(tmp_path)

@@ -1,0 +1,287 @@
+"""Killed at any moment, a file of vectors is gone on with, and comes out the same."""
+
+import fcntl
+import json
+import os
+import random
+import shutil
+import signal
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import h5py
+import numpy as np
+import pytest
+
+from allennlp_elmo_plus.errors import InputError
+from allennlp_elmo_plus.storage import atomic_files as files
+from allennlp_elmo_plus.storage import npz
+from allennlp_elmo_plus.storage import resumable_hdf5 as vector_file
+from allennlp_elmo_plus.storage.npz import write_npz
+from allennlp_elmo_plus.storage.progress_journal import RunJournal
+from allennlp_elmo_plus.storage.resumable_hdf5 import Layout, VectorFile
+from tests.helpers.disk_events import record_disk_events
+
+RUN = {"text": "t", "biLM": "b"}
+ARRAYS = {str(number): np.full((2, number % 4, 3), number, dtype=np.float32) for number in range(9)}
+LAYOUT = Layout(lambda: [(key, array.shape) for key, array in ARRAYS.items()], lambda: {"sentences": '{"나비": "0"}'})
+
+
+def write(path: Path, computed: Callable[[str], object] = lambda key: None, as_npz: bool = False) -> None:
+    with VectorFile(path, RUN, LAYOUT, num_bytes=1000) as file:
+        for key, array in list(ARRAYS.items())[file.written.num_arrays :]:
+            computed(key)
+            file.write(key, array, array.shape[1])
+        with file.finished() as whole:
+            if as_npz:
+                write_npz(whole, path)
+
+
+def check(path: Path, as_npz: bool = False, alone: bool = True) -> None:
+    """The file is whole, and if it should be `alone`, nothing is beside it."""
+    if as_npz:
+        with np.load(path, allow_pickle=False) as archive:
+            found = dict(archive)
+    else:
+        with h5py.File(path) as file:
+            found = {key: dataset[...] for key, dataset in file.items()}
+            assert file["sentences"].asstr()[0] == '{"나비": "0"}'
+    assert found.pop("sentences").shape == (1,)
+    assert found.keys() == ARRAYS.keys()
+    for key, array in ARRAYS.items():
+        np.testing.assert_array_equal(found[key], array)
+    assert not alone or os.listdir(path.parent) == [path.name]
+
+
+@pytest.fixture(autouse=True)
+def recording_each(monkeypatch):
+    monkeypatch.setattr(vector_file, "_SECONDS_BETWEEN_RECORDS", 0.0)
+
+
+# Where a kill may fall between two changes of what is on disk.
+STEPS = [
+    (os, "open"),
+    (os, "write"),
+    (os, "pwrite"),
+    (os, "fsync"),
+    (os, "replace"),
+    (os, "ftruncate"),
+    (h5py.h5d, "create"),
+    (Path, "unlink"),
+]
+
+
+class Killed(BaseException):
+    pass
+
+
+def killed_at(step: int, monkeypatch: pytest.MonkeyPatch, job: Callable[[], None]) -> bool:
+    """`job`, but from its `step`-th change of what is on disk on nothing changes any more, cleaning up neither."""
+    left = [step]
+
+    def before(function: Callable) -> Callable:
+        def wrapped(*args, **kwargs):
+            if left[0] == 0:
+                raise Killed
+            left[0] -= 1
+            return function(*args, **kwargs)
+
+        return wrapped
+
+    with monkeypatch.context() as patched:
+        for owner, name in STEPS:
+            patched.setattr(owner, name, before(getattr(owner, name)))
+        try:
+            job()
+        except Killed:
+            return True
+    return False
+
+
+@pytest.mark.parametrize("as_npz", [False, True])
+def test_killed_before_any_step_it_goes_on(tmp_path, monkeypatch, as_npz):
+    # What a killed process has written stays written; syncing is for the machine.
+    monkeypatch.setattr(os, "fsync", lambda descriptor: None)
+    path = tmp_path / ("vectors.npz" if as_npz else "vectors.hdf5")
+    step, killed, resumed = 0, True, 0
+    while killed:
+        shutil.rmtree(tmp_path)
+        tmp_path.mkdir()
+        killed = killed_at(step, monkeypatch, lambda: write(path, as_npz=as_npz))
+        if path.exists():
+            check(path, as_npz, alone=not killed)
+        else:
+            computed: list[str] = []
+            write(path, computed.append, as_npz)
+            resumed += 0 < len(computed) < len(ARRAYS)
+            check(path, as_npz)
+        step += 1
+    # Some kills fell in the middle, and what was on record then was not computed again.
+    assert step > 50 and resumed > 10
+
+
+def test_killed_again_and_again_at_any_time_it_ends(tmp_path):
+    """By SIGKILL, in the middle of what HDF5 does too."""
+    path = tmp_path / "vectors.hdf5"
+    generator = random.Random(3)
+    for _ in range(5):
+        child = os.fork()
+        if child == 0:
+            write(path, lambda key: time.sleep(0.01))
+            os._exit(0)
+        time.sleep(generator.uniform(0.0, 0.06))
+        os.kill(child, signal.SIGKILL)
+        os.waitpid(child, 0)
+    if not path.exists():
+        write(path)
+    check(path)
+
+
+def test_nothing_is_on_record_before_it_is_on_disk(tmp_path, monkeypatch):
+    events: list[tuple[str, int]] = []
+
+    def note(name: str) -> None:
+        function = getattr(os, name)
+
+        def noted(descriptor, *arguments):
+            events.append((name, descriptor))
+            return function(descriptor, *arguments)
+
+        monkeypatch.setattr(os, name, noted)
+
+    for name in ("pwrite", "write", "fsync"):
+        note(name)
+    with VectorFile(tmp_path / "vectors.hdf5", RUN, LAYOUT, num_bytes=1000) as file:
+        events.clear()
+        for key, array in ARRAYS.items():
+            file.write(key, array, array.shape[1])
+    data = next(descriptor for name, descriptor in events if name == "pwrite")
+    journal = next(descriptor for name, descriptor in events if name == "write")
+    # Arrays without a word have nothing to write.
+    assert [event for event in events if event != ("pwrite", data)] == [
+        ("fsync", data), ("write", journal), ("fsync", journal)
+    ] * len(ARRAYS)  # fmt: skip
+    assert all(
+        following == ("fsync", data) for event, following in zip(events, events[1:]) if event == ("pwrite", data)
+    )
+
+
+def test_a_name_is_given_to_what_is_on_disk_and_the_journal_stays_until_the_name_is(tmp_path, monkeypatch):
+    path, journal = tmp_path / "vectors.hdf5", tmp_path / "vectors.hdf5.part.journal"
+    events = record_disk_events(monkeypatch)
+    removed_after: list[int] = []
+    remove = RunJournal.remove
+    monkeypatch.setattr(RunJournal, "remove", lambda self: removed_after.append(len(events)) or remove(self))
+    with VectorFile(path, RUN, LAYOUT, num_bytes=1000) as file:
+        part, beside = (os.stat(each).st_ino for each in (file.part, journal))
+        size, directory = os.stat(file.part).st_size, ("fsync", tmp_path.stat().st_ino, None)
+        begun = [
+            ("fsync", part, size),
+            ("replace", str(file.part)),
+            directory,
+            ("fsync", beside, os.stat(journal).st_size),
+        ]
+        assert events == begun
+        monkeypatch.setattr(vector_file, "_SECONDS_BETWEEN_RECORDS", 1e9)
+        for key, array in ARRAYS.items():
+            file.write(key, array, array.shape[1])
+        assert events == begun
+        with file.finished():
+            recorded = [*begun, ("fsync", part, size), ("fsync", beside, os.stat(journal).st_size)]
+            assert events == recorded
+    assert events == [*recorded, ("replace", str(path)), directory]
+    assert removed_after == [len(events)]
+
+
+@pytest.mark.parametrize("cut", [1, 5, 30])
+def test_a_record_cut_short_counts_for_nothing(tmp_path, cut):
+    path = tmp_path / "vectors.hdf5"
+
+    def fail_at_6(key):
+        if key == "6":
+            raise RuntimeError("stopped")
+
+    with pytest.raises(RuntimeError, match="stopped"):
+        write(path, fail_at_6)
+    journal = tmp_path / "vectors.hdf5.part.journal"
+    content = journal.read_bytes()
+    journal.write_bytes(content[:-cut])
+    with pytest.raises(RuntimeError, match="stopped"):
+        write(path, fail_at_6)
+    # What is added comes after the last whole line.
+    assert all(json.loads(line) for line in journal.read_text().splitlines())
+    write(path)
+    check(path)
+
+
+def test_a_second_process_is_refused_while_the_first_writes(tmp_path):
+    path = tmp_path / "vectors.hdf5"
+    with VectorFile(path, RUN, LAYOUT, num_bytes=1000):
+        with pytest.raises(InputError, match="vectors.hdf5.part.journal`: another process is writing this file"):
+            write(path)
+    write(path)
+    check(path)
+
+
+def test_a_file_that_came_while_the_lock_was_waited_for_is_kept(tmp_path, monkeypatch):
+    path = tmp_path / "vectors.hdf5"
+
+    def locked_late(descriptor, operation):
+        path.write_bytes(b"whole")
+
+    monkeypatch.setattr(fcntl, "flock", locked_late)
+    with pytest.raises(InputError, match="it is there already"):
+        write(path)
+    assert path.read_bytes() == b"whole" and os.listdir(tmp_path) == ["vectors.hdf5"]
+
+
+def test_a_disk_without_room_is_refused_before_anything_is_written(tmp_path):
+    with pytest.raises(InputError, match=r"it takes 1,000,000,000,000,000,000 bytes, and the disk has [\d,]+ free"):
+        VectorFile(tmp_path / "vectors.hdf5", RUN, LAYOUT, num_bytes=10**18)
+    assert os.listdir(tmp_path) == []
+
+
+def test_a_disk_that_fills_up_loses_nothing(tmp_path, monkeypatch):
+    path = tmp_path / "vectors.hdf5"
+    pwrite, left = os.pwrite, [4]
+
+    def full(descriptor, data, offset):
+        left[0] -= 1
+        if left[0] < 0:
+            raise OSError(28, "No space left on device")
+        # Half of it, as the system may: the rest has to be asked for again.
+        return pwrite(descriptor, data[: max(1, len(data) // 2)], offset)
+
+    monkeypatch.setattr(os, "pwrite", full)
+    with pytest.raises(OSError, match="No space left"):
+        write(path)
+    assert not path.exists()
+    left[0] = 10**6
+    write(path)
+    check(path)
+
+
+@pytest.mark.parametrize("key, shape", [("1", (2, 5, 3)), ("absent", (2, 1, 3))])
+def test_an_array_without_a_place_is_refused(tmp_path, key, shape):
+    with VectorFile(tmp_path / "vectors.hdf5", RUN, LAYOUT, num_bytes=1000) as file:
+        with pytest.raises(InputError, match="no place for an array of shape .*: the text is not what it was"):
+            file.write(key, np.zeros(shape, dtype=np.float32), shape[1])
+
+
+def test_an_npz_that_cannot_be_made_leaves_the_vectors(tmp_path, monkeypatch):
+    path = tmp_path / "vectors.npz"
+
+    @files.contextmanager
+    def failing(target):
+        raise OSError(28, "No space left on device")
+        yield
+
+    monkeypatch.setattr(npz, "atomic_path", failing)
+    with pytest.raises(OSError, match="No space left"):
+        write(path, as_npz=True)
+    monkeypatch.undo()
+    computed: list[str] = []
+    write(path, computed.append, as_npz=True)
+    assert computed == []
+    check(path, as_npz=True)

@@ -1,0 +1,49 @@
+from typing import Any
+
+import torch
+import torch.distributed as dist
+
+from allennlp_elmo_plus.training.distributed.world import (
+    common,
+    of_all,
+    of_all_at,
+    of_process_0,
+    seed_of,
+    share,
+)
+from allennlp_elmo_plus.training.perplexity import PerplexitySums
+from tests.helpers.process_pool import ProcessPool
+
+
+def ask() -> tuple[Any, ...]:
+    rank = dist.get_rank()
+    sums = PerplexitySums()
+    sums.add(1.5 * rank, 2.0**-40 + rank, 10**9 + rank)
+    sums.sum_over_processes(torch.device("cpu"))
+    return (
+        share(),
+        of_all(rank),
+        of_all_at(rank, [0, 2]),
+        of_process_0(f"of {rank}"),
+        common({rank, rank + 1, 7}),
+        (sums.forward_nll, sums.backward_nll, sums.num_targets),
+    )
+
+
+def test_what_processes_tell_each_other(processes: ProcessPool) -> None:
+    for rank, answer in enumerate(processes.run(3, ask)):
+        together = [0, 1, 2]
+        sums = (4.5, 3 * 2.0**-40 + 3, 3 * 10**9 + 3)
+        assert answer == ((rank, 3), together, None if rank == 1 else together, "of 0", {7}, sums)
+
+
+def test_a_single_process_gives_its_own_answers() -> None:
+    assert share() == (0, 1)
+    assert of_all("x") == ["x"] and of_all_at("x", [0]) == ["x"]
+    assert of_process_0("x") == "x" and common({1, 2}) == {1, 2}
+
+
+def test_seeds_differ_and_process_0_keeps_the_one_given() -> None:
+    seeds = [seed_of(seed, rank) for seed in (0, 133) for rank in range(50)]
+    assert len(set(seeds)) == 100 and seeds[0] == 0 and seeds[50] == 133
+    assert all(0 <= seed < 2**63 for seed in seeds)

@@ -1,0 +1,46 @@
+import pytest
+
+from allennlp_elmo_plus.training.units import bytes_in_words, count_in_words, duration_in_words
+
+
+@pytest.mark.parametrize(
+    "num_bytes, text",
+    [
+        (0, "0 bytes"),
+        (999, "999 bytes"),
+        (1000, "1.00 kB"),
+        (12_345, "12.3 kB"),
+        (999_600, "1.00 MB"),
+        (1_250_000_000, "1.25 GB"),
+        (123_456_789_000, "123 GB"),
+        (5e18, "5000 PB"),
+    ],
+)
+def test_bytes(num_bytes, text):
+    assert bytes_in_words(num_bytes) == text
+
+
+@pytest.mark.parametrize(
+    "seconds, text",
+    [
+        (0.2, "0 s"),
+        (59.6, "1 min"),
+        (62, "1 min 2 s"),
+        (3600, "1 h"),
+        (3 * 3600 + 125, "3 h 2 min"),
+        (2 * 86400 + 59, "2 d"),
+        (-5, "0 s"),
+    ],
+)
+def test_durations(seconds, text):
+    assert duration_in_words(seconds) == text
+
+
+def test_counts_have_the_noun_in_its_form():
+    assert [count_in_words(number, "word") for number in (0, 1, 2, 1234)] == [
+        "0 words",
+        "1 word",
+        "2 words",
+        "1,234 words",
+    ]
+    assert [count_in_words(number, "batch", "batches") for number in (1, 2)] == ["1 batch", "2 batches"]
