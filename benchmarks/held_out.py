@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 from torch.nn.functional import cross_entropy
 
-from allennlp_elmo_plus.kernels.gemm.linear import product
+from allennlp_elmo_plus.kernels.gemm.linear import linear
 from allennlp_elmo_plus.kernels.softmax.exact_softmax import exact_nll
 
 from .comparison import compare
@@ -76,7 +76,7 @@ def at_once(problem: Problem) -> Tensor:
 def product_alone(problem: Problem) -> None:
     """One product for each chunk of words."""
     for chunk in problem.weight.split(CHUNK_SIZE):
-        product(problem.hidden, chunk.t())
+        linear(problem.hidden, chunk.t())
 
 
 def in_child(meter: Meter, job: str, sizes: list[int]) -> None:

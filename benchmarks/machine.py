@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from allennlp_elmo_plus.kernels.gemm.linear import product
+from allennlp_elmo_plus.kernels.gemm.linear import linear
 
 from .rounds import Contender, alternate, never_halted
 
@@ -56,7 +56,7 @@ def rates(quick: bool = False, halted: Callable[[float, float], float] = never_h
 def _sgemm_gflops(quick: bool, halted: Callable[[float, float], float]) -> float:
     side = 128 if quick else _SGEMM_SIDE
     left, right = torch.rand(side, side), torch.rand(side, side)
-    return 2 * side**3 / _median_seconds(lambda: product(left, right), halted) / 1e9
+    return 2 * side**3 / _median_seconds(lambda: linear(left, right), halted) / 1e9
 
 
 def _copy_rate(quick: bool, halted: Callable[[float, float], float]) -> float:

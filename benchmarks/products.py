@@ -12,7 +12,7 @@ import torch
 
 from allennlp_elmo_plus.data.batching.window_batcher import LanguageModelBatch
 from allennlp_elmo_plus.data.text.characters import PADDING_ID
-from allennlp_elmo_plus.kernels.gemm.linear import filled_up, product, product_over_rows
+from allennlp_elmo_plus.kernels.gemm.linear import linear, matmul_tn, pad_rows_to_multiple
 from allennlp_elmo_plus.options.bilm_options import BiLMOptions
 
 Shape = tuple[int, int, int]
@@ -28,7 +28,11 @@ class Products:
         self._shapes = list(shapes)
         self._backward = backward
         self._factors = {
-            (m, k, n): (filled_up(torch.rand(m, k)), torch.rand(k, n), filled_up(torch.rand(m, n)))
+            (m, k, n): (
+                pad_rows_to_multiple(torch.rand(m, k)),
+                torch.rand(k, n),
+                pad_rows_to_multiple(torch.rand(m, n)),
+            )
             for m, k, n in set(self._shapes)
         }
 
@@ -39,10 +43,10 @@ class Products:
     def __call__(self) -> None:
         for shape in self._shapes:
             left, right, gradient = self._factors[shape]
-            product(left, right)
+            linear(left, right)
             if self._backward:
-                product(gradient, right.t())
-                product_over_rows(left, gradient)
+                linear(gradient, right.t())
+                matmul_tn(left, gradient)
 
 
 def lstm_shapes(options: BiLMOptions, num_tokens: int) -> list[Shape]:

@@ -30,7 +30,7 @@ from allennlp_elmo_plus.modules.build import build_language_model
 from allennlp_elmo_plus.modules.language_model import LanguageModel
 from allennlp_elmo_plus.options.bilm_options import BiLMOptions
 from allennlp_elmo_plus.training.adagrad import Adagrad
-from allennlp_elmo_plus.training.distributed.sparse_gradients import RowExchange, leave_to_row_exchange
+from allennlp_elmo_plus.training.distributed.sparse_gradients import SparseGradientAllReduce, exclude_from_ddp
 from allennlp_elmo_plus.training.loss import mean_loss
 
 from .comparison import compare
@@ -144,8 +144,8 @@ class _Job:
         by_rows = model.parameters_with_row_gradients()
         self._exchange = None
         if together:
-            leave_to_row_exchange(self._loss, by_rows)
-            self._loss, self._exchange = DistributedDataParallel(self._loss), RowExchange(by_rows)
+            exclude_from_ddp(self._loss, by_rows)
+            self._loss, self._exchange = DistributedDataParallel(self._loss), SparseGradientAllReduce(by_rows)
         rows = set(map(id, by_rows))
         self._dense_bytes = sum(each.nbytes for each in model.parameters() if id(each) not in rows)
         self._optimizer = Adagrad(model.parameters(), max_norm=10.0, row_exchange=self._exchange)

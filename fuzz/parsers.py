@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 
 import torch
 
-from allennlp_elmo_plus.data.corpus.encoded_corpus import encode_for_now
+from allennlp_elmo_plus.data.corpus.encoded_corpus import encode_to_temporary
 from allennlp_elmo_plus.data.text.conll import CONLL2003, CONLLU, read_tagged_sentences
 from allennlp_elmo_plus.data.text.vocabulary import read_vocabulary
 from allennlp_elmo_plus.errors import InputError
@@ -126,9 +126,9 @@ _FILES = archived_files()
 PARSERS = {
     "options": Parser(BiLMOptions.from_file, _options),
     "vocabulary": Parser(read_vocabulary, lambda _: ["".join(f"{word}\n" for word in WORDS).encode()]),
-    "corpus": Parser(encode_for_now, lambda _: [_TEXT]),
-    "replaced_corpus": Parser(lambda path: encode_for_now(path, "replace"), lambda _: [_TEXT]),
-    "compressed_corpus": Parser(encode_for_now, lambda _: [gzip.compress(_TEXT * 100)], ".gz"),
+    "corpus": Parser(encode_to_temporary, lambda _: [_TEXT]),
+    "replaced_corpus": Parser(lambda path: encode_to_temporary(path, "replace"), lambda _: [_TEXT]),
+    "compressed_corpus": Parser(encode_to_temporary, lambda _: [gzip.compress(_TEXT * 100)], ".gz"),
     "conllu": Parser(lambda path: list(read_tagged_sentences(path, CONLLU, 3)), lambda _: [_CONLLU]),
     "conll2003": Parser(lambda path: list(read_tagged_sentences(path, CONLL2003, -1)), lambda _: [_CONLL2003]),
     "hdf5": Parser(_read_hdf5, _hdf5),

@@ -64,9 +64,9 @@ def embed_shards(
         else:
             todo.append((source, target))
     embed_one = partial(_embed_shard, files=files, settings=settings)
-    for place, survey in runner.results(embed_one, todo):
+    for place, scan in runner.results(embed_one, todo):
         source, target = todo[place]
-        manifest.add(target, survey)
+        manifest.add(target, scan)
         report(os.path.getsize(source))
     return manifest.totals(targets)
 
@@ -100,7 +100,7 @@ class _Manifest:
         entry = self._content["shards"].get(target.name)
         if entry is None or not target.exists():
             return False
-        if TokenizedFile(source).survey().digest != entry["text"]:
+        if TokenizedFile(source).scan().digest != entry["text"]:
             raise InputError(
                 f"{target}: holds the vectors of another text than {source} has now; remove it, or write elsewhere"
             )
@@ -125,8 +125,8 @@ def _embed_shard(shard: tuple[Path, Path], files: EmbedderFiles, settings: Embed
     Path(os.path.realpath(target)).unlink(missing_ok=True)
     embedder = _embedder(files)
     embedder.encoder.forget_words()
-    survey = embed_file(embedder, source, target, settings, _silently)
-    return {"text": survey.digest, "sentences": survey.num_sentences, "words": survey.num_words}
+    scan = embed_file(embedder, source, target, settings, _silently)
+    return {"text": scan.digest, "sentences": scan.num_sentences, "words": scan.num_words}
 
 
 @contextmanager

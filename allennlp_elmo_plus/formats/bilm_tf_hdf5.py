@@ -13,7 +13,7 @@ from torch import Tensor, nn
 
 from allennlp_elmo_plus.errors import InputError
 from allennlp_elmo_plus.formats.name_table import (
-    WeightRow,
+    ParameterMapping,
     conversion_table,
     filler_table,
     softmax_table,
@@ -21,12 +21,12 @@ from allennlp_elmo_plus.formats.name_table import (
 from allennlp_elmo_plus.options.bilm_options import BiLMOptions
 from allennlp_elmo_plus.storage.atomic_files import atomic_path
 from allennlp_elmo_plus.storage.checked_hdf5 import (
-    find,
     find_table,
     first_datasets_beside,
     lookup,
     open_hdf5,
     read,
+    require_dataset,
 )
 
 logger = logging.getLogger(__name__)
@@ -115,8 +115,8 @@ def read_vocab_size(path: PathLike) -> int:
         return int(dataset.shape[0])
 
 
-def _find_all(file: h5py.File, rows: Sequence[WeightRow]) -> list[h5py.Dataset]:
-    datasets = [find(file, row.dataset, row.others, row.shape) for row in rows]
+def _find_all(file: h5py.File, rows: Sequence[ParameterMapping]) -> list[h5py.Dataset]:
+    datasets = [require_dataset(file, row.dataset, row.aliases, row.shape) for row in rows]
     # Each is in the file; one of them may be so under many names.
     num_bytes, in_file = sum(dataset.nbytes for dataset in datasets), os.path.getsize(file.filename)
     if num_bytes > in_file:
@@ -124,7 +124,7 @@ def _find_all(file: h5py.File, rows: Sequence[WeightRow]) -> list[h5py.Dataset]:
     return datasets
 
 
-def _pair(model: nn.Module, options: BiLMOptions) -> list[tuple[WeightRow, Tensor]]:
+def _pair(model: nn.Module, options: BiLMOptions) -> list[tuple[ParameterMapping, Tensor]]:
     """The conversion tables with the parameter of each row; the two must agree before a file is opened."""
     parameters: dict[str, Tensor] = dict(model.named_parameters(remove_duplicate=False))
     embedding, softmax_bias = parameters.get("token_encoder.embedding"), parameters.get("softmax.bias")
@@ -146,8 +146,8 @@ def _softmax_group(file: h5py.File) -> bool:
 
 
 def _values(
-    file: h5py.File, rows: Sequence[WeightRow], options: BiLMOptions, path: PathLike
-) -> Iterator[tuple[WeightRow, Tensor]]:
+    file: h5py.File, rows: Sequence[ParameterMapping], options: BiLMOptions, path: PathLike
+) -> Iterator[tuple[ParameterMapping, Tensor]]:
     """Each of `rows` with the parameter's value, read one at a time; in the end what is there besides is looked at."""
     datasets = _find_all(file, rows)
     used = {dataset.name.lstrip("/") for dataset in datasets} | _SOFTMAX_DATASETS
@@ -155,7 +155,7 @@ def _values(
         yield row, row.to_parameter(read(dataset))
     for filler in filler_table(options):
         if lookup(file, filler.dataset) is not None:
-            dataset = find(file, filler.dataset, (), filler.shape)
+            dataset = require_dataset(file, filler.dataset, (), filler.shape)
             used.add(filler.dataset)
             if not np.array_equal(read(dataset), filler.value()):
                 kind = "an identity matrix" if len(filler.shape) == 2 else "zeros"

@@ -12,7 +12,7 @@ from allennlp_elmo_plus.options.bilm_options import BiLMOptions
 
 
 @dataclass(frozen=True)
-class WeightRow:
+class ParameterMapping:
     """
     One line of the conversion table: a parameter, and the dataset that holds it.
 
@@ -24,7 +24,7 @@ class WeightRow:
     name: str
     dataset: str
     shape: tuple[int, ...]
-    others: tuple[str, ...] = ()
+    aliases: tuple[str, ...] = ()
 
     @property
     def is_convolution(self) -> bool:
@@ -44,7 +44,7 @@ class WeightRow:
 
 
 @dataclass(frozen=True)
-class FillerRow:
+class PlaceholderDataset:
     """
     A dataset that stands for a part the model does not have: written because AllenNLP's loader requires it, with the
     values that change nothing (an identity matrix, or a bias of zeros). bilm-tf does not look at it.
@@ -59,7 +59,7 @@ class FillerRow:
         )
 
 
-def conversion_table(options: BiLMOptions, vocab_size: Optional[int] = None) -> list[WeightRow]:
+def conversion_table(options: BiLMOptions, vocab_size: Optional[int] = None) -> list[ParameterMapping]:
     """
     Every weight of a biLM with these options but its softmax's. `vocab_size` is the number of rows of the word embedding,
     `options.n_tokens_vocab` where None; only word input needs it.
@@ -71,29 +71,29 @@ def conversion_table(options: BiLMOptions, vocab_size: Optional[int] = None) -> 
         named = ", ".join(f"`{key}`" for key in beyond)
         raise InputError(f"weights.hdf5 has no place for a model with {named}, which bilm-tf does not know")
     lstm = options.lstm
-    rows: list[WeightRow] = []
+    rows: list[ParameterMapping] = []
     if options.char_cnn is None:
         num_words = vocab_size or options.n_tokens_vocab
         if num_words is None:
             raise InputError("`n_tokens_vocab` must be given for word input")
-        rows.append(WeightRow("token_encoder.embedding", "embedding", (num_words, lstm.projection_dim)))
+        rows.append(ParameterMapping("token_encoder.embedding", "embedding", (num_words, lstm.projection_dim)))
     else:
         cnn = options.char_cnn
         filters = cnn.n_filters
-        rows.append(WeightRow("token_encoder.cnn.embedding", "char_embed", (261, cnn.embedding_dim)))
+        rows.append(ParameterMapping("token_encoder.cnn.embedding", "char_embed", (261, cnn.embedding_dim)))
         for index, (width, number) in enumerate(cnn.filters):
             convolution = (1, width, cnn.embedding_dim, number)
-            rows.append(WeightRow(f"token_encoder.cnn.weights.{index}", f"CNN/W_cnn_{index}", convolution))
-            rows.append(WeightRow(f"token_encoder.cnn.biases.{index}", f"CNN/b_cnn_{index}", (number,)))
+            rows.append(ParameterMapping(f"token_encoder.cnn.weights.{index}", f"CNN/W_cnn_{index}", convolution))
+            rows.append(ParameterMapping(f"token_encoder.cnn.biases.{index}", f"CNN/b_cnn_{index}", (number,)))
         for index in range(cnn.n_highway):
             for kind in ("carry", "transform"):
                 ours, theirs = f"token_encoder.highway.{kind}", f"CNN_high_{index}"
-                rows.append(WeightRow(f"{ours}_weights.{index}", f"{theirs}/W_{kind}", (filters, filters)))
-                rows.append(WeightRow(f"{ours}_biases.{index}", f"{theirs}/b_{kind}", (filters,)))
+                rows.append(ParameterMapping(f"{ours}_weights.{index}", f"{theirs}/W_{kind}", (filters, filters)))
+                rows.append(ParameterMapping(f"{ours}_biases.{index}", f"{theirs}/b_{kind}", (filters,)))
         if filters != lstm.projection_dim:
             shape = (filters, lstm.projection_dim)
-            rows.append(WeightRow("token_encoder.projection_weight", "CNN_proj/W_proj", shape))
-            rows.append(WeightRow("token_encoder.projection_bias", "CNN_proj/b_proj", (lstm.projection_dim,)))
+            rows.append(ParameterMapping("token_encoder.projection_weight", "CNN_proj/W_proj", shape))
+            rows.append(ParameterMapping("token_encoder.projection_bias", "CNN_proj/b_proj", (lstm.projection_dim,)))
     for direction, name in enumerate(("forward", "backward")[: 2 if options.bidirectional else 1]):
         for layer in range(lstm.n_layers):
             ours = f"bilm.{name}_layers.{layer}"
@@ -106,28 +106,31 @@ def conversion_table(options: BiLMOptions, vocab_size: Optional[int] = None) -> 
     return rows
 
 
-def softmax_table(options: BiLMOptions, vocab_size: int) -> list[WeightRow]:
+def softmax_table(options: BiLMOptions, vocab_size: int) -> list[ParameterMapping]:
     """
     The softmax over `vocab_size` words, which bilm-tf's dump leaves out: in a group of its own, `softmax`, that neither
     bilm-tf nor AllenNLP looks at, by the names and in the layout of bilm-tf's variables. With `share_embedding_softmax`
     the weight is the word embedding, and only the bias is there.
     """
-    rows = [WeightRow("softmax.bias", "softmax/b", (vocab_size,))]
+    rows = [ParameterMapping("softmax.bias", "softmax/b", (vocab_size,))]
     if not options.share_embedding_softmax:
-        rows.insert(0, WeightRow("softmax.weight", "softmax/W", (vocab_size, options.lstm.projection_dim)))
+        rows.insert(0, ParameterMapping("softmax.weight", "softmax/W", (vocab_size, options.lstm.projection_dim)))
     return rows
 
 
-def filler_table(options: BiLMOptions) -> list[FillerRow]:
+def filler_table(options: BiLMOptions) -> list[PlaceholderDataset]:
     """The datasets that AllenNLP's loader requires although a biLM with these options has no such part."""
     lstm, cnn = options.lstm, options.char_cnn
-    rows: list[FillerRow] = []
+    rows: list[PlaceholderDataset] = []
     if cnn is not None and cnn.n_filters == lstm.projection_dim:
-        rows += [FillerRow("CNN_proj/W_proj", (cnn.n_filters,) * 2), FillerRow("CNN_proj/b_proj", (cnn.n_filters,))]
+        rows += [
+            PlaceholderDataset("CNN_proj/W_proj", (cnn.n_filters,) * 2),
+            PlaceholderDataset("CNN_proj/b_proj", (cnn.n_filters,)),
+        ]
     if not lstm.has_projection:
         for direction in range(2 if options.bidirectional else 1):
             for layer in range(lstm.n_layers):
-                rows.append(FillerRow(f"{_cell(direction, layer)}/W_P_0", (lstm.dim, lstm.dim)))
+                rows.append(PlaceholderDataset(f"{_cell(direction, layer)}/W_P_0", (lstm.dim, lstm.dim)))
     return rows
 
 
@@ -137,7 +140,7 @@ def _cell(direction: int, layer: int) -> str:
 
 def _lstm_row(
     options: BiLMOptions, direction: int, layer: int, name: str, leaf: str, shape: tuple[int, ...]
-) -> WeightRow:
+) -> ParameterMapping:
     # bilm-tf's dump renames what it finds below `RNN_0/rnn/`. A model of one direction has no `RNN_0` around its `rnn`,
     # which its renaming then leaves as it is, with the names TensorFlow gives the leaves.
     tf_leaf = {"W_0": "kernel", "B": "bias", "W_P_0": "projection/kernel"}[leaf]
@@ -146,4 +149,4 @@ def _lstm_row(
         scopes += [("RNN", leaf), ("rnn", tf_leaf)]
     cells = [f"MultiRNNCell/Cell{layer}/LSTMCell"] + (["LSTMCell"] if options.lstm.n_layers == 1 else [])
     paths = [f"{scope}/{cell}/{end}" for scope, end in scopes for cell in cells]
-    return WeightRow(name, paths[0], shape, tuple(paths[1:]))
+    return ParameterMapping(name, paths[0], shape, tuple(paths[1:]))

@@ -15,7 +15,7 @@ from allennlp_elmo_plus.modules.build import build_encoder, build_language_model
 from allennlp_elmo_plus.modules.encoder import BiLMEncoder
 from allennlp_elmo_plus.modules.language_model import LanguageModel
 from allennlp_elmo_plus.options.bilm_options import BiLMOptions
-from allennlp_elmo_plus.options.rules import shown
+from allennlp_elmo_plus.options.rules import truncated_repr
 
 logger = logging.getLogger(__name__)
 
@@ -100,7 +100,11 @@ def check_same_model(options: BiLMOptions, other: BiLMOptions, source: str) -> N
         expected, got = ("missing", "is there") if options.char_cnn is None else ("there", "is missing")
         raise InputError(f"{source}: its `char_cnn` must be {expected}, as in `options`, and {got}")
     ours, theirs = options.of_the_model(), other.of_the_model()
-    differing = [f"`{key}` {shown(ours[key])}, got {shown(theirs[key])}" for key in ours if ours[key] != theirs[key]]
+    differing = [
+        f"`{key}` {truncated_repr(ours[key])}, got {truncated_repr(theirs[key])}"
+        for key in ours
+        if ours[key] != theirs[key]
+    ]
     if differing:
         raise InputError(f"{source}: its options must be those of `options`: {'; '.join(differing)}")
 

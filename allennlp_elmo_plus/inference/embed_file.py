@@ -25,7 +25,7 @@ from allennlp_elmo_plus.storage.npz import write_npz
 from allennlp_elmo_plus.storage.resumable_hdf5 import (
     Layout,
     NoPlaceError,
-    VectorFile,
+    ResumableHdf5Writer,
     check_new,
 )
 
@@ -80,15 +80,15 @@ def embed_file(
 def _embed_text(
     embedder: ElmoEmbedder, text: TokenizedFile, output_file: Path, settings: EmbedSettings, progress: Progress
 ) -> TextSurvey:
-    survey = text.survey(as_keys=settings.use_sentence_keys)
+    scan = text.scan(as_keys=settings.use_sentence_keys)
     vectors_of_word = embedder.num_layers if settings.layers == ALL else 1
-    num_bytes = 4 * vectors_of_word * embedder.output_size * survey.num_words
-    run = {"text": survey.digest, "biLM": weights_digest(embedder.encoder), **described_settings(settings)}
-    with VectorFile(output_file, run, _layout(embedder, text, settings), num_bytes) as file:
+    num_bytes = 4 * vectors_of_word * embedder.output_size * scan.num_words
+    run = {"text": scan.digest, "biLM": weights_digest(embedder.encoder), **described_settings(settings)}
+    with ResumableHdf5Writer(output_file, run, _layout(embedder, text, settings), num_bytes) as file:
         try:
-            with progress("embedding", "word", survey.num_words, file.written.num_words) as advance:
+            with progress("embedding", "word", scan.num_words, file.written.num_words) as advance:
                 _embed_rest(embedder, text, settings, file, advance)
-            has_changed = text.digest() != survey.digest
+            has_changed = text.digest() != scan.digest
         except NoPlaceError:
             has_changed = True
         if has_changed:
@@ -97,9 +97,9 @@ def _embed_text(
             raise InputError(f"{text.name}: changed while it was read; its vectors are removed, begin anew")
         with file.finished() as whole:
             if settings.output_format == NPZ:
-                with progress("writing the npz", "array", survey.num_sentences, 0) as advance:
+                with progress("writing the npz", "array", scan.num_sentences, 0) as advance:
                     write_npz(whole, output_file, advance)
-    return survey
+    return scan
 
 
 def weights_digest(encoder: BiLMEncoder) -> str:
@@ -112,7 +112,7 @@ def weights_digest(encoder: BiLMEncoder) -> str:
 
 
 def _embed_rest(
-    embedder: ElmoEmbedder, text: TokenizedFile, settings: EmbedSettings, file: VectorFile, advance: Advance
+    embedder: ElmoEmbedder, text: TokenizedFile, settings: EmbedSettings, file: ResumableHdf5Writer, advance: Advance
 ) -> None:
     num_done = file.written.num_arrays
     keys: deque[str] = deque()

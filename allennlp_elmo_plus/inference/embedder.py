@@ -9,7 +9,7 @@ from torch import Tensor
 
 from allennlp_elmo_plus.data.batching.length_buckets import batches_by_length, windows_of
 from allennlp_elmo_plus.data.batching.sentence_packing import SentenceLayout
-from allennlp_elmo_plus.data.batching.unique_words import distinct_rows
+from allennlp_elmo_plus.data.batching.unique_words import unique_rows
 from allennlp_elmo_plus.data.text.characters import (
     BOS_WORD,
     EOS_WORD,
@@ -190,7 +190,7 @@ class ElmoEmbedder:
             return self.encoder.token_encoder(torch.tensor(ids, device=device))
         # Words that are cut alike are spelled alike.
         characters = torch.from_numpy(encode_words(words, self.encoder.max_characters))
-        distinct, inverse = distinct_rows(characters)
+        distinct, inverse = unique_rows(characters)
         return self.encoder.word_vectors(distinct.to(device))[inverse.to(device)]
 
 

@@ -31,7 +31,7 @@ class Continuation(NamedTuple):
         return sum(self.log_probs)
 
 
-class OneDirection:
+class DirectionalLM:
     """
     A language model read in one direction, word by word, its state handed on by the caller.
 
@@ -55,7 +55,7 @@ class OneDirection:
         self._max_characters = max_characters
         self._backward = backward
         # `<UNK>` is no word, and no sentence goes on with the boundary it began with.
-        self.never_written = frozenset((UNK_WORD, self.first_word))
+        self.banned_words = frozenset((UNK_WORD, self.first_word))
 
     def read(self, words: Sequence[str], state: Optional[BiLMState] = None) -> tuple[Tensor, BiLMState]:
         """One word for each of B rows -> what the softmax reads (B, D), and the state after it."""
@@ -91,7 +91,7 @@ class OneDirection:
 
 
 def beam_search(
-    direction: OneDirection, context: Sequence[str], max_words: int, beam_size: int = 1, chunk_size: int = 1024
+    direction: DirectionalLM, context: Sequence[str], max_words: int, beam_size: int = 1, chunk_size: int = 1024
 ) -> list[Continuation]:
     """
     The likeliest continuations of a sentence that begins, in reading order, with `context`: at most `beam_size`, the likeliest
@@ -107,7 +107,7 @@ def beam_search(
         if value < 1:
             raise ValueError(f"`{name}` must be at least 1, got {value}")
     softmax = direction.model.softmax
-    num_words = min(beam_size + len(direction.never_written), len(softmax.weight))
+    num_words = min(beam_size + len(direction.banned_words), len(softmax.weight))
     hidden, state = direction.read_sentence(context)
     beam, open_rows = [Continuation([], [], False)], [0]
     for _ in range(max_words):
@@ -118,7 +118,7 @@ def beam_search(
             begun = beam[place]
             for number, log_prob in zip(ids[row].tolist(), log_probs[row].tolist(), strict=True):
                 word = direction.vocabulary[number]
-                if word in direction.never_written:
+                if word in direction.banned_words:
                     continue
                 ends = word == direction.last_word
                 words = begun.words if ends else [*begun.words, word]
@@ -136,7 +136,7 @@ def beam_search(
 
 
 def sample(
-    direction: OneDirection, context: Sequence[str], max_words: int, temperature: float, generator: torch.Generator
+    direction: DirectionalLM, context: Sequence[str], max_words: int, temperature: float, generator: torch.Generator
 ) -> Continuation:
     """
     A continuation drawn at random until the sentence ends or has `max_words` more words, each word with a probability proportional
@@ -149,7 +149,7 @@ def sample(
         raise ValueError(f"`max_words` must be at least 1, got {max_words}")
     if not 0 < temperature < float("inf"):
         raise ValueError(f"`temperature` must be positive and finite, got {temperature}")
-    never = [direction.vocabulary.index(word) for word in direction.never_written]
+    never = [direction.vocabulary.index(word) for word in direction.banned_words]
     hidden, state = direction.read_sentence(context)
     words: list[str] = []
     log_probs: list[float] = []

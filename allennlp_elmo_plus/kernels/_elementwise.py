@@ -2,12 +2,12 @@
 
 import numpy as np
 
-from allennlp_elmo_plus.kernels.backend import inlined
+from allennlp_elmo_plus.kernels.backend import jit_inline
 
 F = np.float32
 
 
-@inlined
+@jit_inline
 def exp(x: F) -> F:
     # 2^n * e^r with |r| <= ln(2) / 2; the polynomial is that of Cephes' expf, good to an ulp or two.
     x = F(88) if x > F(88) else x
@@ -24,12 +24,12 @@ def exp(x: F) -> F:
     return (p * r * r + r + F(1)) * power
 
 
-@inlined
+@jit_inline
 def sigmoid(x: F) -> F:
     return F(1) / (F(1) + exp(-x))
 
 
-@inlined
+@jit_inline
 def tanh(x: F) -> F:
     # A quotient of polynomials, which takes half the time of an exponential's; the coefficients are those of Eigen's `ptanh`, with
     # which TensorFlow computes. Off by 3e-7 at most: what lies beyond is 1, so that no gradient passes.

@@ -19,13 +19,13 @@ from allennlp_elmo_plus.errors import InputError
 
 # A compiled loop runs on one thread, and took a tenth to a half of the time of PyTorch's operations on one: with more threads
 # than this they should be the faster.
-MOST_THREADS = 4
+MAX_THREADS = 4
 
 # Fused multiply-add and reciprocals change the last bit; nothing may assume that values are finite, so that NaN stays NaN.
 FAST_MATH = {"contract", "arcp", "nsz"}
 
 
-def compiled(function: Callable[..., Any]) -> Callable[..., Any]:
+def jit(function: Callable[..., Any]) -> Callable[..., Any]:
     """Compiled at the first call, without Python's lock, and kept on disk wherever numba finds a directory that it may write."""
     import numba
 
@@ -36,7 +36,7 @@ def compiled(function: Callable[..., Any]) -> Callable[..., Any]:
         return numba.njit(**options)(function)
 
 
-def inlined(function: Callable[..., Any]) -> Callable[..., Any]:
+def jit_inline(function: Callable[..., Any]) -> Callable[..., Any]:
     """
     For compiled loops to call, and become part of. What is only linked to them is optimized together with them where both are
     compiled, but not where one comes from disk: the last bits of a run would differ from those of the next.
@@ -51,7 +51,7 @@ def inlined(function: Callable[..., Any]) -> Callable[..., Any]:
 
 def loops_for(tensor: Tensor, module: str) -> Optional[ModuleType]:
     """The module of compiled loops `module` of this package, or None where they cannot compute or are not the faster way."""
-    if tensor.dtype != torch.float32 or tensor.device.type != "cpu" or torch.get_num_threads() > MOST_THREADS:
+    if tensor.dtype != torch.float32 or tensor.device.type != "cpu" or torch.get_num_threads() > MAX_THREADS:
         return None
     return _load(module)
 

@@ -18,7 +18,7 @@ VARIABLES = ("GOMP_SPINCOUNT", "OMP_WAIT_POLICY")
 _SOFT = 1  # of `omp_pause_resource_t`: what is given back comes again with the next parallel operation
 
 
-def end_idle_threads() -> None:
+def release_openmp_threads() -> None:
     """Ends those of this thread's parallel operations, where they are GNU's and none of `VARIABLES` is set."""
     if not any(name in os.environ for name in VARIABLES):
         _end_threads()

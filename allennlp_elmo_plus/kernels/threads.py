@@ -13,12 +13,12 @@ from typing import TypeVar
 
 import torch
 
-from allennlp_elmo_plus.kernels.openmp import end_idle_threads
+from allennlp_elmo_plus.kernels.openmp import release_openmp_threads
 
 T = TypeVar("T")
 
 
-def side_by_side(tasks: Sequence[Callable[[], T]], device: torch.device) -> list[T]:
+def run_in_threads(tasks: Sequence[Callable[[], T]], device: torch.device) -> list[T]:
     """
     The results of `tasks`, in order. On a CPU with threads enough (`torch.get_num_threads()`) the tasks run at once, each with an
     equal share of the threads; elsewhere one after the other. Gradient mode and autocast are the caller's in each. Where tasks
@@ -32,7 +32,7 @@ def side_by_side(tasks: Sequence[Callable[[], T]], device: torch.device) -> list
         return [task() for task in tasks]
     share = num_threads // len(tasks)
     if share == 1:
-        end_idle_threads()
+        release_openmp_threads()
     grad_enabled, autocast_enabled = torch.is_grad_enabled(), torch.is_autocast_enabled("cpu")
     autocast_dtype = torch.get_autocast_dtype("cpu")
 

@@ -11,13 +11,13 @@ from torch.nn import functional as F
 
 from allennlp_elmo_plus.data.text.characters import PADDING_ID
 from allennlp_elmo_plus.kernels.char_conv.conv_max_pool import (
-    MaximaOverPlaces,
-    Places,
-    distinct_windows,
-    maxima_over_places,
+    ConvMaxPool,
+    NgramPositions,
+    conv_max_pool,
+    unique_ngrams,
 )
 from allennlp_elmo_plus.kernels.dtypes import common_dtype
-from allennlp_elmo_plus.kernels.gemm.linear import filled_up
+from allennlp_elmo_plus.kernels.gemm.linear import pad_rows_to_multiple
 
 _ACTIVATIONS = {"relu": torch.relu, "tanh": torch.tanh}
 
@@ -81,14 +81,14 @@ class CharacterCNN(nn.Module):
             characters = characters[order]
         first_rows = self._first_rows(buckets, len(characters))
         with torch.autocast(characters.device.type, enabled=False):
-            windows, rows = distinct_windows(characters, self.widest_filter, len(first_rows), self.embedding)
-            windows = filled_up(windows, PADDING_ID)
-            places = Places(rows, first_rows, self.max_characters)
+            windows, rows = unique_ngrams(characters, self.widest_filter, len(first_rows), self.embedding)
+            windows = pad_rows_to_multiple(windows, PADDING_ID)
+            places = NgramPositions(rows, first_rows, self.max_characters)
             weights, biases = list(self.weights), list(self.biases)
             if torch.is_grad_enabled() and any(parameter.requires_grad for parameter in self.parameters()):
-                maxima = MaximaOverPlaces.apply(windows, places, self.embedding, *weights, *biases)
+                maxima = ConvMaxPool.apply(windows, places, self.embedding, *weights, *biases)
             else:
-                maxima, _ = maxima_over_places(windows, places, self.embedding, weights, biases, with_winners=False)
+                maxima, _ = conv_max_pool(windows, places, self.embedding, weights, biases, with_winners=False)
             outputs = _ACTIVATIONS[self.activation](maxima)
             return outputs if order is None else outputs[order.argsort()]
 

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from allennlp_elmo_plus.data.batching.sentence_packing import SentenceLayout
-from allennlp_elmo_plus.data.batching.unique_words import distinct_rows
+from allennlp_elmo_plus.data.batching.unique_words import unique_rows
 from allennlp_elmo_plus.data.text.characters import (
     BOS_WORD,
     EOS_WORD,
@@ -130,7 +130,7 @@ class BiLMEncoder(nn.Module):
             vectors = self.token_encoder(torch.cat([words - 1, self.boundary_ids.to(words)]))[layout.word_of_row]
         else:
             boundaries = torch.from_numpy(encode_words([BOS_WORD, EOS_WORD], self.max_characters)).to(words)
-            distinct, inverse = distinct_rows(torch.cat([words, boundaries]))
+            distinct, inverse = unique_rows(torch.cat([words, boundaries]))
             vectors = self.word_vectors(distinct)[inverse[layout.word_of_row]]
         return self._run(vectors, layout, state)
 

@@ -10,8 +10,8 @@ from torch.autograd.function import once_differentiable
 
 from allennlp_elmo_plus.kernels.backend import arrays, loops_for_one_thread
 from allennlp_elmo_plus.kernels.dtypes import common_dtype
-from allennlp_elmo_plus.kernels.gemm.linear import affine_gradients, product
-from allennlp_elmo_plus.kernels.threads import side_by_side
+from allennlp_elmo_plus.kernels.gemm.linear import affine_gradients, linear
+from allennlp_elmo_plus.kernels.threads import run_in_threads
 
 
 class Highway(nn.Module):
@@ -63,7 +63,7 @@ class _HighwayLayer(torch.autograd.Function):
         transform_bias: Tensor,
     ) -> Tensor:
         carry, transform = carry_weight.to(dtype), transform_weight.to(dtype)
-        gate, transformed = side_by_side(
+        gate, transformed = run_in_threads(
             [
                 lambda: _affine(inputs, carry, carry_bias).sigmoid_(),
                 lambda: _affine(inputs, transform, transform_bias).relu_(),
@@ -78,7 +78,7 @@ class _HighwayLayer(torch.autograd.Function):
     def backward(ctx: Any, grad: Tensor) -> tuple[Optional[Tensor], ...]:
         inputs, carry, transform, gate, transformed = ctx.saved_tensors
         needs_inputs, _, *needs_weights = ctx.needs_input_grad
-        through_carry, through_transform = side_by_side(
+        through_carry, through_transform = run_in_threads(
             [
                 partial(_carry_backward, inputs, carry, gate, transformed, grad, needs_inputs, *needs_weights[:2]),
                 partial(
@@ -112,7 +112,7 @@ def _affine(inputs: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
     loops = _loops(inputs, weight)
     if loops is not None:
         return torch.from_numpy(loops.affine(*arrays(inputs, weight, bias)))
-    return product(inputs, weight, bias)
+    return linear(inputs, weight, bias)
 
 
 def _affine_backward(
@@ -130,4 +130,4 @@ def _loops(inputs: Tensor, weight: Tensor) -> Optional[ModuleType]:
     """Compiled loops for both types; not for shapes that PyTorch is to refuse, nor where panels would reach beyond the weight."""
     fits = inputs.dtype == weight.dtype and inputs.shape[1] == len(weight)
     loops = loops_for_one_thread(inputs, "gemm._numba_kernels") if fits else None
-    return loops if loops is not None and all(size % loops.WIDTH == 0 for size in weight.shape) else None
+    return loops if loops is not None and all(size % loops.NR == 0 for size in weight.shape) else None

@@ -11,7 +11,7 @@ from allennlp_elmo_plus.data.batching.window_batcher import LanguageModelBatch
 from allennlp_elmo_plus.kernels.dropout.dropout import dropout
 from allennlp_elmo_plus.kernels.softmax.exact_softmax import exact_nll
 from allennlp_elmo_plus.kernels.softmax.sampled_softmax import sampled_softmax_nll
-from allennlp_elmo_plus.kernels.threads import side_by_side
+from allennlp_elmo_plus.kernels.threads import run_in_threads
 from allennlp_elmo_plus.modules.bilm import BiLM, BiLMState
 from allennlp_elmo_plus.modules.softmax import SoftmaxLayer
 from allennlp_elmo_plus.modules.token_encoder import CharacterEncoder, WordEncoder
@@ -119,7 +119,7 @@ class LanguageModel(nn.Module):
         gradient of the softmax's weight and bias is sparse: rows that neither were targets nor negatives have none.
         """
         top = self(batch, state)
-        nlls: list[Tensor] = side_by_side(
+        nlls: list[Tensor] = run_in_threads(
             [
                 partial(sampled_softmax_nll, hidden, targets, self.softmax.weight, self.softmax.bias, sample)
                 for hidden, targets, sample in zip(self._directions(top), self._targets(batch), negatives)
@@ -133,7 +133,7 @@ class LanguageModel(nn.Module):
     ) -> ExactLoss:
         """The loss under the full softmax, `chunk_size` words at a time, so that memory does not grow with the vocabulary."""
         top = self(batch, state)
-        nlls: list[Tensor] = side_by_side(
+        nlls: list[Tensor] = run_in_threads(
             [
                 partial(exact_nll, hidden, targets, self.softmax.weight, self.softmax.bias, chunk_size)
                 for hidden, targets in zip(self._directions(top), self._targets(batch))

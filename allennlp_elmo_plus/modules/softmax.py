@@ -23,7 +23,7 @@ class SoftmaxLayer(nn.Module):
         self.bias = nn.Parameter(torch.zeros(vocab_size))
 
     @property
-    def is_blank(self) -> bool:
+    def is_zero_initialized(self) -> bool:
         """Whether all weights are zero, which training never leaves: every word is as likely as every other."""
         return not self.bias.any() and not self.weight.any()
 

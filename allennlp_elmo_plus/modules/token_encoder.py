@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from allennlp_elmo_plus.kernels.dtypes import common_dtype
-from allennlp_elmo_plus.kernels.gemm.linear import affine, filled_up
+from allennlp_elmo_plus.kernels.gemm.linear import affine, pad_rows_to_multiple
 from allennlp_elmo_plus.modules.char_cnn import CharacterCNN
 from allennlp_elmo_plus.modules.highway import Highway
 
@@ -39,7 +39,7 @@ class CharacterEncoder(nn.Module):
 
     def forward(self, characters: Tensor, buckets: Optional[Sequence[tuple[int, int]]] = None) -> Tensor:
         """characters: (U, C), buckets: as CharacterCNN takes them -> (U, D)."""
-        vectors = filled_up(self.cnn(characters, buckets))
+        vectors = pad_rows_to_multiple(self.cnn(characters, buckets))
         if self.highway is not None:
             vectors = self.highway(vectors)
         if self.projection_weight is not None and self.projection_bias is not None:

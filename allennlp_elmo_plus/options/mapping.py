@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from allennlp_elmo_plus.errors import InputError
-from allennlp_elmo_plus.options.rules import Filters, Integer, shown
+from allennlp_elmo_plus.options.rules import Filters, Integer, truncated_repr
 
 logger = logging.getLogger(__name__)
 
@@ -30,14 +30,14 @@ def flatten(mapping: Mapping[str, Any], prefix: str = "") -> tuple[list[str], di
         key = f"{prefix}{name}"
         # With dots it could say again what a section says.
         if "." in name:
-            raise InputError(f"unknown option {shown(key)}; sections are objects of their own")
+            raise InputError(f"unknown option {truncated_repr(key)}; sections are objects of their own")
         if value is None:
             continue
         if key not in _SECTIONS:
             flat[key] = value
             continue
         if not isinstance(value, Mapping):
-            raise InputError(f"`{key}` must be an object of options, got {shown(value)}")
+            raise InputError(f"`{key}` must be an object of options, got {truncated_repr(value)}")
         inner_sections, inner_flat = flatten(value, f"{key}.")
         sections += [key, *inner_sections]
         flat.update(inner_flat)
@@ -54,10 +54,10 @@ def drop_unknown_keys(flat: dict[str, Any], valid: Sequence[str], source: str) -
         # By the last part alone, as sections are alike. Time grows with the length.
         near = difflib.get_close_matches(key[:_MAX_KEY_LENGTH].rsplit(".", 1)[-1], by_leaf, 1, 0.8)
         if near:
-            raise InputError(f"unknown option {shown(key)}; did you mean `{by_leaf[near[0]]}`?")
+            raise InputError(f"unknown option {truncated_repr(key)}; did you mean `{by_leaf[near[0]]}`?")
         if "." in key or isinstance(flat[key], Mapping):
-            raise InputError(f"unknown option {shown(key)}, which could change the model's shape")
-        logger.warning("%s: the option %s is not known, and is ignored", source, shown(key))
+            raise InputError(f"unknown option {truncated_repr(key)}, which could change the model's shape")
+        logger.warning("%s: the option %s is not known, and is ignored", source, truncated_repr(key))
         del flat[key]
 
 
@@ -70,7 +70,9 @@ def use_whole_numbers(flat: dict[str, Any], rules: Mapping[str, Any], source: st
     for key, value in flat.items():
         rule = rules[key]
         if isinstance(rule, (Integer, Filters)) and (number := rule.whole(value)) is not value:
-            logger.warning("%s: `%s` is %s; it is read as %s", source, key, shown(value), shown(number))
+            logger.warning(
+                "%s: `%s` is %s; it is read as %s", source, key, truncated_repr(value), truncated_repr(number)
+            )
             flat[key] = number
 
 
@@ -83,7 +85,7 @@ def check_characters(number: Any, source: str, inference: bool) -> None:
         return
     purpose = "to load weights" if inference else "to train"
     if type(number) is not int or number != other:
-        raise InputError(f"`{N_CHARACTERS}` must be {expected} {purpose}, got {shown(number)}")
+        raise InputError(f"`{N_CHARACTERS}` must be {expected} {purpose}, got {truncated_repr(number)}")
     logger.warning(
         "%s: `%s` is %d; it should be %d %s, and is read as such", source, N_CHARACTERS, other, expected, purpose
     )

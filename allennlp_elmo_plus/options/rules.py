@@ -8,7 +8,7 @@ from allennlp_elmo_plus.errors import InputError
 _MAX_SHOWN = 60
 
 
-def shown(value: Any) -> str:
+def truncated_repr(value: Any) -> str:
     """`value` as it goes into a one-line message: at most 60 characters, no line break."""
     try:
         text = repr(value[:_MAX_SHOWN]) if isinstance(value, str) else " ".join(str(value).split())
@@ -29,7 +29,7 @@ def option(key: str, rule: Any, default: Any = dataclasses.MISSING, in_bilm_tf: 
 class Boolean:
     def check(self, key: str, value: Any) -> None:
         if not isinstance(value, bool):
-            raise InputError(f"`{key}` must be true or false, got {shown(value)}")
+            raise InputError(f"`{key}` must be true or false, got {truncated_repr(value)}")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -43,7 +43,9 @@ class Integer:
 
     def check(self, key: str, value: Any) -> None:
         if type(value) is not int or not self.low <= value <= self.high:
-            raise InputError(f"`{key}` must be a whole number from {self.low} to {self.high}, got {shown(value)}")
+            raise InputError(
+                f"`{key}` must be a whole number from {self.low} to {self.high}, got {truncated_repr(value)}"
+            )
 
 
 @dataclasses.dataclass(frozen=True)
@@ -61,7 +63,7 @@ class Number:
             rule = f"{'above' if self.above else 'at least'} {self.low}" + (
                 "" if self.below is None else f" and below {self.below}"
             )
-            raise InputError(f"`{key}` must be a number {rule}, got {shown(value)}")
+            raise InputError(f"`{key}` must be a number {rule}, got {truncated_repr(value)}")
 
 
 class Choice:
@@ -70,7 +72,7 @@ class Choice:
 
     def check(self, key: str, value: Any) -> None:
         if value not in self.choices:
-            raise InputError(f"`{key}` must be one of {', '.join(self.choices)}, got {shown(value)}")
+            raise InputError(f"`{key}` must be one of {', '.join(self.choices)}, got {truncated_repr(value)}")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -93,16 +95,16 @@ class Filters:
     def check(self, key: str, value: Any) -> None:
         if not isinstance(value, (list, tuple)) or not 1 <= len(value) <= self.max_filters:
             raise InputError(
-                f"`{key}` must be a list of 1 to {self.max_filters} pairs [width, number], got {shown(value)}"
+                f"`{key}` must be a list of 1 to {self.max_filters} pairs [width, number], got {truncated_repr(value)}"
             )
         for pair in value:
             if not isinstance(pair, (list, tuple)) or len(pair) != 2:
-                raise InputError(f"`{key}` must hold pairs [width, number], got {shown(pair)}")
+                raise InputError(f"`{key}` must hold pairs [width, number], got {truncated_repr(pair)}")
             width, number = pair
             if type(width) is not int or width < 1 or type(number) is not int or not 1 <= number <= self.max_number:
                 raise InputError(
                     f"`{key}` must hold pairs of a width of at least 1 and a number from 1 to {self.max_number}, "
-                    f"got {shown(pair)}"
+                    f"got {truncated_repr(pair)}"
                 )
 
 

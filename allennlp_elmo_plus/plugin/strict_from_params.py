@@ -8,7 +8,7 @@ from allennlp.common import FromParams, Params
 from allennlp.common.checks import ConfigurationError
 
 
-class KnownOptions(FromParams):
+class StrictFromParams(FromParams):
     """
     Mixed in before an AllenNLP base class: `from_params` compares a config's keys with the constructor's arguments first, so that
     a misspelt option is answered by the nearest valid name rather than by a dump of the config.

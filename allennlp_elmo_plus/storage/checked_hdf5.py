@@ -10,7 +10,7 @@ import h5py
 import numpy as np
 
 from allennlp_elmo_plus.errors import InputError
-from allennlp_elmo_plus.options.rules import shown
+from allennlp_elmo_plus.options.rules import truncated_repr
 
 
 @contextlib.contextmanager
@@ -44,7 +44,7 @@ def lookup(file: h5py.File, path: str) -> Optional[h5py.Dataset]:
     return node if isinstance(node, h5py.Dataset) else None
 
 
-def find(file: h5py.File, path: str, others: tuple[str, ...], shape: tuple[int, ...]) -> h5py.Dataset:
+def require_dataset(file: h5py.File, path: str, others: tuple[str, ...], shape: tuple[int, ...]) -> h5py.Dataset:
     """
     The dataset at `path` or else at one of `others`.
 
@@ -58,20 +58,22 @@ def find(file: h5py.File, path: str, others: tuple[str, ...], shape: tuple[int, 
     name = dataset.name.lstrip("/")
     check_place(dataset)
     if dataset.dtype.kind != "f" or dataset.dtype.itemsize > 8:
-        raise InputError(f"dataset `{name}` must hold floating-point numbers, got {shown(dataset.dtype)}")
+        raise InputError(f"dataset `{name}` must hold floating-point numbers, got {truncated_repr(dataset.dtype)}")
     if dataset.shape != shape:
-        raise InputError(f"dataset `{name}` must have shape {shape} by the options, got {shown(dataset.shape)}")
+        raise InputError(
+            f"dataset `{name}` must have shape {shape} by the options, got {truncated_repr(dataset.shape)}"
+        )
     check_storage(dataset, dataset.dtype.itemsize)
     return dataset
 
 
 def find_table(file: h5py.File, path: str) -> Optional[h5py.Dataset]:
-    """The dataset of two dimensions at `path`, of any size, or None. Raises InputError as `find` does of what it is."""
+    """The dataset of two dimensions at `path`, of any size, or None. Raises InputError as `require_dataset` does of what it is."""
     dataset = lookup(file, path)
     if dataset is None:
         return None
     check_place(dataset)
-    return None if len(dataset.shape or ()) != 2 else find(file, path, (), dataset.shape)
+    return None if len(dataset.shape or ()) != 2 else require_dataset(file, path, (), dataset.shape)
 
 
 def check_place(dataset: h5py.Dataset) -> None:
@@ -92,7 +94,7 @@ def check_storage(dataset: h5py.Dataset, item_bytes: int) -> None:
     name = dataset.name.lstrip("/")
     properties = dataset.id.get_create_plist()
     if properties.get_nfilters():
-        filter_name = shown(properties.get_filter(0)[3].decode("utf-8", "replace"))
+        filter_name = truncated_repr(properties.get_filter(0)[3].decode("utf-8", "replace"))
         raise InputError(
             f"dataset `{name}` must be stored without filters such as compression, got {filter_name} "
             "(`h5repack -f NONE` undoes them)"
@@ -112,7 +114,7 @@ def check_storage(dataset: h5py.Dataset, item_bytes: int) -> None:
 
 def read(dataset: h5py.Dataset) -> np.ndarray:
     """
-    The values of a dataset that `find` gave, in the byte order of this machine. Raises InputError for any that is not finite, in
+    The values of a dataset that `require_dataset` gave, in the byte order of this machine. Raises InputError for any that is not finite, in
     float32 too, in which the weights of a model are.
     """
     values = dataset[...]
@@ -132,7 +134,7 @@ def first_datasets_beside(file: h5py.File, used: Collection[str], most: int) -> 
     def visit(name: bytes, info: h5py.h5o.ObjInfo) -> Optional[bool]:
         text = name.decode("utf-8", "replace")
         if info.type == h5py.h5o.TYPE_DATASET and text not in used:
-            names.append(text if text.isprintable() and len(text) <= 200 else shown(text))
+            names.append(text if text.isprintable() and len(text) <= 200 else truncated_repr(text))
         return True if len(names) == most else None
 
     h5py.h5o.visit(file.id, visit, info=True)

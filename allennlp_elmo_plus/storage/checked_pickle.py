@@ -14,7 +14,7 @@ from typing import Any, NamedTuple
 import torch
 
 from allennlp_elmo_plus.errors import InputError
-from allennlp_elmo_plus.options.rules import shown
+from allennlp_elmo_plus.options.rules import truncated_repr
 
 _ORDERED_DICT = "collections OrderedDict"
 _REBUILD_TENSOR = "torch._utils _rebuild_tensor_v2"
@@ -88,7 +88,7 @@ def describe_state(data: bytes, floating_only: bool = True) -> dict[str, StoredT
         raise InputError(f"must be a state dict, got {type(state).__name__}")
     for name, value in state.items():
         if not isinstance(value, StoredTensor):
-            raise InputError(f"{shown(name)} must be a tensor, got {type(value).__name__}")
+            raise InputError(f"{truncated_repr(name)} must be a tensor, got {type(value).__name__}")
     return state
 
 
@@ -148,7 +148,9 @@ class _Machine:
 def _name(argument: str, storages: Collection[str]) -> _Name:
     if argument not in (_ORDERED_DICT, _REBUILD_TENSOR, *storages):
         kind = "numbers" if len(storages) > len(_FLOATING) else "floating-point numbers"
-        raise InputError(f"must hold nothing but tensors of {kind}, got the name {shown(argument.replace(' ', '.'))}")
+        raise InputError(
+            f"must hold nothing but tensors of {kind}, got the name {truncated_repr(argument.replace(' ', '.'))}"
+        )
     return _Name(argument)
 
 

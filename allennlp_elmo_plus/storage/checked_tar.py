@@ -7,7 +7,7 @@ import zlib
 from typing import BinaryIO, NamedTuple
 
 from allennlp_elmo_plus.errors import InputError
-from allennlp_elmo_plus.options.rules import shown
+from allennlp_elmo_plus.options.rules import truncated_repr
 
 MAX_MEMBERS = 10_000
 
@@ -112,7 +112,7 @@ class _BoundedStream:
 
 
 def _checked_name(member: tarfile.TarInfo, seen: set[str]) -> str:
-    shown_name = shown(str(member.name))
+    shown_name = truncated_repr(str(member.name))
     if member.issparse() or not (member.isreg() or member.isdir()):
         kind = "a sparse file" if member.issparse() else _KINDS.get(member.type, f"one of type {member.type!r}")
         raise InputError(f"the member {shown_name} must be a file or a directory, got {kind}")

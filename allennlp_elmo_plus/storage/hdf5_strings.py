@@ -13,7 +13,7 @@ import h5py
 import numpy as np
 
 from allennlp_elmo_plus.errors import InputError
-from allennlp_elmo_plus.options.rules import shown
+from allennlp_elmo_plus.options.rules import truncated_repr
 from allennlp_elmo_plus.storage.checked_hdf5 import check_place, check_storage
 
 _REFERENCE = np.dtype([("length", "<u4"), ("address", "<u8"), ("index", "<u4")])
@@ -32,7 +32,7 @@ def read_strings(dataset: h5py.Dataset) -> list[str]:
     check_place(dataset)
     kind = h5py.check_string_dtype(dataset.dtype)
     if kind is None or len(dataset.shape or ()) != 1:
-        raise InputError(f"dataset `{name}` must hold strings in one dimension, got {shown(dataset.dtype)}")
+        raise InputError(f"dataset `{name}` must hold strings in one dimension, got {truncated_repr(dataset.dtype)}")
     check_storage(dataset, _REFERENCE.itemsize if kind.length is None else kind.length)
     content = dataset[...].tolist() if kind.length is not None else _read_from_heaps(dataset, name)
     try:

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any, Union
 
 from allennlp_elmo_plus.errors import InputError
-from allennlp_elmo_plus.options.rules import shown
+from allennlp_elmo_plus.options.rules import truncated_repr
 
 MAX_JSON_BYTES = 2**20
 
@@ -31,7 +31,7 @@ def parse_json_mapping(content: bytes, source: str) -> dict[str, Any]:
         result: dict[str, Any] = {}
         for key, value in pairs:
             if key in result:
-                raise InputError(f"{source}: the key {shown(key)} comes twice")
+                raise InputError(f"{source}: the key {truncated_repr(key)} comes twice")
             result[key] = value
         return result
 
@@ -44,5 +44,5 @@ def parse_json_mapping(content: bytes, source: str) -> dict[str, Any]:
     except (ValueError, RecursionError) as error:
         raise InputError(f"{source}: must be JSON in UTF-8: {error}") from None
     if not isinstance(mapping, dict):
-        raise InputError(f"{source}: must hold a JSON object, got {shown(mapping)}")
+        raise InputError(f"{source}: must hold a JSON object, got {truncated_repr(mapping)}")
     return mapping

@@ -15,7 +15,7 @@ from typing import Any, NamedTuple, Optional
 from allennlp_elmo_plus.errors import InputError
 
 
-class Written(NamedTuple):
+class Progress(NamedTuple):
     """How far a run is."""
 
     num_arrays: int
@@ -24,10 +24,10 @@ class Written(NamedTuple):
 
 class JournalContent(NamedTuple):
     run: dict[str, Any]
-    written: Written
+    written: Progress
 
 
-class RunJournal:
+class ProgressJournal:
     """Opens or makes the journal at `path`. Raises InputError where another process has it open, or it cannot be made."""
 
     def __init__(self, path: Path) -> None:
@@ -63,7 +63,7 @@ class RunJournal:
         os.ftruncate(self._file, num_bytes)
         if not lines:
             return None
-        return JournalContent(lines[0], Written(**lines[-1]) if len(lines) > 1 else Written(0, 0))
+        return JournalContent(lines[0], Progress(**lines[-1]) if len(lines) > 1 else Progress(0, 0))
 
     def clear(self) -> None:
         os.ftruncate(self._file, 0)
@@ -72,7 +72,7 @@ class RunJournal:
         """The first line."""
         self._add_line(run)
 
-    def add(self, written: Written) -> None:
+    def add(self, written: Progress) -> None:
         """What is on disk by now."""
         self._add_line(written._asdict())
 

@@ -25,7 +25,7 @@ import numpy as np
 
 from allennlp_elmo_plus.errors import InputError
 from allennlp_elmo_plus.storage.atomic_files import atomic_path, flush_to_disk
-from allennlp_elmo_plus.storage.progress_journal import RunJournal, Written, check_same_run
+from allennlp_elmo_plus.storage.progress_journal import Progress, ProgressJournal, check_same_run
 
 _SECONDS_BETWEEN_RECORDS = 10.0
 
@@ -41,7 +41,7 @@ class Layout(NamedTuple):
     texts: Callable[[], dict[str, str]]  # key and content, asked for after `shapes` has been read to its end
 
 
-class VectorFile:
+class ResumableHdf5Writer:
     """
     Arrays of float32 under the name `path` + ".part" until the last one is there.
 
@@ -57,7 +57,7 @@ class VectorFile:
         check_new(path)
         self.path = path = Path(os.path.realpath(path))
         self.part = path.with_name(f"{path.name}.part")
-        self._journal = RunJournal(path.with_name(f"{path.name}.part.journal"))
+        self._journal = ProgressJournal(path.with_name(f"{path.name}.part.journal"))
         try:
             # Once more: a process that held the lock until now may have made it.
             check_new(path)
@@ -68,7 +68,7 @@ class VectorFile:
                 self._begin(run, layout, num_bytes)
             else:
                 check_same_run(found.run, run, self.part)
-            self.written = Written(0, 0) if found is None else found.written
+            self.written = Progress(0, 0) if found is None else found.written
             self._data = os.open(self.part, os.O_RDWR)
             # The lock is the journal's.
             self._datasets = h5py.File(str(self.part), "r", locking=False)
@@ -87,7 +87,7 @@ class VectorFile:
             )
         if array.size:
             _write_all(self._data, np.ascontiguousarray(array, dtype="<f4").tobytes(), dataset.id.get_offset())
-        self.written = Written(self.written.num_arrays + 1, self.written.num_words + num_words)
+        self.written = Progress(self.written.num_arrays + 1, self.written.num_words + num_words)
         if time.monotonic() - self._recorded_at >= _SECONDS_BETWEEN_RECORDS:
             self.record()
 
@@ -128,14 +128,14 @@ class VectorFile:
             )
         self._journal.clear()
         with atomic_path(self.part) as temporary:
-            _lay_out(temporary, layout)
+            _create_datasets(temporary, layout)
         self._journal.begin(run)
 
     def _close(self) -> None:
         self._datasets.close()
         os.close(self._data)
 
-    def __enter__(self) -> "VectorFile":
+    def __enter__(self) -> "ResumableHdf5Writer":
         return self
 
     def __exit__(
@@ -170,7 +170,7 @@ def _remove_unfinished(path: Path) -> None:
         temporary.unlink(missing_ok=True)
 
 
-def _lay_out(path: Path, layout: Layout) -> None:
+def _create_datasets(path: Path, layout: Layout) -> None:
     places = h5py.h5p.create(h5py.h5p.DATASET_CREATE)
     places.set_alloc_time(h5py.h5d.ALLOC_TIME_EARLY)
     places.set_fill_time(h5py.h5d.FILL_TIME_NEVER)

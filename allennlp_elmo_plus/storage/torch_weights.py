@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from allennlp_elmo_plus.errors import InputError
-from allennlp_elmo_plus.options.rules import shown
+from allennlp_elmo_plus.options.rules import truncated_repr
 from allennlp_elmo_plus.storage.checked_pickle import StoredTensor, describe_state
 
 _MAX_PICKLE_BYTES = 2**20
@@ -83,11 +83,11 @@ def _checked_records(archive: zipfile.ZipFile) -> dict[str, int]:
     for record in archive.infolist():
         name = record.filename
         if not _KNOWN_RECORDS.fullmatch(name) or name.split("/")[0] != next(iter(records), name).split("/")[0]:
-            raise InputError(f"must hold the records that `torch.save` writes, got {shown(name)}")
+            raise InputError(f"must hold the records that `torch.save` writes, got {truncated_repr(name)}")
         if name in records:
-            raise InputError(f"the record {shown(name)} must be there once, got it twice")
+            raise InputError(f"the record {truncated_repr(name)} must be there once, got it twice")
         if record.compress_type != zipfile.ZIP_STORED or record.file_size != record.compress_size:
-            raise InputError(f"the record {shown(name)} must be stored without compression")
+            raise InputError(f"the record {truncated_repr(name)} must be stored without compression")
         records[name] = record.file_size
     return records
 
@@ -106,12 +106,14 @@ def _check_names(described: Mapping[str, StoredTensor], shapes: Mapping[str, tup
             raise InputError(f"`{name}` must be there, with shape {shape}, by the options, got none")
     for name in described:
         if name not in shapes:
-            raise InputError(f"must hold the weights that the options describe and no others, got {shown(name)}")
+            raise InputError(
+                f"must hold the weights that the options describe and no others, got {truncated_repr(name)}"
+            )
 
 
 def _check_tensor(name: str, tensor: StoredTensor, shape: tuple[int, ...], num_bytes: int | None) -> None:
     if tensor.shape != shape:
-        raise InputError(f"`{name}` must have shape {shape} by the options, got {shown(tensor.shape)}")
+        raise InputError(f"`{name}` must have shape {shape} by the options, got {truncated_repr(tensor.shape)}")
     in_rows = len(tensor.stride) == len(shape) and all(
         size == 1 or stride == math.prod(shape[dimension + 1 :])
         for dimension, (size, stride) in enumerate(zip(shape, tensor.stride, strict=True))

@@ -11,7 +11,7 @@ from torch import Tensor
 from torch.autograd.graph import increment_version
 
 from allennlp_elmo_plus.kernels.backend import arrays, arrays_to_fill, loops_for
-from allennlp_elmo_plus.training.distributed.sparse_gradients import RowExchange
+from allennlp_elmo_plus.training.distributed.sparse_gradients import SparseGradientAllReduce
 
 # Elements updated at once on a CPU, so that parameter, gradient and accumulator stay in the cache between operations.
 CPU_BLOCK_SIZE = 1 << 17
@@ -47,7 +47,7 @@ class Adagrad(torch.optim.Optimizer):
         lr: float = 0.2,
         initial_accumulator_value: float = 1.0,
         max_norm: Optional[float] = None,
-        row_exchange: Optional[RowExchange] = None,
+        row_exchange: Optional[SparseGradientAllReduce] = None,
     ) -> None:
         if max_norm is not None and not 0 < max_norm < math.inf:
             raise ValueError(f"`max_norm` must be positive and finite, or None for no clip, got {max_norm}")

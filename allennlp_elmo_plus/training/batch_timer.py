@@ -4,7 +4,7 @@ import time
 from typing import Optional
 
 
-class Pace:
+class BatchTimer:
     """
     Seconds a batch, whatever lies between batches included. The first `num_warm_up` batches, in which loops are compiled and
     memory is taken, are not counted. Raises `ValueError` for a `num_warm_up` below 1.

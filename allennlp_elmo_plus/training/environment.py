@@ -9,7 +9,7 @@ import torch
 
 from allennlp_elmo_plus import __version__
 from allennlp_elmo_plus.errors import InputError
-from allennlp_elmo_plus.training.distributed.world import share
+from allennlp_elmo_plus.training.distributed.world import world
 
 logger = logging.getLogger(__name__)
 
@@ -20,7 +20,7 @@ Environment = dict[str, Union[str, int]]
 def environment(device: torch.device) -> Environment:
     """Return what decides the last bits of a training on `device`: threads, processes, instruction sets and versions."""
     result: Environment = {
-        "number of processes": share().num_processes,
+        "number of processes": world().num_processes,
         "number of threads": torch.get_num_threads(),
         "device": torch.cuda.get_device_name(device) if device.type == "cuda" else device.type,
         "machine": platform.machine(),

@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 
 from allennlp_elmo_plus.data.batching.window_batcher import LanguageModelBatch
-from allennlp_elmo_plus.training.distributed.world import mean_of_all, share
+from allennlp_elmo_plus.training.distributed.world import mean_of_all, world
 
 
 def mean_loss(forward_nll_sum: Tensor, backward_nll_sum: Optional[Tensor], denominator: int) -> Tensor:
@@ -29,24 +29,24 @@ def training_loss(
     """
     loss = mean_loss(forward_nll_sum, backward_nll_sum, max(1, sum(batch.batch_sizes)))
     if batch.loss_weight is None:
-        return with_gradient_times(loss, gradient_factor)
+        return scale_gradient(loss, gradient_factor)
     value = loss.detach() * batch.loss_weight
-    if share().num_processes > 1:
+    if world().num_processes > 1:
         value.fill_(mean_of_all(value.item(), value.device))
-    return with_gradient_times(loss, gradient_factor * batch.loss_weight, value)
+    return scale_gradient(loss, gradient_factor * batch.loss_weight, value)
 
 
-def with_gradient_times(loss: Tensor, factor: float, value: Optional[Tensor] = None) -> Tensor:
+def scale_gradient(loss: Tensor, factor: float, value: Optional[Tensor] = None) -> Tensor:
     """
     Return `value`, by default that of `loss`, with `factor` times the gradient of `loss`.
 
     bilm-tf descends loss * unroll_steps. That factor decides how often the clip by the global norm acts and how fast Adagrad's
     sums grow, so the gradient must have it; the loss that is reported should not.
     """
-    return _Steeper.apply(loss, factor, loss.detach() if value is None else value)  # type: ignore[no-any-return]
+    return _ScaleGradient.apply(loss, factor, loss.detach() if value is None else value)  # type: ignore[no-any-return]
 
 
-class _Steeper(torch.autograd.Function):
+class _ScaleGradient(torch.autograd.Function):
     """Not as a sum of terms, which would make NaN of an infinite loss."""
 
     @staticmethod
@@ -59,7 +59,7 @@ class _Steeper(torch.autograd.Function):
         return grad * ctx.factor, None, None
 
 
-def with_all_parameters(loss: Tensor, parameters: Iterable[Tensor]) -> Tensor:
+def touch_parameters(loss: Tensor, parameters: Iterable[Tensor]) -> Tensor:
     """
     `loss` unchanged, with a gradient of zeros at least for each of `parameters`.
 

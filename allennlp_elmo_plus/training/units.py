@@ -10,7 +10,7 @@ def count_in_words(number: int, noun: str, plural: Optional[str] = None) -> str:
     return f"{number:,} {noun if number == 1 else plural or f'{noun}s'}"
 
 
-def bytes_in_words(num_bytes: float) -> str:
+def format_bytes(num_bytes: float) -> str:
     """Three digits in decimal units: `1.25 GB`."""
     unit = 0
     # Not 1000: what would be rounded up to it belongs to the next unit.
@@ -22,7 +22,7 @@ def bytes_in_words(num_bytes: float) -> str:
     return f"{num_bytes:.{2 if abs(num_bytes) < 9.995 else 1}f} {_UNITS[unit]}"
 
 
-def duration_in_words(seconds: float) -> str:
+def format_duration(seconds: float) -> str:
     """The two largest units: `2 d 3 h`, `1 h 5 min`, `4 min 2 s`, `12 s`."""
     rest = max(0, round(seconds))
     found = []

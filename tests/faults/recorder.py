@@ -6,7 +6,7 @@ from typing import Any, NamedTuple
 
 from allennlp.training.callbacks import TrainerCallback
 
-from allennlp_elmo_plus.training.distributed.world import share
+from allennlp_elmo_plus.training.distributed.world import world
 
 
 @TrainerCallback.register("records-losses")
@@ -20,7 +20,7 @@ class RecordsLosses(TrainerCallback):
     def on_batch(self, trainer: Any, *rest: Any, **kwargs: Any) -> None:
         _, _, metrics, epoch, batch_number = rest
         kind = "train" if kwargs["is_training"] else "validate"
-        os.write(self._file, f"{kind} {epoch} {batch_number} {share().rank} {metrics['batch_loss'].hex()}\n".encode())
+        os.write(self._file, f"{kind} {epoch} {batch_number} {world().rank} {metrics['batch_loss'].hex()}\n".encode())
 
 
 def losses_file(serialization_dir: Any) -> Path:

@@ -18,7 +18,7 @@ from allennlp.training.callbacks import TrainerCallback
 
 from allennlp_elmo_plus.plugin.training.callbacks import distributed_guard as process_watch
 from allennlp_elmo_plus.training.distributed.heartbeat import Heartbeat
-from allennlp_elmo_plus.training.distributed.world import share
+from allennlp_elmo_plus.training.distributed.world import world
 from tests.helpers.process_pool import ProcessPool
 
 
@@ -42,7 +42,7 @@ class Records(TrainerCallback):
             return
         Records.losses.append(metrics["batch_loss"])
         Records.norms.append(trainer.optimizer.last_grad_norm)
-        if share().rank == self.rank and len(Records.losses) == self.at:
+        if world().rank == self.rank and len(Records.losses) == self.at:
             if not self.is_asked:
                 raise BrokenOff(f"process {self.rank} was to fail")
             os.kill(os.getpid(), signal.SIGTERM)
@@ -69,7 +69,7 @@ class Poisons(TrainerCallback):
             state = type(result.state)(*(tensor * math.nan for tensor in result.state))
             return result._replace(forward_nll_sum=result.forward_nll_sum * math.inf, state=state)
 
-        if share().rank == self.rank:
+        if world().rank == self.rank:
             model.sampled_loss = poisoned
 
 

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from allennlp_elmo_plus.data.text.characters import PADDING_ID
 from allennlp_elmo_plus.kernels.char_conv import conv_max_pool as char_maxima
-from allennlp_elmo_plus.kernels.char_conv.conv_max_pool import distinct_windows
+from allennlp_elmo_plus.kernels.char_conv.conv_max_pool import unique_ngrams
 from tests.unit.modules.test_char_cnn import (
     WORDS,
     assert_same,
@@ -27,7 +27,7 @@ def test_every_place_has_its_window_and_no_window_is_there_twice(
 ) -> None:
     """In float32 a compiled loop finds them, unless they are too wide for it."""
     characters = encode(texts, 10)
-    windows, rows = distinct_windows(characters, width, 8, torch.zeros(1, dtype=dtype))
+    windows, rows = unique_ngrams(characters, width, 8, torch.zeros(1, dtype=dtype))
     assert len(set(map(tuple, windows.tolist()))) == len(windows) == rows.max() + 1
     padded = torch.nn.functional.pad(characters.long(), (0, 8), value=PADDING_ID)
     for place in range(8):

@@ -11,18 +11,18 @@ pytest.importorskip("numba")
     "rows, inner, columns", [(1, 1, 1), (2, 5, 7), (3, 16, 32), (9, 6, 130), (32, 64, 33), (5, 3, 0), (0, 3, 4)]
 )
 def test_tiles(rows: int, inner: int, columns: int) -> None:
-    from allennlp_elmo_plus.kernels.gemm._packing import WIDTH, multiply
+    from allennlp_elmo_plus.kernels.gemm._packing import NR, gemm_packed
     from allennlp_elmo_plus.kernels.lstm._numba_kernels import panels, panels_t
 
     generator = torch.Generator().manual_seed(0)
     left, right = (torch.randn(*shape, generator=generator) for shape in ((rows, inner), (inner, columns)))
     factor = panels(right.numpy())
     assert numpy.array_equal(factor, panels_t(right.t().contiguous().numpy()))
-    padded = len(factor) * WIDTH
+    padded = len(factor) * NR
     start = torch.zeros(padded)
     start[:columns] = torch.randn(columns, generator=generator)
     out = torch.full((rows + 1, padded), 7.0)
-    multiply(left.numpy(), factor, start.numpy(), out.numpy())
+    gemm_packed(left.numpy(), factor, start.numpy(), out.numpy())
     expected = torch.full((rows + 1, padded), 7.0, dtype=torch.double)
     expected[:rows] = 0
     expected[:rows, :columns] = start[:columns].double() + left.double() @ right.double()
@@ -30,7 +30,7 @@ def test_tiles(rows: int, inner: int, columns: int) -> None:
 
 
 def test_a_row_of_a_product_does_not_depend_on_the_others() -> None:
-    from allennlp_elmo_plus.kernels.gemm._packing import multiply
+    from allennlp_elmo_plus.kernels.gemm._packing import gemm_packed
     from allennlp_elmo_plus.kernels.lstm._numba_kernels import panels
 
     left, factor = torch.randn(21, 50).numpy(), panels(torch.randn(50, 32).numpy())
@@ -38,7 +38,7 @@ def test_a_row_of_a_product_does_not_depend_on_the_others() -> None:
 
     def product(rows: slice) -> numpy.ndarray:
         out = numpy.empty((len(left[rows]), 32), numpy.float32)
-        multiply(left[rows], factor, start, out)
+        gemm_packed(left[rows], factor, start, out)
         return out
 
     together = product(slice(None))
@@ -59,17 +59,17 @@ def test_panels_of_a_matrix_turned_round(inner: int, columns: int) -> None:
 @pytest.mark.parametrize("size", [1, 6, 8, 20, 48])
 def test_product_of_columns(rows: tuple[int, ...], size: int) -> None:
     """As the gradient of a weight, from rows that come some at a time."""
-    from allennlp_elmo_plus.kernels.gemm._microkernel import MOST_ROWS, WIDTH
-    from allennlp_elmo_plus.kernels.gemm._packing import add_product_of_columns, spread_to_columns, spread_to_panels
+    from allennlp_elmo_plus.kernels.gemm._microkernel import MR, NR
+    from allennlp_elmo_plus.kernels.gemm._packing import gemm_tn_accumulate, pack_a, pack_b_rows
 
     generator = torch.Generator().manual_seed(0)
-    left, right = (torch.randn(sum(rows), columns, generator=generator) for columns in (size, 3 * WIDTH))
-    columns = numpy.full((-(-size // MOST_ROWS), sum(rows), MOST_ROWS), numpy.nan, numpy.float32)
-    panels = numpy.empty((3, sum(rows), WIDTH), numpy.float32)
+    left, right = (torch.randn(sum(rows), columns, generator=generator) for columns in (size, 3 * NR))
+    columns = numpy.full((-(-size // MR), sum(rows), MR), numpy.nan, numpy.float32)
+    panels = numpy.empty((3, sum(rows), NR), numpy.float32)
     for first, some in zip(numpy.cumsum((0, *rows)), rows):
-        spread_to_columns(left[first : first + some].numpy(), columns, first)
-        spread_to_panels(right[first : first + some].numpy(), panels, first)
-    out = torch.randn(size, 3 * WIDTH, generator=generator)
+        pack_a(left[first : first + some].numpy(), columns, first)
+        pack_b_rows(right[first : first + some].numpy(), panels, first)
+    out = torch.randn(size, 3 * NR, generator=generator)
     expected = out.double() + left.double().t() @ right.double()
-    add_product_of_columns(columns, panels, out.numpy())
+    gemm_tn_accumulate(columns, panels, out.numpy())
     torch.testing.assert_close(out.double(), expected, rtol=1e-5, atol=1e-5)

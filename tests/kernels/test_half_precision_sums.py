@@ -12,7 +12,7 @@ from allennlp_elmo_plus.data.batching.negatives import LogUniformSampler
 from allennlp_elmo_plus.data.text.characters import encode_words
 from allennlp_elmo_plus.kernels.gemm import float32_sums
 from allennlp_elmo_plus.kernels.gemm.float32_sums import sums_in_float32
-from allennlp_elmo_plus.kernels.gemm.linear import affine, product, product_over_rows
+from allennlp_elmo_plus.kernels.gemm.linear import affine, linear, matmul_tn
 from allennlp_elmo_plus.kernels.softmax import sampled_softmax
 from allennlp_elmo_plus.kernels.softmax.sampled_softmax import sampled_softmax_nll
 from tests.helpers.half_precision_products import FlagsOfProducts, flags
@@ -117,8 +117,8 @@ def like_cublas(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
 def test_no_product_of_ours_lets_cublas_sum_in_bfloat16(like_cublas: None) -> None:
     inputs, weight, bias = (tensor.requires_grad_() for tensor in (draw(30, 20), draw(20, 12), draw(12)))
     with FlagsOfProducts() as seen:
-        product(inputs.detach(), weight.detach().bfloat16())
-        product_over_rows(inputs.detach().bfloat16(), inputs.detach().bfloat16())
+        linear(inputs.detach(), weight.detach().bfloat16())
+        matmul_tn(inputs.detach().bfloat16(), inputs.detach().bfloat16())
         with torch.autocast("cpu", torch.bfloat16):
             outputs = affine(inputs, weight, bias)
         outputs.sum().backward()

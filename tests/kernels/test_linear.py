@@ -37,7 +37,7 @@ def onednn(monkeypatch: pytest.MonkeyPatch) -> Iterator[Calls]:
         return multiply(left, weight, bias)
 
     monkeypatch.setattr(products, "onednn_is_faster", lambda: True)
-    monkeypatch.setattr(products, "LEAST_WORK", 1)
+    monkeypatch.setattr(products, "MIN_MULTIPLY_ADDS", 1)
     monkeypatch.setattr(products, "_onednn", listed)
     yield calls
 
@@ -57,13 +57,13 @@ def test_products_equal_those_in_float64(onednn: Calls, rows: int, layout: Calla
     over_rows = left.double().t() @ grad.double()
     total, summed = draw(rows, 12, seed=1), draw(20, 12, seed=1)
     results = {
-        "product": (products.product(left, right), expected),
-        "with bias": (products.product(left, right, bias), expected + bias),
-        "product_with": (products.product_with(right, rows, torch.float)(left), expected),
-        "add_product": (products.add_product(total.clone(), left, right), total + expected),
-        "over rows": (products.product_over_rows(left, layout(grad)), over_rows),
-        "over rows, wide": (products.product_over_rows(layout(grad), left), over_rows.t()),
-        "add over rows": (products.add_product_over_rows(summed.clone(), left, layout(grad)), summed + over_rows),
+        "product": (products.linear(left, right), expected),
+        "with bias": (products.linear(left, right, bias), expected + bias),
+        "product_with": (products.prepare_linear(right, rows, torch.float)(left), expected),
+        "add_product": (products.addmm_(total.clone(), left, right), total + expected),
+        "over rows": (products.matmul_tn(left, layout(grad)), over_rows),
+        "over rows, wide": (products.matmul_tn(layout(grad), left), over_rows.t()),
+        "add over rows": (products.addmm_tn_(summed.clone(), left, layout(grad)), summed + over_rows),
     }
     for name, (ours, theirs) in results.items():
         assert ours.dtype == torch.float32, name
@@ -94,36 +94,36 @@ def test_affine_computes_no_gradient_that_nobody_wants(onednn: Calls) -> None:
 def test_not_a_number_stays_one(onednn: Calls) -> None:
     left = draw(32, 20)
     left[3, 4], left[5, 0] = float("nan"), float("inf")
-    result = products.product(left, draw(20, 12).abs())
+    result = products.linear(left, draw(20, 12).abs())
     assert result[3].isnan().all() and (result[5] == float("inf")).all() and len(onednn) == 1
 
 
 def test_narrow_factors_give_wide_results_rounded_once() -> None:
     left, right, bias = draw(32, 20), draw(20, 12).bfloat16(), draw(12)
     once = (left.bfloat16() @ right).float()
-    assert torch.equal(products.product(left, right, bias), once + bias)
-    assert torch.equal(products.product_with(right, 32, torch.float)(left), once)
-    assert torch.equal(products.add_product(torch.ones(32, 12), left, right), once + 1)
+    assert torch.equal(products.linear(left, right, bias), once + bias)
+    assert torch.equal(products.prepare_linear(right, 32, torch.float)(left), once)
+    assert torch.equal(products.addmm_(torch.ones(32, 12), left, right), once + 1)
     grad = draw(32, 12).bfloat16()
     over_rows = (left.bfloat16().t() @ grad).float()
-    assert torch.equal(products.add_product_over_rows(torch.ones(20, 12), left, grad), over_rows + 1)
+    assert torch.equal(products.addmm_tn_(torch.ones(20, 12), left, grad), over_rows + 1)
 
 
 @pytest.mark.parametrize("reason", ["small", "float64", "switched off", "another processor"])
 def test_pytorch_computes_what_is_not_for_onednn(onednn: Calls, monkeypatch: pytest.MonkeyPatch, reason: str) -> None:
     left, right = draw(32, 20), draw(20, 12)
     if reason == "small":
-        monkeypatch.setattr(products, "LEAST_WORK", 32 * 20 * 12 + 1)
+        monkeypatch.setattr(products, "MIN_MULTIPLY_ADDS", 32 * 20 * 12 + 1)
     if reason == "float64":
         left, right = left.double(), right.double()
     if reason == "another processor":
         monkeypatch.setattr(products, "onednn_is_faster", lambda: False)
     monkeypatch.setattr(torch.backends.mkldnn, "enabled", reason != "switched off")
-    assert torch.equal(products.product(left, right), left @ right)
-    assert torch.equal(products.product_with(right, 32, left.dtype)(left), left @ right)
-    assert torch.equal(products.add_product(torch.zeros_like(left @ right), left, right), left @ right)
+    assert torch.equal(products.linear(left, right), left @ right)
+    assert torch.equal(products.prepare_linear(right, 32, left.dtype)(left), left @ right)
+    assert torch.equal(products.addmm_(torch.zeros_like(left @ right), left, right), left @ right)
     grad = left @ right
-    assert torch.equal(products.product_over_rows(left, grad), left.t() @ grad)
+    assert torch.equal(products.matmul_tn(left, grad), left.t() @ grad)
     assert not onednn
 
 
@@ -194,6 +194,6 @@ def test_character_encoder(onednn: Calls, num_words: int) -> None:
     assert not onednn
     for ours, theirs in zip(run(torch.float), expected, strict=True):
         torch.testing.assert_close(ours.double(), theirs, rtol=1e-5, atol=1e-5)
-    assert onednn and all(rows <= products.ROWS or rows % products.ROWS == 0 for rows, _ in onednn)
+    assert onednn and all(rows <= products.ROW_MULTIPLE or rows % products.ROW_MULTIPLE == 0 for rows, _ in onednn)
     # Words, filled up where they are more than `ROWS`, by the filters that highway and projection read.
     assert ((128, 16) if num_words == 70 else (num_words, 16)) in onednn

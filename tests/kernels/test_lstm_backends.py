@@ -224,7 +224,7 @@ def test_a_response_that_is_not_a_number_wins(monkeypatch: pytest.MonkeyPatch) -
 def test_loops_are_for_one_machine_with_few_threads(monkeypatch: pytest.MonkeyPatch) -> None:
     assert loops_for(torch.zeros(1, dtype=torch.double), "lstm._numba_pointwise") is None
     assert loops_for(torch.zeros(1, device="meta"), "lstm._numba_pointwise") is None
-    monkeypatch.setattr(torch, "get_num_threads", lambda: compiled.MOST_THREADS + 1)
+    monkeypatch.setattr(torch, "get_num_threads", lambda: compiled.MAX_THREADS + 1)
     assert loops_for(torch.zeros(1), "lstm._numba_pointwise") is None
 
 
@@ -240,7 +240,7 @@ def test_loops_are_compiled_anew_where_they_cannot_be_kept(monkeypatch: pytest.M
         return real(**options)
 
     monkeypatch.setattr(numba, "njit", njit)
-    assert compiled.compiled(lambda x: x + 1)(1) == 2
+    assert compiled.jit(lambda x: x + 1)(1) == 2
     assert asked == [True, False]
 
 

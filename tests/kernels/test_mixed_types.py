@@ -189,7 +189,7 @@ def adagrad_with_a_wide_sum() -> None:
         lambda: lstm_pointwise.forward_step(FLOATS, FLOATS, None)(WIDE, WIDE, 0, 0, 0, 0),
         lambda: lstm_pointwise.backward_step(FLOATS, FLOATS, NARROW, FLOATS, None),
         lambda: lstm_pointwise.backward_step(FLOATS, FLOATS, FLOATS, FLOATS, None)(NARROW, 0, 0, 0),
-        lambda: lstm_window.forward_window(
+        lambda: lstm_window.lstm_forward(
             Weights(torch.zeros(2, 16), torch.zeros(16), None, 1), Clips(None, None), Buffers(*[NARROW] * 3), FLOATS
         ),
         adagrad_with_a_wide_sum,

@@ -38,7 +38,7 @@ def num_threads_left(expected):
     return found
 
 before = num_threads()
-openmp.end_idle_threads()
+openmp.release_openmp_threads()
 after = num_threads_left(before - 2)
 assert torch.equal(numbers + numbers, 2 * numbers)
 again = num_threads()

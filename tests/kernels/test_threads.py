@@ -7,7 +7,7 @@ from collections.abc import Callable
 import pytest
 import torch
 
-from allennlp_elmo_plus.kernels.threads import side_by_side
+from allennlp_elmo_plus.kernels.threads import run_in_threads
 
 CPU = torch.device("cpu")
 
@@ -27,7 +27,7 @@ def test_tasks_run_at_once_with_a_share_of_the_threads(two_threads: None) -> Non
         both_run.wait()
         return threading.get_ident(), torch.get_num_threads()
 
-    (first, first_share), (second, second_share) = side_by_side([task, task], CPU)
+    (first, first_share), (second, second_share) = run_in_threads([task, task], CPU)
     assert first == threading.get_ident() != second
     assert (first_share, second_share) == (1, 1)
     assert torch.get_num_threads() == 2
@@ -35,7 +35,7 @@ def test_tasks_run_at_once_with_a_share_of_the_threads(two_threads: None) -> Non
 
 def test_with_one_thread_they_run_in_turn() -> None:
     assert torch.get_num_threads() == 1
-    assert side_by_side([threading.get_ident] * 2, CPU) == [threading.get_ident()] * 2
+    assert run_in_threads([threading.get_ident] * 2, CPU) == [threading.get_ident()] * 2
 
 
 def test_gradient_mode_and_autocast_are_the_callers(two_threads: None) -> None:
@@ -43,8 +43,8 @@ def test_gradient_mode_and_autocast_are_the_callers(two_threads: None) -> None:
         return torch.is_grad_enabled(), torch.is_autocast_enabled("cpu"), torch.get_autocast_dtype("cpu")
 
     with torch.no_grad(), torch.autocast("cpu", torch.float16):
-        assert side_by_side([modes, modes], CPU) == [(False, True, torch.float16)] * 2
-    assert [result[:2] for result in side_by_side([modes, modes], CPU)] == [(True, False)] * 2
+        assert run_in_threads([modes, modes], CPU) == [(False, True, torch.float16)] * 2
+    assert [result[:2] for result in run_in_threads([modes, modes], CPU)] == [(True, False)] * 2
 
 
 @pytest.mark.parametrize("failing", [0, 1])
@@ -60,7 +60,7 @@ def test_an_error_is_the_callers_and_comes_when_all_have_ended(failing: int, two
         ended.append(index)
 
     with pytest.raises(ValueError, match=f"^task {failing}$"):
-        side_by_side([lambda: task(0), lambda: task(1)], CPU)
+        run_in_threads([lambda: task(0), lambda: task(1)], CPU)
     assert ended == [1 - failing]
     assert torch.get_num_threads() == 2
 
@@ -77,7 +77,7 @@ def test_a_caller_does_not_wait_for_the_tasks_of_another(two_threads: None) -> N
 
     def call(*tasks: Callable[[], int]) -> None:
         torch.set_num_threads(2)
-        results.append(side_by_side(tasks, CPU))
+        results.append(run_in_threads(tasks, CPU))
 
     # The only thread of the pool is taken by the first caller's second task.
     first = threading.Thread(target=call, args=(blocked, blocked))
@@ -94,8 +94,8 @@ def test_a_caller_does_not_wait_for_the_tasks_of_another(two_threads: None) -> N
 
 
 def test_a_forked_process_has_threads_of_its_own(two_threads: None) -> None:
-    side_by_side([int, int], CPU)
+    run_in_threads([int, int], CPU)
     child = os.fork()
     if child == 0:
-        os._exit(0 if side_by_side([lambda: 1, lambda: 2], CPU) == [1, 2] else 1)
+        os._exit(0 if run_in_threads([lambda: 1, lambda: 2], CPU) == [1, 2] else 1)
     assert os.waitpid(child, 0)[1] == 0

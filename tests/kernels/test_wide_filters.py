@@ -12,7 +12,7 @@ from allennlp_elmo_plus.data.batching.lane_reader import LaneReader
 from allennlp_elmo_plus.data.batching.sentence_batch import batch_from_sentences
 from allennlp_elmo_plus.data.batching.sentence_plan import SentencePlan, SentenceReader
 from allennlp_elmo_plus.data.batching.window_batcher import LanguageModelBatch, WindowBatcher
-from allennlp_elmo_plus.data.corpus.encoded_corpus import EncodedCorpus, encode_for_now
+from allennlp_elmo_plus.data.corpus.encoded_corpus import EncodedCorpus, encode_to_temporary
 from allennlp_elmo_plus.data.text.characters import DEFAULT_MAX_CHARACTERS, encode_words
 from allennlp_elmo_plus.modules.char_cnn import CharacterCNN, reference_convolution
 
@@ -27,7 +27,7 @@ SENTENCES = [
 def corpus(tmp_path_factory: pytest.TempPathFactory) -> EncodedCorpus:
     path = tmp_path_factory.mktemp("text") / "text.txt"
     path.write_text("".join(" ".join(sentence) + "\n" for sentence in SENTENCES), encoding="utf-8")
-    return encode_for_now(path)
+    return encode_to_temporary(path)
 
 
 def windows_of_lanes(corpus: EncodedCorpus) -> Iterator[LanguageModelBatch]:

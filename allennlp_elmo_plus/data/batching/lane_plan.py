@@ -81,39 +81,39 @@ class EpochPlan:
         """Targets of the epoch in each direction."""
         return int(self._slot_starts[-1])
 
-    def sentences(self, slot: int, ranks: slice = slice(None)) -> np.ndarray:
-        """Ids of the sentences, all or those at `ranks`, of the block that is read `slot`-th, in reading order."""
-        return self._block_bounds[self._blocks[slot]] + self._order_in_slot(slot)[ranks]
+    def sentences(self, block_index: int, ranks: slice = slice(None)) -> np.ndarray:
+        """Ids of the sentences, all or those at `ranks`, of the block that is read `block_index`-th, in reading order."""
+        return self._block_bounds[self._blocks[block_index]] + self._order_in_slot(block_index)[ranks]
 
-    def num_sentences_in(self, slot: int) -> int:
-        """Sentences of the block that is read `slot`-th."""
-        block = self._blocks[slot]
+    def num_sentences_in(self, block_index: int) -> int:
+        """Sentences of the block that is read `block_index`-th."""
+        block = self._blocks[block_index]
         return int(self._block_bounds[block + 1] - self._block_bounds[block])
 
     def num_positions_of(self, sentences: np.ndarray) -> np.ndarray:
         """Positions of each sentence: its words and one more. *Shape:* as `sentences`, int64."""
         return self.sentence_offsets[sentences + 1] - self.sentence_offsets[sentences] + 1
 
-    def locate(self, position: int) -> tuple[int, int, int]:
+    def find_position(self, position: int) -> tuple[int, int, int]:
         """
         The sentence that holds `position` (below `num_positions`) of the stream: the slot, the rank in the slot, and
         the step inside the sentence.
         """
-        slot = int(np.searchsorted(self._slot_starts, position, side="right")) - 1
-        ends = self._slot_starts[slot] + np.cumsum(self.num_positions_of(self.sentences(slot)))
+        block_index = int(np.searchsorted(self._slot_starts, position, side="right")) - 1
+        ends = self._slot_starts[block_index] + np.cumsum(self.num_positions_of(self.sentences(block_index)))
         rank = int(np.searchsorted(ends, position, side="right"))
-        start = ends[rank - 1] if rank else self._slot_starts[slot]
-        return slot, rank, position - int(start)
+        start = ends[rank - 1] if rank else self._slot_starts[block_index]
+        return block_index, rank, position - int(start)
 
     def _nearest_boundary(self, position: int) -> int:
-        slot, rank, step = self.locate(position)
-        remaining = int(self.num_positions_of(self.sentences(slot)[rank])) - step
+        block_index, rank, step = self.find_position(position)
+        remaining = int(self.num_positions_of(self.sentences(block_index)[rank])) - step
         return position - step if step <= remaining else position + remaining
 
-    def _draw_order_in_slot(self, slot: int) -> np.ndarray:
+    def _draw_order_in_slot(self, block_index: int) -> np.ndarray:
         # 16 bits are enough inside a block, and every lane keeps one of these.
-        order = np.arange(self.num_sentences_in(slot), dtype=np.uint16)
+        order = np.arange(self.num_sentences_in(block_index), dtype=np.uint16)
         if self._shuffle:
-            block = int(self._blocks[slot])
+            block = int(self._blocks[block_index])
             np.random.default_rng([self._seed, _ORDER_IN_BLOCK, self._epoch, block]).shuffle(order)
         return order

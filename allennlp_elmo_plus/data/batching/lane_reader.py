@@ -52,7 +52,7 @@ class _Cursor:
         self.remaining = remaining
 
 
-class Pieces(NamedTuple):
+class Segments(NamedTuple):
     """Parts of sentences, (M,) int64 each: the sentence's first word, its words, the first step and how many."""
 
     offsets: np.ndarray
@@ -121,7 +121,7 @@ class LaneReader:
         remaining = int(self._plan.lane_lengths[lane]) - done
         if remaining <= 0:
             return _Cursor((0, 0, 0), 0)
-        return _Cursor(self._plan.locate(int(self._plan.lane_starts[lane]) + done), remaining)
+        return _Cursor(self._plan.find_position(int(self._plan.lane_starts[lane]) + done), remaining)
 
     def _read_chunk(self, cursors: list[_Cursor], num_steps: int) -> tuple[np.ndarray, ...]:
         """The next `num_steps` positions of every row: the four streams of a window, (B, num_steps) each."""
@@ -131,12 +131,12 @@ class LaneReader:
         chunk = tuple(np.zeros(is_real.shape, dtype=np.int64) for _ in range(4))
         # No piece at all: the lanes read here have ended before the longest of the plan.
         if pieces:
-            streams = lay_out(self._tokens, Pieces(*map(np.concatenate, zip(*pieces, strict=True))))
+            streams = gather_tokens(self._tokens, Segments(*map(np.concatenate, zip(*pieces, strict=True))))
             for padded, stream in zip(chunk, streams, strict=True):
                 padded[is_real] = stream
         return chunk
 
-    def _advance(self, cursor: _Cursor, num_steps: int) -> Iterator[Pieces]:
+    def _advance(self, cursor: _Cursor, num_steps: int) -> Iterator[Segments]:
         """Moves `cursor` on by `num_steps` positions, or to its lane's end, over the pieces of sentences it gives."""
         plan = self._plan
         missing = min(num_steps, cursor.remaining)
@@ -154,7 +154,7 @@ class LaneReader:
             cut_off = max(0, int(ends[num_pieces - 1]) - missing)
             num_taken[-1] -= cut_off
             missing -= int(num_taken.sum())
-            yield Pieces(
+            yield Segments(
                 plan.sentence_offsets[sentences[:num_pieces]], num_positions[:num_pieces] - 1, first_steps, num_taken
             )
             if cut_off:
@@ -167,7 +167,7 @@ class LaneReader:
                 cursor.slot, cursor.rank = cursor.slot + 1, 0
 
 
-def lay_out(tokens: np.ndarray, pieces: Pieces) -> tuple[np.ndarray, ...]:
+def gather_tokens(tokens: np.ndarray, pieces: Segments) -> tuple[np.ndarray, ...]:
     """Forward inputs and targets, backward inputs and targets, of `pieces` one after the other: type ids, (N,) each."""
     ends = np.cumsum(pieces.num_steps)
     starts = ends - pieces.num_steps

@@ -5,7 +5,7 @@ from typing import Optional
 import torch
 from torch import Tensor
 
-from allennlp_elmo_plus.data.batching.unique_words import distinct_rows
+from allennlp_elmo_plus.data.batching.unique_words import unique_rows
 from allennlp_elmo_plus.data.batching.window_batcher import LanguageModelBatch, length_buckets
 from allennlp_elmo_plus.data.text.characters import PADDING_ID
 
@@ -48,7 +48,7 @@ def batch_from_sentences(character_ids: Optional[Tensor], word_ids: Tensor, mask
 
     # Words that are spelled alike, as cut ones may be, can have different ids.
     words = torch.cat([character_ids[row_order][sorted_mask], sorted_ids[sorted_mask][:, None]], dim=1)
-    distinct, row_of_word = distinct_rows(words)
+    distinct, row_of_word = unique_rows(words)
     word_lengths, order = (distinct[:, :-1] != PADDING_ID).sum(dim=1).sort(stable=True)
     rank = torch.empty_like(order)
     rank[order] = torch.arange(len(order), device=order.device)

@@ -11,7 +11,7 @@ from itertools import islice
 import numpy as np
 
 from allennlp_elmo_plus.data.batching.lane_plan import BLOCK_SENTENCES
-from allennlp_elmo_plus.data.batching.lane_reader import Pieces, Window, lay_out
+from allennlp_elmo_plus.data.batching.lane_reader import Segments, Window, gather_tokens
 
 # The second word of a generator's seed says what it is for; `data/batching/lane_plan.py` and `data/batching/window_batcher.py` have 0 to 2.
 _ORDER_OF_BLOCKS = 3
@@ -59,9 +59,9 @@ class SentencePlan:
 
     def batches(self, start: int = 0) -> Iterator[np.ndarray]:
         """The sentences of each batch from batch `start` on, longest first: their places in the text, int64."""
-        slot = int(np.searchsorted(self._first_batches, start, side="right")) - 1
-        skipped = start - int(self._first_batches[slot])
-        for block in self._blocks[slot:]:
+        block_index = int(np.searchsorted(self._first_batches, start, side="right")) - 1
+        skipped = start - int(self._first_batches[block_index])
+        for block in self._blocks[block_index:]:
             yield from self._batches_in(int(block))[skipped:]
             skipped = 0
 
@@ -134,7 +134,7 @@ class SentenceReader:
         offsets = self._plan.sentence_offsets[sentences]
         lengths = self._plan.sentence_offsets[sentences + 1] - offsets + 1
         is_real = np.arange(lengths[0]) < lengths[:, None]
-        streams = lay_out(self._tokens, Pieces(offsets, lengths - 1, np.zeros_like(lengths), lengths))
+        streams = gather_tokens(self._tokens, Segments(offsets, lengths - 1, np.zeros_like(lengths), lengths))
         padded = [np.zeros(is_real.shape, dtype=np.int64) for _ in streams]
         for rows, stream in zip(padded, streams, strict=True):
             rows[is_real] = stream

@@ -4,7 +4,7 @@ import torch
 from torch import Tensor
 
 
-def distinct_rows(rows: Tensor) -> tuple[Tensor, Tensor]:
+def unique_rows(rows: Tensor) -> tuple[Tensor, Tensor]:
     """
     The distinct rows of integers `rows` (M, C): (U, C) in no particular order, and for each row which of them it is,
     (M,).

@@ -11,8 +11,8 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Optional, Union
 
-from allennlp_elmo_plus.data.corpus.encoded_corpus import EncodedCorpus, encode_for_now, encode_text
-from allennlp_elmo_plus.data.corpus.validation import find_damage
+from allennlp_elmo_plus.data.corpus.encoded_corpus import EncodedCorpus, encode_text, encode_to_temporary
+from allennlp_elmo_plus.data.corpus.validation import validate
 from allennlp_elmo_plus.data.text.characters import DEFAULT_MAX_CHARACTERS, check_max_characters
 from allennlp_elmo_plus.data.text.text_files import TextSource, check_encoding_errors, resolve_paths
 from allennlp_elmo_plus.errors import InputError
@@ -51,7 +51,7 @@ def open_or_encode(
     check_encoding_errors(encoding_errors)
     sources = resolve_paths(spec)
     if cache_directory is None or not all(isinstance(source, Path) and source.is_file() for source in sources):
-        return encode_for_now(spec, encoding_errors, max_characters)
+        return encode_to_temporary(spec, encoding_errors, max_characters)
 
     settings = {"format": FORMAT_VERSION, "encoding_errors": encoding_errors, "max_characters": max_characters}
     identity = json.dumps([os.fspath(spec), settings], sort_keys=True).encode("utf-8", "surrogatepass")
@@ -108,7 +108,7 @@ def _is_current(directory: Path, settings: Meta, sources: list[TextSource]) -> b
     except (OSError, ValueError, KeyError, TypeError, RecursionError):
         # Missing or damaged: the same as none
         return False
-    damage = find_damage(directory, settings["max_characters"])
+    damage = validate(directory, settings["max_characters"])
     if damage is not None:
         logger.warning("the encoded text in %s is damaged and is made again: %s", directory, damage)
     return damage is None

@@ -31,7 +31,7 @@ from allennlp_elmo_plus.data.text.characters import (
     word_lengths,
 )
 from allennlp_elmo_plus.data.text.text_files import iter_sentence_blocks
-from allennlp_elmo_plus.data.text.truncation import cut_words
+from allennlp_elmo_plus.data.text.truncation import truncated_words
 from allennlp_elmo_plus.errors import InputError
 from allennlp_elmo_plus.training.units import count_in_words
 
@@ -189,11 +189,11 @@ def encode_text(
         "encoded %s: %s, %s, %d distinct, in %.0f s; %s",
         *(spec, count_in_words(num_sentences, "sentence"), count_in_words(num_tokens, "word"), len(found)),
         time.monotonic() - started,
-        cut_words(found, max_characters).describe(),
+        truncated_words(found, max_characters).describe(),
     )
 
 
-def encode_for_now(
+def encode_to_temporary(
     spec: Union[str, "os.PathLike[str]"],
     encoding_errors: str = "strict",
     max_characters: int = DEFAULT_MAX_CHARACTERS,

@@ -25,7 +25,7 @@ from allennlp_elmo_plus.errors import InputError
 _CHECKED_AT_ONCE = 1 << 20
 
 
-def find_damage(directory: Path, max_characters: int) -> Optional[str]:
+def validate(directory: Path, max_characters: int) -> Optional[str]:
     """
     What is wrong, in words, with the corpus that `data.corpus.encoded_corpus.encode_text` is said to have written to `directory`; None where
     nothing is: every index then lies in what it is an index of, words are spelled as they should be, and counts are those of the

@@ -19,7 +19,7 @@ from collections.abc import Collection, Iterable, Sequence
 import numpy as np
 
 from allennlp_elmo_plus.errors import InputError
-from allennlp_elmo_plus.options.rules import shown
+from allennlp_elmo_plus.options.rules import truncated_repr
 
 BOS_WORD = "<S>"
 EOS_WORD = "</S>"
@@ -66,15 +66,17 @@ def check_words(words: Iterable[object], name: str) -> None:
     """Raises `InputError`, which names the first by its place in `name`, where one of `words` is no string."""
     for number, word in enumerate(words):
         if not isinstance(word, str):
-            raise InputError(f"`{name}[{number}]` must be a string, got {shown(word)}, in {shown(words)}")
+            raise InputError(
+                f"`{name}[{number}]` must be a string, got {truncated_repr(word)}, in {truncated_repr(words)}"
+            )
 
 
 def check_sentence(words: object, name: str) -> None:
     """Raises `InputError`, which calls them `name`, where `words` are no list of strings."""
     if isinstance(words, str):
-        raise InputError(f"`{name}` must be a list of words, got the string {shown(words)}: split it first")
+        raise InputError(f"`{name}` must be a list of words, got the string {truncated_repr(words)}: split it first")
     if isinstance(words, bytes) or not isinstance(words, Collection):
-        raise InputError(f"`{name}` must be a list of words, got {shown(words)}")
+        raise InputError(f"`{name}` must be a list of words, got {truncated_repr(words)}")
     check_words(words, name)
 
 
@@ -115,7 +117,7 @@ def word_lengths(ids: np.ndarray) -> np.ndarray:
     return np.count_nonzero((ids > 0) & (ids < PADDING_ID), axis=-1)
 
 
-def is_cut(word: str, max_characters: int = DEFAULT_MAX_CHARACTERS) -> bool:
+def is_truncated(word: str, max_characters: int = DEFAULT_MAX_CHARACTERS) -> bool:
     """Whether `encode_words` leaves out the end of `word`, for being longer than `max_characters` - 2 bytes."""
     # At most 4 bytes a code point, 1 at least for ASCII: most words need no encoding to know.
     if 4 * len(word) <= max_characters - 2 or word in _BOUNDARY_IDS:

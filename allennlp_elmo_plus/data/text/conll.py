@@ -16,7 +16,7 @@ from allennlp_elmo_plus.data.text.text_files import (
     source_of,
 )
 from allennlp_elmo_plus.errors import InputError
-from allennlp_elmo_plus.options.rules import shown
+from allennlp_elmo_plus.options.rules import truncated_repr
 
 CONLLU = "conllu"
 CONLL2003 = "conll2003"
@@ -77,11 +77,11 @@ def read_tagged_sentences(path: Union[str, Path], file_format: str, tag_column: 
         if is_conllu and not _WORD_ID.fullmatch(columns[0]):
             raise InputError(
                 f"{place}: the id, in the first column, must be a whole number, a range such as 3-4 or a decimal such as 8.1, "
-                f"got {shown(columns[0])}"
+                f"got {truncated_repr(columns[0])}"
             )
         for column, what in ((word_column, "word"), (tag_column, "tag")):
             if not columns[column]:
-                raise InputError(f"{place}: the {what} must not be empty, got {shown(line)}")
+                raise InputError(f"{place}: the {what} must not be empty, got {truncated_repr(line)}")
         words.append(columns[word_column])
         tags.append(columns[tag_column])
     if not found:
@@ -101,6 +101,6 @@ def _lines(source: TextSource) -> Iterator[tuple[str, str]]:
                 place, line = f"{name}, line {num_lines}", line.rstrip("\r")
                 if "\r" in line:
                     raise InputError(
-                        f"{place}: a line must end with a line feed, got a carriage return within {shown(line)}"
+                        f"{place}: a line must end with a line feed, got a carriage return within {truncated_repr(line)}"
                     )
                 yield place, line

@@ -68,7 +68,7 @@ class TokenizedFile:
         """Of what `lines()` has read since it was called last."""
         return self._hash.hexdigest()
 
-    def survey(self, as_keys: bool = False) -> TextSurvey:
+    def scan(self, as_keys: bool = False) -> TextSurvey:
         """
         Reads the text once. `as_keys` checks that each line can be the name of a dataset: not blank, not ".", without "/",
         at which HDF5 cuts names, and not the same as one before.

@@ -3,12 +3,12 @@
 from collections.abc import Mapping
 from typing import NamedTuple
 
-from allennlp_elmo_plus.data.text.characters import DEFAULT_MAX_CHARACTERS, is_cut
+from allennlp_elmo_plus.data.text.characters import DEFAULT_MAX_CHARACTERS, is_truncated
 
 _SHOWN_CHARACTERS = 24
 
 
-class CutWords(NamedTuple):
+class TruncatedWords(NamedTuple):
     """Words of a text that are longer than C - 2 bytes of UTF-8."""
 
     max_bytes: int  # C - 2
@@ -31,17 +31,17 @@ class CutWords(NamedTuple):
         )
 
 
-def cut_words(
+def truncated_words(
     counts: Mapping[str, int], max_characters: int = DEFAULT_MAX_CHARACTERS, num_examples: int = 3
-) -> CutWords:
+) -> TruncatedWords:
     """
     What `encode_words` cuts of a text whose words occur as often as `counts` says; `max_characters` is C, 50 in bilm-tf, which
     leaves 48 bytes. The model cannot tell apart two words that are the same up to there.
     """
-    cut = [word for word in counts if is_cut(word, max_characters)]
+    cut = [word for word in counts if is_truncated(word, max_characters)]
     cut.sort(key=lambda word: (-counts[word], word))
     num_words = sum(counts[word] for word in cut)
-    return CutWords(
+    return TruncatedWords(
         max_characters - 2,
         num_words,
         len(cut),

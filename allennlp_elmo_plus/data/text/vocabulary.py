@@ -14,7 +14,7 @@ from typing import NamedTuple, Optional, Union
 from allennlp_elmo_plus.data.text.characters import BOS_WORD, EOS_WORD, UNK_WORD
 from allennlp_elmo_plus.data.text.text_files import decode_lines, drop_byte_order_mark
 from allennlp_elmo_plus.errors import InputError
-from allennlp_elmo_plus.options.rules import shown
+from allennlp_elmo_plus.options.rules import truncated_repr
 from allennlp_elmo_plus.storage.atomic_files import atomic_path
 from allennlp_elmo_plus.training.units import count_in_words
 
@@ -121,11 +121,13 @@ def _examine(data: bytes, source: str) -> VocabularyFile:
         if not word:
             problems.append(f"{source}, line {number}: the line is empty, a vocabulary has one word on each line")
         elif any(character in word for character in _LINE_WHITE_SPACE):
-            problems.append(f"{source}, line {number}: a vocabulary has one word on each line, got {shown(word)}")
+            problems.append(
+                f"{source}, line {number}: a vocabulary has one word on each line, got {truncated_repr(word)}"
+            )
         else:
             first = first_lines.setdefault(word, number)
             if first != number:
-                problems.append(f"{source}, line {number}: {shown(word)} is on line {first} already")
+                problems.append(f"{source}, line {number}: {truncated_repr(word)} is on line {first} already")
     missing = [word for word in SPECIAL_WORDS if word not in first_lines]
     if missing:
         problems.append(f"{source}: the vocabulary lacks {', '.join(missing)}")

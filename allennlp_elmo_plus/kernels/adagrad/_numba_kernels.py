@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from allennlp_elmo_plus.kernels.backend import compiled, inlined
+from allennlp_elmo_plus.kernels.backend import jit, jit_inline
 
 F = np.float32
 
@@ -15,10 +15,10 @@ def _update(param: np.ndarray, grad: np.ndarray, grad_sum: np.ndarray, squared_s
         param[i] -= rate * grad[i] / np.sqrt(total)
 
 
-update, inlined_update = compiled(_update), inlined(_update)
+update, inlined_update = jit(_update), jit_inline(_update)
 
 
-@compiled
+@jit
 def update_rows(
     param: np.ndarray, rows: np.ndarray, values: np.ndarray, grad_sum: np.ndarray, squared_scale: F, rate: F
 ) -> None:

@@ -5,20 +5,20 @@ products of filters and windows, or without them.
 
 import numpy as np
 
-from allennlp_elmo_plus.kernels.backend import compiled, inlined
-from allennlp_elmo_plus.kernels.gemm._microkernel import MOST_ROWS, WIDTH
+from allennlp_elmo_plus.kernels.backend import jit, jit_inline
+from allennlp_elmo_plus.kernels.gemm._microkernel import MR, NR
 from allennlp_elmo_plus.kernels.gemm._packing import (
-    add_product_of_columns,
-    multiply,
-    panels_of,
-    spread_to_columns,
-    spread_to_panels,
+    gemm_packed,
+    gemm_tn_accumulate,
+    pack_a,
+    pack_b,
+    pack_b_rows,
 )
 
 F = np.float32
 
 # Filters whose responses are computed together: few enough that they are still near when the strongest are looked for.
-FILTERS = 2 * WIDTH
+FILTERS = 2 * NR
 
 # Windows whose part of the filters' gradient is computed at once: so many of a panel stay in a near cache.
 WINDOWS = 512
@@ -30,13 +30,13 @@ def _strongest(
     num_places: np.ndarray,
     first_filter: int,
     maxima: np.ndarray,
-    winners: np.ndarray,
+    argmax: np.ndarray,
 ) -> None:
-    """What `kernels.char_conv.conv_max_pool._strongest` describes; `winners` with fewer rows than words is overwritten for each word."""
+    """What `kernels.char_conv.conv_max_pool._strongest` describes; `argmax` with fewer rows than words is overwritten for each word."""
     num_filters = responses.shape[1]
     for word in range(rows.shape[1]):
         best = maxima[word, first_filter : first_filter + num_filters]
-        winner = winners[word % len(winners), first_filter : first_filter + num_filters]
+        winner = argmax[word % len(argmax), first_filter : first_filter + num_filters]
         best[:] = responses[rows[0, word]]
         winner[:] = rows[0, word]
         for place in range(1, num_places[word]):
@@ -49,20 +49,20 @@ def _strongest(
                 winner[j] = row if wins else winner[j]
 
 
-strongest, inlined_strongest = compiled(_strongest), inlined(_strongest)
+strongest, inlined_strongest = jit(_strongest), jit_inline(_strongest)
 
 
-def _add_to_winners(grad: np.ndarray, winners: np.ndarray, first_filter: int, grad_responses: np.ndarray) -> None:
+def _add_to_winners(grad: np.ndarray, argmax: np.ndarray, first_filter: int, grad_responses: np.ndarray) -> None:
     """grad_responses[winners[word, filter], filter] += grad[word, filter], for the filters that grad_responses has."""
     for word in range(len(grad)):
         for j in range(grad_responses.shape[1]):
-            grad_responses[winners[word, first_filter + j], j] += grad[word, first_filter + j]
+            grad_responses[argmax[word, first_filter + j], j] += grad[word, first_filter + j]
 
 
-add_to_winners, inlined_add_to_winners = compiled(_add_to_winners), inlined(_add_to_winners)
+add_to_winners, inlined_add_to_winners = jit(_add_to_winners), jit_inline(_add_to_winners)
 
 
-@inlined
+@jit_inline
 def _as_matrix(weight: np.ndarray) -> np.ndarray:
     """Filters (n, d, width) as rows (n, width * d)."""
     num_filters, size, width = weight.shape
@@ -74,8 +74,8 @@ def _as_matrix(weight: np.ndarray) -> np.ndarray:
     return matrix
 
 
-@compiled
-def respond(
+@jit
+def conv_forward(
     embedded: np.ndarray,
     weight: np.ndarray,
     bias: np.ndarray,
@@ -83,56 +83,56 @@ def respond(
     num_places: np.ndarray,
     first_filter: int,
     maxima: np.ndarray,
-    winners: np.ndarray,
+    argmax: np.ndarray,
 ) -> None:
     """`strongest` of the responses of filters (n, d, width) to windows, `embedded` (W, at least width * d)."""
     num_filters = len(weight)
-    panels = panels_of(_as_matrix(weight).T.copy())
-    start = np.zeros(len(panels) * WIDTH, F)
+    panels = pack_b(_as_matrix(weight).T.copy())
+    start = np.zeros(len(panels) * NR, F)
     start[:num_filters] = bias
     responses = np.empty((len(embedded), FILTERS), F)
     for first in range(0, num_filters, FILTERS):
         last = min(first + FILTERS, num_filters)
-        multiply(embedded, panels[first // WIDTH : -(-last // WIDTH)], start[first:], responses)
-        inlined_strongest(responses[:, : last - first], rows, num_places, first_filter + first, maxima, winners)
+        gemm_packed(embedded, panels[first // NR : -(-last // NR)], start[first:], responses)
+        inlined_strongest(responses[:, : last - first], rows, num_places, first_filter + first, maxima, argmax)
 
 
-@compiled
-def respond_back(
+@jit
+def conv_backward(
     embedded: np.ndarray,
     weight: np.ndarray,
     grad: np.ndarray,
-    winners: np.ndarray,
+    argmax: np.ndarray,
     first_filter: int,
     grad_embedded: np.ndarray,
     grad_weight: np.ndarray,
 ) -> None:
-    """From `grad` (U, num_filters) the gradient of `respond`'s filters; to grad_embedded that of what they see is added."""
+    """From `grad` (U, num_filters) the gradient of `conv_forward`'s filters; to grad_embedded that of what they see is added."""
     num_filters, size, width = weight.shape
     num_windows, seen = len(embedded), width * size
-    matrix = panels_of(_as_matrix(weight))
-    grad_responses = np.zeros((num_windows, -(-num_filters // WIDTH) * WIDTH), F)
-    inlined_add_to_winners(grad, winners, first_filter, grad_responses[:, :num_filters])
-    zeros, grad_seen = np.zeros(len(matrix) * WIDTH, F), np.empty((WINDOWS, len(matrix) * WIDTH), F)
-    columns = np.empty((-(-seen // MOST_ROWS), WINDOWS, MOST_ROWS), F)
-    panels = np.empty((grad_responses.shape[1] // WIDTH, WINDOWS, WIDTH), F)
+    matrix = pack_b(_as_matrix(weight))
+    grad_responses = np.zeros((num_windows, -(-num_filters // NR) * NR), F)
+    inlined_add_to_winners(grad, argmax, first_filter, grad_responses[:, :num_filters])
+    zeros, grad_seen = np.zeros(len(matrix) * NR, F), np.empty((WINDOWS, len(matrix) * NR), F)
+    columns = np.empty((-(-seen // MR), WINDOWS, MR), F)
+    panels = np.empty((grad_responses.shape[1] // NR, WINDOWS, NR), F)
     grad_matrix = np.zeros((seen, grad_responses.shape[1]), F)
     for first in range(0, num_windows, WINDOWS):
         block = grad_responses[first : first + WINDOWS]
-        multiply(block[:, :num_filters], matrix, zeros, grad_seen)
+        gemm_packed(block[:, :num_filters], matrix, zeros, grad_seen)
         for window in range(len(block)):
             for k in range(seen):
                 grad_embedded[first + window, k] += grad_seen[window, k]
-        spread_to_columns(embedded[first : first + WINDOWS, :seen], columns, 0)
-        spread_to_panels(block, panels, 0)
-        add_product_of_columns(columns[:, : len(block)], panels[:, : len(block)], grad_matrix)
+        pack_a(embedded[first : first + WINDOWS, :seen], columns, 0)
+        pack_b_rows(block, panels, 0)
+        gemm_tn_accumulate(columns[:, : len(block)], panels[:, : len(block)], grad_matrix)
     for j in range(num_filters):
         for place in range(width):
             for k in range(size):
                 grad_weight[j, k, place] = grad_matrix[place * size + k, j]
 
 
-@compiled
+@jit
 def add_to_characters(windows: np.ndarray, grad_embedded: np.ndarray, grad_embedding: np.ndarray) -> None:
     """Adds the gradient of windows (W, width), whose characters count from 1, to that of the characters' vectors (A, d)."""
     size = grad_embedding.shape[1]

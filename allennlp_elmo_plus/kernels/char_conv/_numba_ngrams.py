@@ -2,16 +2,14 @@
 
 import numpy as np
 
-from allennlp_elmo_plus.kernels.backend import compiled
+from allennlp_elmo_plus.kernels.backend import jit
 
 # Two to the 64th over the golden ratio, odd: spreads keys over a product's upper bits (Knuth 1998, section 6.4).
 SPREAD = np.int64(0x9E3779B97F4A7C15 - (1 << 64))
 
 
-@compiled
-def distinct_windows(
-    characters: np.ndarray, width: int, num_places: int, padding: int
-) -> tuple[np.ndarray, np.ndarray]:
+@jit
+def unique_ngrams(characters: np.ndarray, width: int, num_places: int, padding: int) -> tuple[np.ndarray, np.ndarray]:
     """
     The distinct windows (W, width) in the order in which words hold them, and which of them each place holds, (places, U). Beyond
     the last of characters (U, C) there is `padding`, the highest of them; (padding + 1) ** width is below 2 ** 63.

@@ -26,8 +26,8 @@ from allennlp_elmo_plus.kernels.backend import (
     loops_for,
     loops_for_one_thread,
 )
-from allennlp_elmo_plus.kernels.gemm.linear import add_product, product, product_over_rows
-from allennlp_elmo_plus.kernels.threads import side_by_side
+from allennlp_elmo_plus.kernels.gemm.linear import addmm_, linear, matmul_tn
+from allennlp_elmo_plus.kernels.threads import run_in_threads
 
 _MAX_KEY = 2**63 - 1
 
@@ -36,7 +36,7 @@ MOST_UNEVEN = 1.3
 
 
 @dataclass(frozen=True)
-class Places:
+class NgramPositions:
     """
     Which windows a word's places hold. A window starts at its place and is as wide as the widest filter; narrower
     filters see its beginning.
@@ -61,14 +61,14 @@ class Places:
         return np.searchsorted(self.first_rows, np.arange(self.rows.shape[1]), side="right")
 
 
-def distinct_windows(characters: Tensor, width: int, num_places: int, embedding: Tensor) -> tuple[Tensor, Tensor]:
+def unique_ngrams(characters: Tensor, width: int, num_places: int, embedding: Tensor) -> tuple[Tensor, Tensor]:
     """
     The distinct windows (W, width) of `characters` (U, C), which are to be looked up in `embedding`, in any order; and which of
     them each place holds, (places, U).
     """
     loops = loops_for(embedding, "char_conv._numba_ngrams")
     if loops is not None and (PADDING_ID + 1) ** width <= _MAX_KEY:
-        found = loops.distinct_windows(characters.contiguous().numpy(), width, num_places, PADDING_ID)
+        found = loops.unique_ngrams(characters.contiguous().numpy(), width, num_places, PADDING_ID)
         return torch.from_numpy(found[0]), torch.from_numpy(found[1])
     characters = characters[:, : num_places + width - 1].long()
     beyond = num_places + width - 1 - characters.shape[1]
@@ -85,9 +85,9 @@ def distinct_windows(characters: Tensor, width: int, num_places: int, embedding:
     return windows[sample], rows.view(num_places, -1)
 
 
-def maxima_over_places(
+def conv_max_pool(
     windows: Tensor,
-    places: Places,
+    places: NgramPositions,
     embedding: Tensor,
     weights: Sequence[Tensor],
     biases: Sequence[Tensor],
@@ -97,15 +97,15 @@ def maxima_over_places(
     embedded = F.embedding(windows - 1, embedding).flatten(1)
     num_words, num_filters = places.rows.shape[1], sum(len(bias) for bias in biases)
     maxima = embedded.new_empty(num_words, num_filters)
-    winners = places.rows.new_empty(num_words, num_filters, dtype=torch.int32) if with_winners else None
+    argmax = places.rows.new_empty(num_words, num_filters, dtype=torch.int32) if with_winners else None
 
     def respond(group: Sequence[_Filters]) -> None:
         for filters in group:
             weight, bias = weights[filters.number], biases[filters.number]
-            _respond(embedded, weight, bias, places, filters.first, maxima, winners)
+            _conv_forward(embedded, weight, bias, places, filters.first, maxima, argmax)
 
-    side_by_side([partial(respond, group) for group in _groups(weights, embedded.device)], embedded.device)
-    return maxima, winners
+    run_in_threads([partial(respond, group) for group in _groups(weights, embedded.device)], embedded.device)
+    return maxima, argmax
 
 
 class _Filters(NamedTuple):
@@ -132,28 +132,28 @@ def _groups(weights: Sequence[Tensor], device: torch.device) -> list[list[_Filte
     return groups
 
 
-def _respond(
+def _conv_forward(
     embedded: Tensor,
     weight: Tensor,
     bias: Tensor,
-    places: Places,
+    places: NgramPositions,
     first_filter: int,
     maxima: Tensor,
-    winners: Optional[Tensor],
+    argmax: Optional[Tensor],
 ) -> None:
     """
-    Fills n columns of `maxima` and `winners` from `first_filter` on, from the responses of n filters to the distinct windows,
+    Fills n columns of `maxima` and `argmax` from `first_filter` on, from the responses of n filters to the distinct windows,
     `embedded` (W, ...): the maximum over each word's places, and the window of the first place that has it.
     """
     width = weight.shape[2]
-    scratch = maxima.new_empty(1, maxima.shape[1], dtype=torch.int32) if winners is None else winners
+    scratch = maxima.new_empty(1, maxima.shape[1], dtype=torch.int32) if argmax is None else argmax
     loops = loops_for_one_thread(embedded, "char_conv._numba_kernels")
     if loops is not None:
         responding, filled = arrays(embedded, weight, bias), arrays_to_fill(maxima, scratch)
-        loops.respond(*responding, places.rows.numpy(), places.num_places(width), first_filter, *filled)
+        loops.conv_forward(*responding, places.rows.numpy(), places.num_places(width), first_filter, *filled)
         return
     matrix = _as_matrix(weight)
-    responses = product(embedded[:, : len(matrix)], matrix, bias)
+    responses = linear(embedded[:, : len(matrix)], matrix, bias)
     loops = loops_for(embedded, "char_conv._numba_kernels")
     if loops is not None:
         (found,) = arrays(responses)
@@ -167,29 +167,31 @@ def _respond(
     for place in places.after_the_first(width):
         first = places.first_rows[place]
         candidates, best_yet = responses.index_select(0, rows[place, first:]), best[first:]
-        if winners is not None:
+        if argmax is not None:
             winner[first:] = torch.where(candidates > best_yet, rows[place, first:].unsqueeze(1), winner[first:])
         torch.maximum(best_yet, candidates, out=best_yet)
     maxima[:, filters] = best
-    if winners is not None:
-        winners[:, filters] = winner
+    if argmax is not None:
+        argmax[:, filters] = winner
 
 
-class MaximaOverPlaces(torch.autograd.Function):
-    """`maxima_over_places` with its gradient: a filter's gradient at a word belongs to the one window where its maximum was."""
+class ConvMaxPool(torch.autograd.Function):
+    """`conv_max_pool` with its gradient: a filter's gradient at a word belongs to the one window where its maximum was."""
 
     @staticmethod
-    def forward(ctx: Any, windows: Tensor, places: Places, embedding: Tensor, *weights_and_biases: Tensor) -> Tensor:
+    def forward(
+        ctx: Any, windows: Tensor, places: NgramPositions, embedding: Tensor, *weights_and_biases: Tensor
+    ) -> Tensor:
         num_widths = len(weights_and_biases) // 2
         weights, biases = weights_and_biases[:num_widths], weights_and_biases[num_widths:]
-        maxima, winners = maxima_over_places(windows, places, embedding, weights, biases, with_winners=True)
-        ctx.save_for_backward(windows, winners, embedding, *weights)
+        maxima, argmax = conv_max_pool(windows, places, embedding, weights, biases, with_winners=True)
+        ctx.save_for_backward(windows, argmax, embedding, *weights)
         return maxima
 
     @staticmethod
     @once_differentiable
     def backward(ctx: Any, grad: Tensor) -> tuple[Optional[Tensor], ...]:
-        windows, winners, embedding, *weights = ctx.saved_tensors
+        windows, argmax, embedding, *weights = ctx.saved_tensors
         with torch.autocast(grad.device.type, enabled=False):
             grad = grad.contiguous()
             embedded = F.embedding(windows - 1, embedding).flatten(1)
@@ -201,13 +203,13 @@ class MaximaOverPlaces(torch.autograd.Function):
                 grad_seen = embedded.new_zeros(len(embedded), widest)
                 for filters in group:
                     weight = weights[filters.number]
-                    grad_weights[filters.number] = _respond_back(
-                        embedded, weight, grad, winners, filters.first, grad_seen
+                    grad_weights[filters.number] = _conv_backward(
+                        embedded, weight, grad, argmax, filters.first, grad_seen
                     )
                 return grad_seen
 
             groups = _groups(weights, grad.device)
-            grads_seen = side_by_side([partial(respond_back, group) for group in groups], grad.device)
+            grads_seen = run_in_threads([partial(respond_back, group) for group in groups], grad.device)
             grad_embedded = torch.zeros_like(embedded)
             for grad_seen in grads_seen:
                 grad_embedded[:, : grad_seen.shape[1]] += grad_seen
@@ -216,26 +218,26 @@ class MaximaOverPlaces(torch.autograd.Function):
         return (None, None, grad_embedding, *grad_weights, *grad_biases)
 
 
-def _respond_back(
-    embedded: Tensor, weight: Tensor, grad: Tensor, winners: Tensor, first_filter: int, grad_embedded: Tensor
+def _conv_backward(
+    embedded: Tensor, weight: Tensor, grad: Tensor, argmax: Tensor, first_filter: int, grad_embedded: Tensor
 ) -> Tensor:
-    """The gradient of `_respond`'s filters; adds that of what they see to grad_embedded."""
+    """The gradient of `_conv_forward`'s filters; adds that of what they see to grad_embedded."""
     loops = loops_for_one_thread(embedded, "char_conv._numba_kernels")
     if loops is not None:
         grad_weight = torch.empty_like(weight, memory_format=torch.contiguous_format)
-        given = arrays(embedded, weight, grad, winners)
-        loops.respond_back(*given, first_filter, *arrays_to_fill(grad_embedded, grad_weight))
+        given = arrays(embedded, weight, grad, argmax)
+        loops.conv_backward(*given, first_filter, *arrays_to_fill(grad_embedded, grad_weight))
         return grad_weight
     matrix = _as_matrix(weight)
     grad_responses = grad.new_zeros(len(embedded), len(weight))
     loops = loops_for(grad, "char_conv._numba_kernels")
     if loops is not None:
-        loops.add_to_winners(*arrays(grad, winners), first_filter, *arrays_to_fill(grad_responses))
+        loops.add_to_winners(*arrays(grad, argmax), first_filter, *arrays_to_fill(grad_responses))
     else:
         filters = slice(first_filter, first_filter + len(weight))
-        grad_responses.scatter_add_(0, winners[:, filters].long(), grad[:, filters])
-    grad_matrix = product_over_rows(embedded[:, : len(matrix)], grad_responses)
-    add_product(grad_embedded[:, : len(matrix)], grad_responses, matrix.t())
+        grad_responses.scatter_add_(0, argmax[:, filters].long(), grad[:, filters])
+    grad_matrix = matmul_tn(embedded[:, : len(matrix)], grad_responses)
+    addmm_(grad_embedded[:, : len(matrix)], grad_responses, matrix.t())
     return _as_weight(grad_matrix, weight.shape[2])
 
 

@@ -2,10 +2,10 @@
 
 import numpy as np
 
-from allennlp_elmo_plus.kernels.backend import compiled, inlined
+from allennlp_elmo_plus.kernels.backend import jit, jit_inline
 
 
-@inlined
+@jit_inline
 def _mixed(x: np.uint32) -> np.uint32:
     # Every bit of the result depends on every one of x; constants found by search (C. Wellons, "Prospecting for hash functions").
     # What numba computes with is wider unless it is told each time.
@@ -14,7 +14,7 @@ def _mixed(x: np.uint32) -> np.uint32:
     return np.uint32(x ^ (x >> np.uint32(16)))
 
 
-@compiled
+@jit
 def drop_out(
     values: np.ndarray,
     out: np.ndarray,

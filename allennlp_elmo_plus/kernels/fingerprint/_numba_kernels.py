@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from allennlp_elmo_plus.kernels.backend import compiled, inlined
+from allennlp_elmo_plus.kernels.backend import jit, jit_inline
 
 U = np.uint64
 HALF, LOW, ODD = U(32), U(0xFFFFFFFF), U(0x9E3779B97F4A7C15)
@@ -11,19 +11,19 @@ HALF, LOW, ODD = U(32), U(0xFFFFFFFF), U(0x9E3779B97F4A7C15)
 ROWS = 8
 
 
-@inlined
+@jit_inline
 def _product(word: U, key: U) -> U:
     # Both halves of the word, each with half of the key added, multiplied: the hash NH (Black et al. 1999, UMAC).
     return ((word + key) & LOW) * (((word >> HALF) + (key >> HALF)) & LOW)
 
 
-@inlined
+@jit_inline
 def _mixed(total: U, block_sum: U) -> U:
     total = (total + block_sum) * ODD
     return total ^ (total >> U(29))
 
 
-@compiled
+@jit
 def fingerprint(words: np.ndarray, keys: np.ndarray) -> U:
     """Return 64 bits that depend on each of `words` (N,) and on its place; keys (ROWS, K). All are uint64."""
     num_columns = keys.shape[1]

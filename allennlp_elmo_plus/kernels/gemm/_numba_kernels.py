@@ -1,20 +1,20 @@
 """
 An affine layer on one thread, and the way back from it, as one compiled call each, for weights that fill panels.
 
-inputs are (N, K), the weight is (K, D), D and K multiples of `WIDTH`.
+inputs are (N, K), the weight is (K, D), D and K multiples of `NR`.
 """
 
 import numpy as np
 
-from allennlp_elmo_plus.kernels.backend import compiled
-from allennlp_elmo_plus.kernels.gemm._microkernel import MOST_ROWS, WIDTH
+from allennlp_elmo_plus.kernels.backend import jit
+from allennlp_elmo_plus.kernels.gemm._microkernel import MR, NR
 from allennlp_elmo_plus.kernels.gemm._packing import (
-    add_product_of_columns,
-    multiply,
-    panels_of,
-    panels_of_transposed,
-    spread_to_columns,
-    spread_to_panels,
+    gemm_packed,
+    gemm_tn_accumulate,
+    pack_a,
+    pack_b,
+    pack_b_rows,
+    pack_b_transposed,
 )
 
 F = np.float32
@@ -23,15 +23,15 @@ F = np.float32
 ROWS = 512
 
 
-@compiled
+@jit
 def affine(inputs: np.ndarray, weight: np.ndarray, bias: np.ndarray) -> np.ndarray:
     """inputs @ weight + bias."""
     found = np.empty((len(inputs), len(bias)), F)
-    multiply(inputs, panels_of(weight), bias, found)
+    gemm_packed(inputs, pack_b(weight), bias, found)
     return found
 
 
-@compiled
+@jit
 def affine_backward(
     inputs: np.ndarray, weight: np.ndarray, grad: np.ndarray, wants_inputs: bool, wants_weight: bool
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
@@ -43,14 +43,14 @@ def affine_backward(
             grad_bias[j] += grad[row, j]
     grad_inputs = np.empty((num_rows if wants_inputs else 0, num_inputs), F)
     if wants_inputs:
-        multiply(grad, panels_of_transposed(weight), np.zeros(num_inputs, F), grad_inputs)
+        gemm_packed(grad, pack_b_transposed(weight), np.zeros(num_inputs, F), grad_inputs)
     grad_weight = np.zeros((num_inputs if wants_weight else 0, size), F)
     if wants_weight:
-        columns = np.empty((-(-num_inputs // MOST_ROWS), min(ROWS, num_rows), MOST_ROWS), F)
-        panels = np.empty((size // WIDTH, min(ROWS, num_rows), WIDTH), F)
+        columns = np.empty((-(-num_inputs // MR), min(ROWS, num_rows), MR), F)
+        panels = np.empty((size // NR, min(ROWS, num_rows), NR), F)
         for first in range(0, num_rows, ROWS):
             rows = min(ROWS, num_rows - first)
-            spread_to_columns(inputs[first : first + rows], columns, 0)
-            spread_to_panels(grad[first : first + rows], panels, 0)
-            add_product_of_columns(columns[:, :rows], panels[:, :rows], grad_weight)
+            pack_a(inputs[first : first + rows], columns, 0)
+            pack_b_rows(grad[first : first + rows], panels, 0)
+            gemm_tn_accumulate(columns[:, :rows], panels[:, :rows], grad_weight)
     return grad_inputs, grad_weight, grad_bias

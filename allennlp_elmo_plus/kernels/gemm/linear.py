@@ -23,22 +23,22 @@ from torch.nn import functional as F
 from allennlp_elmo_plus.kernels.gemm.float32_sums import sums_in_float32
 
 # Multiply-adds from which on a product gains more than the call into oneDNN costs.
-LEAST_WORK = 1 << 21
+MIN_MULTIPLY_ADDS = 1 << 21
 
 # oneDNN compiles a kernel for each shape and keeps a thousand of them, between which the results' memory falls into pieces. So
 # only few shapes are for it: more rows than this are a multiple of it.
-ROWS = 64
+ROW_MULTIPLE = 64
 
 
-def product(left: Tensor, right: Tensor, bias: Optional[Tensor] = None) -> Tensor:
+def linear(left: Tensor, right: Tensor, bias: Optional[Tensor] = None) -> Tensor:
     """
     `left @ right + bias`, (N, k) by (k, n) and (n,), the product computed in the type of `right` and added in that of `bias`. For
     use without gradients.
     """
     left = left.to(right.dtype)
     if bias is not None and bias.dtype != right.dtype:
-        return bias + product(left, right)
-    if _by_onednn(right, len(left), right.numel()):
+        return bias + linear(left, right)
+    if _uses_onednn(right, len(left), right.numel()):
         return _onednn(left, right.t(), bias)
     # Where the result is given, autocast leaves the types alone.
     out = left.new_empty(len(left), right.shape[1])
@@ -52,19 +52,19 @@ def product_dtype(weight: Tensor) -> torch.dtype:
     return torch.get_autocast_dtype(device_type) if torch.is_autocast_enabled(device_type) else weight.dtype
 
 
-def product_with(right: Tensor, max_rows: int, dtype: torch.dtype) -> Callable[[Tensor], Tensor]:
-    """`product` of factors of `dtype`, at most `max_rows` rows each, with one (k, n), for loops whose every call counts."""
+def prepare_linear(right: Tensor, max_rows: int, dtype: torch.dtype) -> Callable[[Tensor], Tensor]:
+    """`linear` of factors of `dtype`, at most `max_rows` rows each, with one (k, n), for loops whose every call counts."""
     if right.dtype != dtype:
-        return lambda left: product(left, right).to(dtype)
-    if not _by_onednn(right, min(max_rows, ROWS), right.numel()):
+        return lambda left: linear(left, right).to(dtype)
+    if not _uses_onednn(right, min(max_rows, ROW_MULTIPLE), right.numel()):
         return lambda left: torch.mm(left, right)
     weight = right.t()
-    return lambda left: _onednn(left, weight, None) if _is_one_of_few(len(left)) else torch.mm(left, right)
+    return lambda left: _onednn(left, weight, None) if _is_cached_row_count(len(left)) else torch.mm(left, right)
 
 
-def product_over_rows(left: Tensor, right: Tensor) -> Tensor:
+def matmul_tn(left: Tensor, right: Tensor) -> Tensor:
     """`left.t() @ right`, (N, m) and (N, n), of factors of one type: a weight's gradient. For use without gradients."""
-    if not _by_onednn(right, len(left), left.shape[1] * right.shape[1]):
+    if not _uses_onednn(right, len(left), left.shape[1] * right.shape[1]):
         with sums_in_float32(right.device):
             return torch.mm(left.t(), right, out=left.new_empty(left.shape[1], right.shape[1]))
     # The first factor is turned round in memory: better the smaller one.
@@ -73,18 +73,18 @@ def product_over_rows(left: Tensor, right: Tensor) -> Tensor:
     return _onednn(left.t(), right.t(), None)
 
 
-def add_product(total: Tensor, left: Tensor, right: Tensor) -> Tensor:
+def addmm_(total: Tensor, left: Tensor, right: Tensor) -> Tensor:
     """`total += left @ right` in place, computed in the type of `right`; a product in bfloat16 is rounded once."""
-    if total.dtype == right.dtype and not _by_onednn(right, len(left), right.numel()):
+    if total.dtype == right.dtype and not _uses_onednn(right, len(left), right.numel()):
         return total.addmm_(left, right)
-    return total.add_(product(left, right))
+    return total.add_(linear(left, right))
 
 
-def add_product_over_rows(total: Tensor, left: Tensor, right: Tensor) -> Tensor:
+def addmm_tn_(total: Tensor, left: Tensor, right: Tensor) -> Tensor:
     """`total += left.t() @ right` in place, computed in the type of `right`."""
-    if total.dtype == right.dtype and not _by_onednn(right, len(left), total.numel()):
+    if total.dtype == right.dtype and not _uses_onednn(right, len(left), total.numel()):
         return total.addmm_(left.t(), right)
-    return total.add_(product_over_rows(left.to(right.dtype), right))
+    return total.add_(matmul_tn(left.to(right.dtype), right))
 
 
 def affine(inputs: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
@@ -95,7 +95,7 @@ def affine(inputs: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
     Under autocast, and where oneDNN computes it, the gradient of a gradient is not supported and raises a RuntimeError.
     """
     dtype = product_dtype(weight)
-    if dtype == weight.dtype and not _by_onednn(weight, len(inputs), weight.numel()):
+    if dtype == weight.dtype and not _uses_onednn(weight, len(inputs), weight.numel()):
         return torch.addmm(bias, inputs, weight)
     return _Affine.apply(inputs, weight, bias, dtype)
 
@@ -109,19 +109,19 @@ def affine_gradients(
     """
     factor = grad.to(weight.dtype)
     return (
-        product(factor, weight.t()).to(grad.dtype) if needs_inputs else None,
-        product_over_rows(inputs.to(weight.dtype), factor).to(grad.dtype) if needs_weight else None,
+        linear(factor, weight.t()).to(grad.dtype) if needs_inputs else None,
+        matmul_tn(inputs.to(weight.dtype), factor).to(grad.dtype) if needs_weight else None,
         grad.sum(0) if needs_bias else None,
     )
 
 
-def filled_up(rows: Tensor, value: int = 0) -> Tensor:
-    """`rows` (N, k), and after them, where oneDNN is to multiply them, as many of `value` as make them a multiple of `ROWS`."""
-    if rows.device.type != "cpu" or _is_one_of_few(len(rows)):
+def pad_rows_to_multiple(rows: Tensor, value: int = 0) -> Tensor:
+    """`rows` (N, k), and after them, where oneDNN is to multiply them, as many of `value` as make them a multiple of `ROW_MULTIPLE`."""
+    if rows.device.type != "cpu" or _is_cached_row_count(len(rows)):
         return rows
     if not onednn_is_faster() and not torch.is_autocast_enabled("cpu"):
         return rows
-    return F.pad(rows, (0, 0, 0, -len(rows) % ROWS), value=value)
+    return F.pad(rows, (0, 0, 0, -len(rows) % ROW_MULTIPLE), value=value)
 
 
 class _Affine(torch.autograd.Function):
@@ -129,7 +129,7 @@ class _Affine(torch.autograd.Function):
     def forward(ctx: Any, inputs: Tensor, weight: Tensor, bias: Tensor, dtype: torch.dtype) -> Tensor:
         weight = weight.to(dtype)
         ctx.save_for_backward(inputs, weight)
-        return product(inputs, weight, bias)
+        return linear(inputs, weight, bias)
 
     @staticmethod
     @once_differentiable
@@ -138,20 +138,20 @@ class _Affine(torch.autograd.Function):
         return (*affine_gradients(inputs, weight, grad, *ctx.needs_input_grad[:3]), None)
 
 
-def _by_onednn(right: Tensor, rows: int, size: int) -> bool:
+def _uses_onednn(right: Tensor, rows: int, size: int) -> bool:
     """Whether oneDNN computes a product with `right` over `rows` rows, `size` multiply-adds each."""
     return (
         right.dtype == torch.float32
         and right.device.type == "cpu"
-        and rows * size >= LEAST_WORK
-        and _is_one_of_few(rows)
+        and rows * size >= MIN_MULTIPLY_ADDS
+        and _is_cached_row_count(rows)
         and onednn_is_faster()
         and bool(torch.backends.mkldnn.enabled)
     )
 
 
-def _is_one_of_few(rows: int) -> bool:
-    return rows <= ROWS or rows % ROWS == 0
+def _is_cached_row_count(rows: int) -> bool:
+    return rows <= ROW_MULTIPLE or rows % ROW_MULTIPLE == 0
 
 
 @cache

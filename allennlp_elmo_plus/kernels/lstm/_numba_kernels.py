@@ -7,65 +7,65 @@ and with what a product has just computed still in the processor's cache when it
 
 import numpy as np
 
-from allennlp_elmo_plus.kernels.backend import compiled, inlined
-from allennlp_elmo_plus.kernels.gemm._microkernel import MOST_ROWS, WIDTH
+from allennlp_elmo_plus.kernels.backend import jit, jit_inline
+from allennlp_elmo_plus.kernels.gemm._microkernel import MR, NR
 from allennlp_elmo_plus.kernels.gemm._packing import (
-    add_product_of_columns,
-    fill_panel,
-    multiply,
-    panels_of,
-    panels_of_transposed,
-    spread_to_columns,
-    spread_to_panels,
+    gemm_packed,
+    gemm_tn_accumulate,
+    pack_a,
+    pack_b,
+    pack_b_rows,
+    pack_b_transposed,
+    pack_panel,
 )
 from allennlp_elmo_plus.kernels.lstm._numba_pointwise import activate, add_gates, inlined_gates_backward
 
 F = np.float32
 
 # Cells whose gates are computed together, right after their products.
-CELLS = 8 * WIDTH
+CELLS = 8 * NR
 
 # Rows from which on their part of the weights' gradients is computed, before more come: so many of a panel stay in a near cache.
 ROWS = 512
 
 
-@compiled
+@jit
 def panels(matrix: np.ndarray) -> np.ndarray:
-    """A factor as the loops below want it: see `kernels.gemm._packing.panels_of`."""
-    return panels_of(matrix)
+    """A factor as the loops below want it: see `kernels.gemm._packing.pack_b`."""
+    return pack_b(matrix)
 
 
-@compiled
+@jit
 def panels_t(matrix_t: np.ndarray) -> np.ndarray:
     """`panels` of the matrix turned round."""
-    return panels_of_transposed(matrix_t)
+    return pack_b_transposed(matrix_t)
 
 
-@compiled
+@jit
 def gate_panels(weights: np.ndarray) -> np.ndarray:
     """
     Weights of gates (K, 4C) in panels such that those of `CELLS` cells, or of the last ones that are fewer, follow each other, for
     each gate as many.
     """
     size = weights.shape[1] // 4
-    whole = -(-size // WIDTH)
-    found = np.empty((4 * whole, len(weights), WIDTH), F)
+    whole = -(-size // NR)
+    found = np.empty((4 * whole, len(weights), NR), F)
     for g in range(4):
         for p in range(whole):
-            columns = min(WIDTH, size - p * WIDTH)
-            fill_panel(found[_panel(p, g, whole)], weights, g * size + p * WIDTH, columns)
+            columns = min(NR, size - p * NR)
+            pack_panel(found[_panel(p, g, whole)], weights, g * size + p * NR, columns)
     return found
 
 
-@inlined
+@jit_inline
 def _panel(p: int, g: int, whole: int) -> int:
     """Where the p-th panel of gate g is."""
-    width = CELLS // WIDTH
+    width = CELLS // NR
     block = p // width
     return block * 4 * width + g * min(width, whole - block * width) + p % width
 
 
-@compiled
+@jit
 def forward_steps(
     steps: np.ndarray,
     inputs: np.ndarray,
@@ -85,22 +85,22 @@ def forward_steps(
     `gate_panels`, the projection in `panels`, without any where there is none. Where `inputs` has no columns, gates hold their part
     of the pre-activations, and the kernel (P, 4C) is the recurrent one.
     """
-    size, whole, at_once = cells.shape[1], len(kernel) // 4, CELLS // WIDTH
+    size, whole, at_once = cells.shape[1], len(kernel) // 4, CELLS // NR
     input_size, output_size = inputs.shape[1], outputs.shape[1]
-    zeros = np.zeros(len(projection) * WIDTH, F)
+    zeros = np.zeros(len(projection) * NR, F)
     joined = np.empty((steps[0, 0], input_size + output_size), F)
-    sums = np.empty((steps[0, 0], 4 * min(at_once, whole) * WIDTH), F)
-    projected = np.empty((steps[0, 0], len(projection) * WIDTH), F)
+    sums = np.empty((steps[0, 0], 4 * min(at_once, whole) * NR), F)
+    projected = np.empty((steps[0, 0], len(projection) * NR), F)
     for t in range(len(steps)):
-        rows, gate, hidden, previous, cell, unprojected_row, output, staying = steps[t]
+        rows, gate, hidden, previous, cell, unprojected_row, output, num_continuing = steps[t]
         for i in range(rows):
             if input_size > 0:
                 joined[i, :input_size] = inputs[gate + i]
             joined[i, input_size:] = outputs[hidden + i]
         for p in range(0, whole, at_once):
             stop = min(p + at_once, whole)
-            multiply(joined[:rows], kernel[4 * p : 4 * stop], bias[4 * p * WIDTH : 4 * stop * WIDTH], sums)
-            first, last, width = p * WIDTH, min(stop * WIDTH, size), (stop - p) * WIDTH
+            gemm_packed(joined[:rows], kernel[4 * p : 4 * stop], bias[4 * p * NR : 4 * stop * NR], sums)
+            first, last, width = p * NR, min(stop * NR, size), (stop - p) * NR
             if input_size == 0:
                 add_gates(sums, gates, gate, rows, first, last, size, width)
             activate(
@@ -119,16 +119,16 @@ def forward_steps(
                 width,
             )
         if len(projection) > 0:
-            multiply(unprojected[unprojected_row : unprojected_row + rows], projection, zeros, projected)
+            gemm_packed(unprojected[unprojected_row : unprojected_row + rows], projection, zeros, projected)
             for i in range(rows):
                 for j in range(output_size):
                     value = projected[i, j]
                     value = proj_clip if value > proj_clip else value
                     outputs[output + i, j] = -proj_clip if value < -proj_clip else value
-        final_cell[staying:rows] = cells[cell + staying : cell + rows]
+        final_cell[num_continuing:rows] = cells[cell + num_continuing : cell + rows]
 
 
-@compiled
+@jit
 def backward_steps(
     steps: np.ndarray,
     inputs: np.ndarray,
@@ -157,28 +157,28 @@ def backward_steps(
     """
     num_rows, output_size = grad_hidden.shape
     input_size = inputs.shape[1]
-    zeros = np.zeros(max(gates.shape[1], len(inputs_t) * WIDTH, len(recurrent_t) * WIDTH, len(projection_t) * WIDTH), F)
-    back_through_time = np.empty((num_rows, len(recurrent_t) * WIDTH), F)
-    back_through_time[:, :output_size] = grad_hidden
-    grad_unprojected = np.empty((num_rows, max(output_size, len(projection_t) * WIDTH)), F)
+    zeros = np.zeros(max(gates.shape[1], len(inputs_t) * NR, len(recurrent_t) * NR, len(projection_t) * NR), F)
+    grad_hidden_rows = np.empty((num_rows, len(recurrent_t) * NR), F)
+    grad_hidden_rows[:, :output_size] = grad_hidden
+    grad_unprojected = np.empty((num_rows, max(output_size, len(projection_t) * NR)), F)
     step_bias = np.empty_like(grad_bias)
     # Factors of the products over rows of some steps at a time.
     most_rows = min(len(gates), ROWS - 1 + num_rows)
-    entering = np.empty((-(-input_size // MOST_ROWS), most_rows, MOST_ROWS), F)
-    hidden_before = np.empty((-(-(len(grad_kernel) - input_size) // MOST_ROWS), most_rows, MOST_ROWS), F)
-    grad_gate_panels = np.empty((grad_kernel.shape[1] // WIDTH, most_rows, WIDTH), F)
-    leaving = np.empty((-(-len(grad_projection) // MOST_ROWS), most_rows, MOST_ROWS), F)
-    grad_output_panels = np.empty((grad_projection.shape[1] // WIDTH, most_rows, WIDTH), F)
+    entering = np.empty((-(-input_size // MR), most_rows, MR), F)
+    hidden_before = np.empty((-(-(len(grad_kernel) - input_size) // MR), most_rows, MR), F)
+    grad_gate_panels = np.empty((grad_kernel.shape[1] // NR, most_rows, NR), F)
+    leaving = np.empty((-(-len(grad_projection) // MR), most_rows, MR), F)
+    grad_output_panels = np.empty((grad_projection.shape[1] // NR, most_rows, NR), F)
     found = 0
     for t in range(len(steps) - 1, -1, -1):
         rows, row, hidden, previous, cell, unprojected_row, output, _ = steps[t]
         for i in range(rows):
             for j in range(output_size):
                 passes = F(1) if abs(outputs[output + i, j]) < proj_clip else F(0)
-                grad_outputs[row + i, j] = (grad_outputs[row + i, j] + back_through_time[i, j]) * passes
+                grad_outputs[row + i, j] = (grad_outputs[row + i, j] + grad_hidden_rows[i, j]) * passes
         grad = grad_outputs[row : row + rows]
         if len(projection_t) > 0:
-            multiply(grad, projection_t, zeros, grad_unprojected)
+            gemm_packed(grad, projection_t, zeros, grad_unprojected)
         else:
             grad_unprojected[:rows, :output_size] = grad
         grad_row = row if len(grad_gates) == len(gates) else 0
@@ -191,20 +191,20 @@ def backward_steps(
             for j in range(len(grad_bias)):
                 step_bias[j] += grad_step[i, j]
         grad_bias += step_bias
-        multiply(grad_step, recurrent_t, zeros, back_through_time)
+        gemm_packed(grad_step, recurrent_t, zeros, grad_hidden_rows)
         if len(inputs_t) > 0:
-            multiply(grad_step, inputs_t, zeros, grad_inputs[row : row + rows])
+            gemm_packed(grad_step, inputs_t, zeros, grad_inputs[row : row + rows])
         if len(grad_kernel) > 0:
-            spread_to_columns(inputs[row : row + rows], entering, found)
-            spread_to_columns(outputs[hidden : hidden + rows], hidden_before, found)
-            spread_to_panels(grad_step, grad_gate_panels, found)
+            pack_a(inputs[row : row + rows], entering, found)
+            pack_a(outputs[hidden : hidden + rows], hidden_before, found)
+            pack_b_rows(grad_step, grad_gate_panels, found)
         if len(grad_projection) > 0:
-            spread_to_columns(unprojected[unprojected_row : unprojected_row + rows], leaving, found)
-            spread_to_panels(grad, grad_output_panels, found)
+            pack_a(unprojected[unprojected_row : unprojected_row + rows], leaving, found)
+            pack_b_rows(grad, grad_output_panels, found)
         found += rows
         if found >= ROWS or t == 0:
-            add_product_of_columns(entering[:, :found], grad_gate_panels[:, :found], grad_kernel[:input_size])
-            add_product_of_columns(hidden_before[:, :found], grad_gate_panels[:, :found], grad_kernel[input_size:])
-            add_product_of_columns(leaving[:, :found], grad_output_panels[:, :found], grad_projection)
+            gemm_tn_accumulate(entering[:, :found], grad_gate_panels[:, :found], grad_kernel[:input_size])
+            gemm_tn_accumulate(hidden_before[:, :found], grad_gate_panels[:, :found], grad_kernel[input_size:])
+            gemm_tn_accumulate(leaving[:, :found], grad_output_panels[:, :found], grad_projection)
             found = 0
-    grad_hidden[:] = back_through_time[:, :output_size]
+    grad_hidden[:] = grad_hidden_rows[:, :output_size]

@@ -8,12 +8,12 @@ PyTorch longer to launch than to compute.
 import numpy as np
 
 from allennlp_elmo_plus.kernels._elementwise import sigmoid, tanh
-from allennlp_elmo_plus.kernels.backend import compiled, inlined
+from allennlp_elmo_plus.kernels.backend import jit, jit_inline
 
 F = np.float32
 
 
-@inlined
+@jit_inline
 def add_gates(
     sums: np.ndarray, gates: np.ndarray, gate_row: int, rows: int, first: int, last: int, size: int, width: int
 ) -> None:
@@ -25,7 +25,7 @@ def add_gates(
                 total[j] += of_gate[j]
 
 
-@inlined
+@jit_inline
 def activate(
     sums: np.ndarray,
     gates: np.ndarray,
@@ -62,7 +62,7 @@ def activate(
             output[j] = o * tanh(c)
 
 
-@compiled
+@jit
 def gates_forward(
     gates: np.ndarray,
     recurrent: np.ndarray,
@@ -114,4 +114,4 @@ def _gates_backward(
 
 
 # For one step alone, and as a part of the loops over all steps.
-gates_backward, inlined_gates_backward = compiled(_gates_backward), inlined(_gates_backward)
+gates_backward, inlined_gates_backward = jit(_gates_backward), jit_inline(_gates_backward)

@@ -24,11 +24,11 @@ from allennlp_elmo_plus.kernels.lstm.steps import (
     Step,
     Weights,
 )
-from allennlp_elmo_plus.kernels.lstm.window import Wanted, backward_window, forward_window
-from allennlp_elmo_plus.kernels.threads import side_by_side
+from allennlp_elmo_plus.kernels.lstm.window import NeedsGrad, lstm_backward, lstm_forward
+from allennlp_elmo_plus.kernels.threads import run_in_threads
 
 # Gates that fit a core's cache beside all else.
-CACHED_GATES = 1 << 18
+CACHED_GATE_VALUES = 1 << 18
 
 # Tensors of a direction among the results of `ClippedLstm`: outputs, hidden and cell.
 NUM_RESULTS = 3
@@ -45,7 +45,7 @@ class LstmTensors(NamedTuple):
     projection: Optional[Tensor]  # (C, P)
 
 
-class _Kept(NamedTuple):
+class _SavedForBackward(NamedTuple):
     """What a direction's backward pass reads."""
 
     inputs: Tensor  # (N, I)
@@ -67,7 +67,7 @@ class ClippedLstm(torch.autograd.Function):
     cells, outputs and all sums of gradients are in the state's type.
 
     Gradients reach all of a direction's tensors. Where a clip is active its gradient is 0; a value exactly at a clip counts as
-    clipped. See `run_clipped` for what is kept where there is no gradient to compute.
+    clipped. See `clipped_lstm` for what is kept where there is no gradient to compute.
     """
 
     @staticmethod
@@ -79,7 +79,7 @@ class ClippedLstm(torch.autograd.Function):
         *tensors: Optional[Tensor],
     ) -> tuple[Tensor, ...]:
         directions = [LstmTensors(*direction) for direction in _grouped(tensors, len(LstmTensors._fields))]
-        results = _forward_side_by_side(batch_sizes, cell_clip, proj_clip, directions, keep=True)
+        results = _forward_in_threads(batch_sizes, cell_clip, proj_clip, directions, keep=True)
         ctx.save_for_backward(*(tensor for _, kept in results for tensor in kept))
         ctx.batch_sizes, ctx.clips = batch_sizes, (cell_clip, proj_clip)
         return tuple(tensor for result, _ in results for tensor in result)
@@ -87,10 +87,12 @@ class ClippedLstm(torch.autograd.Function):
     @staticmethod
     @once_differentiable
     def backward(ctx: Any, *grads: Tensor) -> tuple[Optional[Tensor], ...]:
-        kept = [_Kept(*direction) for direction in _grouped(ctx.saved_tensors, len(_Kept._fields))]
+        kept = [
+            _SavedForBackward(*direction) for direction in _grouped(ctx.saved_tensors, len(_SavedForBackward._fields))
+        ]
         needs = _grouped(ctx.needs_input_grad[3:], len(LstmTensors._fields))
         with torch.autocast(grads[0].device.type, enabled=False):
-            results = side_by_side(
+            results = run_in_threads(
                 [
                     partial(_backward, *direction, ctx.batch_sizes, *ctx.clips)
                     for direction in zip(kept, _grouped(grads, NUM_RESULTS), needs, strict=True)
@@ -100,7 +102,7 @@ class ClippedLstm(torch.autograd.Function):
         return (None, None, None, *(grad for direction in results for grad in direction))
 
 
-def run_clipped(
+def clipped_lstm(
     batch_sizes: list[int],
     cell_clip: Optional[float],
     proj_clip: Optional[float],
@@ -120,7 +122,7 @@ def run_clipped(
             results = _grouped(ClippedLstm.apply(batch_sizes, cell_clip, proj_clip, *tensors), NUM_RESULTS)
         else:
             results = [
-                result for result, _ in _forward_side_by_side(batch_sizes, cell_clip, proj_clip, directions, keep=False)
+                result for result, _ in _forward_in_threads(batch_sizes, cell_clip, proj_clip, directions, keep=False)
             ]
     return [(outputs.to(dtype), *state) for (outputs, *state), dtype in zip(results, result_dtypes, strict=True)]
 
@@ -145,14 +147,14 @@ def _converted(direction: LstmTensors) -> LstmTensors:
     )
 
 
-def _forward_side_by_side(
+def _forward_in_threads(
     batch_sizes: list[int],
     cell_clip: Optional[float],
     proj_clip: Optional[float],
     directions: Sequence[LstmTensors],
     keep: bool,
 ) -> list[tuple[tuple[Tensor, Tensor, Tensor], Sequence[Optional[Tensor]]]]:
-    return side_by_side(
+    return run_in_threads(
         [partial(_forward, direction, batch_sizes, cell_clip, proj_clip, keep) for direction in directions],
         directions[0].inputs.device,
     )
@@ -180,24 +182,26 @@ def _forward(
         unprojected = cell.new_empty(len(inputs) if keep else num_rows, cell.shape[1])
     # Gates that a product has just written are still in the processor's cache when their step comes. As many rows at a time as
     # the inputs are wide: from then on the product reads less of the kernel than it writes of gates. Those to be kept lie together.
-    block_rows = max(input_size, CACHED_GATES // bias.shape[0])
+    block_rows = max(input_size, CACHED_GATE_VALUES // bias.shape[0])
     block_steps = max(1, num_steps if keep else math.ceil(block_rows / max(1, num_rows)))
     steps = _steps(tuple(batch_sizes), num_rows, block_steps, keep, projection is not None)
     final_hidden, final_cell = hidden.clone(), cell.clone()
     gates = cell.new_empty(0, bias.shape[0])
     weights = Weights(kernel, bias, projection, input_size)
     clips = Clips(cell_clip, None if projection is None else proj_clip)
-    run = forward_window(weights, clips, Buffers(cells, unprojected, outputs), final_cell)
+    run = lstm_forward(weights, clips, Buffers(cells, unprojected, outputs), final_cell)
     for first in range(0, num_steps, block_steps):
         block = steps[first : first + block_steps]
         rows = slice(block[0].outputs - num_rows, block[-1].outputs - num_rows + block[-1].rows)
         gates = run(inputs[rows], block)
     for step in steps:
-        if step.staying < step.rows:
-            ended = slice(step.outputs + step.staying, step.outputs + step.rows)
-            final_hidden[step.staying : step.rows] = outputs[ended]
+        if step.num_continuing < step.rows:
+            ended = slice(step.outputs + step.num_continuing, step.outputs + step.rows)
+            final_hidden[step.num_continuing : step.rows] = outputs[ended]
     results = outputs[num_rows:], final_hidden, final_cell
-    return results, _Kept(inputs, kernel, bias, projection, gates, cells, unprojected, outputs) if keep else ()
+    return results, _SavedForBackward(
+        inputs, kernel, bias, projection, gates, cells, unprojected, outputs
+    ) if keep else ()
 
 
 # Windows of running text are all alike.
@@ -219,14 +223,14 @@ def _steps(
             cells=cells[t + 1],
             unprojected=outputs[t + 1] if not has_projection else first_rows[t] if keep else 0,
             outputs=outputs[t + 1],
-            staying=batch_sizes[t + 1] if t + 1 < len(batch_sizes) else 0,
+            num_continuing=batch_sizes[t + 1] if t + 1 < len(batch_sizes) else 0,
         )
         for t, rows in enumerate(batch_sizes)
     )
 
 
 def _backward(
-    kept: _Kept,
+    kept: _SavedForBackward,
     grads: Sequence[Tensor],
     needs: Sequence[bool],
     batch_sizes: list[int],
@@ -237,7 +241,7 @@ def _backward(
     state_grads = StateGradients(*(grad.clone(memory_format=torch.contiguous_format) for grad in grads))
     steps = _steps(tuple(batch_sizes), len(state_grads.cell), max(1, len(batch_sizes)), True, projection is not None)
     needs_inputs, _, _, needs_kernel, needs_bias, needs_projection = needs
-    found = backward_window(
+    found = lstm_backward(
         steps,
         inputs,
         Weights(kernel, bias, projection, inputs.shape[1]),
@@ -245,7 +249,7 @@ def _backward(
         gates,
         Buffers(cells, unprojected, outputs),
         state_grads,
-        Wanted(needs_inputs, needs_kernel, needs_projection),
+        NeedsGrad(needs_inputs, needs_kernel, needs_projection),
     )
     grad_bias = found.bias if needs_bias else None
     return found.inputs, state_grads.hidden, state_grads.cell, found.kernel, grad_bias, found.projection

@@ -10,7 +10,7 @@ from typing import NamedTuple, Optional
 import torch
 from torch import Tensor
 
-from allennlp_elmo_plus.kernels.gemm.linear import product, product_with
+from allennlp_elmo_plus.kernels.gemm.linear import linear, prepare_linear
 from allennlp_elmo_plus.kernels.lstm.pointwise import backward_step, forward_step
 
 
@@ -60,24 +60,24 @@ class Step(NamedTuple):
     cells: int
     unprojected: int
     outputs: int
-    staying: int
+    num_continuing: int
 
 
 # Runs steps in order over inputs (N, I) and returns the activations of their gates, (N, 4C).
 Run = Callable[[Tensor, tuple[Step, ...]], Tensor]
 
 
-def step_by_step(weights: Weights, clips: Clips, buffers: Buffers, final_cell: Tensor) -> Run:
+def forward_steps(weights: Weights, clips: Clips, buffers: Buffers, final_cell: Tensor) -> Run:
     """A function that runs steps and fills in buffers; rows that end leave their cells in final_cell (B, C)."""
     cells, unprojected, outputs = buffers
     step = forward_step(cells, unprojected, clips.cell)
-    times_recurrent = product_with(weights.recurrent, len(final_cell), cells.dtype)
+    times_recurrent = prepare_linear(weights.recurrent, len(final_cell), cells.dtype)
     times_projection = None
     if weights.projection is not None:
-        times_projection = product_with(weights.projection, len(final_cell), cells.dtype)
+        times_projection = prepare_linear(weights.projection, len(final_cell), cells.dtype)
 
     def run(inputs: Tensor, steps: tuple[Step, ...]) -> Tensor:
-        gates = product(inputs, weights.of_inputs, weights.bias)
+        gates = linear(inputs, weights.of_inputs, weights.bias)
         for at in steps:
             from_hidden = times_recurrent(outputs[at.hidden : at.hidden + at.rows])
             step(gates, from_hidden, at.gates, at.previous_cells, at.cells, at.unprojected)
@@ -88,14 +88,14 @@ def step_by_step(weights: Weights, clips: Clips, buffers: Buffers, final_cell: T
                     output.copy_(projected)
                 else:
                     torch.clamp(projected, -clips.projection, clips.projection, out=output)
-            if at.staying < at.rows:
-                final_cell[at.staying : at.rows] = cells[at.cells + at.staying : at.cells + at.rows]
+            if at.num_continuing < at.rows:
+                final_cell[at.num_continuing : at.rows] = cells[at.cells + at.num_continuing : at.cells + at.rows]
         return gates
 
     return run
 
 
-def step_by_step_back(
+def backward_steps(
     steps: tuple[Step, ...], weights: Weights, clips: Clips, gates: Tensor, buffers: Buffers, grads: StateGradients
 ) -> Tensor:
     """
@@ -107,22 +107,22 @@ def step_by_step_back(
     # Turned round once: read at every step, it is worth up to twice the speed of those products.
     recurrent_t = weights.recurrent.t().contiguous()
     step = backward_step(gates, buffers.cells, grad_gates, grads.cell, clips.cell)
-    times_recurrent_t = product_with(recurrent_t, len(grads.cell), gates.dtype)
+    times_recurrent_t = prepare_linear(recurrent_t, len(grads.cell), gates.dtype)
     times_projection_t = None
     if weights.projection is not None:
-        times_projection_t = product_with(weights.projection.t(), len(grads.cell), gates.dtype)
-    back_through_time = grads.hidden
+        times_projection_t = prepare_linear(weights.projection.t(), len(grads.cell), gates.dtype)
+    grad_hidden_rows = grads.hidden
     for at in reversed(steps):
-        grad = grads.outputs[at.gates : at.gates + at.rows].add_(back_through_time[: at.rows])
+        grad = grads.outputs[at.gates : at.gates + at.rows].add_(grad_hidden_rows[: at.rows])
         if clips.projection is not None:
             grad.mul_(buffers.outputs[at.outputs : at.outputs + at.rows].abs() < clips.projection)
         grad_unprojected = grad if times_projection_t is None else times_projection_t(grad)
         step(grad_unprojected, at.gates, at.previous_cells, at.cells)
         from_gates = times_recurrent_t(grad_gates[at.gates : at.gates + at.rows])
         if at.rows < len(grads.hidden):
-            back_through_time[: at.rows] = from_gates
+            grad_hidden_rows[: at.rows] = from_gates
         else:
-            back_through_time = from_gates
-    if back_through_time is not grads.hidden:
-        grads.hidden.copy_(back_through_time)
+            grad_hidden_rows = from_gates
+    if grad_hidden_rows is not grads.hidden:
+        grads.hidden.copy_(grad_hidden_rows)
     return grad_gates

@@ -15,7 +15,7 @@ import torch
 from torch import Tensor
 
 from allennlp_elmo_plus.kernels.backend import arrays, arrays_to_fill, loops_for
-from allennlp_elmo_plus.kernels.gemm.linear import product, product_over_rows
+from allennlp_elmo_plus.kernels.gemm.linear import linear, matmul_tn
 from allennlp_elmo_plus.kernels.lstm.steps import (
     Buffers,
     Clips,
@@ -23,8 +23,8 @@ from allennlp_elmo_plus.kernels.lstm.steps import (
     StateGradients,
     Step,
     Weights,
-    step_by_step,
-    step_by_step_back,
+    backward_steps,
+    forward_steps,
 )
 
 # Weights of a kernel up to which the compiled loop takes less time: on any number of threads, of which it uses one; and on one
@@ -34,15 +34,15 @@ CACHED_KERNEL = 1 << 22
 
 # Larger ones on one thread: rows of a step that make up for reading the weights, and steps for arranging them. Otherwise libraries,
 # which multiply by the weights as they are, take less time; in bfloat16 they always do.
-LEAST_ROWS = 4
-LEAST_STEPS = 4
+MIN_ROWS = 4
+MIN_STEPS = 4
 
 # Rows of a step from which on the compiled loop multiplies inputs and hidden states at once. The inputs' product over many steps
 # reads its weights only once, which for few rows takes longer than to multiply.
-FEWEST_ROWS = 8
+MIN_ROWS_FOR_JOINT_GEMM = 8
 
 
-class Wanted(NamedTuple):
+class NeedsGrad(NamedTuple):
     """Gradients that cost a product."""
 
     inputs: bool
@@ -59,13 +59,13 @@ class WindowGradients(NamedTuple):
     projection: Optional[Tensor]  # (C, P)
 
 
-def forward_window(weights: Weights, clips: Clips, buffers: Buffers, final_cell: Tensor) -> Run:
-    """`step_by_step`, in one compiled loop where that is faster."""
+def lstm_forward(weights: Weights, clips: Clips, buffers: Buffers, final_cell: Tensor) -> Run:
+    """`forward_steps`, in one compiled loop where that is faster."""
     loops = _window_loops(weights, buffers, len(final_cell))
     if loops is None:
-        return step_by_step(weights, clips, buffers, final_cell)
+        return forward_steps(weights, clips, buffers, final_cell)
     kernel, bias = weights.kernel, weights.bias
-    joins_inputs = kernel.dtype == torch.float32 and len(final_cell) >= FEWEST_ROWS
+    joins_inputs = kernel.dtype == torch.float32 and len(final_cell) >= MIN_ROWS_FOR_JOINT_GEMM
     factor = loops.gate_panels(_factor(kernel if joins_inputs else weights.recurrent))
     start = loops.gate_panels(arrays(bias)[0].reshape(1, -1)).reshape(-1)
     projection = loops.panels(_factor(weights.projection))
@@ -76,7 +76,7 @@ def forward_window(weights: Weights, clips: Clips, buffers: Buffers, final_cell:
         if joins_inputs:
             gates = bias.new_empty(len(inputs), len(bias))
         else:
-            gates, inputs = product(inputs, weights.of_inputs).to(bias.dtype), inputs[:, :0]
+            gates, inputs = linear(inputs, weights.of_inputs).to(bias.dtype), inputs[:, :0]
         given = _factor(inputs), factor, start, projection, *arrays_to_fill(gates)
         loops.forward_steps(_table(steps), *given, *filled, *limits)
         return gates
@@ -84,7 +84,7 @@ def forward_window(weights: Weights, clips: Clips, buffers: Buffers, final_cell:
     return run
 
 
-def backward_window(
+def lstm_backward(
     steps: tuple[Step, ...],
     inputs: Tensor,
     weights: Weights,
@@ -92,10 +92,10 @@ def backward_window(
     gates: Tensor,
     buffers: Buffers,
     grads: StateGradients,
-    wanted: Wanted,
+    wanted: NeedsGrad,
 ) -> WindowGradients:
     """
-    From what `forward_window` has filled in for all steps, and from the gradients of its results. grads.hidden and grads.cell turn
+    From what `lstm_forward` has filled in for all steps, and from the gradients of its results. grads.hidden and grads.cell turn
     from the gradients of the last state into those of the first, grads.outputs into anything.
     """
     loops = _window_loops(weights, buffers, len(grads.cell)) if steps else None
@@ -108,25 +108,25 @@ def backward_window(
             torch.zeros_like(weights.bias),
             torch.zeros_like(weights.projection) if wanted.projection and weights.projection is not None else None,
         )
-        _back_in_one_loop(loops, steps, inputs, weights, clips, gates, buffers, grads, grad_gates, found)
+        _backward_compiled(loops, steps, inputs, weights, clips, gates, buffers, grads, grad_gates, found)
         return found
     if loops is not None:
         grad_gates, grad_bias = torch.empty_like(gates), torch.zeros_like(weights.bias)
         nothing = WindowGradients(None, None, grad_bias, None)
-        _back_in_one_loop(loops, steps, inputs, weights, clips, gates, buffers, grads, grad_gates, nothing)
+        _backward_compiled(loops, steps, inputs, weights, clips, gates, buffers, grads, grad_gates, nothing)
     else:
-        grad_gates = step_by_step_back(steps, weights, clips, gates, buffers, grads)
+        grad_gates = backward_steps(steps, weights, clips, gates, buffers, grads)
         grad_bias = grad_gates.sum(0)
     dtype = weights.kernel.dtype
     factor = grad_gates.to(dtype)
     grad_inputs = grad_kernel = grad_projection = None
     if wanted.inputs:
-        grad_inputs = product(factor, weights.of_inputs.t())
+        grad_inputs = linear(factor, weights.of_inputs.t())
     if wanted.kernel:
         previous = previous_rows(buffers.outputs, len(grads.cell), [step.rows for step in steps]).to(dtype)
-        grad_kernel = product_over_rows(torch.cat([inputs, previous], dim=1), factor)
+        grad_kernel = matmul_tn(torch.cat([inputs, previous], dim=1), factor)
     if wanted.projection:
-        grad_projection = product_over_rows(buffers.unprojected.to(dtype), grads.outputs.to(dtype))
+        grad_projection = matmul_tn(buffers.unprojected.to(dtype), grads.outputs.to(dtype))
     return WindowGradients(grad_inputs, grad_kernel, grad_bias, grad_projection)
 
 
@@ -141,7 +141,7 @@ def previous_rows(history: Tensor, num_rows: int, batch_sizes: list[int]) -> Ten
     return torch.cat([blocks[t][..., :rows, :] for t, rows in enumerate(batch_sizes)], dim=-2)
 
 
-def _back_in_one_loop(
+def _backward_compiled(
     loops: ModuleType,
     steps: tuple[Step, ...],
     inputs: Tensor,
@@ -166,7 +166,7 @@ def _window_loops(weights: Weights, buffers: Buffers, num_rows: int) -> Optional
     size, one_thread = weights.kernel.numel(), torch.get_num_threads() == 1
     if size > (CACHED_KERNEL if one_thread else SMALL_KERNEL):
         num_tokens = len(buffers.outputs) - num_rows
-        is_long = num_rows >= LEAST_ROWS and num_tokens >= LEAST_STEPS * num_rows
+        is_long = num_rows >= MIN_ROWS and num_tokens >= MIN_STEPS * num_rows
         if not (one_thread and is_long and weights.kernel.dtype == torch.float32):
             return None
     return loops_for(weights.bias, "lstm._numba_kernels")
@@ -180,7 +180,7 @@ def _table(steps: tuple[Step, ...]) -> np.ndarray:
 def _fills_panels(weights: Weights, loops: ModuleType) -> bool:
     """Whether the loops compute whole gradients: not where a narrower type is faster, nor where a panel would reach beyond them."""
     sizes = weights.input_size, len(weights.kernel), weights.kernel.shape[1]
-    return weights.kernel.dtype == torch.float32 and all(size % loops.WIDTH == 0 for size in sizes)
+    return weights.kernel.dtype == torch.float32 and all(size % loops.NR == 0 for size in sizes)
 
 
 def _factor(tensor: Optional[Tensor]) -> np.ndarray:

@@ -11,15 +11,15 @@ import math
 import numpy as np
 
 from allennlp_elmo_plus.kernels._elementwise import exp
-from allennlp_elmo_plus.kernels.backend import compiled, inlined
-from allennlp_elmo_plus.kernels.gemm._microkernel import MOST_ROWS, WIDTH
+from allennlp_elmo_plus.kernels.backend import jit, jit_inline
+from allennlp_elmo_plus.kernels.gemm._microkernel import MR, NR
 from allennlp_elmo_plus.kernels.gemm._packing import (
-    add_product_of_columns,
-    multiply,
-    panels_of,
-    panels_of_transposed,
-    spread_to_columns,
-    spread_to_panels,
+    gemm_packed,
+    gemm_tn_accumulate,
+    pack_a,
+    pack_b,
+    pack_b_rows,
+    pack_b_transposed,
 )
 
 F = np.float32
@@ -31,7 +31,7 @@ LANES = 32
 TOKENS = 64
 
 
-def _errors(
+def _logit_grads(
     logits: np.ndarray,
     columns: np.ndarray,
     is_sampled: np.ndarray,
@@ -40,7 +40,7 @@ def _errors(
     grad_targets: np.ndarray,
     grad_bias: np.ndarray,
 ) -> float:
-    """What `kernels.softmax.sampled_softmax._errors` describes; the summed nll."""
+    """What `kernels.softmax.sampled_softmax._logit_grads` describes; the summed nll."""
     num_columns = logits.shape[1]
     whole = num_columns - num_columns % LANES
     peaks, sums = np.empty(LANES, F), np.empty(LANES, F)
@@ -81,10 +81,10 @@ def _errors(
 
 
 # For products of a library's, and as a part of the loop below.
-errors, inlined_errors = compiled(_errors), inlined(_errors)
+logit_grads, inlined_errors = jit(_logit_grads), jit_inline(_logit_grads)
 
 
-@compiled
+@jit
 def first_out_of_range(ids: np.ndarray, size: int) -> int:
     """Where the first of `ids` is that is not from 0 to before `size`; their number where all are."""
     for place in range(len(ids)):
@@ -93,7 +93,7 @@ def first_out_of_range(ids: np.ndarray, size: int) -> int:
     return len(ids)
 
 
-@compiled
+@jit
 def nll_and_gradients(
     hidden: np.ndarray,
     targets: np.ndarray,
@@ -114,13 +114,13 @@ def nll_and_gradients(
     columns = np.minimum(np.searchsorted(ids, targets), num_samples - 1)
     is_sampled = ids[columns] == targets
     missed_ids = np.unique(targets[~is_sampled])
-    missed = np.searchsorted(missed_ids, targets)
+    unsampled_targets = np.searchsorted(missed_ids, targets)
 
     sample_weight = np.empty((num_samples, size), F)
     for s in range(num_samples):
         sample_weight[s] = weight[ids[s]]
-    weight_t = panels_of_transposed(sample_weight)
-    start = np.zeros(len(weight_t) * WIDTH, F)
+    weight_t = pack_b_transposed(sample_weight)
+    start = np.zeros(len(weight_t) * NR, F)
     for s in range(num_samples):
         start[s] = bias[ids[s]] - F(log_expected[s])
     missed_offsets = np.empty(len(missed_ids), F)
@@ -133,21 +133,21 @@ def nll_and_gradients(
     grad_hidden = np.empty((num_tokens if wants_gradients else 0, size), F)
     grad_bias = np.zeros(num_samples, F)
     grad_missed, grad_missed_bias = np.zeros((len(missed_ids), size), F), np.zeros(len(missed_ids), F)
-    weight_panels = panels_of(sample_weight)
-    width = len(weight_panels) * WIDTH
+    weight_panels = pack_b(sample_weight)
+    width = len(weight_panels) * NR
     zeros, narrow, grad_block = np.zeros(width, F), np.empty((TOKENS, size), F), np.empty((TOKENS, width), F)
     grad_weight = np.zeros((num_samples, width), F)
-    error_columns = np.empty((-(-num_samples // MOST_ROWS), TOKENS, MOST_ROWS), F)
-    hidden_panels = np.empty((len(weight_panels), TOKENS, WIDTH), F)
+    error_columns = np.empty((-(-num_samples // MR), TOKENS, MR), F)
+    hidden_panels = np.empty((len(weight_panels), TOKENS, NR), F)
 
     nll_sum = 0.0
     for first in range(0, num_tokens, TOKENS):
         rows = min(TOKENS, num_tokens - first)
         block = hidden[first : first + rows]
-        multiply(block, weight_t, start, logits)
+        gemm_packed(block, weight_t, start, logits)
         for i in range(rows):
             if not is_sampled[first + i]:
-                m = missed[first + i]
+                m = unsampled_targets[first + i]
                 row, total = weight[missed_ids[m]], missed_offsets[m]
                 for j in range(size):
                     total += block[i, j] * row[j]
@@ -165,22 +165,22 @@ def nll_and_gradients(
         if not wants_gradients:
             continue
         # Errors stay undivided by the total: dividing the narrow factors of the products is far less work.
-        multiply(samples, weight_panels, zeros, grad_block)
+        gemm_packed(samples, weight_panels, zeros, grad_block)
         for i in range(rows):
             inverse = inverse_totals[i]
             for j in range(size):
                 grad_hidden[first + i, j] = grad_block[i, j] * inverse
                 narrow[i, j] = block[i, j] * inverse
             if not is_sampled[first + i]:
-                m, error = missed[first + i], grad_targets[i]
+                m, error = unsampled_targets[first + i], grad_targets[i]
                 row = weight[missed_ids[m]]
                 grad_missed_bias[m] += error
                 for j in range(size):
                     grad_hidden[first + i, j] += error * row[j]
                     grad_missed[m, j] += error * block[i, j]
-        spread_to_columns(samples, error_columns, 0)
-        spread_to_panels(narrow[:rows], hidden_panels, 0)
-        add_product_of_columns(error_columns[:, :rows], hidden_panels[:, :rows], grad_weight)
+        pack_a(samples, error_columns, 0)
+        pack_b_rows(narrow[:rows], hidden_panels, 0)
+        gemm_tn_accumulate(error_columns[:, :rows], hidden_panels[:, :rows], grad_weight)
 
     num_rows = num_samples + len(missed_ids) if wants_gradients else 0
     found, of_weight, of_bias = np.empty(num_rows, np.int64), np.empty((num_rows, size), F), np.empty(num_rows, F)

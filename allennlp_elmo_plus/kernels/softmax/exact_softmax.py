@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 from torch.autograd.function import once_differentiable
 
-from allennlp_elmo_plus.kernels.gemm.linear import add_product, add_product_over_rows, product
+from allennlp_elmo_plus.kernels.gemm.linear import addmm_, addmm_tn_, linear
 from allennlp_elmo_plus.modules.softmax import check_shapes, target_logits
 
 # Tokens whose logits are held at once on a CPU: together with chunks of some thousand words, what a core's cache holds.
@@ -49,7 +49,7 @@ def blocks_of_logits(
         word_weight, word_bias = weight[words].to(hidden.dtype), bias[words].to(sum_dtype)
         for first_token in range(0, len(hidden), max(1, block_size)):
             tokens = slice(first_token, min(first_token + block_size, len(hidden)))
-            yield tokens, words, word_weight, product(hidden[tokens], word_weight.t(), word_bias)
+            yield tokens, words, word_weight, linear(hidden[tokens], word_weight.t(), word_bias)
 
 
 class _ExactSoftmax(torch.autograd.Function):
@@ -82,9 +82,9 @@ class _ExactSoftmax(torch.autograd.Function):
             probs = logits.sub_(log_totals[tokens].unsqueeze(1)).exp_().mul_(grad_nll[tokens].unsqueeze(1))
             factors = probs.to(hidden.dtype)
             if grad_hidden is not None:
-                add_product(grad_hidden[tokens], factors, word_weight)
+                addmm_(grad_hidden[tokens], factors, word_weight)
             if grad_weight is not None:
-                add_product_over_rows(grad_weight[words], factors, hidden[tokens])
+                addmm_tn_(grad_weight[words], factors, hidden[tokens])
             if grad_bias is not None:
                 grad_bias[words].add_(probs.sum(0))
         grad_target = grad_nll.neg().unsqueeze(1)

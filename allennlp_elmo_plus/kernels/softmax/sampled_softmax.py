@@ -24,7 +24,7 @@ from allennlp_elmo_plus.kernels.backend import (
     loops_for,
     loops_for_one_thread,
 )
-from allennlp_elmo_plus.kernels.gemm.linear import add_product_over_rows, product, product_over_rows
+from allennlp_elmo_plus.kernels.gemm.linear import addmm_tn_, linear, matmul_tn
 from allennlp_elmo_plus.modules.softmax import check_shapes, target_logits
 
 # Logits held at once. On a CPU, blocks that stay near the cache beat one matrix of all logits, which takes as long to
@@ -42,11 +42,11 @@ class _Gradients(NamedTuple):
     bias: Tensor  # (R,)
 
 
-class _Errors(NamedTuple):
+class _LogitGrads(NamedTuple):
     """Gradients of the summed nll of n tokens with respect to logits, and what they are made of."""
 
     nll_sum: Tensor  # ()
-    undivided: Tensor  # (n, S), of the samples, times the token's total
+    unnormalized: Tensor  # (n, S), of the samples, times the token's total
     inverse_total: Tensor  # (n,)
     target: Tensor  # (n,), of the target, where it is not among the samples
     bias: Tensor  # (S,), of the samples' bias
@@ -139,8 +139,8 @@ def _by_products(
     num_tokens, num_samples = len(hidden), len(negatives.ids)
     columns = torch.searchsorted(negatives.ids, targets).clamp_(max=num_samples - 1)
     is_sampled = negatives.ids[columns] == targets
-    missed = (~is_sampled).nonzero().squeeze(1)
-    missed_ids, missed_rows = targets[missed].unique(return_inverse=True)
+    unsampled_targets = (~is_sampled).nonzero().squeeze(1)
+    missed_ids, missed_rows = targets[unsampled_targets].unique(return_inverse=True)
     missed_rows += num_samples
 
     rows = torch.cat([negatives.ids, missed_ids])
@@ -150,9 +150,9 @@ def _by_products(
     offsets = bias.index_select(0, rows).to(sum_dtype) - log_expected.to(sum_dtype)
     row_weight = weight.index_select(0, rows).to(hidden.dtype)
     sample_weight, sample_offsets = row_weight[:num_samples], offsets[:num_samples]
-    missed_hidden, missed_weight = hidden[missed], row_weight[missed_rows]
+    missed_hidden, missed_weight = hidden[unsampled_targets], row_weight[missed_rows]
     missed_logits = hidden.new_zeros(num_tokens, dtype=sum_dtype)
-    missed_logits[missed] = target_logits(missed_hidden, missed_weight, offsets[missed_rows])
+    missed_logits[unsampled_targets] = target_logits(missed_hidden, missed_weight, offsets[missed_rows])
 
     block_logits = CPU_BLOCK_LOGITS if hidden.device.type == "cpu" else ACCELERATOR_BLOCK_LOGITS
     block_size = max(1, min(num_tokens, block_logits // num_samples))
@@ -164,18 +164,18 @@ def _by_products(
     for start in range(0, num_tokens, block_size):
         block = slice(start, min(start + block_size, num_tokens))
         block_hidden = hidden[block]
-        logits = product(block_hidden, sample_weight.t(), sample_offsets)
-        errors = _errors(logits, columns[block], is_sampled[block], missed_logits[block])
+        logits = linear(block_hidden, sample_weight.t(), sample_offsets)
+        errors = _logit_grads(logits, columns[block], is_sampled[block], missed_logits[block])
         nll_sum += errors.nll_sum
         if wants_gradients:
             # Errors stay undivided by the total: dividing the narrow factors of the products is far less work.
-            inverse, factors = errors.inverse_total.unsqueeze(1), errors.undivided.to(hidden.dtype)
-            torch.mul(product(factors, sample_weight), inverse, out=grad_hidden[block])
+            inverse, factors = errors.inverse_total.unsqueeze(1), errors.unnormalized.to(hidden.dtype)
+            torch.mul(linear(factors, sample_weight), inverse, out=grad_hidden[block])
             narrow = block_hidden * inverse.to(hidden.dtype)
             if grad_sample_weight is None:
-                grad_sample_weight = product_over_rows(factors, narrow).to(sum_dtype)
+                grad_sample_weight = matmul_tn(factors, narrow).to(sum_dtype)
             else:
-                add_product_over_rows(grad_sample_weight, factors, narrow)
+                addmm_tn_(grad_sample_weight, factors, narrow)
             grad_sample_bias += errors.bias
             grad_target[block] = errors.target
 
@@ -183,8 +183,8 @@ def _by_products(
         return nll_sum, None
     if grad_sample_weight is None:
         grad_sample_weight = offsets.new_zeros(sample_weight.shape)
-    missed_errors = grad_target[missed]
-    grad_hidden.index_add_(0, missed, missed_errors.unsqueeze(1) * missed_weight)
+    missed_errors = grad_target[unsampled_targets]
+    grad_hidden.index_add_(0, unsampled_targets, missed_errors.unsqueeze(1) * missed_weight)
     grad_weight = torch.cat([grad_sample_weight, offsets.new_zeros(len(missed_ids), hidden.shape[1])])
     grad_bias = torch.cat([grad_sample_bias, offsets.new_zeros(len(missed_ids))])
     grad_weight.index_add_(0, missed_rows, missed_errors.unsqueeze(1) * missed_hidden)
@@ -194,7 +194,7 @@ def _by_products(
     return nll_sum, gradients
 
 
-def _errors(logits: Tensor, columns: Tensor, is_sampled: Tensor, missed_logits: Tensor) -> _Errors:
+def _logit_grads(logits: Tensor, columns: Tensor, is_sampled: Tensor, missed_logits: Tensor) -> _LogitGrads:
     """
     Of n tokens, from logits (n, S) of the samples, which are overwritten. columns (n,): where the target is among the samples, if
     is_sampled (n,), else its logit is in missed_logits (n,).
@@ -203,8 +203,8 @@ def _errors(logits: Tensor, columns: Tensor, is_sampled: Tensor, missed_logits: 
     if loops is not None:
         inverse_total, target, bias = (logits.new_zeros(size) for size in (len(logits), len(logits), logits.shape[1]))
         given, filled = arrays(columns, is_sampled, missed_logits), arrays_to_fill(inverse_total, target, bias)
-        nll_sum = loops.errors(*arrays_to_fill(logits), *given, *filled)
-        return _Errors(logits.new_tensor(nll_sum), logits, inverse_total, target, bias)
+        nll_sum = loops.logit_grads(*arrays_to_fill(logits), *given, *filled)
+        return _LogitGrads(logits.new_tensor(nll_sum), logits, inverse_total, target, bias)
     # Below this, exponentials are denormal numbers: nothing to any sum, but a hundred times slower to multiply.
     lowest = math.log(torch.finfo(logits.dtype).tiny) + 1
     columns = columns.unsqueeze(1)
@@ -216,4 +216,4 @@ def _errors(logits: Tensor, columns: Tensor, is_sampled: Tensor, missed_logits: 
     nll_sum, inverse_total = (total.log() - target).sum(), total.reciprocal()
     errors = exponentials.scatter_add_(1, columns, total.neg().mul_(is_sampled).unsqueeze(1))
     grad_target = target_exponential.mul_(inverse_total).sub_(1)
-    return _Errors(nll_sum, errors, inverse_total, grad_target, errors.t() @ inverse_total)
+    return _LogitGrads(nll_sum, errors, inverse_total, grad_target, errors.t() @ inverse_total)

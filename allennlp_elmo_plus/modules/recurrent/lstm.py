@@ -9,7 +9,7 @@ from torch import Tensor, nn
 from allennlp_elmo_plus.kernels.cuda_graph import GraphCapture
 from allennlp_elmo_plus.kernels.dtypes import common_dtype
 from allennlp_elmo_plus.kernels.gemm.linear import product_dtype
-from allennlp_elmo_plus.kernels.lstm.clipped_lstm import LstmTensors, run_clipped
+from allennlp_elmo_plus.kernels.lstm.clipped_lstm import LstmTensors, clipped_lstm
 from allennlp_elmo_plus.kernels.lstm.reference import lstm_reference
 from allennlp_elmo_plus.kernels.lstm.stacked_lstm import has_kernels, run_stacked
 from allennlp_elmo_plus.modules.recurrent.layer import (
@@ -87,7 +87,7 @@ class LstmLayer(RecurrentLayer):
         elif first.kernel.device.type == "cuda" and has_kernels(first.kernel.device, product_dtype(first.kernel)):
             results = run_stacked(batch_sizes, first.cell_clip, first.proj_clip, tensors, first.capture)
         else:
-            results = run_clipped(batch_sizes, first.cell_clip, first.proj_clip, tensors)
+            results = clipped_lstm(batch_sizes, first.cell_clip, first.proj_clip, tensors)
         return [RecurrentOutput(*each) for each in results]
 
     def _check_shapes(self, batch_sizes: list[int], inputs: Tensor, hidden: Tensor, cell: Tensor) -> None:

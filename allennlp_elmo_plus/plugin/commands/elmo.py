@@ -140,9 +140,9 @@ def _embed_one(args: argparse.Namespace, files: EmbedderFiles) -> None:
     if args.output_format is None:
         check_suffix(output_file, "output_file", [*HDF5_SUFFIXES, ".npz"], ", unless --output-format is given")
     settings = _settings(args, NPZ if output_file.suffix.lower() == ".npz" else HDF5)
-    survey = embed_file(load_embedder(files), source_of(args.input_file), output_file, settings, progress_bar)
-    blank = f", {count_in_words(survey.num_blank, 'blank line')} with no vectors" if survey.num_blank else ""
-    print(f"wrote {output_file}: {_described(survey.num_words, survey.num_sentences)}{blank}")
+    scan = embed_file(load_embedder(files), source_of(args.input_file), output_file, settings, progress_bar)
+    blank = f", {count_in_words(scan.num_blank, 'blank line')} with no vectors" if scan.num_blank else ""
+    print(f"wrote {output_file}: {_described(scan.num_words, scan.num_sentences)}{blank}")
 
 
 def _embed_shards(args: argparse.Namespace, files: EmbedderFiles) -> None:

@@ -102,7 +102,7 @@ def export_from_args(args: argparse.Namespace) -> None:
 
 def _export(pretrained: PretrainedModel, directory: str) -> ExportedFiles:
     exported: nn.Module = pretrained.model
-    if pretrained.model.softmax.is_blank:
+    if pretrained.model.softmax.is_zero_initialized:
         exported = nn.ModuleDict({"token_encoder": pretrained.model.token_encoder, "bilm": pretrained.model.bilm})
         print("the model has no softmax, as it was imported from files without one, and neither have these files")
     num_bytes = sum(parameter.numel() * _BYTES_A_NUMBER for parameter in exported.parameters())

@@ -12,7 +12,7 @@ from allennlp.commands.subcommand import Subcommand
 
 from allennlp_elmo_plus.cluster.counts import remove_counts, sharded_counts
 from allennlp_elmo_plus.data.text.characters import DEFAULT_MAX_CHARACTERS
-from allennlp_elmo_plus.data.text.truncation import cut_words
+from allennlp_elmo_plus.data.text.truncation import truncated_words
 from allennlp_elmo_plus.data.text.vocabulary import (
     SPECIAL_WORDS,
     examine_vocabulary,
@@ -187,7 +187,7 @@ def _report(args: argparse.Namespace, words: list[str], counts: Optional[Counter
     print(f"vocabulary  {count_in_words(len(words), 'entry', 'entries')}")
     if counts is None:
         return
-    covered, cut = coverage(words, counts), cut_words(counts)
+    covered, cut = coverage(words, counts), truncated_words(counts)
     print(f"text        {count_in_words(covered.num_words, 'word')}, {covered.num_types:,} distinct")
     print(
         f"coverage    {covered.num_known_words / covered.num_words:.3%} of the words, "

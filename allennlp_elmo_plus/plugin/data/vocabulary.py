@@ -17,7 +17,7 @@ from allennlp_elmo_plus.data.text.vocabulary import SPECIAL_WORDS, order_by_freq
 from allennlp_elmo_plus.errors import InputError
 from allennlp_elmo_plus.formats.model_files import local_path
 from allennlp_elmo_plus.formats.pretrained import read_words
-from allennlp_elmo_plus.plugin.strict_from_params import KnownOptions
+from allennlp_elmo_plus.plugin.strict_from_params import StrictFromParams
 from allennlp_elmo_plus.storage.atomic_files import atomic_path, remove_unfinished
 
 TOKENS_NAMESPACE = "tokens"
@@ -28,7 +28,7 @@ PADDING_TOKEN = "@@ PADDING @@"
 
 
 @Vocabulary.register("bilm", constructor="from_text")
-class BilmVocabulary(KnownOptions, Vocabulary):
+class BilmVocabulary(StrictFromParams, Vocabulary):
     """
     A vocabulary whose namespace `tokens` lists `<S>`, `</S>`, `<UNK>` and then words by falling frequency.
 

@@ -23,23 +23,23 @@ from allennlp_elmo_plus.modules.build import build_language_model
 from allennlp_elmo_plus.modules.language_model import unpack
 from allennlp_elmo_plus.options.bilm_options import BiLMOptions
 from allennlp_elmo_plus.plugin.data.vocabulary import TOKENS_NAMESPACE, words_of
-from allennlp_elmo_plus.plugin.strict_from_params import KnownOptions
+from allennlp_elmo_plus.plugin.strict_from_params import StrictFromParams
 from allennlp_elmo_plus.plugin.training.metrics.bilm_perplexity import BilmPerplexity
 from allennlp_elmo_plus.training.distributed.sparse_gradients import (
-    is_in_row_exchange,
-    is_left_to_row_exchange,
-    leave_to_row_exchange,
+    exclude_from_ddp,
+    is_all_reduced_by_rows,
+    is_excluded_from_ddp,
 )
-from allennlp_elmo_plus.training.distributed.world import share
+from allennlp_elmo_plus.training.distributed.world import world
 from allennlp_elmo_plus.training.leak_check import Leak, find_leaks
-from allennlp_elmo_plus.training.loss import mean_loss, training_loss, with_all_parameters
+from allennlp_elmo_plus.training.loss import mean_loss, touch_parameters, training_loss
 from allennlp_elmo_plus.training.throughput import Throughput
 
 logger = logging.getLogger(__name__)
 
 
 @Model.register("bilm")
-class BilmModel(KnownOptions, Model):
+class BilmModel(StrictFromParams, Model):
     """
     The bidirectional language model of Peters et al. 2018, trained as bilm-tf trains it; see `modules.language_model`.
 
@@ -159,7 +159,7 @@ class BilmModel(KnownOptions, Model):
             carried = carry_over(self.language_model, pretrained, words_of(vocab), pretrained_file)
             logger.info("starting from %s: %s", pretrained_file, carried.describe())
         if sample_softmax:
-            leave_to_row_exchange(self, self.language_model.parameters_with_row_gradients())
+            exclude_from_ddp(self, self.language_model.parameters_with_row_gradients())
         self.exact_chunk_size = exact_chunk_size
         self.precision = precision
         self._sampler = LogUniformSampler(vocab_size, n_negative_samples_batch) if sample_softmax else None
@@ -191,7 +191,7 @@ class BilmModel(KnownOptions, Model):
         return self._exact_loss(batch)
 
     def _sampled_loss(self, batch: LanguageModelBatch) -> dict[str, Any]:
-        if share().num_processes > 1:
+        if world().num_processes > 1:
             self._check_row_exchange()
         with self._products_in_precision(batch):
             result = self.language_model.sampled_loss(batch, self._negatives(batch), self._state(batch))
@@ -205,7 +205,7 @@ class BilmModel(KnownOptions, Model):
     def _exact_loss(self, batch: LanguageModelBatch) -> dict[str, Any]:
         if not self.training and not self._softmax_was_looked_at:
             self._softmax_was_looked_at = True
-            if self.language_model.softmax.is_blank:
+            if self.language_model.softmax.is_zero_initialized:
                 logger.warning(
                     "this model has no softmax, as it was imported from files without one: probabilities and perplexities are "
                     "those of guessing among its %d words; fine-tune it first",
@@ -232,7 +232,7 @@ class BilmModel(KnownOptions, Model):
 
     def _check_row_exchange(self) -> None:
         parameters = self.language_model.parameters_with_row_gradients()
-        if not all(is_in_row_exchange(each) for each in parameters if each.requires_grad):
+        if not all(is_all_reduced_by_rows(each) for each in parameters if each.requires_grad):
             raise ConfigurationError(
                 'distributed training of the model "bilm" needs AllenNLP\'s trainer or the optimizer "bilm", which average the '
                 "gradient of the softmax over the processes; or set `sample_softmax` to false"
@@ -256,17 +256,17 @@ class BilmModel(KnownOptions, Model):
             return mean_loss(forward_sum, backward_sum, num_targets)
         loss = training_loss(batch, forward_sum, backward_sum, self.options.unroll_steps)
         # A process whose lanes have ended, or that has no sentence left, has a batch without targets.
-        return loss if num_targets else with_all_parameters(loss, self._averaged_whole())
+        return loss if num_targets else touch_parameters(loss, self._averaged_whole())
 
     def _no_loss(self, loss: torch.Tensor) -> dict[str, Any]:
         none = torch.zeros_like(loss, requires_grad=True)
-        if share().num_processes > 1:
-            none = with_all_parameters(none, self._averaged_whole())
+        if world().num_processes > 1:
+            none = touch_parameters(none, self._averaged_whole())
         return {"loss": none}
 
     def _averaged_whole(self) -> Iterator[torch.Tensor]:
         """The parameters whose gradients a `DistributedDataParallel` waits for."""
-        return (each for each in self.parameters() if each.requires_grad and not is_left_to_row_exchange(each))
+        return (each for each in self.parameters() if each.requires_grad and not is_excluded_from_ddp(each))
 
     def _log_probs(
         self, batch: LanguageModelBatch, forward_nll: torch.Tensor, backward_nll: Optional[torch.Tensor]
@@ -378,7 +378,7 @@ class BilmModel(KnownOptions, Model):
         """
         metric = self._sampled if self.training and self._sampler is not None else self._exact
         tokens_per_second = self._throughput().tokens_per_second()
-        if reset and self.training and share().num_processes > 1:
+        if reset and self.training and world().num_processes > 1:
             metric.sum_over_processes(next(self.parameters()).device)
             tokens_per_second = dist_reduce_sum(tokens_per_second)
         metrics = {**metric.get_metric(reset), "tokens_per_second": tokens_per_second}

@@ -13,7 +13,7 @@ from allennlp_elmo_plus.formats.token_embeddings import read_token_embeddings
 from allennlp_elmo_plus.modules.bilm import BiLMState
 from allennlp_elmo_plus.modules.encoder import BiLMEncoder
 from allennlp_elmo_plus.options.bilm_options import BiLMOptions
-from allennlp_elmo_plus.plugin.strict_from_params import KnownOptions
+from allennlp_elmo_plus.plugin.strict_from_params import StrictFromParams
 
 logger = logging.getLogger(__name__)
 
@@ -21,7 +21,7 @@ logger = logging.getLogger(__name__)
 _NO_WEIGHT = -9e10
 
 
-class BilmRepresentations(KnownOptions, torch.nn.Module):
+class BilmRepresentations(StrictFromParams, torch.nn.Module):
     """
     Learned mixes of a biLM's layers for each word (ELMo, Peters et al. 2018, section 3.2): as many as a model has places for, with
     weights of their own, over one run of the biLM.

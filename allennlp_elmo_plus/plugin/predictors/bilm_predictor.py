@@ -15,13 +15,13 @@ from allennlp_elmo_plus.data.text.characters import BOS_WORD, EOS_WORD
 from allennlp_elmo_plus.errors import InputError
 from allennlp_elmo_plus.inference.generation import (
     Continuation,
-    OneDirection,
+    DirectionalLM,
     beam_search,
     sample,
 )
 from allennlp_elmo_plus.inference.substitutes import Substitutes, substitutes
 from allennlp_elmo_plus.inference.top_words import TopWords
-from allennlp_elmo_plus.options.rules import shown
+from allennlp_elmo_plus.options.rules import truncated_repr
 from allennlp_elmo_plus.plugin.data.vocabulary import TOKENS_NAMESPACE
 from allennlp_elmo_plus.plugin.predictors.requests import (
     ID,
@@ -84,7 +84,9 @@ class BilmPredictor(Predictor):
         try:
             request: JsonDict = json.loads(line)
         except (ValueError, RecursionError) as error:
-            raise InputError(f"a line that begins as a JSON object must be one, got {shown(line)}: {error}") from None
+            raise InputError(
+                f"a line that begins as a JSON object must be one, got {truncated_repr(line)}: {error}"
+            ) from None
         return request
 
     def predict_json(self, inputs: JsonDict) -> JsonDict:
@@ -157,7 +159,7 @@ class BilmPredictor(Predictor):
         )
 
     def _generate(self, request: GenerateRequest) -> JsonDict:
-        direction = OneDirection(
+        direction = DirectionalLM(
             self._model.language_model, self._vocabulary, self._max_characters, backward=request.is_suffix
         )
         context = request.words[::-1] if request.is_suffix else request.words

@@ -14,17 +14,17 @@ from allennlp.training.checkpointer import Checkpointer
 from allennlp.training.trainer import Trainer, TrainerCheckpoint
 
 from allennlp_elmo_plus.errors import InputError
-from allennlp_elmo_plus.plugin.strict_from_params import KnownOptions
+from allennlp_elmo_plus.plugin.strict_from_params import StrictFromParams
 from allennlp_elmo_plus.plugin.training.callbacks.resume import BilmResume
 from allennlp_elmo_plus.plugin.training.process_state import rank_on_machine
 from allennlp_elmo_plus.storage.atomic_files import atomic_path, remove_unfinished
 from allennlp_elmo_plus.storage.readable_state import unreadable_parts, with_plain_numbers
 from allennlp_elmo_plus.storage.run_lock import hold
 from allennlp_elmo_plus.training.distributed.world import (
-    common,
-    of_all,
-    of_process_0,
-    share,
+    all_gather_object,
+    broadcast_object,
+    common_items,
+    world,
 )
 
 logger = logging.getLogger(__name__)
@@ -34,7 +34,7 @@ _NUMPY_NUMBERS: Any = [np._core.multiarray.scalar, np.dtype, np.dtypes.Float64DT
 
 
 @Checkpointer.register("bilm")
-class BilmCheckpointer(KnownOptions, Checkpointer):
+class BilmCheckpointer(StrictFromParams, Checkpointer):
     """
     AllenNLP's checkpointer, with AllenNLP's options, for machines that fail: a checkpoint is there whole or not at all, and where
     the newest one cannot be read (a disk lost a part of it), that is logged and the one before it is used.
@@ -77,7 +77,7 @@ class BilmCheckpointer(KnownOptions, Checkpointer):
             keep_most_recent_by_age,
         )
         # AllenNLP's own, process 0 of all, would never remove the old checkpoints of the other machines.
-        self._rank = rank_on_machine(share().rank)
+        self._rank = rank_on_machine(world().rank)
         self._lock = hold(serialization_dir) if self._is_primary else None
         self._seconds_between_saves = save_every_num_seconds
         self._saved_at = time.monotonic()
@@ -88,7 +88,7 @@ class BilmCheckpointer(KnownOptions, Checkpointer):
         """Saves where it is time to, and says whether it was, which is the same in all processes."""
         # AllenNLP subtracts times of day: a clock that was set back would end the saving until it has caught up.
         waited = time.monotonic() - self._saved_at
-        if self._seconds_between_saves is not None and of_process_0(waited >= self._seconds_between_saves):
+        if self._seconds_between_saves is not None and broadcast_object(waited >= self._seconds_between_saves):
             self.save_checkpoint(trainer)
             return True
         return super().maybe_save_checkpoint(trainer, num_epochs_completed, num_batches_in_epoch_completed)
@@ -127,12 +127,12 @@ class BilmCheckpointer(KnownOptions, Checkpointer):
         unreadable: list[str] = []
         # The directories of several machines need not hold the same: one may have ended before the others.
         own = self._find_all_checkpoints()
-        places = common(own)
-        if not places and any(of_all(bool(own))):
+        places = common_items(own)
+        if not places and any(all_gather_object(bool(own))):
             raise ConfigurationError("the serialization directories of the machines have no checkpoint in common")
         for place in sorted(places, reverse=True):
             checkpoint = self._read(place)
-            if all(of_all(checkpoint is not None)):
+            if all(all_gather_object(checkpoint is not None)):
                 return checkpoint
             unreadable.append(os.path.basename(self._model_state_path(*place)))
         if unreadable:

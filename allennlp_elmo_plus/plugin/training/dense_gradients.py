@@ -10,8 +10,8 @@ from allennlp.training.optimizers import DenseSparseAdam, MultiOptimizer
 
 from allennlp_elmo_plus.plugin.models.bilm_model import BilmModel
 from allennlp_elmo_plus.training.adagrad import Adagrad
-from allennlp_elmo_plus.training.distributed.sparse_gradients import RowExchange
-from allennlp_elmo_plus.training.distributed.world import share
+from allennlp_elmo_plus.training.distributed.sparse_gradients import SparseGradientAllReduce
+from allennlp_elmo_plus.training.distributed.world import world
 
 logger = logging.getLogger(__name__)
 
@@ -95,9 +95,9 @@ def _refuse_sparse_adam(optimizer: torch.optim.Optimizer, sparse_ids: set[int]) 
 
 def _row_exchange_for(
     optimizer: torch.optim.Optimizer, by_rows: list[torch.nn.Parameter], needs_dense: bool
-) -> Optional[RowExchange]:
+) -> Optional[SparseGradientAllReduce]:
     """Returns the exchange that the trainer is to call before `optimizer` steps, or None where there is none to call."""
-    if share().num_processes == 1 or not by_rows:
+    if world().num_processes == 1 or not by_rows:
         return None
     exchanges = [each for each in _parts(optimizer) if isinstance(each, Adagrad) and each.row_exchange is not None]
     covered = {id(parameter) for each in exchanges for parameter in each.row_exchange.parameters}  # type: ignore[union-attr]
@@ -105,7 +105,7 @@ def _row_exchange_for(
         return None
     for each in exchanges:
         each.row_exchange = None
-    return RowExchange(by_rows)
+    return SparseGradientAllReduce(by_rows)
 
 
 def _parts(optimizer: torch.optim.Optimizer) -> list[torch.optim.Optimizer]:

@@ -5,14 +5,14 @@ from typing import Any, Optional
 import torch
 from allennlp.training.optimizers import Optimizer, ParameterGroupsType, make_parameter_groups
 
-from allennlp_elmo_plus.plugin.strict_from_params import KnownOptions
+from allennlp_elmo_plus.plugin.strict_from_params import StrictFromParams
 from allennlp_elmo_plus.training.adagrad import Adagrad
-from allennlp_elmo_plus.training.distributed.sparse_gradients import RowExchange, is_left_to_row_exchange
-from allennlp_elmo_plus.training.distributed.world import share
+from allennlp_elmo_plus.training.distributed.sparse_gradients import SparseGradientAllReduce, is_excluded_from_ddp
+from allennlp_elmo_plus.training.distributed.world import world
 
 
 @Optimizer.register("bilm")
-class BilmOptimizer(KnownOptions, Optimizer, Adagrad):
+class BilmOptimizer(StrictFromParams, Optimizer, Adagrad):
     """
     Adagrad with TensorFlow's conventions over dense and row-sparse gradients, with the clip by the global norm built in; see
     `training.adagrad`. Use it in place of AllenNLP's `adagrad` and the trainer's `grad_norm`, which needs the gradient of a sampled
@@ -38,6 +38,6 @@ class BilmOptimizer(KnownOptions, Optimizer, Adagrad):
         max_norm: Optional[float] = 10.0,
     ) -> None:
         groups: Any = make_parameter_groups(model_parameters, parameter_groups)
-        by_rows = [parameter for _, parameter in model_parameters if is_left_to_row_exchange(parameter)]
-        row_exchange = RowExchange(by_rows) if by_rows and share().num_processes > 1 else None
+        by_rows = [parameter for _, parameter in model_parameters if is_excluded_from_ddp(parameter)]
+        row_exchange = SparseGradientAllReduce(by_rows) if by_rows and world().num_processes > 1 else None
         super().__init__(groups, lr, initial_accumulator_value, max_norm, row_exchange)

@@ -7,8 +7,8 @@ from typing import Any, Optional, TypedDict
 from allennlp.common.checks import ConfigurationError
 
 from allennlp_elmo_plus.modules.bilm import BiLMState
-from allennlp_elmo_plus.training.distributed.lane_states import joined, share_of
-from allennlp_elmo_plus.training.distributed.world import Share, of_all_at
+from allennlp_elmo_plus.training.distributed.lane_states import merge_lane_states, shard_lane_state
+from allennlp_elmo_plus.training.distributed.world import World, gather_object
 from allennlp_elmo_plus.training.environment import Environment
 
 
@@ -38,7 +38,7 @@ def refuse_another_text(before: dict[str, Any], now: dict[str, Any]) -> None:
 def gathered(state: ProcessState, num_processes: int) -> Optional[list[ProcessState]]:
     """The state of each process, by rank, in the first process of each machine, which is where AllenNLP writes; None elsewhere."""
     on_a_machine = int(os.environ.get("ALLENNLP_PROCS_PER_NODE", num_processes))
-    return of_all_at(state, range(0, num_processes, on_a_machine))
+    return gather_object(state, range(0, num_processes, on_a_machine))
 
 
 def rank_on_machine(rank: int) -> int:
@@ -46,7 +46,7 @@ def rank_on_machine(rank: int) -> int:
     return rank % int(os.environ.get("ALLENNLP_PROCS_PER_NODE", rank + 1))
 
 
-def state_for(process: Share, states: Sequence[ProcessState]) -> ProcessState:
+def state_for(process: World, states: Sequence[ProcessState]) -> ProcessState:
     """
     What `process` goes on from, out of the `states` of all processes that a checkpoint holds: its own where there were as many.
 
@@ -71,10 +71,10 @@ def state_for(process: Share, states: Sequence[ProcessState]) -> ProcessState:
     }
 
 
-def _lstm_of(process: Share, states: Sequence[Any]) -> Any:
+def _lstm_of(process: World, states: Sequence[Any]) -> Any:
     if states[0] is None:
         return None
-    return list(share_of(joined([BiLMState(*state) for state in states]), *process))
+    return list(shard_lane_state(merge_lane_states([BiLMState(*state) for state in states]), *process))
 
 
 def _sums(rank: int, sums: Sequence[dict[str, Any]]) -> dict[str, Any]:

@@ -27,7 +27,7 @@ _FAILURE = "bilm/failure"
 _FINISHED = 1 << 40
 
 
-def say(message: str) -> None:
+def log(message: str) -> None:
     """Prints `message` on stderr at once."""
     print(message, file=sys.stderr, flush=True)
 
@@ -51,7 +51,7 @@ class Heartbeat:
     """
     The heartbeat of process `rank` of `num_processes`, from `start` to `stop` or `fail`.
 
-    When a process has not been heard of for `patience` seconds, or one fails, every other process says so (`on_loss`), from a
+    When a process has not been heard of for `timeout` seconds, or one fails, every other process says so (`on_loss`), from a
     thread, and `end`s, unless within `grace` seconds it fails or stops by itself. Silence is counted in rounds of `interval`
     seconds that this process itself has lived through: one that was stopped for a while takes nobody for dead.
     """
@@ -62,14 +62,14 @@ class Heartbeat:
         rank: int,
         num_processes: int,
         interval: float = INTERVAL_SECONDS,
-        patience: float = PATIENCE_SECONDS,
+        timeout: float = PATIENCE_SECONDS,
         grace: float = GRACE_SECONDS,
-        on_loss: Callable[[str], Any] = say,
+        on_loss: Callable[[str], Any] = log,
         end: Callable[[], Any] = exit_now,
     ) -> None:
         self._store = store
         self._rank, self._others = rank, [other for other in range(num_processes) if other != rank]
-        self._interval, self._patience = interval, math.ceil(patience / interval)
+        self._interval, self._patience = interval, math.ceil(timeout / interval)
         self._grace, self._on_loss, self._end = grace, on_loss, end
         self._stopped = threading.Event()
         self._threads: list[threading.Thread] = []
@@ -78,7 +78,7 @@ class Heartbeat:
         self._beats = {other: (0, 0) for other in self._others}
 
     def start(self) -> None:
-        """Begins to beat and to watch. All processes start within `patience` seconds of each other."""
+        """Begins to beat and to watch. All processes start within `timeout` seconds of each other."""
         for work in (self._beat, self._watch_process_0):
             self._threads.append(threading.Thread(target=work, name="bilm-heartbeat", daemon=True))
             self._threads[-1].start()
@@ -101,7 +101,7 @@ class Heartbeat:
             time.sleep(2 * self._interval)
 
     def stop(self) -> None:
-        """Ends the watch. The store goes with process 0, which therefore waits up to `patience` seconds for the others to stop."""
+        """Ends the watch. The store goes with process 0, which therefore waits up to `timeout` seconds for the others to stop."""
         self._stopped.set()
         try:
             self._store.add(self._key(self._rank), _FINISHED)

@@ -8,7 +8,7 @@ from torch import Tensor
 from allennlp_elmo_plus.modules.bilm import BiLMState
 
 
-def joined(states: Sequence[BiLMState]) -> BiLMState:
+def merge_lane_states(states: Sequence[BiLMState]) -> BiLMState:
     """The state of all lanes, in their order, from that of each of W processes with B lanes each."""
 
     def of_lanes(shares: Sequence[Tensor]) -> Tensor:
@@ -18,6 +18,6 @@ def joined(states: Sequence[BiLMState]) -> BiLMState:
     return BiLMState(of_lanes([state.hidden for state in states]), of_lanes([state.cell for state in states]))
 
 
-def share_of(state: BiLMState, rank: int, num_processes: int) -> BiLMState:
+def shard_lane_state(state: BiLMState, rank: int, num_processes: int) -> BiLMState:
     """The state of the lanes of process `rank`, from that of all lanes."""
     return BiLMState(*(part[:, :, rank::num_processes].contiguous() for part in state))

@@ -14,20 +14,20 @@ import torch.distributed as dist
 from torch import Tensor, nn
 from torch.nn.parallel import DistributedDataParallel
 
-# What a parameter carries once `leave_to_row_exchange` was told of it: False, and True once a `RowExchange` looks after it.
-_MARK = "is_in_row_exchange"
+# What a parameter carries once `exclude_from_ddp` was told of it: False, and True once a `SparseGradientAllReduce` looks after it.
+_MARK = "is_all_reduced_by_rows"
 
 
-class ExchangedBytes(NamedTuple):
+class AllReducedBytes(NamedTuple):
     """What a process put into the sums of one step. A ring of W processes sends 2 (W - 1) / W times as much from each."""
 
     rows: int  # which rows: a byte for each row of each parameter
     values: int  # their gradients
 
 
-def leave_to_row_exchange(module: nn.Module, parameters: Sequence[nn.Parameter]) -> None:
+def exclude_from_ddp(module: nn.Module, parameters: Sequence[nn.Parameter]) -> None:
     """
-    Has a `DistributedDataParallel` around `module` leave `parameters` out: their gradients are sparse, and a `RowExchange` is
+    Has a `DistributedDataParallel` around `module` leave `parameters` out: their gradients are sparse, and a `SparseGradientAllReduce` is
     to average them. Under every name that a parameter has in `module`.
     """
     chosen = set(map(id, parameters))
@@ -39,17 +39,17 @@ def leave_to_row_exchange(module: nn.Module, parameters: Sequence[nn.Parameter])
         setattr(parameter, _MARK, False)
 
 
-def is_left_to_row_exchange(parameter: Tensor) -> bool:
-    """Whether `leave_to_row_exchange` was told of `parameter`."""
+def is_excluded_from_ddp(parameter: Tensor) -> bool:
+    """Whether `exclude_from_ddp` was told of `parameter`."""
     return hasattr(parameter, _MARK)
 
 
-def is_in_row_exchange(parameter: Tensor) -> bool:
-    """Whether a `RowExchange` averages the gradient of `parameter`."""
+def is_all_reduced_by_rows(parameter: Tensor) -> bool:
+    """Whether a `SparseGradientAllReduce` averages the gradient of `parameter`."""
     return getattr(parameter, _MARK, False)
 
 
-class RowExchange:
+class SparseGradientAllReduce:
     """
     Averages the gradients of `parameters` (R, ...), sparse in their first dimension, over all processes.
 
@@ -62,7 +62,7 @@ class RowExchange:
         if not parameters:
             raise ValueError("`parameters` must hold at least 1 parameter, got none")
         self.parameters = list(parameters)
-        self.last_bytes = ExchangedBytes(0, 0)
+        self.last_bytes = AllReducedBytes(0, 0)
         for parameter in self.parameters:
             dist.broadcast(parameter.detach(), src=0)
             setattr(parameter, _MARK, True)
@@ -96,7 +96,7 @@ class RowExchange:
             sums.div_(dist.get_world_size())
         for parameter, held, part in zip(self.parameters, rows, parts, strict=True):
             parameter.grad = _sparse(held, part, parameter)
-        self.last_bytes = ExchangedBytes(is_held.nbytes, sums.nbytes)
+        self.last_bytes = AllReducedBytes(is_held.nbytes, sums.nbytes)
 
 
 def _coalesced(parameter: Tensor) -> Optional[Tensor]:

@@ -10,23 +10,23 @@ import torch.distributed as dist
 Item = TypeVar("Item", bound=Hashable)
 
 
-class Share(NamedTuple):
+class World(NamedTuple):
     """Process `rank` of `num_processes`."""
 
     rank: int
     num_processes: int
 
 
-def share() -> Share:
+def world() -> World:
     """Which process this is, among those of `torch.distributed`."""
     if dist.is_available() and dist.is_initialized():
-        return Share(dist.get_rank(), dist.get_world_size())
-    return Share(0, 1)
+        return World(dist.get_rank(), dist.get_world_size())
+    return World(0, 1)
 
 
-def of_all(value: Any) -> list[Any]:
+def all_gather_object(value: Any) -> list[Any]:
     """The `value` of each process, by rank, in every process."""
-    num_processes = share().num_processes
+    num_processes = world().num_processes
     if num_processes == 1:
         return [value]
     values: list[Any] = [None] * num_processes
@@ -34,9 +34,9 @@ def of_all(value: Any) -> list[Any]:
     return values
 
 
-def of_all_at(value: Any, destinations: Iterable[int]) -> Optional[list[Any]]:
+def gather_object(value: Any, destinations: Iterable[int]) -> Optional[list[Any]]:
     """The `value` of each process, by rank, in the processes `destinations`; None in the others."""
-    rank, num_processes = share()
+    rank, num_processes = world()
     if num_processes == 1:
         return [value]
     result = None
@@ -47,9 +47,9 @@ def of_all_at(value: Any, destinations: Iterable[int]) -> Optional[list[Any]]:
     return result
 
 
-def of_process_0(value: Any) -> Any:
+def broadcast_object(value: Any) -> Any:
     """The `value` of process 0, in every process."""
-    if share().num_processes == 1:
+    if world().num_processes == 1:
         return value
     values = [value]
     dist.broadcast_object_list(values, src=0)
@@ -58,7 +58,7 @@ def of_process_0(value: Any) -> Any:
 
 def mean_of_all(value: float, device: torch.device) -> float:
     """Return the mean of each process's `value`, which goes over `device`, in every process."""
-    num_processes = share().num_processes
+    num_processes = world().num_processes
     if num_processes == 1:
         return value
     total = torch.tensor(value, dtype=torch.double, device=device)
@@ -66,9 +66,9 @@ def mean_of_all(value: float, device: torch.device) -> float:
     return total.item() / num_processes
 
 
-def common(items: Iterable[Item]) -> set[Item]:
+def common_items(items: Iterable[Item]) -> set[Item]:
     """Those `items` that every process gives."""
-    return set.intersection(*map(set, of_all(set(items))))
+    return set.intersection(*map(set, all_gather_object(set(items))))
 
 
 def seed_of(seed: int, rank: int) -> int:

@@ -67,7 +67,7 @@ def stored(shape=(261, 3), **settings):
     return change
 
 
-def never_written(file):
+def banned_words(file):
     del file["char_embed"]
     file.create_dataset("char_embed", (261, 3), "f4", fillvalue=1)
 
@@ -159,7 +159,7 @@ COMPOUND = np.dtype([("a", "f4"), ("b", "f4")])
             "dataset `char_embed` must be stored without filters such as compression, got 'lzf' "
             "(`h5repack -f NONE` undoes them)",
         ),
-        (never_written, "dataset `char_embed` must be stored in full, 3,132 bytes, got 0 in a file of "),
+        (banned_words, "dataset `char_embed` must be stored in full, 3,132 bytes, got 0 in a file of "),
         (a_chunk_left_out, "dataset `char_embed` must be stored in full, 3,132 bytes, got 3,120 in a file of "),
         (a_chunk_of_many, "dataset `char_embed` must be stored in full, 3,132 bytes, got 0 in a file of "),
     ],

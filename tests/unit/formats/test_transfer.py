@@ -117,9 +117,9 @@ def test_archives_and_hdf5_files_give_all_there_is(tmp_path, overrides, kind):
 def test_a_softmax_of_zeros_counts_as_none(tmp_path):
     old = trained()
     torch.nn.init.zeros_(old.softmax.weight)
-    assert not old.softmax.is_blank
+    assert not old.softmax.is_zero_initialized
     torch.nn.init.zeros_(old.softmax.bias)
-    assert old.softmax.is_blank
+    assert old.softmax.is_zero_initialized
     weights, _ = read_pretrained(archive(tmp_path, old), small_options())
     assert "token_encoder.cnn.embedding" in weights and not any("softmax" in name for name in weights)
 

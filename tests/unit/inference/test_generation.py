@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from allennlp_elmo_plus.inference import generation
-from allennlp_elmo_plus.inference.generation import OneDirection, beam_search, sample
+from allennlp_elmo_plus.inference.generation import DirectionalLM, beam_search, sample
 from allennlp_elmo_plus.modules.build import build_language_model
 from allennlp_elmo_plus.modules.language_model import LanguageModel
 from tests.helpers.small_models import (
@@ -34,8 +34,8 @@ def model_of_five_words(seed: int = 3, **overrides: object) -> LanguageModel:
     return model
 
 
-def direction_of(model: LanguageModel, backward: bool) -> OneDirection:
-    return OneDirection(model, FIVE_WORDS, 12, backward)
+def direction_of(model: LanguageModel, backward: bool) -> DirectionalLM:
+    return DirectionalLM(model, FIVE_WORDS, 12, backward)
 
 
 def log_probs_of(model: LanguageModel, read: list[str], backward: bool) -> list[float]:
@@ -164,7 +164,7 @@ def test_word_input() -> None:
     model = model_of_five_words(char_cnn=None)
     read = ["river", "unheard", "the"]
     hidden, _ = direction_of(model, backward=True).read_sentence(read)
-    log_probs = OneDirection(model, FIVE_WORDS, None, backward=True).log_probs(hidden)
+    log_probs = DirectionalLM(model, FIVE_WORDS, None, backward=True).log_probs(hidden)
     assert float(log_probs[0, 0]) == pytest.approx(log_probs_of(model, read, backward=True)[-1], abs=1e-12)
 
 
@@ -187,7 +187,7 @@ def test_word_input() -> None:
             lambda: sample(direction_of(model_of_five_words(), False), [], 0, 1.0, torch.Generator()),
             "`max_words` must be at least 1, got 0",
         ),
-        (lambda: OneDirection(small_model().train(), VOCABULARY, 12), "`model` must be in evaluation mode"),
+        (lambda: DirectionalLM(small_model().train(), VOCABULARY, 12), "`model` must be in evaluation mode"),
         (
             lambda: direction_of(model_of_five_words(bidirectional=False), True),
             "`backward` must be False for a forward-only model, got True",

@@ -6,7 +6,7 @@ from hypothesis import strategies as st
 
 from allennlp_elmo_plus.data.batching import unique_words as distinct_words
 from allennlp_elmo_plus.data.batching.sentence_packing import SentenceLayout
-from allennlp_elmo_plus.data.batching.unique_words import distinct_rows
+from allennlp_elmo_plus.data.batching.unique_words import unique_rows
 from allennlp_elmo_plus.modules.word_cache import WordVectorCache
 
 LENGTHS = st.lists(st.integers(0, 6), min_size=1, max_size=6)
@@ -17,7 +17,7 @@ ROWS = st.lists(st.lists(st.integers(0, 2), min_size=4, max_size=4), max_size=30
 @given(rows=ROWS)
 def test_distinct_rows_rebuild_the_rows_and_are_distinct(rows):
     tensor = torch.tensor(rows, dtype=torch.int64).reshape(len(rows), 4)
-    distinct, inverse = distinct_rows(tensor)
+    distinct, inverse = unique_rows(tensor)
     assert torch.equal(distinct[inverse], tensor)
     assert sorted(map(tuple, distinct.tolist())) == sorted(set(map(tuple, rows)))
 
@@ -26,7 +26,7 @@ def test_rows_that_share_a_hash_are_told_apart(monkeypatch):
     # A multiplier of 1 gives every permutation of a row the same hash.
     monkeypatch.setattr(distinct_words, "pow", lambda *_: 1, raising=False)
     rows = torch.tensor([[1, 2], [2, 1], [1, 2], [3, 0]])
-    distinct, inverse = distinct_rows(rows)
+    distinct, inverse = unique_rows(rows)
     assert torch.equal(distinct[inverse], rows)
     assert len(distinct) == 3
 

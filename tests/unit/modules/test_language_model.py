@@ -10,7 +10,7 @@ from allennlp_elmo_plus.errors import InputError
 from allennlp_elmo_plus.kernels.lstm.reference import lstm_reference
 from allennlp_elmo_plus.modules.language_model import LanguageModel, pack, unpack
 from allennlp_elmo_plus.modules.softmax import SoftmaxLayer
-from allennlp_elmo_plus.training.loss import mean_loss, with_gradient_times
+from allennlp_elmo_plus.training.loss import mean_loss, scale_gradient
 from tests.helpers.small_models import (
     RECURRENCES,
     VOCABULARY,
@@ -141,8 +141,8 @@ def test_pack_and_unpack_are_inverse() -> None:
 
 def test_gradient_is_that_of_loss_times_unroll_steps() -> None:
     nll = torch.tensor([6.0, 2.0], dtype=torch.double, requires_grad=True)
-    assert with_gradient_times(nll[0] * math.inf, 20).item() == math.inf
-    loss = with_gradient_times(mean_loss(nll[0], nll[1], 4), 20)
+    assert scale_gradient(nll[0] * math.inf, 20).item() == math.inf
+    loss = scale_gradient(mean_loss(nll[0], nll[1], 4), 20)
     assert loss.item() == 1.0
     loss.backward()
     assert nll.grad.tolist() == [2.5, 2.5]

@@ -19,8 +19,8 @@ from allennlp_elmo_plus.storage import atomic_files as files
 from allennlp_elmo_plus.storage import npz
 from allennlp_elmo_plus.storage import resumable_hdf5 as vector_file
 from allennlp_elmo_plus.storage.npz import write_npz
-from allennlp_elmo_plus.storage.progress_journal import RunJournal
-from allennlp_elmo_plus.storage.resumable_hdf5 import Layout, VectorFile
+from allennlp_elmo_plus.storage.progress_journal import ProgressJournal
+from allennlp_elmo_plus.storage.resumable_hdf5 import Layout, ResumableHdf5Writer
 from tests.helpers.disk_events import record_disk_events
 
 RUN = {"text": "t", "biLM": "b"}
@@ -29,7 +29,7 @@ LAYOUT = Layout(lambda: [(key, array.shape) for key, array in ARRAYS.items()], l
 
 
 def write(path: Path, computed: Callable[[str], object] = lambda key: None, as_npz: bool = False) -> None:
-    with VectorFile(path, RUN, LAYOUT, num_bytes=1000) as file:
+    with ResumableHdf5Writer(path, RUN, LAYOUT, num_bytes=1000) as file:
         for key, array in list(ARRAYS.items())[file.written.num_arrays :]:
             computed(key)
             file.write(key, array, array.shape[1])
@@ -152,7 +152,7 @@ def test_nothing_is_on_record_before_it_is_on_disk(tmp_path, monkeypatch):
 
     for name in ("pwrite", "write", "fsync"):
         note(name)
-    with VectorFile(tmp_path / "vectors.hdf5", RUN, LAYOUT, num_bytes=1000) as file:
+    with ResumableHdf5Writer(tmp_path / "vectors.hdf5", RUN, LAYOUT, num_bytes=1000) as file:
         events.clear()
         for key, array in ARRAYS.items():
             file.write(key, array, array.shape[1])
@@ -171,9 +171,9 @@ def test_a_name_is_given_to_what_is_on_disk_and_the_journal_stays_until_the_name
     path, journal = tmp_path / "vectors.hdf5", tmp_path / "vectors.hdf5.part.journal"
     events = record_disk_events(monkeypatch)
     removed_after: list[int] = []
-    remove = RunJournal.remove
-    monkeypatch.setattr(RunJournal, "remove", lambda self: removed_after.append(len(events)) or remove(self))
-    with VectorFile(path, RUN, LAYOUT, num_bytes=1000) as file:
+    remove = ProgressJournal.remove
+    monkeypatch.setattr(ProgressJournal, "remove", lambda self: removed_after.append(len(events)) or remove(self))
+    with ResumableHdf5Writer(path, RUN, LAYOUT, num_bytes=1000) as file:
         part, beside = (os.stat(each).st_ino for each in (file.part, journal))
         size, directory = os.stat(file.part).st_size, ("fsync", tmp_path.stat().st_ino, None)
         begun = [
@@ -217,7 +217,7 @@ def test_a_record_cut_short_counts_for_nothing(tmp_path, cut):
 
 def test_a_second_process_is_refused_while_the_first_writes(tmp_path):
     path = tmp_path / "vectors.hdf5"
-    with VectorFile(path, RUN, LAYOUT, num_bytes=1000):
+    with ResumableHdf5Writer(path, RUN, LAYOUT, num_bytes=1000):
         with pytest.raises(InputError, match="vectors.hdf5.part.journal`: another process is writing this file"):
             write(path)
     write(path)
@@ -238,7 +238,7 @@ def test_a_file_that_came_while_the_lock_was_waited_for_is_kept(tmp_path, monkey
 
 def test_a_disk_without_room_is_refused_before_anything_is_written(tmp_path):
     with pytest.raises(InputError, match=r"it takes 1,000,000,000,000,000,000 bytes, and the disk has [\d,]+ free"):
-        VectorFile(tmp_path / "vectors.hdf5", RUN, LAYOUT, num_bytes=10**18)
+        ResumableHdf5Writer(tmp_path / "vectors.hdf5", RUN, LAYOUT, num_bytes=10**18)
     assert os.listdir(tmp_path) == []
 
 
@@ -264,7 +264,7 @@ def test_a_disk_that_fills_up_loses_nothing(tmp_path, monkeypatch):
 
 @pytest.mark.parametrize("key, shape", [("1", (2, 5, 3)), ("absent", (2, 1, 3))])
 def test_an_array_without_a_place_is_refused(tmp_path, key, shape):
-    with VectorFile(tmp_path / "vectors.hdf5", RUN, LAYOUT, num_bytes=1000) as file:
+    with ResumableHdf5Writer(tmp_path / "vectors.hdf5", RUN, LAYOUT, num_bytes=1000) as file:
         with pytest.raises(InputError, match="no place for an array of shape .*: the text is not what it was"):
             file.write(key, np.zeros(shape, dtype=np.float32), shape[1])
 

@@ -1,6 +1,6 @@
 import pytest
 
-from allennlp_elmo_plus.training.units import bytes_in_words, count_in_words, duration_in_words
+from allennlp_elmo_plus.training.units import count_in_words, format_bytes, format_duration
 
 
 @pytest.mark.parametrize(
@@ -17,7 +17,7 @@ from allennlp_elmo_plus.training.units import bytes_in_words, count_in_words, du
     ],
 )
 def test_bytes(num_bytes, text):
-    assert bytes_in_words(num_bytes) == text
+    assert format_bytes(num_bytes) == text
 
 
 @pytest.mark.parametrize(
@@ -33,7 +33,7 @@ def test_bytes(num_bytes, text):
     ],
 )
 def test_durations(seconds, text):
-    assert duration_in_words(seconds) == text
+    assert format_duration(seconds) == text
 
 
 def test_counts_have_the_noun_in_its_form():

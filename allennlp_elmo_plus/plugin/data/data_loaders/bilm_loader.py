@@ -23,13 +23,13 @@ from allennlp_elmo_plus.data.corpus.cache import open_or_encode
 from allennlp_elmo_plus.data.corpus.encoded_corpus import EncodedCorpus
 from allennlp_elmo_plus.data.text.characters import DEFAULT_MAX_CHARACTERS
 from allennlp_elmo_plus.plugin.data.dataset_readers.bilm_reader import BilmReader
-from allennlp_elmo_plus.plugin.data.dataset_readers.corpus_instance import CountedText
+from allennlp_elmo_plus.plugin.data.dataset_readers.corpus_instance import CorpusInstance
 from allennlp_elmo_plus.plugin.data.token_indexers.characters_indexer import BilmCharactersIndexer
 from allennlp_elmo_plus.plugin.data.vocabulary import TOKENS_NAMESPACE
-from allennlp_elmo_plus.plugin.strict_from_params import KnownOptions
+from allennlp_elmo_plus.plugin.strict_from_params import StrictFromParams
 from allennlp_elmo_plus.plugin.training.process_state import rank_on_machine
 from allennlp_elmo_plus.storage.run_lock import RunLock, hold
-from allennlp_elmo_plus.training.distributed.world import Share, share
+from allennlp_elmo_plus.training.distributed.world import World, world
 
 _CACHE_IN_SERIALIZATION_DIR = "encoded_text"
 _BATCHES_AHEAD = 4
@@ -38,7 +38,7 @@ NUM_LANES = "number of lanes (`batch_size` times processes)"
 
 
 @DataLoader.register("bilm")
-class BilmDataLoader(KnownOptions, DataLoader):
+class BilmDataLoader(StrictFromParams, DataLoader):
     """
     Running text in lanes, for language-model training and perplexity: each batch is the next `num_steps` positions of
     `batch_size` lanes, and every word of the text is a target once an epoch in each direction. See
@@ -117,7 +117,7 @@ class BilmDataLoader(KnownOptions, DataLoader):
         # A loader is what AllenNLP constructs first: a second run is refused before it writes its vocabulary over that of this one.
         # Of the processes of a distributed training on this machine the first holds the directory for all.
         self._lock: Optional[RunLock] = None
-        if serialization_dir is not None and Path(serialization_dir).is_dir() and not rank_on_machine(share().rank):
+        if serialization_dir is not None and Path(serialization_dir).is_dir() and not rank_on_machine(world().rank):
             self._lock = hold(serialization_dir)
         self.epoch = 0
         self.start_window = 0
@@ -164,7 +164,7 @@ class BilmDataLoader(KnownOptions, DataLoader):
 
     def iter_instances(self) -> Iterator[Instance]:
         """
-        For counting a vocabulary: the whole text as one `CountedText`, or its sentences one by one where that would not do, since
+        For counting a vocabulary: the whole text as one `CorpusInstance`, or its sentences one by one where that would not do, since
         the reader stops early or has indexers that count something else. The text itself is read only once, as it may be a pipe.
         """
         if self.cache_directory is None and self.reader.serialization_dir is not None:
@@ -173,7 +173,7 @@ class BilmDataLoader(KnownOptions, DataLoader):
             self.cache_directory = Path(self.reader.serialization_dir) / _CACHE_IN_SERIALIZATION_DIR
         if self.reader.max_instances is not None or not self.reader.counts_words_only():
             return self._sentence_instances()
-        return iter([CountedText(self._encoded())])
+        return iter([CorpusInstance(self._encoded())])
 
     def _sentence_instances(self) -> Iterator[Instance]:
         corpus, words = self._encoded(), self._encoded().type_words()
@@ -203,7 +203,7 @@ class BilmDataLoader(KnownOptions, DataLoader):
         """What the batches of an epoch follow from, by what it is called in an error."""
         return {
             "text (`train_data_path`)": self.text_digest(),
-            NUM_LANES: self.batch_size * share().num_processes,
+            NUM_LANES: self.batch_size * world().num_processes,
             "`num_steps`": self.num_steps,
             "`shuffle`": self.shuffle,
             "`seed`": self.seed,
@@ -289,6 +289,6 @@ class BilmDataLoader(KnownOptions, DataLoader):
         return widths.pop() if widths else DEFAULT_MAX_CHARACTERS
 
 
-def share_of_text() -> Share:
+def share_of_text() -> World:
     """Which share of the lanes this process reads: all of a text that is held out, which AllenNLP reads without gradients."""
-    return share() if torch.is_grad_enabled() else Share(0, 1)
+    return world() if torch.is_grad_enabled() else World(0, 1)

@@ -11,7 +11,7 @@ from allennlp.data.dataset_readers import DatasetReader
 from allennlp_elmo_plus.data.batching.lane_reader import Window
 from allennlp_elmo_plus.data.batching.sentence_plan import SentencePlan, SentenceReader
 from allennlp_elmo_plus.plugin.data.data_loaders.bilm_loader import NUM_LANES, BilmDataLoader, share_of_text
-from allennlp_elmo_plus.training.distributed.world import share
+from allennlp_elmo_plus.training.distributed.world import world
 
 
 @DataLoader.register("bilm_sentences")
@@ -77,7 +77,7 @@ class BilmSentenceLoader(BilmDataLoader):
     def identity(self) -> dict[str, Union[str, int, bool]]:
         identity = super().identity()
         del identity[NUM_LANES], identity["`num_steps`"]
-        return {**identity, "`batch_tokens`": self.batch_tokens, "number of processes": share().num_processes}
+        return {**identity, "`batch_tokens`": self.batch_tokens, "number of processes": world().num_processes}
 
     def num_batches(self, epoch: int) -> int:
         return -(-super().num_batches(epoch) // share_of_text().num_processes)

@@ -15,7 +15,7 @@ from allennlp_elmo_plus.data.text.characters import BOS_WORD, EOS_WORD, check_se
 from allennlp_elmo_plus.data.text.text_files import check_encoding_errors, iter_sentences
 from allennlp_elmo_plus.plugin.data.token_indexers.characters_indexer import BilmCharactersIndexer
 from allennlp_elmo_plus.plugin.data.vocabulary import TOKENS_NAMESPACE
-from allennlp_elmo_plus.plugin.strict_from_params import KnownOptions
+from allennlp_elmo_plus.plugin.strict_from_params import StrictFromParams
 
 
 class SentenceInstance(Instance):
@@ -74,7 +74,7 @@ def _counts_more(indexer: TokenIndexer) -> bool:
 
 
 @DatasetReader.register("bilm")
-class BilmReader(KnownOptions, DatasetReader):
+class BilmReader(StrictFromParams, DatasetReader):
     """
     Reads plain text, one sentence a line, words separated by white space.
 

@@ -12,13 +12,13 @@ from allennlp.data.tokenizers import Token
 
 from allennlp_elmo_plus.data.text.characters import check_sentence
 from allennlp_elmo_plus.data.text.conll import CONLL2003, CONLLU, read_tagged_sentences
-from allennlp_elmo_plus.plugin.strict_from_params import KnownOptions
+from allennlp_elmo_plus.plugin.strict_from_params import StrictFromParams
 
 _DEFAULT_TAG_COLUMNS = {CONLLU: 3, CONLL2003: -1}
 
 
 @DatasetReader.register("conll_tags")
-class ConllTagsReader(KnownOptions, DatasetReader):
+class ConllTagsReader(StrictFromParams, DatasetReader):
     """
     Words and one tag each, from CoNLL-U or CoNLL-2003-style files, as AllenNLP's `simple_tagger` wants them: the fields `tokens`,
     `tags` and `metadata` (with `words`). The data path is a file, plain or `.gz`, or `-` for standard input. See

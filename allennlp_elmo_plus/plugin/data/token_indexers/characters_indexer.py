@@ -18,13 +18,13 @@ from allennlp_elmo_plus.data.text.characters import (
     encode_words,
     spell_as,
 )
-from allennlp_elmo_plus.plugin.strict_from_params import KnownOptions
+from allennlp_elmo_plus.plugin.strict_from_params import StrictFromParams
 
 _KEY = "elmo_tokens"
 
 
 @TokenIndexer.register("bilm_characters")
-class BilmCharactersIndexer(KnownOptions, TokenIndexer):
+class BilmCharactersIndexer(StrictFromParams, TokenIndexer):
     """
     The character ids of each token, 0 where there is no token. See `allennlp_elmo_plus.data.text.characters` for the ids.
 

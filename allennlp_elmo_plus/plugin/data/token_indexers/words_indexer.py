@@ -11,7 +11,7 @@ from allennlp.data.vocabulary import DEFAULT_OOV_TOKEN, DEFAULT_PADDING_TOKEN, V
 from allennlp_elmo_plus.data.text.characters import UNK_WORD, check_words
 from allennlp_elmo_plus.formats.model_files import local_path
 from allennlp_elmo_plus.formats.pretrained import read_words
-from allennlp_elmo_plus.plugin.strict_from_params import KnownOptions
+from allennlp_elmo_plus.plugin.strict_from_params import StrictFromParams
 
 _KEY = "tokens"
 # Before its own words AllenNLP puts padding and its word for unknown ones.
@@ -23,7 +23,7 @@ _WORDS_OF_ESCAPES = {escape: word for word, escape in _ESCAPES.items()}
 
 
 @TokenIndexer.register("bilm_words")
-class BilmWordsIndexer(KnownOptions, TokenIndexer):
+class BilmWordsIndexer(StrictFromParams, TokenIndexer):
     """
     The ids that words have in the vocabulary of a biLM of word input, counted from 1, whatever the vocabulary of the model that
     uses the biLM: a word that the biLM knows gets its vector even where the training text lacks it. Other words are `<UNK>`.

@@ -7,11 +7,11 @@ from allennlp.common.checks import ConfigurationError
 from allennlp.modules.token_embedders import TokenEmbedder
 
 from allennlp_elmo_plus.plugin.modules.bilm_representations import BilmRepresentations
-from allennlp_elmo_plus.plugin.strict_from_params import KnownOptions
+from allennlp_elmo_plus.plugin.strict_from_params import StrictFromParams
 
 
 @TokenEmbedder.register("bilm")
-class BilmTokenEmbedder(KnownOptions, TokenEmbedder):
+class BilmTokenEmbedder(StrictFromParams, TokenEmbedder):
     """
     A learned mix of a biLM's layers for each word (ELMo, Peters et al. 2018, section 3.2).
 

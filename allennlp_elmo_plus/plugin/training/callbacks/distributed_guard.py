@@ -7,10 +7,10 @@ from allennlp.common.checks import ConfigurationError
 from allennlp.training.checkpointer import Checkpointer
 
 from allennlp_elmo_plus.training.distributed.heartbeat import Heartbeat, store_of_processes
-from allennlp_elmo_plus.training.distributed.world import of_all, seed_of, share
+from allennlp_elmo_plus.training.distributed.world import all_gather_object, seed_of, world
 
 
-class ProcessWatch:
+class DistributedGuard:
     """
     Of `torch.distributed`, which has been initialised: `start` makes sure that all processes train on the same and gives each of
     them random numbers of its own, for dropout, where AllenNLP gives all the same; until `end` a process that fails or is gone
@@ -22,7 +22,7 @@ class ProcessWatch:
 
     def start(self, trainer: Any, identity: dict[str, Any]) -> None:
         """Raises `ConfigurationError` where `identity` is not the same everywhere, or the checkpointer is not "bilm"."""
-        process = share()
+        process = world()
         if process.num_processes == 1:
             return
         _check(trainer, identity)
@@ -39,7 +39,7 @@ class ProcessWatch:
         if error is None:
             self._heartbeat.stop()
         else:
-            self._heartbeat.fail(f"process {share().rank} failed, {type(error).__name__}: {error}")
+            self._heartbeat.fail(f"process {world().rank} failed, {type(error).__name__}: {error}")
 
 
 def _check(trainer: Any, identity: dict[str, Any]) -> None:
@@ -48,7 +48,7 @@ def _check(trainer: Any, identity: dict[str, Any]) -> None:
             'the callback "bilm" needs the checkpointer "bilm" in distributed training, '
             f"got a {type(trainer._checkpointer).__name__}"
         )
-    first, *others = of_all(identity)
+    first, *others = all_gather_object(identity)
     for rank, other in enumerate(others, start=1):
         for name, value in other.items():
             if value != first[name]:

@@ -12,20 +12,20 @@ from allennlp.training.callbacks import TrainerCallback
 
 from allennlp_elmo_plus.plugin.data.data_loaders.bilm_loader import BilmDataLoader
 from allennlp_elmo_plus.plugin.models.bilm_model import BilmModel
-from allennlp_elmo_plus.plugin.strict_from_params import KnownOptions
+from allennlp_elmo_plus.plugin.strict_from_params import StrictFromParams
 from allennlp_elmo_plus.plugin.training.dense_gradients import reason_for_dense_gradients
 from allennlp_elmo_plus.training.adagrad import Adagrad
 from allennlp_elmo_plus.training.available_memory import available_memory
-from allennlp_elmo_plus.training.batch_timer import Pace
-from allennlp_elmo_plus.training.distributed.world import share
+from allennlp_elmo_plus.training.batch_timer import BatchTimer
+from allennlp_elmo_plus.training.distributed.world import world
 from allennlp_elmo_plus.training.memory_estimate import TrainingMemory, estimate_training_memory
-from allennlp_elmo_plus.training.units import bytes_in_words, count_in_words, duration_in_words
+from allennlp_elmo_plus.training.units import count_in_words, format_bytes, format_duration
 
 logger = logging.getLogger(__name__)
 
 
 @TrainerCallback.register("bilm_plan")
-class BilmPlan(KnownOptions, TrainerCallback):
+class BilmPlan(StrictFromParams, TrainerCallback):
     """
     Logs, once at the start, how many tokens and steps the run is, and an estimate of the memory it takes by part (see
     `training.memory_estimate`), with a warning where that is more than can be had; and after the first batches, once, the speed and the
@@ -50,7 +50,7 @@ class BilmPlan(KnownOptions, TrainerCallback):
         if num_measured_batches < 1:
             raise ConfigurationError(f"`num_measured_batches` must be at least 1, got {num_measured_batches}")
         self._num_measured_batches = num_measured_batches
-        self._pace = Pace()
+        self._pace = BatchTimer()
         self._num_batches = 0
         self._tokens_per_batch = 0.0
 
@@ -92,10 +92,10 @@ class BilmPlan(KnownOptions, TrainerCallback):
         available = available_memory(device)
         logger.info(
             "memory: about %s%s: %s%s",
-            bytes_in_words(memory.total),
-            " in each process" if share().num_processes > 1 else "",
-            ", ".join(f"{name} {bytes_in_words(size)}" for name, size in memory._asdict().items()),
-            "" if available is None else f"; {bytes_in_words(available)} can still be had",
+            format_bytes(memory.total),
+            " in each process" if world().num_processes > 1 else "",
+            ", ".join(f"{name} {format_bytes(size)}" for name, size in memory._asdict().items()),
+            "" if available is None else f"; {format_bytes(available)} can still be had",
         )
         warning = memory_warning(memory, _bytes_held(trainer, model), available)
         if warning is not None:
@@ -127,7 +127,7 @@ class BilmPlan(KnownOptions, TrainerCallback):
                     f"{self._tokens_per_batch / seconds:,.0f}",
                     count_in_words(self._num_measured_batches, "batch", "batches"),
                     count_in_words(remaining, "batch", "batches"),
-                    duration_in_words(seconds * remaining),
+                    format_duration(seconds * remaining),
                 )
         norm = getattr(trainer.optimizer, "last_grad_norm", None)
         if norm is not None:
@@ -143,7 +143,7 @@ def memory_warning(memory: TrainingMemory, num_bytes_held: int, num_bytes_availa
     if num_bytes_available is None or missing <= num_bytes_available:
         return None
     return (
-        f"training needs about {bytes_in_words(missing)} more memory and {bytes_in_words(num_bytes_available)} can be had: it "
+        f"training needs about {format_bytes(missing)} more memory and {format_bytes(num_bytes_available)} can be had: it "
         "may be ended for want of memory. A smaller `batch_size`, a smaller `unroll_steps` (with `num_steps`) or a smaller "
         "vocabulary (`max_size`) takes less"
     )

@@ -18,8 +18,8 @@ from allennlp.training.callbacks import TrainerCallback
 
 from allennlp_elmo_plus.plugin.data.data_loaders.bilm_loader import BilmDataLoader
 from allennlp_elmo_plus.plugin.models.bilm_model import BilmModel
-from allennlp_elmo_plus.plugin.strict_from_params import KnownOptions
-from allennlp_elmo_plus.plugin.training.callbacks.distributed_guard import ProcessWatch
+from allennlp_elmo_plus.plugin.strict_from_params import StrictFromParams
+from allennlp_elmo_plus.plugin.training.callbacks.distributed_guard import DistributedGuard
 from allennlp_elmo_plus.plugin.training.finished_epoch import add_metrics_of_epoch, finish_epoch
 from allennlp_elmo_plus.plugin.training.optimizer import BilmOptimizer
 from allennlp_elmo_plus.plugin.training.process_state import (
@@ -33,7 +33,7 @@ from allennlp_elmo_plus.plugin.training.trainer_state import (
     restore_trainer_state,
     trainer_state,
 )
-from allennlp_elmo_plus.training.distributed.world import of_all, share
+from allennlp_elmo_plus.training.distributed.world import all_gather_object, world
 from allennlp_elmo_plus.training.environment import Environment, compare_environments, environment
 from allennlp_elmo_plus.training.random_states import random_states, restore_random_states
 from allennlp_elmo_plus.training.stop_signals import StopSignals
@@ -45,7 +45,7 @@ _NOTICE = "a checkpoint is saved after the batch at hand, then the run ends; a s
 
 
 @TrainerCallback.register("bilm")
-class BilmResume(KnownOptions, TrainerCallback):
+class BilmResume(StrictFromParams, TrainerCallback):
     """
     Makes a run that was interrupted and taken up with `allennlp train --recover` the run it would have been: bit for bit on a CPU.
 
@@ -66,7 +66,7 @@ class BilmResume(KnownOptions, TrainerCallback):
 
     In distributed training, which takes the checkpointer "bilm" too, it keeps all this of each process; a signal to one of them
     ends all at the same batch, and a batch is skipped, or ends the run, where the loss of one process is not finite. It also gives
-    each process random numbers of its own and ends all when one fails or is gone, see `ProcessWatch`.
+    each process random numbers of its own and ends all when one fails or is gone, see `DistributedGuard`.
 
     Registered as a `TrainerCallback` with name "bilm". Raises `ConfigurationError` at recovery where the training text, how it is
     laid out in lanes, or the held-out text is no longer that of the checkpoint, and in distributed training where it is not the
@@ -93,7 +93,7 @@ class BilmResume(KnownOptions, TrainerCallback):
         self._batches_without_loss = 0.0
         self._restored: Optional[dict[str, Any]] = None
         self._states_of_all: Optional[list[ProcessState]] = None
-        self._watch = ProcessWatch()
+        self._watch = DistributedGuard()
         self._identity: dict[str, Union[str, int, bool]] = {}
         self._environment: Environment = {}
         # Seconds of training before this process, and the clock when it began.
@@ -138,7 +138,7 @@ class BilmResume(KnownOptions, TrainerCallback):
         refuse_another_text(restored["text"], self._identity)
         epochs, batches = trainer._start_after_epochs_completed, trainer._start_after_batches_in_epoch_completed
         windows = batches * trainer._num_gradient_accumulation_steps
-        own = state_for(share(), restored["processes"])
+        own = state_for(world(), restored["processes"])
         compare_environments(own.get("environment", {}), self._environment, self._strict)
         restore_moving_average(trainer)
         self._seconds_before = restored.get("seconds", 0.0)
@@ -188,7 +188,7 @@ class BilmResume(KnownOptions, TrainerCallback):
                 batch_metrics["loss"] = self._loss_sum / num_losses
             # Kept for a checkpoint in the middle of the validation that may follow, which has sums of its own.
             self._model_state = self._parts()[0].state_to_resume()
-        if share().num_processes > 1 and self._stop is None:
+        if world().num_processes > 1 and self._stop is None:
             signal = dist_reduce(self._signal, dist.ReduceOp.MAX)
             if signal:
                 self._stop_after_batch(signal)
@@ -228,7 +228,7 @@ class BilmResume(KnownOptions, TrainerCallback):
             if self._stop is not None and error is self._stop:
                 trainer._checkpointer.save_checkpoint(trainer)
                 # Whoever started the processes kills the others when the first has ended.
-                of_all(None)
+                all_gather_object(None)
                 error = None
                 place = trainer._epochs_completed, trainer._batches_in_epoch_completed
                 logger.warning("stopped by a signal: `--recover` goes on in epoch %d after batch %d", *place)
@@ -247,7 +247,7 @@ class BilmResume(KnownOptions, TrainerCallback):
         Has `state_dict` hold what every process of a distributed training needs. They call this together; the checkpointer "bilm"
         does, before it saves.
         """
-        self._states_of_all = gathered(self._state(), share().num_processes)
+        self._states_of_all = gathered(self._state(), world().num_processes)
 
     def state_dict(self) -> dict[str, Any]:
         return {
@@ -277,7 +277,7 @@ class BilmResume(KnownOptions, TrainerCallback):
     def _take_signal(self, number: int) -> None:
         self._signal = number
         # Where there are several processes, they must first agree on the batch.
-        if share().num_processes == 1:
+        if world().num_processes == 1:
             self._stop_after_batch(number)
 
     def _stop_after_batch(self, number: int) -> None:

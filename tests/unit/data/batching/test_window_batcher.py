@@ -12,7 +12,7 @@ from allennlp_elmo_plus.data.batching.negatives import LogUniformSampler
 from allennlp_elmo_plus.data.batching.prefetch import Prefetcher
 from allennlp_elmo_plus.data.batching.sentence_batch import batch_from_sentences
 from allennlp_elmo_plus.data.batching.window_batcher import WindowBatcher
-from allennlp_elmo_plus.data.corpus.encoded_corpus import encode_for_now
+from allennlp_elmo_plus.data.corpus.encoded_corpus import encode_to_temporary
 from allennlp_elmo_plus.data.text.characters import PADDING_ID, encode_words
 
 VOCABULARY = {word: number for number, word in enumerate(["<S>", "</S>", "<UNK>", "the", "hen", "sat", "egg"])}
@@ -26,7 +26,7 @@ def encode(tmp_path_factory):
 
     def encode(sentences):
         path.write_text("".join(" ".join(sentence) + "\n" for sentence in sentences), encoding="utf-8")
-        return encode_for_now(path)
+        return encode_to_temporary(path)
 
     return encode
 

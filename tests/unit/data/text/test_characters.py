@@ -6,7 +6,7 @@ from hypothesis import strategies as st
 from allennlp_elmo_plus.data.text import characters
 from allennlp_elmo_plus.data.text.characters import (
     encode_words,
-    is_cut,
+    is_truncated,
     spell_as,
     word_lengths,
 )
@@ -73,7 +73,7 @@ def test_lengths_keep_the_leading_shape_and_are_zero_without_a_word():
 @settings(deadline=None)
 @given(any_word, widths)
 def test_a_word_is_cut_where_more_room_would_spell_more(word, width):
-    assert is_cut(word, width) == (word_lengths(encode_word(word, width)) < word_lengths(encode_word(word, 400)))
+    assert is_truncated(word, width) == (word_lengths(encode_word(word, width)) < word_lengths(encode_word(word, 400)))
 
 
 def test_a_single_character_spells_a_boundary():

@@ -3,9 +3,9 @@ import logging
 from hypothesis import given
 from hypothesis import strategies as st
 
-from allennlp_elmo_plus.data.corpus.encoded_corpus import encode_for_now
+from allennlp_elmo_plus.data.corpus.encoded_corpus import encode_to_temporary
 from allennlp_elmo_plus.data.text.characters import encode_words
-from allennlp_elmo_plus.data.text.truncation import cut_words
+from allennlp_elmo_plus.data.text.truncation import truncated_words
 
 
 @given(st.dictionaries(st.text(min_size=1, max_size=12), st.integers(1, 9), max_size=8), st.integers(5, 20))
@@ -15,7 +15,7 @@ def test_a_word_is_cut_where_a_wider_encoding_spells_more_of_it(counts, max_char
         return (wide < 260).sum() == (narrow < 260).sum()
 
     cut = {word for word in counts if not spelled(word)}
-    result = cut_words(counts, max_characters, num_examples=100)
+    result = truncated_words(counts, max_characters, num_examples=100)
     assert set(result.examples) == cut and result.num_types == len(cut)
     assert result.num_words == sum(counts[word] for word in cut)
     if counts:
@@ -25,7 +25,7 @@ def test_a_word_is_cut_where_a_wider_encoding_spells_more_of_it(counts, max_char
 
 def test_scripts_of_three_and_four_bytes_a_character_are_cut_sooner():
     words = {"k" * 16: 1, "가" * 16: 1, "k" * 48: 1, "가" * 17: 3, "न" * 16 + "े": 2, "🙂" * 12: 1, "🙂" * 13: 5}
-    result = cut_words(words)
+    result = truncated_words(words)
     assert result.examples == ["🙂" * 13, "가" * 17, "न" * 16 + "े"]
     assert (result.num_words, result.num_types) == (10, 3)
     assert result.describe() == (
@@ -35,15 +35,15 @@ def test_scripts_of_three_and_four_bytes_a_character_are_cut_sooner():
 
 
 def test_long_examples_are_shortened_and_none_is_said_to_be_none():
-    assert cut_words({"x" * 1000: 1}).describe().endswith(f"such as {'x' * 24}...")
-    assert cut_words({"x": 1}).describe() == "no word is over 48 bytes"
-    assert cut_words({}).describe() == "no word is over 48 bytes"
+    assert truncated_words({"x" * 1000: 1}).describe().endswith(f"such as {'x' * 24}...")
+    assert truncated_words({"x": 1}).describe() == "no word is over 48 bytes"
+    assert truncated_words({}).describe() == "no word is over 48 bytes"
 
 
 def test_encoding_a_text_reports_it_once(tmp_path, caplog):
     (tmp_path / "text.txt").write_text("물레방아 가 돌 았 다\n" * 3 + "가" * 5 + "\n", encoding="utf-8")
     with caplog.at_level(logging.INFO):
-        encode_for_now(tmp_path / "text.txt", max_characters=14)
+        encode_to_temporary(tmp_path / "text.txt", max_characters=14)
     (record,) = [record for record in caplog.records if "cut there" in record.getMessage()]
     assert record.getMessage().endswith(
         "6.250% of words (1) and 16.667% of distinct words (1) are over 12 bytes, and cut there, such as 가가가가가"

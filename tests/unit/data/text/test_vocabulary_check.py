@@ -4,7 +4,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from allennlp_elmo_plus.data.text.characters import encode_words
-from allennlp_elmo_plus.data.text.truncation import cut_words
+from allennlp_elmo_plus.data.text.truncation import truncated_words
 from allennlp_elmo_plus.data.text.vocabulary import order_by_frequency
 from allennlp_elmo_plus.data.text.vocabulary_check import coverage, misplaced_special_words, order_faults
 
@@ -64,7 +64,7 @@ def test_cut_words_are_those_whose_end_the_encoding_loses(counts):
         return bool((longer[0, :12] == shorter[0]).all())
 
     cut = {word: count for word, count in counts.items() if not keeps_its_end(word)}
-    found = cut_words(counts, max_characters=12, num_examples=2)
+    found = truncated_words(counts, max_characters=12, num_examples=2)
     assert (found.num_words, found.num_types) == (sum(cut.values()), len(cut))
     assert found.share == sum(cut.values()) / sum(counts.values())
     assert found.examples == sorted(cut, key=lambda word: (-cut[word], word))[:2]

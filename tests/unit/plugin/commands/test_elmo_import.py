@@ -99,7 +99,7 @@ def test_what_allennlps_loader_refuses_is_imported_too(tmp_path, monkeypatch, ca
         assert torch.equal(model.language_model.state_dict()[name], value), name
     assert model.options.lstm == options_of(variant).lstm
     assert model.options.bidirectional == options_of(variant).bidirectional
-    assert model.language_model.softmax.is_blank
+    assert model.language_model.softmax.is_zero_initialized
     assert sorted(os.listdir(tmp_path)) == ["imported.tar.gz", "options.json", "vocab.txt", "weights.hdf5"]
 
 

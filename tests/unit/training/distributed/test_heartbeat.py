@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 import torch.distributed as dist
 
-from allennlp_elmo_plus.training.distributed.heartbeat import Heartbeat, say
+from allennlp_elmo_plus.training.distributed.heartbeat import Heartbeat, log
 
 INTERVAL, PATIENCE = 0.01, 0.5
 # Only a test that fails waits as long.
@@ -20,14 +20,14 @@ DEADLINE_SECONDS = 60
 class Processes:
     """`count` heartbeats, each with its own connection, and what each of them was told on losing another."""
 
-    def __init__(self, count: int, patience: float = PATIENCE, grace: float = 0.0) -> None:
+    def __init__(self, count: int, timeout: float = PATIENCE, grace: float = 0.0) -> None:
         self.server = dist.TCPStore("127.0.0.1", 0, is_master=True, timeout=timedelta(seconds=10))
         self.losses: dict[int, str] = {}
         self.ended: list[int] = []
         self.grace = grace
         self.hearts = [
             Heartbeat(
-                *(self.connection(), rank, count, INTERVAL, patience, grace),
+                *(self.connection(), rank, count, INTERVAL, timeout, grace),
                 on_loss=partial(self.losses.setdefault, rank),
                 end=partial(self.ended.append, rank),
             )
@@ -128,7 +128,7 @@ def test_who_was_stopped_for_a_while_takes_nobody_for_dead(three: Processes, mon
 
 
 def test_process_0_keeps_the_store_until_the_others_have_stopped() -> None:
-    processes = Processes(2, patience=DEADLINE_SECONDS)
+    processes = Processes(2, timeout=DEADLINE_SECONDS)
     processes.start(0, 1)
     stopping = threading.Thread(target=processes.hearts[0].stop)
     stopping.start()
@@ -150,5 +150,5 @@ def test_a_process_that_ends_by_itself_in_time_is_left_to_it() -> None:
 
 
 def test_the_message_is_on_stderr(capsys: pytest.CaptureFixture[str]) -> None:
-    say("process 1 ends: process 0 does not answer")
+    log("process 1 ends: process 0 does not answer")
     assert capsys.readouterr().err == "process 1 ends: process 0 does not answer\n"

@@ -8,10 +8,10 @@ from torch.nn.parallel import DistributedDataParallel
 
 from allennlp_elmo_plus.training.adagrad import Adagrad
 from allennlp_elmo_plus.training.distributed.sparse_gradients import (
-    RowExchange,
-    is_in_row_exchange,
-    is_left_to_row_exchange,
-    leave_to_row_exchange,
+    SparseGradientAllReduce,
+    exclude_from_ddp,
+    is_all_reduced_by_rows,
+    is_excluded_from_ddp,
 )
 from tests.helpers.process_pool import ProcessPool
 
@@ -33,14 +33,14 @@ def gradients(rank: int) -> list[Tensor]:
 def average_here(without_gradient: int) -> tuple[list[Tensor], list[bool], tuple[int, int]]:
     rank = dist.get_rank()
     parameters = [nn.Parameter(torch.full(size, float(rank)).double()) for size in ((NUM_ROWS, WIDTH), (NUM_ROWS,))]
-    exchange = RowExchange(parameters)
+    exchange = SparseGradientAllReduce(parameters)
     assert all((parameter == 0).all() for parameter in parameters), "process 0 decides the values"
     for parameter, gradient in zip(parameters, gradients(rank)):
         parameter.grad = None if rank == without_gradient else gradient
     exchange.average()
     return (
         [parameter.grad for parameter in parameters],
-        [is_in_row_exchange(parameter) for parameter in parameters],
+        [is_all_reduced_by_rows(parameter) for parameter in parameters],
         tuple(exchange.last_bytes),
     )
 
@@ -72,7 +72,7 @@ def test_bytes_are_those_of_the_rows_held_and_a_byte_for_each_row(processes: Pro
 
 def average_nothing() -> list[int]:
     parameter = nn.Parameter(torch.ones(4, 2))
-    exchange = RowExchange([parameter])
+    exchange = SparseGradientAllReduce([parameter])
     parameter.grad = torch.sparse_coo_tensor(torch.empty(1, 0, dtype=torch.int64), torch.empty(0, 2), (4, 2))
     exchange.average()
     return list(parameter.grad.shape)
@@ -84,7 +84,7 @@ def test_no_rows_at_all(processes: ProcessPool) -> None:
 
 def refuse_dense() -> str:
     parameter = nn.Parameter(torch.ones(4, 2))
-    exchange = RowExchange([parameter])
+    exchange = SparseGradientAllReduce([parameter])
     parameter.grad = torch.ones(4, 2)
     with pytest.raises(ValueError) as refused:
         exchange.average()
@@ -94,7 +94,7 @@ def refuse_dense() -> str:
 def test_a_dense_gradient_is_refused(processes: ProcessPool) -> None:
     assert "a parameter of shape (4, 2) must be sparse" in processes.run(1, refuse_dense)[0]
     with pytest.raises(ValueError, match="`parameters` must hold at least 1"):
-        RowExchange([])
+        SparseGradientAllReduce([])
 
 
 class Lookup(nn.Module):
@@ -113,10 +113,10 @@ class Lookup(nn.Module):
 
 def step_under_ddp() -> tuple[dict[str, Tensor], set[str], float]:
     model = Lookup()
-    leave_to_row_exchange(model, [model.table])
-    assert is_left_to_row_exchange(model.table) and not is_left_to_row_exchange(model.scale)
+    exclude_from_ddp(model, [model.table])
+    assert is_excluded_from_ddp(model.table) and not is_excluded_from_ddp(model.scale)
     wrapped = DistributedDataParallel(model)
-    optimizer = Adagrad(model.parameters(), max_norm=1.0, row_exchange=RowExchange([model.table]))
+    optimizer = Adagrad(model.parameters(), max_norm=1.0, row_exchange=SparseGradientAllReduce([model.table]))
     wrapped(torch.tensor([[0, 3], [3, 1]][dist.get_rank()])).backward()
     optimizer.step()
     return model.state_dict(), wrapped.parameters_to_ignore, optimizer.last_grad_norm

@@ -24,14 +24,14 @@ from allennlp_elmo_plus.modules.bilm import BiLMState
 from allennlp_elmo_plus.modules.build import build_language_model
 from allennlp_elmo_plus.modules.language_model import LanguageModel
 from allennlp_elmo_plus.training.adagrad import Adagrad
-from allennlp_elmo_plus.training.distributed.lane_states import joined, share_of
+from allennlp_elmo_plus.training.distributed.lane_states import merge_lane_states, shard_lane_state
 from allennlp_elmo_plus.training.distributed.sparse_gradients import (
-    RowExchange,
-    is_left_to_row_exchange,
-    leave_to_row_exchange,
+    SparseGradientAllReduce,
+    exclude_from_ddp,
+    is_excluded_from_ddp,
 )
-from allennlp_elmo_plus.training.distributed.world import share
-from allennlp_elmo_plus.training.loss import training_loss, with_all_parameters
+from allennlp_elmo_plus.training.distributed.world import world
+from allennlp_elmo_plus.training.loss import touch_parameters, training_loss
 from tests.helpers.process_pool import ProcessPool
 from tests.helpers.small_models import small_options
 
@@ -62,7 +62,7 @@ class Job:
     """The training of an epoch over this process's share of `num_lanes` lanes."""
 
     def __init__(self, text: Path, num_lanes: int, options: dict[str, Any], epoch: int = 0) -> None:
-        rank, num_processes = share()
+        rank, num_processes = world()
         corpus = open_or_encode(text, text.parent / "cache", max_characters=12)
         plan = EpochPlan(corpus.offsets, num_lanes, NUM_STEPS, True, 0, epoch)
         self.batches = list(
@@ -74,8 +74,8 @@ class Job:
         exchange = None
         if num_processes > 1:
             by_rows = self.model.parameters_with_row_gradients()
-            leave_to_row_exchange(self.wrapped, by_rows)
-            self.wrapped, exchange = DistributedDataParallel(self.wrapped), RowExchange(by_rows)
+            exclude_from_ddp(self.wrapped, by_rows)
+            self.wrapped, exchange = DistributedDataParallel(self.wrapped), SparseGradientAllReduce(by_rows)
         self.optimizer = Adagrad(self.model.parameters(), max_norm=MAX_NORM, row_exchange=exchange)
 
     def step(self, batches: list[LanguageModelBatch], state: Optional[BiLMState]) -> tuple[float, Optional[BiLMState]]:
@@ -99,7 +99,7 @@ class Loss(nn.Module):
         result = self.model.sampled_loss(batch, (batch.forward_negatives, batch.backward_negatives), state)
         loss = training_loss(batch, result.forward_nll_sum, result.backward_nll_sum, 1)
         if not batch.batch_sizes:
-            loss = with_all_parameters(loss, (each for each in self.parameters() if not is_left_to_row_exchange(each)))
+            loss = touch_parameters(loss, (each for each in self.parameters() if not is_excluded_from_ddp(each)))
         return loss, result.state.detach()
 
 
@@ -140,7 +140,7 @@ def assert_same(parts: list[dict[str, Any]], whole: dict[str, Any]) -> None:
             for name, expected in whole[kind].items():
                 torch.testing.assert_close(part[kind][name], expected, rtol=1e-11, atol=1e-13)
                 assert torch.equal(part[kind][name], parts[0][kind][name]), "weights of processes drift apart"
-    for ours, expected in zip(joined([part["state"] for part in parts]), whole["state"]):
+    for ours, expected in zip(merge_lane_states([part["state"] for part in parts]), whole["state"]):
         torch.testing.assert_close(ours, expected, rtol=1e-11, atol=1e-13)
 
 
@@ -253,7 +253,7 @@ def merged(batches: list[LanguageModelBatch]) -> tuple[LanguageModelBatch, Tenso
 def test_states_are_shared_out_and_joined_again() -> None:
     state = BiLMState(torch.randn(2, 3, 12, 5), torch.randn(2, 3, 12, 7))
     for num_processes in (1, 2, 3, 4):
-        shares = [share_of(state, rank, num_processes) for rank in range(num_processes)]
+        shares = [shard_lane_state(state, rank, num_processes) for rank in range(num_processes)]
         assert shares[-1].cell.shape == (2, 3, 12 // num_processes, 7)
-        assert all(map(torch.equal, joined(shares), state))
+        assert all(map(torch.equal, merge_lane_states(shares), state))
         assert torch.equal(shares[-1].hidden[:, :, 0], state.hidden[:, :, num_processes - 1])

@@ -4,12 +4,12 @@ import torch
 import torch.distributed as dist
 
 from allennlp_elmo_plus.training.distributed.world import (
-    common,
-    of_all,
-    of_all_at,
-    of_process_0,
+    all_gather_object,
+    broadcast_object,
+    common_items,
+    gather_object,
     seed_of,
-    share,
+    world,
 )
 from allennlp_elmo_plus.training.perplexity import PerplexitySums
 from tests.helpers.process_pool import ProcessPool
@@ -21,11 +21,11 @@ def ask() -> tuple[Any, ...]:
     sums.add(1.5 * rank, 2.0**-40 + rank, 10**9 + rank)
     sums.sum_over_processes(torch.device("cpu"))
     return (
-        share(),
-        of_all(rank),
-        of_all_at(rank, [0, 2]),
-        of_process_0(f"of {rank}"),
-        common({rank, rank + 1, 7}),
+        world(),
+        all_gather_object(rank),
+        gather_object(rank, [0, 2]),
+        broadcast_object(f"of {rank}"),
+        common_items({rank, rank + 1, 7}),
         (sums.forward_nll, sums.backward_nll, sums.num_targets),
     )
 
@@ -38,9 +38,9 @@ def test_what_processes_tell_each_other(processes: ProcessPool) -> None:
 
 
 def test_a_single_process_gives_its_own_answers() -> None:
-    assert share() == (0, 1)
-    assert of_all("x") == ["x"] and of_all_at("x", [0]) == ["x"]
-    assert of_process_0("x") == "x" and common({1, 2}) == {1, 2}
+    assert world() == (0, 1)
+    assert all_gather_object("x") == ["x"] and gather_object("x", [0]) == ["x"]
+    assert broadcast_object("x") == "x" and common_items({1, 2}) == {1, 2}
 
 
 def test_seeds_differ_and_process_0_keeps_the_one_given() -> None:

@@ -20,7 +20,7 @@ from allennlp_elmo_plus.plugin.data.data_loaders.bilm_loader import BilmDataLoad
 from allennlp_elmo_plus.plugin.data.dataset_readers.bilm_reader import BilmReader
 from allennlp_elmo_plus.plugin.data.token_indexers.characters_indexer import BilmCharactersIndexer
 from allennlp_elmo_plus.plugin.data.vocabulary import BilmVocabulary
-from allennlp_elmo_plus.training.distributed.world import Share
+from allennlp_elmo_plus.training.distributed.world import World
 
 LINES = ["the hen sat on the egg", "", "a fox ran", "the egg lay still", "no hen ran", "a hen sat"] * 5
 NUM_TARGETS = sum(len(line.split()) + 1 for line in LINES)
@@ -243,7 +243,7 @@ def streams_of(loader):
 
 def as_process(monkeypatch, rank, num_processes):
     monkeypatch.setattr(
-        "allennlp_elmo_plus.plugin.data.data_loaders.bilm_loader.share", lambda: Share(rank, num_processes)
+        "allennlp_elmo_plus.plugin.data.data_loaders.bilm_loader.share", lambda: World(rank, num_processes)
     )
 
 

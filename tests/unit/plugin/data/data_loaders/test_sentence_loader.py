@@ -18,8 +18,8 @@ from allennlp_elmo_plus.plugin.data.data_loaders.bilm_loader import NUM_LANES
 from allennlp_elmo_plus.plugin.data.data_loaders.sentence_loader import BilmSentenceLoader
 from allennlp_elmo_plus.plugin.models.bilm_model import BilmModel
 from allennlp_elmo_plus.plugin.modules.token_embedders.bilm_token_embedder import BilmTokenEmbedder
-from allennlp_elmo_plus.training.distributed.sparse_gradients import is_left_to_row_exchange
-from allennlp_elmo_plus.training.distributed.world import Share
+from allennlp_elmo_plus.training.distributed.sparse_gradients import is_excluded_from_ddp
+from allennlp_elmo_plus.training.distributed.world import World
 from tests.helpers.exported_bilm import ids_of
 from tests.helpers.small_models import RECURRENCES
 from tests.helpers.small_text import (
@@ -120,7 +120,7 @@ def test_goes_to_its_place_for_a_run_taken_up(parts) -> None:
 
 def be(monkeypatch: pytest.MonkeyPatch, rank: int, num_processes: int) -> None:
     for module in ("data_loader", "sentence_loader"):
-        monkeypatch.setattr(f"allennlp_elmo_plus.plugin.{module}.share", lambda: Share(rank, num_processes))
+        monkeypatch.setattr(f"allennlp_elmo_plus.plugin.{module}.share", lambda: World(rank, num_processes))
 
 
 def test_processes_have_the_batches_of_one_and_their_negatives(parts, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -158,7 +158,7 @@ def test_a_batch_without_sentences_has_a_gradient_of_zeros(
     loss = model(**empty)["loss"]
     loss.backward()
     assert loss.item() == 0
-    dense = [each for each in model.parameters() if not is_left_to_row_exchange(each)]
+    dense = [each for each in model.parameters() if not is_excluded_from_ddp(each)]
     assert dense and all((each.grad == 0).all() for each in dense)
     assert all(each.grad is None or each.grad.to_dense().eq(0).all() for each in model.parameters())
 

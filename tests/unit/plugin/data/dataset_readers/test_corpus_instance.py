@@ -10,7 +10,7 @@ from allennlp.data.token_indexers import SingleIdTokenIndexer, TokenCharactersIn
 
 from allennlp_elmo_plus.plugin.data.data_loaders.bilm_loader import BilmDataLoader
 from allennlp_elmo_plus.plugin.data.dataset_readers.bilm_reader import BilmReader
-from allennlp_elmo_plus.plugin.data.dataset_readers.corpus_instance import CountedText
+from allennlp_elmo_plus.plugin.data.dataset_readers.corpus_instance import CorpusInstance
 from allennlp_elmo_plus.plugin.data.vocabulary import BilmVocabulary
 
 TEXT = "the mill stands\n\nby the <S> river\nthe river\u00a0runs ñandú\n"
@@ -31,7 +31,7 @@ def counts_of(instances: object) -> dict[str, dict[str, int]]:
 
 def test_counts_are_those_of_the_sentences(path: str) -> None:
     (whole,) = BilmDataLoader(BilmReader(), path, batch_size=1).iter_instances()
-    assert isinstance(whole, CountedText)
+    assert isinstance(whole, CorpusInstance)
     assert counts_of([whole]) == counts_of(BilmReader().read(path))
 
 

@@ -9,7 +9,7 @@ import torch.distributed as dist
 from allennlp.common.checks import ConfigurationError
 from allennlp.training.checkpointer import Checkpointer
 
-from allennlp_elmo_plus.plugin.training.callbacks.distributed_guard import ProcessWatch
+from allennlp_elmo_plus.plugin.training.callbacks.distributed_guard import DistributedGuard
 from tests.helpers.process_pool import ProcessPool
 
 
@@ -17,7 +17,7 @@ def meet(identities: list[dict[str, Any]], directory: str) -> str:
     """The error of a process that trains on `identities`[rank], with AllenNLP's own checkpointer where there is a `directory`."""
     trainer = SimpleNamespace(_checkpointer=Checkpointer(directory) if directory else None)
     with pytest.raises(ConfigurationError) as refused:
-        ProcessWatch().start(trainer, identities[dist.get_rank()])
+        DistributedGuard().start(trainer, identities[dist.get_rank()])
     return str(refused.value)
 
 
