@@ -1,8 +1,8 @@
 # make train   pretrains a small biLM on the documentation of Python's standard library, or on your own text:
 #              make train TRAIN=text.txt HELDOUT=other.txt OUT=runs/mine
 #              The same command again takes an interrupted run up where it was.
-# make test    lint, format check, types, tests
-# make lint    the first three of these
+# make test    lint, format check, types, imports, tests
+# make lint    all of these but the tests
 # make bench   measures this package against its alternatives, results in bench/, see benchmarks/README.md; some of it alone:
 #              make bench BENCH='feeding --rounds 3'
 # make fuzz    feeds damaged files to every parser for ten minutes each, see fuzz/README.md; some of it, for longer or shorter:
@@ -49,10 +49,10 @@ train: $(STAMP) $(STDLIB_TEXT)
 	$(BIN)/allennlp evaluate $(OUT)/model.tar.gz '$(HELDOUT)' --output-file $(OUT)/heldout_metrics.json \
 		--cuda-device $$($(BIN)/python -c 'import torch; print(torch.cuda.is_available() - 1)')
 	$(BIN)/allennlp elmo-export $(OUT)/model.tar.gz $(OUT)/elmo
-	@$(BIN)/python -m allennlp_elmo_plus.training_summary $(OUT)
+	@$(BIN)/python -m examples.training_summary $(OUT)
 
 data/train.txt: | $(STAMP)
-	$(BIN)/python -m allennlp_elmo_plus.stdlib_corpus data
+	$(BIN)/python -m examples.stdlib_corpus data
 
 data/heldout.txt: data/train.txt
 
@@ -63,6 +63,7 @@ lint: $(STAMP)
 	$(BIN)/ruff check --quiet .
 	$(BIN)/ruff format --check --quiet .
 	$(BIN)/mypy
+	$(BIN)/lint-imports --no-cache
 
 bench: $(STAMP)
 	$(BIN)/python -m benchmarks --output bench $(BENCH)

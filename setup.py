@@ -48,8 +48,9 @@ setup(
     long_description_content_type="text/markdown",
     license="Apache-2.0",
     packages=find_packages(include=["allennlp_elmo_plus", "allennlp_elmo_plus.*"]),
+    package_data={"allennlp_elmo_plus": ["py.typed"]},
     python_requires=">=3.10",
     # Before torch 2.6, `torch.load(weights_only=True)` could be made to run code (CVE-2025-32434).
-    install_requires=["torch>=2.6", "numpy>=1.26", "numba>=0.60", "h5py>=3.10"],
+    install_requires=["torch>=2.6", "numpy>=1.26", "numba>=0.60", "h5py>=3.10", "overrides>=7"],
     extras_require={"allennlp": ALLENNLP_NEEDS, "dask": ["distributed>=2024.1"]},
 )

@@ -1,5 +1,4 @@
-"""
-ELMo biLM pretraining for AllenNLP: `core` computes in plain PyTorch, `plugin` registers it with AllenNLP.
+"""ELMo biLM pretraining for AllenNLP: `plugin` registers with AllenNLP what all other folders compute in plain PyTorch.
 
 Importing this package imports neither PyTorch nor AllenNLP; `from allennlp_elmo_plus import ElmoEmbedder`, for notebooks, PyTorch.
 """
@@ -9,7 +8,7 @@ from typing import Any
 __version__ = "0.1.0"
 
 HOW_TO_GET_ALLENNLP = (
-    "AllenNLP is not installed (of this package, ElmoEmbedder and allennlp_elmo_plus.core work without it): "
+    "AllenNLP is not installed (of this package, all but allennlp_elmo_plus.plugin works without it): "
     "in this package's repository, pip install '.[allennlp]' && pip install --no-deps allennlp==2.10.1"
 )
 

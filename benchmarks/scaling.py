@@ -6,7 +6,8 @@ gloo. Two processes do twice the work of one. The limit is two processes that tr
 and memory allow, so that the rest of the time is what the exchange costs.
 
 `exchanged` is what a process puts into the sums of a step: the dense gradients, which `DistributedDataParallel` adds up, and those
-of the softmax's rows (`training.distributed.sparse_gradients`), a byte for each row of the vocabulary and the values of rows that a process held.
+of the softmax's rows (`training.distributed.sparse_gradients`), a byte for each row of the vocabulary and the values of rows
+that a process held.
 """
 
 import multiprocessing

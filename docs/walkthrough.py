@@ -28,7 +28,7 @@ def run(*command: Any) -> None:
 
 # %% 1. Raw text: one sentence a line, words separated by spaces
 def raw_text(directory: Path) -> None:
-    run("allennlp_elmo_plus.stdlib_corpus", directory)
+    run("examples.stdlib_corpus", directory)
 
 
 # %% 2. Pretrain: the weights and everything else end up in one archive

@@ -16,7 +16,7 @@ settings.register_profile("untimed", deadline=None)
 settings.load_profile("untimed")
 
 # Tests that import AllenNLP at the top. Without it they are not collected; elsewhere single tests are skipped.
-NEED_ALLENNLP = ["faults", "plugin", "test_docs.py"]
+NEED_ALLENNLP = ["faults", "integration", "unit/plugin"]
 collect_ignore = [] if find_spec("allennlp") is not None else NEED_ALLENNLP
 
 SHARED_DATA = Path(__file__).resolve().parents[2] / "shared" / "data"

@@ -22,8 +22,7 @@ def sharded_counts(
     report: Callable[[int], object],
     encoding_errors: str = "strict",
 ) -> Counter[str]:
-    """
-    `count_words`, and the same counts, with each file that `spec` names counted by a worker of `runner`, for which `directory`
+    """`count_words`, and the same counts, with each file that `spec` names counted by a worker of `runner`, for which `directory`
     and the files must lie where they do for the caller. `report` is called with the bytes of each shard done.
 
     Counts of shards that are done are kept in `directory` until `remove_counts`: a run that was broken off counts only the

@@ -41,8 +41,7 @@ def embed_shards(
     runner: ShardRunner,
     report: Callable[[int], object],
 ) -> EmbeddedShards:
-    """
-    `embed_file`, and the same files, of each file that `spec` names to one of its name and the format's suffix in `directory`, by a
+    """`embed_file`, and the same files, of each file that `spec` names to one of its name and the format's suffix in `directory`, by a
     worker of `runner`, for which all files must lie where they do for the caller. `report` is called with the bytes of each shard
     done.
 

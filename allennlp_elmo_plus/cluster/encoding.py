@@ -24,8 +24,7 @@ def encode_shards(
     encoding_errors: str = "strict",
     max_characters: int = DEFAULT_MAX_CHARACTERS,
 ) -> EncodedCorpus:
-    """
-    `open_or_encode`, and the same bytes, with each file that `spec` names encoded by a worker of `runner`, for which
+    """`open_or_encode`, and the same bytes, with each file that `spec` names encoded by a worker of `runner`, for which
     `cache_directory` and the files must lie where they do for the caller. `report` is called with the bytes of each shard done.
 
     Shards that are done are kept below `cache_directory` until all are: a run that was broken off encodes only the others. A

@@ -1,5 +1,4 @@
-"""
-One function over the shards of a corpus, each shard a task of a Dask cluster.
+"""One function over the shards of a corpus, each shard a task of a Dask cluster.
 
 Dask is an extra (`pip install "allennlp_elmo_plus[dask]"`): nothing here is imported before a scheduler is named.
 """
@@ -24,8 +23,8 @@ _SECONDS_TO_CONNECT = 10
 
 
 def shard_files(spec: Union[str, "os.PathLike[str]"]) -> list[Path]:
-    """
-    The files that `spec` names (see `data.text.text_files`), in the order they are read, each a shard, with their whole paths: a worker may
+    """The files that `spec` names (see `data.text.text_files`), in the order they are read, each a shard, with their whole paths:
+    a worker may
     have another working directory. Raises InputError for what is no file, and what `resolve_paths` raises.
     """
     sources = resolve_paths(spec)
@@ -37,8 +36,7 @@ def shard_files(spec: Union[str, "os.PathLike[str]"]) -> list[Path]:
 
 @contextmanager
 def cluster(scheduler: str, num_processes: int = 1) -> Iterator["ShardRunner"]:
-    """
-    The cluster at `scheduler`, an address such as "tcp://host:8786", or with "local" one of `num_processes` processes of this
+    """The cluster at `scheduler`, an address such as "tcp://host:8786", or with "local" one of `num_processes` processes of this
     machine, which ends with the block. Whatever is not done then is dropped.
 
     Workers elsewhere need this package, and the files that shards name. Raises InputError where Dask is missing or nothing
@@ -73,8 +71,7 @@ class ShardRunner:
         self._client = client
 
     def results(self, function: Callable[[S], R], shards: Sequence[S]) -> Iterator[tuple[int, R]]:
-        """
-        The place of a shard in `shards`, from 0, and what `function` returns of it, in the order in which they are done.
+        """The place of a shard in `shards`, from 0, and what `function` returns of it, in the order in which they are done.
 
         A worker that dies costs the shards it was at, which others begin anew; a shard that kills one worker after the other
         ends the run with an InputError. What `function` raises is raised here. Either way no further shard is begun.

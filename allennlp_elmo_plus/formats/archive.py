@@ -36,8 +36,7 @@ _MAX_DESCRIPTION_BYTES = 2**20
 
 
 class ArchivedModel(NamedTuple):
-    """
-    What pretraining left: `vocabulary` in bilm-tf's order, and `weights`, on disk until they are used, named as below a
+    """What pretraining left: `vocabulary` in bilm-tf's order, and `weights`, on disk until they are used, named as below a
     LanguageModel of these options.
     """
 
@@ -47,8 +46,7 @@ class ArchivedModel(NamedTuple):
 
 
 def is_archive(path: Union[str, Path]) -> bool:
-    """
-    Whether the file at `path` is compressed as an archive is. By its first bytes, as a downloaded file may lose its
+    """Whether the file at `path` is compressed as an archive is. By its first bytes, as a downloaded file may lose its
     name.
     """
     try:
@@ -59,8 +57,7 @@ def is_archive(path: Union[str, Path]) -> bool:
 
 
 def read_archive(path: Union[str, Path]) -> ArchivedModel:
-    """
-    The biLM in the archive at `path`, whoever made it: nothing in an archive is run, and nothing is written but its weights, to
+    """The biLM in the archive at `path`, whoever made it: nothing in an archive is run, and nothing is written but its weights, to
     a temporary file that is gone when this returns.
 
     Every member is checked first (storage/checked_tar.py). Then `config.json` is read as JSON, of which the `model` section
@@ -87,8 +84,7 @@ def read_archive(path: Union[str, Path]) -> ArchivedModel:
 
 
 def load_archived_weights(model: nn.Module, weights: Mapping[str, Tensor], source: str) -> None:
-    """
-    Fills every parameter of `model`, which has `token_encoder` and `bilm`, from an archive's weights.
+    """Fills every parameter of `model`, which has `token_encoder` and `bilm`, from an archive's weights.
 
     Raises InputError, naming the parameter and `source`, where one is missing, has another shape, or holds values that are
     not finite.

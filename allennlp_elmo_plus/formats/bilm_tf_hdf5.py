@@ -40,8 +40,7 @@ _SOFTMAX_DATASETS = {f"{SOFTMAX_GROUP}/W", f"{SOFTMAX_GROUP}/b"}
 def write_weights(
     path: PathLike, model: nn.Module, options: BiLMOptions, on_bytes: Optional[Callable[[int], object]] = None
 ) -> None:
-    """
-    Writes the weights of `model`, which has `token_encoder` and `bilm`, and its `softmax` where it has one, to `path`,
+    """Writes the weights of `model`, which has `token_encoder` and `bilm`, and its `softmax` where it has one, to `path`,
     whole or not at all. `on_bytes` is told the size of each dataset once it is written.
 
     The paths are those that bilm-tf's and AllenNLP's loaders look for, also for one layer, where bilm-tf's own dump
@@ -59,8 +58,7 @@ def write_weights(
 
 
 def read_weights(path: PathLike, model: nn.Module, options: BiLMOptions) -> None:
-    """
-    Fills the parameters of `model`, which has `token_encoder` and `bilm`, from the file at `path`; where `model` has a
+    """Fills the parameters of `model`, which has `token_encoder` and `bilm`, from the file at `path`; where `model` has a
     `softmax` too, the file must have it (has_softmax).
 
     Beside what write_weights writes it reads the files AllenNLP's loader refuses: one layer without `MultiRNNCell`, one
@@ -78,8 +76,7 @@ def read_weights(path: PathLike, model: nn.Module, options: BiLMOptions) -> None
 
 
 def read_parameters(path: PathLike, options: BiLMOptions, vocab_size: Optional[int]) -> dict[str, Tensor]:
-    """
-    The weights in the file at `path` by their names below a LanguageModel; the softmax among them where the file has
+    """The weights in the file at `path` by their names below a LanguageModel; the softmax among them where the file has
     one and `vocab_size`, its number of rows, is given. Raises what read_weights raises.
     """
     with open_hdf5(path) as file:
@@ -96,8 +93,7 @@ def has_softmax(path: PathLike) -> bool:
 
 
 def check_weights(path: PathLike, options: BiLMOptions) -> None:
-    """
-    Raises what read_weights raises of the datasets a biLM with these options needs, short of reading their values: before memory
+    """Raises what read_weights raises of the datasets a biLM with these options needs, short of reading their values: before memory
     is taken for the model, which is then no larger than the file.
     """
     with open_hdf5(path) as file:

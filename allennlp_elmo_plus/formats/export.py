@@ -54,8 +54,7 @@ def bilm_tf_refusal(options: BiLMOptions) -> Optional[str]:
 
 
 def check_exportable(options: BiLMOptions) -> None:
-    """
-    Raises InputError, naming the option, for a biLM that neither of the loaders of the format could load (bilm_tf_refusal,
+    """Raises InputError, naming the option, for a biLM that neither of the loaders of the format could load (bilm_tf_refusal,
     allennlp_refusal).
 
     One layer, no highway layers and missing projections are no hindrance: see `write_weights`.
@@ -76,8 +75,7 @@ def export_model(
     directory: Union[str, Path],
     on_bytes: Optional[Callable[[int], object]] = None,
 ) -> ExportedFiles:
-    """
-    Writes options.json, weights.hdf5 and vocab.txt of `model`, which has `token_encoder` and `bilm`, into `directory`,
+    """Writes options.json, weights.hdf5 and vocab.txt of `model`, which has `token_encoder` and `bilm`, into `directory`,
     made where it is not there. Each file appears whole or not at all. `words`: the vocabulary in bilm-tf's order;
     `on_bytes`: told of each weight's size once it is written.
 

@@ -25,8 +25,7 @@ class ModelFiles(NamedTuple):
 def find_model(
     path: PathLike, weight_file: Optional[PathLike] = None, vocab_file: Optional[PathLike] = None
 ) -> ModelFiles:
-    """
-    The files of the biLM that `path` names: a model.tar.gz of pretraining; a directory that holds one, or one options.json
+    """The files of the biLM that `path` names: a model.tar.gz of pretraining; a directory that holds one, or one options.json
     and one weights.hdf5 (as `elmo-export` writes them; released files may keep the beginnings of their names); or an
     options.json with its `weight_file`. Each may be a URL, `hf://` too: see `local_path`. A directory's vocab.txt is the
     vocabulary unless `vocab_file` is given.
@@ -60,8 +59,7 @@ def find_model(
 
 
 def local_path(path: PathLike) -> Path:
-    """
-    `path`, or where it is a URL (`https://`, `hf://`, `s3://`, `gs://`) the file or directory that the package cached_path
+    """`path`, or where it is a URL (`https://`, `hf://`, `s3://`, `gs://`) the file or directory that the package cached_path
     keeps of it.
 
     Raises InputError where there is no such file or directory, it cannot be fetched, or cached_path is not installed.
@@ -83,8 +81,7 @@ def local_path(path: PathLike) -> Path:
 
 
 def read_words(files: ModelFiles) -> Optional[list[str]]:
-    """
-    The vocabulary of the biLM in bilm-tf's order, `<S>`, `</S>` and `<UNK>` in it: of its vocab.txt, or of the archive. None
+    """The vocabulary of the biLM in bilm-tf's order, `<S>`, `</S>` and `<UNK>` in it: of its vocab.txt, or of the archive. None
     where there is neither. Raises InputError where it cannot be used.
     """
     if files.vocabulary is not None:

@@ -13,8 +13,7 @@ from allennlp_elmo_plus.options.bilm_options import BiLMOptions
 
 @dataclass(frozen=True)
 class ParameterMapping:
-    """
-    One line of the conversion table: a parameter, and the dataset that holds it.
+    """One line of the conversion table: a parameter, and the dataset that holds it.
 
     name: the parameter's name below a module that has `token_encoder` and `bilm`; dataset: the path in the file; shape:
     the dataset's; others: further paths at which files hold the same weights. Every dataset has the parameter's own
@@ -45,8 +44,7 @@ class ParameterMapping:
 
 @dataclass(frozen=True)
 class PlaceholderDataset:
-    """
-    A dataset that stands for a part the model does not have: written because AllenNLP's loader requires it, with the
+    """A dataset that stands for a part the model does not have: written because AllenNLP's loader requires it, with the
     values that change nothing (an identity matrix, or a bias of zeros). bilm-tf does not look at it.
     """
 
@@ -60,8 +58,7 @@ class PlaceholderDataset:
 
 
 def conversion_table(options: BiLMOptions, vocab_size: Optional[int] = None) -> list[ParameterMapping]:
-    """
-    Every weight of a biLM with these options but its softmax's. `vocab_size` is the number of rows of the word embedding,
+    """Every weight of a biLM with these options but its softmax's. `vocab_size` is the number of rows of the word embedding,
     `options.n_tokens_vocab` where None; only word input needs it.
 
     Raises InputError, naming them, for options that bilm-tf does not have: the file has no place for such a model.
@@ -107,8 +104,7 @@ def conversion_table(options: BiLMOptions, vocab_size: Optional[int] = None) -> 
 
 
 def softmax_table(options: BiLMOptions, vocab_size: int) -> list[ParameterMapping]:
-    """
-    The softmax over `vocab_size` words, which bilm-tf's dump leaves out: in a group of its own, `softmax`, that neither
+    """The softmax over `vocab_size` words, which bilm-tf's dump leaves out: in a group of its own, `softmax`, that neither
     bilm-tf nor AllenNLP looks at, by the names and in the layout of bilm-tf's variables. With `share_embedding_softmax`
     the weight is the word embedding, and only the bias is there.
     """

@@ -7,7 +7,7 @@ from typing import NamedTuple, Optional, Union
 
 from allennlp_elmo_plus.data.text.characters import BOS_WORD, EOS_WORD
 from allennlp_elmo_plus.data.text.vocabulary import read_vocabulary
-from allennlp_elmo_plus.errors import InputError
+from allennlp_elmo_plus.errors import InputError, truncated_repr
 from allennlp_elmo_plus.formats.archive import is_archive, load_archived_weights, read_archive
 from allennlp_elmo_plus.formats.bilm_tf_hdf5 import check_weights, read_vocab_size, read_weights
 from allennlp_elmo_plus.formats.model_files import ModelFiles
@@ -15,7 +15,6 @@ from allennlp_elmo_plus.modules.build import build_encoder, build_language_model
 from allennlp_elmo_plus.modules.encoder import BiLMEncoder
 from allennlp_elmo_plus.modules.language_model import LanguageModel
 from allennlp_elmo_plus.options.bilm_options import BiLMOptions
-from allennlp_elmo_plus.options.rules import truncated_repr
 
 logger = logging.getLogger(__name__)
 
@@ -31,8 +30,7 @@ class PretrainedModel(NamedTuple):
 
 
 def load_language_model(archive_file: Union[str, Path]) -> PretrainedModel:
-    """
-    The biLM with its softmax in the model.tar.gz `archive_file`, whoever made it: see `formats.archive.read_archive`.
+    """The biLM with its softmax in the model.tar.gz `archive_file`, whoever made it: see `formats.archive.read_archive`.
 
     Raises InputError where the file is no such archive, is damaged, holds another kind of model, or weights that are not finite.
     """
@@ -43,8 +41,7 @@ def load_language_model(archive_file: Union[str, Path]) -> PretrainedModel:
 
 
 def load_encoder(options: Optional[BiLMOptions], weights: Optional[Union[str, Path]]) -> BiLMEncoder:
-    """
-    The encoder that `options` describe with the weights in the file `weights`, a weights.hdf5 or a model.tar.gz.
+    """The encoder that `options` describe with the weights in the file `weights`, a weights.hdf5 or a model.tar.gz.
 
     Without `options` those of the model.tar.gz are taken. Without `weights` they are initialised as for training. For
     word input the vocabulary's size is that of the weights where `options` leave it out, and `<S>` and `</S>` are where
@@ -78,8 +75,7 @@ def load_files(files: ModelFiles) -> BiLMEncoder:
 
 
 def read_words(path: Union[str, Path]) -> list[str]:
-    """
-    The words in a vocabulary file of bilm-tf, or those of the model in a model.tar.gz, in the order of bilm-tf's ids.
+    """The words in a vocabulary file of bilm-tf, or those of the model in a model.tar.gz, in the order of bilm-tf's ids.
     Raises what reading either raises.
     """
     return read_archive(path).vocabulary if is_archive(path) else read_vocabulary(path)
@@ -92,8 +88,7 @@ def words_beside(weights: Union[str, Path]) -> Optional[list[str]]:
 
 
 def check_same_model(options: BiLMOptions, other: BiLMOptions, source: str) -> None:
-    """
-    Raises InputError, naming each option that differs, where `other`, those of the file `source`, are of another model than
+    """Raises InputError, naming each option that differs, where `other`, those of the file `source`, are of another model than
     `options`.
     """
     if (options.char_cnn is None) != (other.char_cnn is None):

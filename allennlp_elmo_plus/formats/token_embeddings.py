@@ -1,5 +1,4 @@
-"""
-The vectors of a vocabulary's words in a file, so that those who read it need not encode them from their characters.
+"""The vectors of a vocabulary's words in a file, so that those who read it need not encode them from their characters.
 
 The file is what bilm-tf's `dump_token_embeddings` writes: an HDF5 file with the dataset `embedding`, (V, D) float32, a row for
 each word in the order of the vocabulary, `<S>`, `</S>` and `<UNK>` among them. Ours has the words as well, in the dataset
@@ -42,8 +41,7 @@ class TokenEmbeddings(NamedTuple):
 def write_token_embeddings(
     path: PathLike, encoder: BiLMEncoder, words: Sequence[str], on_words: Callable[[int], object] = lambda _: None
 ) -> None:
-    """
-    Writes the vectors that `encoder` gives `words` to `path`, whole or not at all; `on_words` hears how many more are done.
+    """Writes the vectors that `encoder` gives `words` to `path`, whole or not at all; `on_words` hears how many more are done.
 
     Raises InputError for a biLM of word input, which has such a table already, and where `path` cannot be written.
     """
@@ -62,8 +60,7 @@ def write_token_embeddings(
 
 
 def read_token_embeddings(path: PathLike, vocab_file: Optional[PathLike] = None) -> TokenEmbeddings:
-    """
-    The table in the file at `path`. Its words are those in it; where it has none, as bilm-tf's, those of `vocab_file`.
+    """The table in the file at `path`. Its words are those in it; where it has none, as bilm-tf's, those of `vocab_file`.
 
     Raises InputError where the file is none, its words are not known, or there is not one for each row; and, naming the dataset,
     where one lies in another file, is not stored in full and as it is, or holds numbers that are not finite. What is read is no

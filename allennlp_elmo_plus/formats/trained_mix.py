@@ -34,8 +34,7 @@ class TrainedMix(NamedTuple):
 
 
 def read_trained_mix(path: Path) -> TrainedMix:
-    """
-    The trained weights of the one mix of a token embedder "bilm" in the model.tar.gz at `path`, and the biLM's below it, which
+    """The trained weights of the one mix of a token embedder "bilm" in the model.tar.gz at `path`, and the biLM's below it, which
     training may have changed (`requires_grad`). Only `config.json` and `weights.th` are read, and both are checked first
     (storage/torch_weights.py).
 
@@ -82,8 +81,7 @@ def _read_state(archive: CheckedTar) -> dict[str, Tensor]:
 
 
 def load_encoder_weights(encoder: BiLMEncoder, weights: Mapping[str, Tensor], source: str) -> None:
-    """
-    Fills every parameter of `encoder`. Raises InputError, naming it and `source`, where one has another shape, or holds values
+    """Fills every parameter of `encoder`. Raises InputError, naming it and `source`, where one has another shape, or holds values
     that are not finite.
     """
     parameters = dict(encoder.named_parameters())

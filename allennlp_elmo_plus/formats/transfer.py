@@ -6,14 +6,13 @@ from typing import NamedTuple, Optional, Union
 import torch
 from torch import Tensor
 
-from allennlp_elmo_plus.errors import InputError
+from allennlp_elmo_plus.errors import InputError, count_in_words
 from allennlp_elmo_plus.formats.archive import is_archive, read_archive
 from allennlp_elmo_plus.formats.bilm_tf_hdf5 import has_softmax, read_parameters
 from allennlp_elmo_plus.formats.pretrained import VOCABULARY_FILE, check_same_model, words_beside
 from allennlp_elmo_plus.modules.language_model import LanguageModel
 from allennlp_elmo_plus.options.bilm_options import BiLMOptions
 from allennlp_elmo_plus.storage.finite import check_finite
-from allennlp_elmo_plus.training.units import count_in_words
 
 # One row a word of the vocabulary.
 _SOFTMAX = ("softmax.weight", "softmax.bias")
@@ -46,8 +45,7 @@ class CarriedOver(NamedTuple):
 
 
 def read_pretrained(path: Union[str, Path], options: BiLMOptions) -> PretrainedWeights:
-    """
-    The weights in the file at `path`, a model.tar.gz, or a weights.hdf5 with the `vocab.txt` of its model beside it. Without
+    """The weights in the file at `path`, a model.tar.gz, or a weights.hdf5 with the `vocab.txt` of its model beside it. Without
     `vocab.txt`, a softmax cannot be carried over, and word input cannot be read.
 
     Raises InputError where the file cannot be read, is of another model than `options` describe, or lacks its vocabulary.
@@ -69,8 +67,7 @@ def read_pretrained(path: Union[str, Path], options: BiLMOptions) -> PretrainedW
 
 
 def carry_over(model: LanguageModel, pretrained: PretrainedWeights, words: list[str], source: str) -> CarriedOver:
-    """
-    Fills `model`, whose vocabulary is `words`, from the weights of another of the same options. Of the softmax and of a word
+    """Fills `model`, whose vocabulary is `words`, from the weights of another of the same options. Of the softmax and of a word
     embedding, the rows of words that both vocabularies have are carried over; the others stay what they are in `model`, and
     so does the whole softmax where the old one has none.
 

@@ -23,8 +23,7 @@ def run_in_chunks(
     batch_sizes: list[int],
     max_rows: int,
 ) -> Iterator[Chunk]:
-    """
-    `bilm` over sentences that begin with zeros, in chunks of whole steps, at most `max_rows` rows where a step has no more.
+    """`bilm` over sentences that begin with zeros, in chunks of whole steps, at most `max_rows` rows where a step has no more.
 
     A chunk goes on from the state in which the one before it ended: for the forward direction that is the one to its left,
     for the backward direction, whose rows are packed as it reads them, the one to its right. So the result is that of one

@@ -35,8 +35,7 @@ SENTENCE_TO_INDEX = "sentence_to_index"
 
 
 class EmbedSettings(NamedTuple):
-    """
-    layers: what each word gets, see ElmoEmbedder. The array of a sentence has as its key the number of its line, counted from
+    """layers: what each word gets, see ElmoEmbedder. The array of a sentence has as its key the number of its line, counted from
     0, or with `use_sentence_keys` its text. The text `sentence_to_index` says in JSON which key a sentence has, the last where
     it comes more than once; not with `use_sentence_keys`, nor with `forget_sentences`. output_format: "hdf5" or "npz".
     """
@@ -60,8 +59,7 @@ class Progress(Protocol):
 def embed_file(
     embedder: ElmoEmbedder, input_file: TextSource, output_file: Path, settings: EmbedSettings, progress: Progress
 ) -> TextSurvey:
-    """
-    Writes the vectors of each line of `input_file` (see `TokenizedFile`), words separated by white space, to `output_file`,
+    """Writes the vectors of each line of `input_file` (see `TokenizedFile`), words separated by white space, to `output_file`,
     float32: a dataset a line, (L + 1, T, K) for "all" and (T, K) else. A blank line has T = 0; AllenNLP refused it.
 
     An interrupted run, killed or failed, leaves `output_file` + ".part" and a journal, and the same call goes on with it: see

@@ -45,8 +45,7 @@ _BATCHES_IN_WINDOW = 8
 
 
 class ElmoEmbedder:
-    """
-    ELMo vectors of tokenized sentences from a pretrained biLM (Peters et al. 2018).
+    """ELMo vectors of tokenized sentences from a pretrained biLM (Peters et al. 2018).
 
         embedder = ElmoEmbedder.from_pretrained("runs/bilm/model.tar.gz")
         vectors = embedder.embed_sentence("The mill turns .".split())  # (3, 4, 2 D)
@@ -87,8 +86,7 @@ class ElmoEmbedder:
         device: Union[str, torch.device] = "cpu",
         batch_size: int = DEFAULT_BATCH_SIZE,
     ) -> "ElmoEmbedder":
-        """
-        The biLM in `path`: a model.tar.gz of pretraining, a directory, or an options.json with `weight_file`; each may be a
+        """The biLM in `path`: a model.tar.gz of pretraining, a directory, or an options.json with `weight_file`; each may be a
         URL, `hf://` too (`formats/model_files.py`). `vocab_file` is needed for word input where there is no archive or vocab.txt.
         `token_embedding_file`: what `allennlp elmo-cache` or bilm-tf's `dump_token_embeddings` wrote, so that the words in it
         need no characters; for bilm-tf's also `vocab_file`, the words of its rows.
@@ -130,8 +128,7 @@ class ElmoEmbedder:
         return list(self.embed_sentences(sentences, layers))
 
     def embed_sentences(self, sentences: Iterable[Sequence[str]], layers: LayerOutput = ALL) -> Iterator[np.ndarray]:
-        """
-        The vectors of each of `sentences`, in their order, as many as there may be: they are read 8 batches ahead, and within
+        """The vectors of each of `sentences`, in their order, as many as there may be: they are read 8 batches ahead, and within
         these those of like length are embedded together.
 
         Raises InputError for `layers` that is none of the above, and for a sentence that is no list of words or a word that is

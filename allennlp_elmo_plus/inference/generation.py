@@ -32,8 +32,7 @@ class Continuation(NamedTuple):
 
 
 class DirectionalLM:
-    """
-    A language model read in one direction, word by word, its state handed on by the caller.
+    """A language model read in one direction, word by word, its state handed on by the caller.
 
     model: in evaluation mode, else a ValueError; vocabulary: the word of each of its V ids; max_characters: C, None for word
     input; backward: whether sentences are read from `</S>` to `<S>`, for which a forward-only model gives a ValueError.
@@ -93,8 +92,7 @@ class DirectionalLM:
 def beam_search(
     direction: DirectionalLM, context: Sequence[str], max_words: int, beam_size: int = 1, chunk_size: int = 1024
 ) -> list[Continuation]:
-    """
-    The likeliest continuations of a sentence that begins, in reading order, with `context`: at most `beam_size`, the likeliest
+    """The likeliest continuations of a sentence that begins, in reading order, with `context`: at most `beam_size`, the likeliest
     first, each until the sentence ends or has `max_words` more words. `beam_size` 1 is the greedy one.
 
     After each word the `beam_size` likeliest of all continuations are kept, those that have ended among them; with no fewer than
@@ -138,8 +136,7 @@ def beam_search(
 def sample(
     direction: DirectionalLM, context: Sequence[str], max_words: int, temperature: float, generator: torch.Generator
 ) -> Continuation:
-    """
-    A continuation drawn at random until the sentence ends or has `max_words` more words, each word with a probability proportional
+    """A continuation drawn at random until the sentence ends or has `max_words` more words, each word with a probability proportional
     to p ** (1 / temperature): 1 is the model's own, below 1 likely words gain, above 1 unlikely ones. `<UNK>` is never drawn.
 
     generator: on the CPU; the same one draws the same words. Raises `ValueError` for a `max_words` below 1 or a `temperature` that

@@ -1,5 +1,4 @@
-"""
-Nearest neighbours of a word in its sentence, and without it (Peters et al. 2018, table 4), among all tokens of a text.
+"""Nearest neighbours of a word in its sentence, and without it (Peters et al. 2018, table 4), among all tokens of a text.
 
 The text goes by once, a batch at a time; of it only the nearest tokens found so far are kept.
 """
@@ -52,8 +51,7 @@ class Neighbors(NamedTuple):
 
 
 class NearestOf:
-    """
-    The `num_kept` nearest of all things seen, each counted once however often it comes; `left_out` is never among them. Of things
+    """The `num_kept` nearest of all things seen, each counted once however often it comes; `left_out` is never among them. Of things
     equally near, those seen first.
     """
 
@@ -85,8 +83,7 @@ class NearestOf:
 
 
 class NeighborSearch:
-    """
-    Looks for the neighbours of `queries` in the text that `add_text` is given.
+    """Looks for the neighbours of `queries` in the text that `add_text` is given.
 
     encoder: in evaluation mode; layer: whose vectors are compared in context, 0 to L, or -1 for the top one; num_neighbors: how
     many to find of each kind; vocabulary: the words among which neighbours without context are looked for, None for all words of
@@ -125,8 +122,7 @@ class NeighborSearch:
             self._add_words(words, self._word_vectors(words))
 
     def add_text(self, sentences: Iterable[Sequence[str]]) -> None:
-        """
-        Looks through more of the text. Sentences longer than `MAX_SENTENCE_WORDS` are left out, which keeps memory bounded, and
+        """Looks through more of the text. Sentences longer than `MAX_SENTENCE_WORDS` are left out, which keeps memory bounded, and
         counted in `num_skipped`.
         """
         for batch in self._batches(sentences):

@@ -27,8 +27,8 @@ def substitutes(
     num_words: int,
     chunk_size: int = 1024,
 ) -> list[Substitutes]:
-    """
-    The `num_words` likeliest words in each place of B sentences, given as `data.batching.sentence_ids` makes them: ids (B, T, C) or (B, T),
+    """The `num_words` likeliest words in each place of B sentences, given as `data.batching.sentence_ids` makes them: ids (B, T,
+    C) or (B, T),
     lengths: the words of each.
 
     Raises what `top_words` raises, and `ValueError` for a model in training, whose dropout would change the result.

@@ -18,8 +18,7 @@ class TopWords(NamedTuple):
 
 @torch.no_grad()
 def top_words(hidden: Tensor, weight: Tensor, bias: Tensor, num_words: int, chunk_size: int = 1024) -> TopWords:
-    """
-    The `num_words` words of the highest probability under the exact softmax of `hidden` (N, D) over `weight` (V, D) and `bias` (V).
+    """The `num_words` words of the highest probability under the exact softmax of `hidden` (N, D) over `weight` (V, D) and `bias` (V).
     Holds at most N * chunk_size logits, as `exact_nll` does.
 
     Raises `ValueError` for a `num_words` below 1 or above V, and for a `chunk_size` below 1.

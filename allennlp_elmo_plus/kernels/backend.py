@@ -1,5 +1,4 @@
-"""
-Loops compiled by numba for float32 on a CPU, where one pass over memory replaces many of PyTorch's operations.
+"""Loops compiled by numba for float32 on a CPU, where one pass over memory replaces many of PyTorch's operations.
 
 Whoever has such loops keeps them in a module of their own, which imports numba, beside one that computes the same with PyTorch's
 operations: for other types and devices, and for machines without numba.
@@ -37,8 +36,7 @@ def jit(function: Callable[..., Any]) -> Callable[..., Any]:
 
 
 def jit_inline(function: Callable[..., Any]) -> Callable[..., Any]:
-    """
-    For compiled loops to call, and become part of. What is only linked to them is optimized together with them where both are
+    """For compiled loops to call, and become part of. What is only linked to them is optimized together with them where both are
     compiled, but not where one comes from disk: the last bits of a run would differ from those of the next.
 
     numba compiles a kept loop anew when its own file changes, not when the file of such a part does: whoever edits one must remove
@@ -67,8 +65,7 @@ def loops_for_any_type(tensor: Tensor, module: str) -> Optional[ModuleType]:
 
 
 def arrays(*tensors: Tensor, dtype: torch.dtype = torch.float32) -> list[np.ndarray]:
-    """
-    Return the tensors as arrays for compiled loops to read. The values of a row are contiguous, as some loops read rows by address.
+    """Return the tensors as arrays for compiled loops to read. The values of a row are contiguous, as some loops read rows by address.
 
     Raises InputError for a floating-point tensor that is not of `dtype`: a loop would read its memory at the wrong width.
     """
@@ -77,8 +74,7 @@ def arrays(*tensors: Tensor, dtype: torch.dtype = torch.float32) -> list[np.ndar
 
 
 def arrays_to_fill(*tensors: Tensor) -> list[np.ndarray]:
-    """
-    Return the tensors as arrays that share their memory, for compiled loops to write to.
+    """Return the tensors as arrays that share their memory, for compiled loops to write to.
 
     Raises InputError as `arrays` does, and ValueError for a tensor that is not contiguous: what a loop writes would be lost.
     """

@@ -1,5 +1,4 @@
-"""
-A differentiable function of constant shapes, replayed as two CUDA graphs: all launches of its forward pass at once, and all of its
+"""A differentiable function of constant shapes, replayed as two CUDA graphs: all launches of its forward pass at once, and all of its
 backward.
 
 A recurrence launches some thousand small kernels a batch, each of which takes the processor about as long to launch as the GPU
@@ -30,8 +29,7 @@ _HALF_TYPES = (torch.bfloat16, torch.float16)
 
 
 class GraphCapture:
-    """
-    Runs functions, and captures the first whose shapes come `SIGHTINGS` times in a row: one, since a graph keeps all of its memory.
+    """Runs functions, and captures the first whose shapes come `SIGHTINGS` times in a row: one, since a graph keeps all of its memory.
 
     A call is replayed on a GPU, with a gradient to compute, once the backward pass of the replay before is over or can never come:
     the graphs have memory for one. Every other call runs as it is. So does everything from then on if capturing fails, or

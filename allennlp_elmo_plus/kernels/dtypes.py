@@ -9,8 +9,7 @@ from allennlp_elmo_plus.errors import InputError
 
 
 def common_dtype(module: nn.Module, recurse: bool = True) -> torch.dtype:
-    """
-    Return the type of all parameters of `module`; without `recurse`, of those that belong to no module inside it.
+    """Return the type of all parameters of `module`; without `recurse`, of those that belong to no module inside it.
 
     Raises InputError where they have several: no loop and no library multiplies these.
     """

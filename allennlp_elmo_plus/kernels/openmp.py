@@ -1,5 +1,4 @@
-"""
-OpenMP's threads between two parallel operations. GNU's library, which comes with PyTorch on Linux, has them spin for milliseconds,
+"""OpenMP's threads between two parallel operations. GNU's library, which comes with PyTorch on Linux, has them spin for milliseconds,
 on cores that other threads want. How long, it reads from the environment, before Python code could have set it.
 """
 

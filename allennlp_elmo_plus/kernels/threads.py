@@ -1,5 +1,4 @@
-"""
-Independent pieces of work at the same time, one thread each.
+"""Independent pieces of work at the same time, one thread each.
 
 The two directions of a biLM share nothing until the loss. Each is a chain of small operations that several threads cannot
 speed up much, but two chains fit two cores side by side: PyTorch lets go of Python's lock inside each operation.
@@ -19,8 +18,7 @@ T = TypeVar("T")
 
 
 def run_in_threads(tasks: Sequence[Callable[[], T]], device: torch.device) -> list[T]:
-    """
-    The results of `tasks`, in order. On a CPU with threads enough (`torch.get_num_threads()`) the tasks run at once, each with an
+    """The results of `tasks`, in order. On a CPU with threads enough (`torch.get_num_threads()`) the tasks run at once, each with an
     equal share of the threads; elsewhere one after the other. Gradient mode and autocast are the caller's in each. Where tasks
     raise, all that have begun end before the first one's error is raised.
 

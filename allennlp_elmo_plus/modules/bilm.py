@@ -30,8 +30,7 @@ class BiLMOutput(NamedTuple):
 
 
 class BiLM(nn.Module):
-    """
-    A bidirectional language model's recurrent part (Peters et al. 2018, section 3.1): L layers a direction, the directions sharing
+    """A bidirectional language model's recurrent part (Peters et al. 2018, section 3.1): L layers a direction, the directions sharing
     nothing, so that neither sees what it predicts.
 
     From the second layer up a layer's input is added to its output (`use_skip_connections`); the recurrent state excludes what is
@@ -81,8 +80,7 @@ class BiLM(nn.Module):
         batch_sizes: list[int],
         state: Optional[BiLMState] = None,
     ) -> BiLMOutput:
-        """
-        forward_inputs, backward_inputs: (N, D) packed time-major, each in its own reading order, so that step t of the backward one
+        """forward_inputs, backward_inputs: (N, D) packed time-major, each in its own reading order, so that step t of the backward one
         holds the t-th word from a row's end; batch_sizes: rows running at each step; state: of at least batch_sizes[0] rows, zeros
         where None. Rows of the state that have ended, or never ran, come back as they were.
         """

@@ -29,8 +29,7 @@ class RepresentationParts(NamedTuple):
 
 
 def build_language_model(options: BiLMOptions, vocab_size: int) -> LanguageModel:
-    """
-    A biLM to pretrain, with a softmax over `vocab_size` words, initialised as bilm-tf does from torch's own generator.
+    """A biLM to pretrain, with a softmax over `vocab_size` words, initialised as bilm-tf does from torch's own generator.
 
     With `share_embedding_softmax` the softmax's weight is the word embedding; its bias stays its own. Raises InputError
     where `options.n_tokens_vocab` is another number of words, or the sizes add up to too much.
@@ -41,8 +40,7 @@ def build_language_model(options: BiLMOptions, vocab_size: int) -> LanguageModel
 
 
 def language_model_shapes(options: BiLMOptions, vocab_size: int) -> dict[str, tuple[int, ...]]:
-    """
-    The shape of every weight of the model that `build_language_model` would build, by name, without taking memory for one. Raises
+    """The shape of every weight of the model that `build_language_model` would build, by name, without taking memory for one. Raises
     what it raises.
     """
     with torch.device("meta"):
@@ -65,8 +63,7 @@ def _assemble_language_model(options: BiLMOptions, vocab_size: int) -> LanguageM
 
 
 def build_representation_parts(options: BiLMOptions) -> RepresentationParts:
-    """
-    The token encoder and the biLM of these options, without dropout, as for anything but pretraining, and initialised.
+    """The token encoder and the biLM of these options, without dropout, as for anything but pretraining, and initialised.
 
     Raises InputError where `n_tokens_vocab` is missing for word input.
     """
@@ -77,8 +74,7 @@ def build_representation_parts(options: BiLMOptions) -> RepresentationParts:
 
 
 def build_encoder(options: BiLMOptions, boundary_ids: tuple[int, int] = (0, 1)) -> BiLMEncoder:
-    """
-    A biLM as a source of word vectors (`modules/encoder.py`), initialised. `boundary_ids`: for word input, the lines
+    """A biLM as a source of word vectors (`modules/encoder.py`), initialised. `boundary_ids`: for word input, the lines
     of `<S>` and `</S>` in its vocabulary.
     """
     max_characters = None if options.char_cnn is None else options.char_cnn.max_characters

@@ -1,13 +1,10 @@
-"""
-Characters of each distinct word -> the strongest response of every filter; see `kernels.char_conv.conv_max_pool` for how.
-"""
+"""Characters of each distinct word -> the strongest response of every filter; see `kernels.char_conv.conv_max_pool` for how."""
 
 from collections.abc import Sequence
 from typing import Optional
 
 import torch
 from torch import Tensor, nn
-from torch.nn import functional as F
 
 from allennlp_elmo_plus.data.text.characters import PADDING_ID
 from allennlp_elmo_plus.kernels.char_conv.conv_max_pool import (
@@ -23,12 +20,11 @@ _ACTIVATIONS = {"relu": torch.relu, "tanh": torch.tanh}
 
 
 class CharacterCNN(nn.Module):
-    """
-    activation(max over places of (convolution + bias)), for filters of several widths side by side, without padding at
+    """activation(max over places of (convolution + bias)), for filters of several widths side by side, without padding at
     the ends (Peters et al. 2018, section 3.4; bilm-tf's order of the steps). Computed in the weights' own dtype, under
     autocast too: it is a small share of a training step, and rounding would make filters tie between places.
 
-    The gradient of a gradient is not supported and raises a RuntimeError; `reference_convolution` has one.
+    The gradient of a gradient is not supported and raises a RuntimeError; `kernels.char_conv.reference` has one.
 
     embedding_dim: width of a character's vector; filters: [width in characters, number] each; activation: "relu" or
     "tanh"; max_characters: C. Weights start at zero. A ValueError for values out of range, a filter wider than C among
@@ -58,8 +54,7 @@ class CharacterCNN(nn.Module):
         self.biases = nn.ParameterList(torch.zeros(number) for _, number in filters)
 
     def forward(self, characters: Tensor, buckets: Optional[Sequence[tuple[int, int]]] = None) -> Tensor:
-        """
-        Returns (U, num_filters).
+        """Returns (U, num_filters).
 
         characters: (U, C), ids from 1 to 261; buckets: [(end row, length), ...], both rising: the rows up to `end
         row`, from the bucket before, hold padding alone from column `length` on. Without them, rows may come in any
@@ -100,8 +95,7 @@ class CharacterCNN(nn.Module):
         return order, list(zip(counts.cumsum(0).tolist(), found.tolist(), strict=True))
 
     def _first_rows(self, buckets: Sequence[tuple[int, int]], num_rows: int) -> list[int]:
-        """
-        For each place that any row needs, the first row that needs it. A row of n characters needs its first n + 1
+        """For each place that any row needs, the first row that needs it. A row of n characters needs its first n + 1
         places, whatever the width of a filter: at each later place a filter reads padding alone, as at the last of
         these.
         """
@@ -116,15 +110,3 @@ class CharacterCNN(nn.Module):
         if start != num_rows:
             raise ValueError(f"`buckets` must end at row {num_rows}, the number of words, got {start}")
         return first_rows
-
-
-def reference_convolution(
-    characters: Tensor, embedding: Tensor, weights: Sequence[Tensor], biases: Sequence[Tensor]
-) -> Tensor:
-    """
-    What CharacterCNN computes before the activation, (U, num_filters), as it is usually written: every filter over
-    every place of every row of `characters` (U, C). Many times slower; autograd can differentiate it more than once.
-    """
-    embedded = F.embedding(characters.long() - 1, embedding).transpose(1, 2)
-    responses = (F.conv1d(embedded, weight, bias) for weight, bias in zip(weights, biases, strict=True))
-    return torch.cat([response.max(dim=2).values for response in responses], dim=1)

@@ -40,8 +40,7 @@ class Representation(NamedTuple):
 
 
 class BiLMEncoder(nn.Module):
-    """
-    Layer activations of a biLM without its softmax (Peters et al. 2018, section 3.2), for sentences that get their
+    """Layer activations of a biLM without its softmax (Peters et al. 2018, section 3.2), for sentences that get their
     `<S>` and `</S>` here. Layer 0 is the token representation once for each direction, as bilm-tf concatenates it with
     itself.
 
@@ -83,8 +82,7 @@ class BiLMEncoder(nn.Module):
         return self.bilm.output_size * (2 if len(self.bilm.backward_layers) else 1)
 
     def cache_words(self, words: Sequence[str], vectors: Optional[Tensor] = None) -> np.ndarray:
-        """
-        Has the vectors of `words` in the cache from the first batch on, before those of words met. Returns their
+        """Has the vectors of `words` in the cache from the first batch on, before those of words met. Returns their
         character ids: (len(words), C). For character input only, else an InputError.
 
         vectors: (len(words), D), where they are known already (`formats/token_embeddings.py`); the cache is made large
@@ -109,15 +107,13 @@ class BiLMEncoder(nn.Module):
         return characters
 
     def forget_words(self) -> None:
-        """
-        Empties the cache of all but what `cache_words` put there: what comes next is then the same bit for bit, whatever came
+        """Empties the cache of all but what `cache_words` put there: what comes next is then the same bit for bit, whatever came
         before.
         """
         self._cache.clear()
 
     def forward(self, ids: Tensor, state: Optional[BiLMState] = None) -> Representation:
-        """
-        ids: character ids (B, T, C), 0 where there is no word; for word input bilm-tf's word ids + 1 (B, T), likewise.
+        """ids: character ids (B, T, C), 0 where there is no word; for word input bilm-tf's word ids + 1 (B, T), likewise.
         Sentences lie at the start of their rows. state: where to begin, one row a sentence; rows it lacks begin with
         zeros, rows it has beyond B come back as they were. None begins every sentence with zeros.
 

@@ -15,8 +15,7 @@ from allennlp_elmo_plus.kernels.threads import run_in_threads
 
 
 class Highway(nn.Module):
-    """
-    Highway layers (Srivastava et al. 2015) with bilm-tf's gate: g = sigmoid(x Wc + bc), and each layer returns
+    """Highway layers (Srivastava et al. 2015) with bilm-tf's gate: g = sigmoid(x Wc + bc), and each layer returns
     g * relu(x Wt + bt) + (1 - g) * x. The gate named "carry" there lets the transformed value through, not x.
 
     dim: width of input and output; num_layers: at least 1, else a ValueError. Weights, (dim, dim) for x @ W, start at

@@ -20,8 +20,7 @@ _RELU_BOUND = 0.05
 
 
 def initialize_parameters(module: nn.Module, generator: Optional[torch.Generator] = None) -> None:
-    """
-    Gives every parameter below `module` the initial value bilm-tf gives it, drawn from `generator`, or torch's own
+    """Gives every parameter below `module` the initial value bilm-tf gives it, drawn from `generator`, or torch's own
     where None. What bilm-tf does not have, the cells other than its LSTM, is drawn after the same rules.
 
     | Parameter | Value |

@@ -6,10 +6,10 @@ from typing import NamedTuple, Optional, Union
 import torch
 from torch import Tensor, nn
 
-from allennlp_elmo_plus.data.batching.negatives import NegativeSample
 from allennlp_elmo_plus.data.batching.window_batcher import LanguageModelBatch
 from allennlp_elmo_plus.kernels.dropout.dropout import dropout
 from allennlp_elmo_plus.kernels.softmax.exact_softmax import exact_nll
+from allennlp_elmo_plus.kernels.softmax.negatives import NegativeSample
 from allennlp_elmo_plus.kernels.softmax.sampled_softmax import sampled_softmax_nll
 from allennlp_elmo_plus.kernels.threads import run_in_threads
 from allennlp_elmo_plus.modules.bilm import BiLM, BiLMState
@@ -52,8 +52,7 @@ def unpack(packed: Tensor, mask: Tensor) -> Tensor:
 
 
 class LanguageModel(nn.Module):
-    """
-    The biLM of Peters et al. 2018, section 3.1, as bilm-tf trains it.
+    """The biLM of Peters et al. 2018, section 3.1, as bilm-tf trains it.
 
     Each distinct word of the batch is encoded once; the two directions read rows of that table, each in its own order; dropout
     falls on each LSTM layer's input and, `dropout_prob`, on the top layer's output; one softmax, shared by both directions, gives
@@ -114,8 +113,7 @@ class LanguageModel(nn.Module):
         negatives: tuple[NegativeSample, NegativeSample],
         state: Optional[BiLMState] = None,
     ) -> SampledLoss:
-        """
-        The training loss: each direction against its own sample of negatives, shared by all its positions, as in bilm-tf. The
+        """The training loss: each direction against its own sample of negatives, shared by all its positions, as in bilm-tf. The
         gradient of the softmax's weight and bias is sparse: rows that neither were targets nor negatives have none.
         """
         top = self(batch, state)

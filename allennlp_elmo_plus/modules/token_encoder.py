@@ -1,6 +1,4 @@
-"""
-Distinct words of a batch -> their vectors, the biLM's layer 0: from their characters, or looked up by vocabulary id.
-"""
+"""Distinct words of a batch -> their vectors, the biLM's layer 0: from their characters, or looked up by vocabulary id."""
 
 from collections.abc import Sequence
 from typing import Optional
@@ -16,8 +14,7 @@ from allennlp_elmo_plus.modules.highway import Highway
 
 
 class CharacterEncoder(nn.Module):
-    """
-    Character convolutions, highway layers, a linear projection (Peters et al. 2018, section 3.4). bilm-tf projects only
+    """Character convolutions, highway layers, a linear projection (Peters et al. 2018, section 3.4). bilm-tf projects only
     where the number of filters is not the width asked for.
 
     cnn, highway: `highway` None leaves that step out; projection_dim: D, or None for no projection and D =
@@ -49,8 +46,7 @@ class CharacterEncoder(nn.Module):
 
 
 class WordEncoder(nn.Module):
-    """
-    A vector for each word of the vocabulary (bilm-tf's word input).
+    """A vector for each word of the vocabulary (bilm-tf's word input).
 
     vocab_size: V; dim: D; sparse: whether the gradient holds only the rows of the words seen, as a sparse tensor.
     Weights start at zero.

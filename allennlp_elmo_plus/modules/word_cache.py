@@ -17,8 +17,7 @@ Words = tuple[np.ndarray, Tensor]
 
 
 class WordVectorCache:
-    """
-    A table of word vectors, found by the bytes of a word's character ids.
+    """A table of word vectors, found by the bytes of a word's character ids.
 
     Holds at most `max_words` words, 65,536 by default: 134 MB for vectors of 512 in single precision. Once full it
     takes no new ones, so that the words met first, mostly the common ones, stay. The table lives on the device of the
@@ -53,8 +52,7 @@ class WordVectorCache:
         weights: Hashable = (),
         first_words: Callable[[], Iterable[Words]] = tuple,
     ) -> Tensor:
-        """
-        Return the vector of each of `words`, distinct character ids (U, C): *Shape:* (U, D).
+        """Return the vector of each of `words`, distinct character ids (U, C): *Shape:* (U, D).
 
         Args:
             words: Distinct character ids, (U, C).

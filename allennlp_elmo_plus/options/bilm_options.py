@@ -31,8 +31,7 @@ MAX_PARAMETERS = 2**32
 
 @dataclass(frozen=True)
 class CharacterOptions:
-    """
-    `char_cnn`: how a word's characters become its vector. Widths count character positions, begin and end of word
+    """`char_cnn`: how a word's characters become its vector. Widths count character positions, begin and end of word
     included.
     """
 
@@ -60,8 +59,7 @@ class CharacterOptions:
 
 @dataclass(frozen=True)
 class LstmOptions:
-    """
-    `lstm`: `dim` is the size of the cell, `projection_dim` (D) that of each direction's output and input.
+    """`lstm`: `dim` is the size of the cell, `projection_dim` (D) that of each direction's output and input.
 
     `cell` and `layer_norm` are ours: which recurrence it is, and whether an LSTM's sums are normalised. A gated unit
     ("gru") and a simple recurrence ("rnn") have no memory cell to clip, and are not normalised.
@@ -106,8 +104,7 @@ class LstmOptions:
 
 @dataclass(frozen=True)
 class BiLMOptions:
-    """
-    Every option of bilm-tf's options.json, with its meaning and its default, checked.
+    """Every option of bilm-tf's options.json, with its meaning and its default, checked.
 
     `char_cnn` None means word input. `dropout` 0 is the default because released files, made for inference, leave it
     out; bilm-tf itself requires it to train. Options that only steer training are kept so that a file survives being
@@ -147,8 +144,7 @@ class BiLMOptions:
     def from_dict(
         cls, mapping: Mapping[str, Any], source: str = "options.json", inference: bool = True
     ) -> "BiLMOptions":
-        """
-        The options that `mapping` spells in bilm-tf's keys; a value of None counts as left out. `source` names it in
+        """The options that `mapping` spells in bilm-tf's keys; a value of None counts as left out. `source` names it in
         errors.
 
         With `inference` the file is one to load weights with: n_characters should be 262, and a file without
@@ -180,15 +176,13 @@ class BiLMOptions:
 
     @classmethod
     def from_file(cls, path: Union[str, Path], inference: bool = True) -> "BiLMOptions":
-        """
-        The options in the JSON file at `path`. Raises InputError where the file cannot be read, beside what from_dict
+        """The options in the JSON file at `path`. Raises InputError where the file cannot be read, beside what from_dict
         raises.
         """
         return cls.from_dict(read_json_mapping(path), str(path), inference)
 
     def to_dict(self, inference: bool = True) -> dict[str, Any]:
-        """
-        The options in bilm-tf's keys, for `json.dump`. With `inference`, n_characters is 262, and every key that
+        """The options in bilm-tf's keys, for `json.dump`. With `inference`, n_characters is 262, and every key that
         AllenNLP's loader requires is there, clips too, as null where there is none; without, it is 261. Other options
         that are None are left out, and so are those that bilm-tf does not know, where they are at their defaults.
         """
@@ -215,8 +209,7 @@ class BiLMOptions:
         ]
 
     def parameter_counts(self) -> dict[str, int]:
-        """
-        Number of parameters by the options that decide it; the softmax and a word embedding where `n_tokens_vocab` is
+        """Number of parameters by the options that decide it; the softmax and a word embedding where `n_tokens_vocab` is
         known.
         """
         lstm, width = self.lstm, self.lstm.projection_dim

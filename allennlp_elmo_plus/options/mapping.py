@@ -5,8 +5,8 @@ import logging
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from allennlp_elmo_plus.errors import InputError
-from allennlp_elmo_plus.options.rules import Filters, Integer, truncated_repr
+from allennlp_elmo_plus.errors import InputError, truncated_repr
+from allennlp_elmo_plus.options.rules import Filters, Integer
 
 logger = logging.getLogger(__name__)
 
@@ -19,8 +19,7 @@ _MAX_KEY_LENGTH = 100
 
 
 def flatten(mapping: Mapping[str, Any], prefix: str = "") -> tuple[list[str], dict[str, Any]]:
-    """
-    The sections in `mapping`, and the values by their keys, sections joined by dots; those that are None are left out.
+    """The sections in `mapping`, and the values by their keys, sections joined by dots; those that are None are left out.
 
     Raises InputError for a key with a dot of its own, and a section that is no object.
     """
@@ -45,8 +44,7 @@ def flatten(mapping: Mapping[str, Any], prefix: str = "") -> tuple[list[str], di
 
 
 def drop_unknown_keys(flat: dict[str, Any], valid: Sequence[str], source: str) -> None:
-    """
-    Removes from `flat`, with a warning, the keys that are not in `valid` and cannot change the model's shape: those in no section,
+    """Removes from `flat`, with a warning, the keys that are not in `valid` and cannot change the model's shape: those in no section,
     without a section of their own, and not almost the name of an option. Raises InputError for any other that is not in `valid`.
     """
     by_leaf = {name.rsplit(".", 1)[-1]: name for name in reversed(valid)}
@@ -62,8 +60,7 @@ def drop_unknown_keys(flat: dict[str, Any], valid: Sequence[str], source: str) -
 
 
 def use_whole_numbers(flat: dict[str, Any], rules: Mapping[str, Any], source: str) -> None:
-    """
-    Puts an integer for each float without a fraction into `flat`, with a warning, where the rule of the option, in `rules` by its
+    """Puts an integer for each float without a fraction into `flat`, with a warning, where the rule of the option, in `rules` by its
     key, asks for integers.
     """
     rules = {**rules, N_CHARACTERS: Integer(TRAINING_CHARACTERS, INFERENCE_CHARACTERS)}

@@ -3,23 +3,11 @@
 import dataclasses
 from typing import Any, Optional
 
-from allennlp_elmo_plus.errors import InputError
-
-_MAX_SHOWN = 60
-
-
-def truncated_repr(value: Any) -> str:
-    """`value` as it goes into a one-line message: at most 60 characters, no line break."""
-    try:
-        text = repr(value[:_MAX_SHOWN]) if isinstance(value, str) else " ".join(str(value).split())
-    except (RecursionError, ValueError):  # Of too many levels, or a number of too many digits.
-        text = f"<{type(value).__name__} too large to show>"
-    return text if len(text) <= _MAX_SHOWN else f"{text[: _MAX_SHOWN - 3]}..."
+from allennlp_elmo_plus.errors import InputError, truncated_repr
 
 
 def option(key: str, rule: Any, default: Any = dataclasses.MISSING, in_bilm_tf: bool = True) -> Any:
-    """
-    A dataclass field read from `key` of options.json (sections joined by dots) and checked by `rule`; required without
+    """A dataclass field read from `key` of options.json (sections joined by dots) and checked by `rule`; required without
     default. `in_bilm_tf`: whether bilm-tf has this option too.
     """
     return dataclasses.field(default=default, metadata={"key": key, "rule": rule, "in_bilm_tf": in_bilm_tf})

@@ -1,7 +1,6 @@
-"""
-What AllenNLP sees of the biLM: importing this package registers every component by name.
+"""What AllenNLP sees of the biLM: importing this package registers every component by name.
 
-Shells only: they unwrap AllenNLP's arguments, call `allennlp_elmo_plus.core`, and wrap the result.
+Shells only: they unwrap AllenNLP's arguments, call the rest of the package, and wrap the result.
 """
 
 import warnings

@@ -1,5 +1,4 @@
-"""
-`config.json` is written whole or not at all.
+"""`config.json` is written whole or not at all.
 
 `allennlp train --recover` writes it anew, in place, before anything of a plugin is constructed. A full disk or a kill at that
 moment would leave an empty one, which no later recovery gets past; so this replaces the method that writes it.

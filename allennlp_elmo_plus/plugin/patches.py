@@ -28,8 +28,7 @@ _NOT_OPTIONS_OF_TRAINERS = (
 
 
 def adapt_gradients_of_new_trainers() -> None:
-    """
-    Has every new `GradientDescentTrainer` passed to `adapt_gradients`.
+    """Has every new `GradientDescentTrainer` passed to `adapt_gradients`.
 
     Without this, the trainer's clips and most optimizers fail in the first batch over the sparse gradient of a sampled softmax
     (`clip_grad_norm_` in `GradientDescentTrainer.rescale_gradients`). Neither the model nor the optimizer is told of the trainer,
@@ -49,8 +48,7 @@ def adapt_gradients_of_new_trainers() -> None:
 
 
 def refuse_unknown_options_of_trainers() -> None:
-    """
-    Has `GradientDescentTrainer.from_partial_objects` refuse options that it does not know, where it is to train the model "bilm".
+    """Has `GradientDescentTrainer.from_partial_objects` refuse options that it does not know, where it is to train the model "bilm".
 
     Without this, `trainer: {"epochs": 1}` trains the default of 20 epochs without a word, as the method takes `**kwargs` and drops
     them.
@@ -72,8 +70,7 @@ def refuse_unknown_options_of_trainers() -> None:
 
 
 def print_error_lines_of_commands() -> None:
-    """
-    Has this process, which runs the command `allennlp`, end with `error_line` in place of a traceback where there is such a line.
+    """Has this process, which runs the command `allennlp`, end with `error_line` in place of a traceback where there is such a line.
 
     The hook is set again after `prepare_global_logging`, which every training calls: its last lines set a hook of AllenNLP that
     logs each traceback to stderr.
@@ -98,8 +95,7 @@ def _runs_a_command() -> bool:
 
 
 def _answer_blank_lines() -> None:
-    """
-    Makes `allennlp predict` give every line to the predictor "bilm".
+    """Makes `allennlp predict` give every line to the predictor "bilm".
 
     AllenNLP leaves out lines of white space (`if not line.isspace()` in `_PredictManager._get_json_data`), and each answer after
     such a line was no longer in the line of its request.
@@ -121,11 +117,14 @@ def _all_lines(manager: _PredictManager) -> Iterator[JsonDict]:
         lines = sys.stdin
         if manager._input_file != "-":
             lines = stack.enter_context(open_compressed(cached_path(manager._input_file)))
-        for number, line in enumerate(lines, start=1):
-            try:
+        number = 0
+        try:
+            for number, line in enumerate(lines, start=1):
                 yield manager._predictor.load_line(line)
-            except InputError as error:
-                raise InputError(f"line {number}: {error}") from None
+        except InputError as error:
+            raise InputError(f"line {number}: {error}") from None
+        except UnicodeDecodeError as error:
+            raise InputError(f"{manager._input_file}: must be text in UTF-8, got after line {number}: {error}") from None
 
 
 adapt_gradients_of_new_trainers()

@@ -1,5 +1,4 @@
-"""
-The learning rate scheduler "reduce_on_plateau" can be constructed with every release of PyTorch.
+"""The learning rate scheduler "reduce_on_plateau" can be constructed with every release of PyTorch.
 
 AllenNLP passes `verbose` to PyTorch's `ReduceLROnPlateau` (class ReduceOnPlateauLearningRateScheduler), which
 no longer has it since PyTorch 2.7: a config with this scheduler would end in a `TypeError` before training. So this replaces the

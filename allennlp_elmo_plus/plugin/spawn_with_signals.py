@@ -1,5 +1,4 @@
-"""
-What `allennlp train` does with a signal while the processes of a distributed training run: it passes it on and ends as they do.
+"""What `allennlp train` does with a signal while the processes of a distributed training run: it passes it on and ends as they do.
 
 AllenNLP starts them with `torch.multiprocessing.spawn` and then waits for all of them, whatever it receives itself. Who ends a
 training often signals that one process alone (a container, `kill`), and would wait in vain. So this takes the place of `spawn`
@@ -49,8 +48,7 @@ def _spawn_and_report(function: Callable[..., Any], args: tuple[Any, ...], nproc
 
 
 def run_and_report(rank: int, function: Callable[..., Any], directory: str, *args: Any) -> Any:
-    """
-    Calls `function` with `rank` and `args`. Where that raises an error with an `error_line`, the line is written to the file `rank`
+    """Calls `function` with `rank` and `args`. Where that raises an error with an `error_line`, the line is written to the file `rank`
     in `directory`.
     """
     try:
@@ -63,9 +61,7 @@ def run_and_report(rank: int, function: Callable[..., Any], directory: str, *arg
 
 
 def _spawn_and_pass_on(function: Callable[..., Any], args: tuple[Any, ...], nprocs: int) -> None:
-    """
-    As `spawn`. Raises `SystemExit` with 128 and the number of the signal that stopped the processes, wherever that was received.
-    """
+    """As `spawn`. Raises `SystemExit` with 128 and the number of the signal that stopped the processes, wherever that was received."""
     context = torch.multiprocessing.start_processes(function, args, nprocs, join=False, start_method="spawn")
     received: list[int] = []
     assert REQUEST is not None

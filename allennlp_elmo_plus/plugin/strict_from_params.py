@@ -9,13 +9,14 @@ from allennlp.common.checks import ConfigurationError
 
 
 class StrictFromParams(FromParams):
-    """
-    Mixed in before an AllenNLP base class: `from_params` compares a config's keys with the constructor's arguments first, so that
+    """Mixed in before an AllenNLP base class: `from_params` compares a config's keys with the constructor's arguments first, so that
     a misspelt option is answered by the nearest valid name rather than by a dump of the config.
     """
 
     @classmethod
-    def from_params(cls, params, constructor_to_call=None, constructor_to_inspect=None, **extras: Any):
+    def from_params(
+        cls, params: Any, constructor_to_call: Any = None, constructor_to_inspect: Any = None, **extras: Any
+    ) -> Any:
         constructor = constructor_to_inspect or cls.__init__
         known = [name for name in inspect.signature(constructor).parameters if name not in ("self", "cls")]
         if isinstance(params, Params):

@@ -35,8 +35,7 @@ class _Axis(NamedTuple):
 
 
 def line_chart(curves: Sequence[Curve], x_label: str, y_label: str) -> str:
-    """
-    An `<svg>` of the curves over one pair of axes, with a legend where there are several; an empty string where no curve has a
+    """An `<svg>` of the curves over one pair of axes, with a legend where there are several; an empty string where no curve has a
     finite point. Long curves are drawn through the means of equal numbers of points; an axis of positive values that differ much
     is logarithmic, and says so.
     """

@@ -19,8 +19,7 @@ class Scalar(NamedTuple):
 
 
 def read_scalars(directory: Path) -> dict[str, list[Scalar]]:
-    """
-    The curves in the event files of `directory`, by tag, in the order of steps; none where there is no such file.
+    """The curves in the event files of `directory`, by tag, in the order of steps; none where there is no such file.
 
     A run that was taken up again has written a file each time, and some steps twice: the file begun last counts. What follows a
     damaged record, such as one half written when the run was killed, is left out.

@@ -6,6 +6,7 @@ from collections.abc import Iterable, Sequence
 from html import escape
 from typing import Any, Optional
 
+from allennlp_elmo_plus.errors import count_in_words
 from allennlp_elmo_plus.report.chart import (
     NUM_COLOURS,
     Curve,
@@ -15,7 +16,6 @@ from allennlp_elmo_plus.report.chart import (
 )
 from allennlp_elmo_plus.report.events import Scalar
 from allennlp_elmo_plus.report.run import Mix, Run
-from allennlp_elmo_plus.training.units import count_in_words
 
 _LIGHT = ("#0b62a8", "#d1495b", "#2f7d4f", "#8a5a00", "#6d4bab", "#4a5560")
 _DARK = ("#6cb4ee", "#f08a97", "#7fd1a0", "#e0b25a", "#b79df0", "#aab4bf")
@@ -57,8 +57,7 @@ _NOT_DRAWN = ("epoch", "epochs", "duration", "start_epoch")
 
 
 def report_page(run: Run, neighbors: Optional[list[dict[str, Any]]] = None) -> str:
-    """
-    The HTML of one run; `neighbors` as `allennlp elmo-neighbors --output` writes them. Nothing of the run gets into the page
+    """The HTML of one run; `neighbors` as `allennlp elmo-neighbors --output` writes them. Nothing of the run gets into the page
     unescaped, and the page allows itself nothing from elsewhere.
     """
     title = escape(run.directory.resolve().name)

@@ -45,9 +45,7 @@ class Run(NamedTuple):
 
 
 def read_run(directory: Path) -> Run:
-    """
-    Raises `InputError` for a directory in which no run has left anything, and for a file of metrics that is not JSON.
-    """
+    """Raises `InputError` for a directory in which no run has left anything, and for a file of metrics that is not JSON."""
     if not directory.is_dir():
         raise InputError(f"{directory}: there is no such directory")
     epochs = []

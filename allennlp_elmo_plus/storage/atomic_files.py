@@ -15,8 +15,7 @@ HDF5_SUFFIXES = (".hdf5", ".h5", ".hdf")
 def check_suffix(
     path: Union[str, "os.PathLike[str]"], argument: str, suffixes: Sequence[str], remedy: str = ""
 ) -> None:
-    """
-    Raises `InputError`, naming `argument`, where the name `path` of a file to write ends in a suffix that is not one of
+    """Raises `InputError`, naming `argument`, where the name `path` of a file to write ends in a suffix that is not one of
     `suffixes`, and so promises another format. `remedy` says what else the user can do.
     """
     suffix = Path(path).suffix
@@ -28,8 +27,7 @@ def check_suffix(
 
 @contextmanager
 def atomic_path(path: Union[str, "os.PathLike[str]"]) -> Iterator[Path]:
-    """
-    Gives a temporary name beside `path` to write to. When the block ends well, what was written there is flushed to
+    """Gives a temporary name beside `path` to write to. When the block ends well, what was written there is flushed to
     disk and renamed to `path`; when it raises, the temporary file is removed and `path` is left as it was.
 
     The temporary name keeps the suffix of `path` and starts with a dot, so that a directory read as a corpus skips it.

@@ -9,15 +9,12 @@ from typing import Optional, Union
 import h5py
 import numpy as np
 
-from allennlp_elmo_plus.errors import InputError
-from allennlp_elmo_plus.options.rules import truncated_repr
+from allennlp_elmo_plus.errors import InputError, truncated_repr
 
 
 @contextlib.contextmanager
 def open_hdf5(path: Union[str, "os.PathLike[str]"], content: str = "weights") -> Iterator[h5py.File]:
-    """
-    The file of `content` at `path`, opened to read. Whatever h5py raises of it in the block becomes one line that names it.
-    """
+    """The file of `content` at `path`, opened to read. Whatever h5py raises of it in the block becomes one line that names it."""
     if not os.path.isfile(path):
         raise InputError(f"{path}: there is no such file")
     try:
@@ -45,8 +42,7 @@ def lookup(file: h5py.File, path: str) -> Optional[h5py.Dataset]:
 
 
 def require_dataset(file: h5py.File, path: str, others: tuple[str, ...], shape: tuple[int, ...]) -> h5py.Dataset:
-    """
-    The dataset at `path` or else at one of `others`.
+    """The dataset at `path` or else at one of `others`.
 
     Raises InputError where there is none, or one of another shape or kind, or one whose numbers are not all in the file as they
     are: a filter could make any size of them (or be a program that HDF5 loads), and what was never written needs no file at all.
@@ -77,8 +73,7 @@ def find_table(file: h5py.File, path: str) -> Optional[h5py.Dataset]:
 
 
 def check_place(dataset: h5py.Dataset) -> None:
-    """
-    Raises InputError where the data of `dataset` lie in another file. To be called before its shape is asked for, as HDF5 may
+    """Raises InputError where the data of `dataset` lie in another file. To be called before its shape is asked for, as HDF5 may
     open another file to learn that of a virtual dataset.
     """
     if dataset.external or dataset.is_virtual:
@@ -87,8 +82,7 @@ def check_place(dataset: h5py.Dataset) -> None:
 
 
 def check_storage(dataset: h5py.Dataset, item_bytes: int) -> None:
-    """
-    Raises InputError unless `dataset`, of `item_bytes` an element, is stored in full and as it is, and each of its chunks is no
+    """Raises InputError unless `dataset`, of `item_bytes` an element, is stored in full and as it is, and each of its chunks is no
     larger than all that is stored.
     """
     name = dataset.name.lstrip("/")
@@ -113,8 +107,8 @@ def check_storage(dataset: h5py.Dataset, item_bytes: int) -> None:
 
 
 def read(dataset: h5py.Dataset) -> np.ndarray:
-    """
-    The values of a dataset that `require_dataset` gave, in the byte order of this machine. Raises InputError for any that is not finite, in
+    """The values of a dataset that `require_dataset` gave, in the byte order of this machine. Raises InputError for any that is
+    not finite, in
     float32 too, in which the weights of a model are.
     """
     values = dataset[...]

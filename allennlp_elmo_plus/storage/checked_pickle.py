@@ -1,5 +1,4 @@
-"""
-What tensors a pickled state dict holds, read without unpickling it.
+"""What tensors a pickled state dict holds, read without unpickling it.
 
 `torch.load`, with `weights_only=True` too, calls what a pickle says it should: `bytearray(10**12)` is among what it
 allows, a storage may claim more than the file has, and a key can be built that takes years to hash. The pickle that
@@ -13,8 +12,7 @@ from typing import Any, NamedTuple
 
 import torch
 
-from allennlp_elmo_plus.errors import InputError
-from allennlp_elmo_plus.options.rules import truncated_repr
+from allennlp_elmo_plus.errors import InputError, truncated_repr
 
 _ORDERED_DICT = "collections OrderedDict"
 _REBUILD_TENSOR = "torch._utils _rebuild_tensor_v2"
@@ -45,8 +43,7 @@ _MARK = object()
 
 
 class StoredTensor(NamedTuple):
-    """
-    A tensor as the pickle describes it: elements `offset` onwards of the `num_stored` of type `dtype` in the record `key`,
+    """A tensor as the pickle describes it: elements `offset` onwards of the `num_stored` of type `dtype` in the record `key`,
     `shape` of them at steps of `stride`.
     """
 
@@ -69,8 +66,7 @@ class _Storage(NamedTuple):
 
 
 def describe_state(data: bytes, floating_only: bool = True) -> dict[str, StoredTensor]:
-    """
-    The tensors of the state dict pickled in `data`, by name.
+    """The tensors of the state dict pickled in `data`, by name.
 
     Raises InputError, in one line, where `data` is no such pickle, or where a tensor holds other than floating-point numbers and
     `floating_only` is set. Time and memory are in proportion to `data`.

@@ -6,8 +6,7 @@ import tarfile
 import zlib
 from typing import BinaryIO, NamedTuple
 
-from allennlp_elmo_plus.errors import InputError
-from allennlp_elmo_plus.options.rules import truncated_repr
+from allennlp_elmo_plus.errors import InputError, truncated_repr
 
 MAX_MEMBERS = 10_000
 
@@ -29,8 +28,7 @@ class _Member(NamedTuple):
 
 
 class CheckedTar:
-    """
-    The files of the tar.gz in `file`, by name.
+    """The files of the tar.gz in `file`, by name.
 
     Constructing it decompresses the whole archive once and looks at every member. Raises InputError, in one line without
     the archive's name, where one is anything but a file or a directory (links, devices, pipes, sparse files), has an

@@ -1,5 +1,4 @@
-"""
-The strings in a dataset of an HDF5 file that a stranger made.
+"""The strings in a dataset of an HDF5 file that a stranger made.
 
 Strings of any length lie in heaps of the file, and a dataset holds a reference to each. The heaps are read here and not by the
 HDF5 library, which on a damaged heap may compute for ever. The format: HDF5 File Format Specification 3.0, section III.E.
@@ -12,8 +11,7 @@ from collections.abc import Mapping
 import h5py
 import numpy as np
 
-from allennlp_elmo_plus.errors import InputError
-from allennlp_elmo_plus.options.rules import truncated_repr
+from allennlp_elmo_plus.errors import InputError, truncated_repr
 from allennlp_elmo_plus.storage.checked_hdf5 import check_place, check_storage
 
 _REFERENCE = np.dtype([("length", "<u4"), ("address", "<u8"), ("index", "<u4")])
@@ -22,8 +20,7 @@ _OBJECT = struct.Struct("<HHIQ")  # index, references, reserved, bytes of the ob
 
 
 def read_strings(dataset: h5py.Dataset) -> list[str]:
-    """
-    The strings in `dataset`, of one dimension, in UTF-8.
+    """The strings in `dataset`, of one dimension, in UTF-8.
 
     Raises InputError where it is stored in another way than h5py does, and where the strings or their heaps together claim to
     be larger than the file: many references may lead to one place.

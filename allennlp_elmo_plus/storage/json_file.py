@@ -5,15 +5,13 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Union
 
-from allennlp_elmo_plus.errors import InputError
-from allennlp_elmo_plus.options.rules import truncated_repr
+from allennlp_elmo_plus.errors import InputError, truncated_repr
 
 MAX_JSON_BYTES = 2**20
 
 
 def read_json_mapping(path: Union[str, Path]) -> dict[str, Any]:
-    """
-    The JSON object in the file at `path`. Raises InputError where there is none, it is over 1 MiB, or a key comes
+    """The JSON object in the file at `path`. Raises InputError where there is none, it is over 1 MiB, or a key comes
     twice.
     """
     try:

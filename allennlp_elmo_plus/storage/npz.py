@@ -11,8 +11,7 @@ from allennlp_elmo_plus.storage.atomic_files import atomic_path
 
 
 def write_npz(source: Path, path: Path, on_array: Callable[[int], object] = lambda _: None) -> None:
-    """
-    Writes every dataset of the HDF5 file `source` to `path`, whole or not at all, one in memory at a time, not compressed;
+    """Writes every dataset of the HDF5 file `source` to `path`, whole or not at all, one in memory at a time, not compressed;
     texts become arrays of strings. `on_array` is called with 1 after each array of numbers.
     """
     with (

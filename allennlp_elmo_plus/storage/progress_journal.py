@@ -1,5 +1,4 @@
-"""
-The journal of a run that can be killed: which run it is, and how far it has come for sure.
+"""The journal of a run that can be killed: which run it is, and how far it has come for sure.
 
 A line of JSON each, added one at a time and synced; a line cut short, and what comes after it, counts for nothing. While a process
 has the journal open it holds a lock on it, so that no other takes the run up beside it.

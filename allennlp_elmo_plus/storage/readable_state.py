@@ -9,8 +9,7 @@ import torch
 
 
 def with_plain_numbers(state: Any) -> Any:
-    """
-    Return `state` with Python's numbers in place of NumPy's, in dicts, lists and tuples of any depth.
+    """Return `state` with Python's numbers in place of NumPy's, in dicts, lists and tuples of any depth.
 
     `torch.load` with `weights_only` refuses a `numpy.float64`, which some learning rate schedulers write into the optimizer's
     parameter groups. The value stays the same to the last bit.

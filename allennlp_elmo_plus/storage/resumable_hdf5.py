@@ -1,5 +1,4 @@
-"""
-An HDF5 file of one array a sentence, laid out whole before any array is computed, so that no kill can damage it.
+"""An HDF5 file of one array a sentence, laid out whole before any array is computed, so that no kill can damage it.
 
 What HDF5 keeps about its datasets it changes in place, in several spots of the file, so that a process killed while it adds one
 may leave a file that nobody can open. Here every dataset is made, and has its place in the file, at the beginning; the file is
@@ -42,8 +41,7 @@ class Layout(NamedTuple):
 
 
 class ResumableHdf5Writer:
-    """
-    Arrays of float32 under the name `path` + ".part" until the last one is there.
+    """Arrays of float32 under the name `path` + ".part" until the last one is there.
 
     run: what the file is of; a file begun for another run is refused. num_bytes: all arrays together.
 
@@ -101,8 +99,7 @@ class ResumableHdf5Writer:
 
     @contextmanager
     def finished(self) -> Iterator[Path]:
-        """
-        Gives the file that all arrays are in. When the block ends well, `path` must be there: the block has made it of the file
+        """Gives the file that all arrays are in. When the block ends well, `path` must be there: the block has made it of the file
         in another format, or the file is renamed to it here. Then what was beside it is removed.
         """
         self.record()
@@ -151,8 +148,7 @@ class ResumableHdf5Writer:
 
 
 def check_new(path: Path) -> None:
-    """
-    Raises InputError where there is a file at `path`, or none can be made because its directory is missing. A symbolic link stands
+    """Raises InputError where there is a file at `path`, or none can be made because its directory is missing. A symbolic link stands
     for what it points to.
     """
     if path.exists():

@@ -11,8 +11,7 @@ LOCK_FILE = ".run.lock"
 
 
 class RunLock:
-    """
-    The right to write to `directory`, for as long as this object lives. The system ends it with the process, however that ends.
+    """The right to write to `directory`, for as long as this object lives. The system ends it with the process, however that ends.
 
     Use `hold`: a second `RunLock` of a directory is refused in the process of the first as in any other.
 
@@ -59,8 +58,7 @@ _held: "weakref.WeakValueDictionary[str, RunLock]" = weakref.WeakValueDictionary
 
 
 def hold(directory: Union[str, "os.PathLike[str]"]) -> RunLock:
-    """
-    The lock of `directory`, which must exist: all in this process that hold it share one.
+    """The lock of `directory`, which must exist: all in this process that hold it share one.
 
     Raises what `RunLock` raises.
     """

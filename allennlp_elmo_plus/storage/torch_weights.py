@@ -9,8 +9,7 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from allennlp_elmo_plus.errors import InputError
-from allennlp_elmo_plus.options.rules import truncated_repr
+from allennlp_elmo_plus.errors import InputError, truncated_repr
 from allennlp_elmo_plus.storage.checked_pickle import StoredTensor, describe_state
 
 _MAX_PICKLE_BYTES = 2**20
@@ -22,11 +21,11 @@ _KNOWN_RECORDS = re.compile(
 
 
 def read_state(path: Path, shapes: Mapping[str, tuple[int, ...]]) -> dict[str, Tensor]:
-    """
-    The tensors in the file that `torch.save` wrote to `path`, which must be those of `shapes`, by name.
+    """The tensors in the file that `torch.save` wrote to `path`, which must be those of `shapes`, by name.
 
     Names, types, shapes and the bytes behind each are compared with `shapes` first, from the file's directory and from what its
-    pickle describes (storage/checked_pickle.py); then it is loaded as tensors alone (`weights_only`), mapped into memory rather than
+    pickle describes (storage/checked_pickle.py); then it is loaded as tensors alone (`weights_only`), mapped into memory
+    rather than
     read.
 
     Raises InputError, in one line that names the tensor and not the file, where anything is missing, more or different.
@@ -39,8 +38,7 @@ def read_state(path: Path, shapes: Mapping[str, tuple[int, ...]]) -> dict[str, T
 
 
 def read_tensors(path: Path) -> dict[str, Tensor]:
-    """
-    The tensors in the file that `torch.save` wrote to `path`, of any names, shapes and types of numbers: checked and loaded as
+    """The tensors in the file that `torch.save` wrote to `path`, of any names, shapes and types of numbers: checked and loaded as
     `read_state` does, but for what it compares with shapes.
 
     Raises InputError, in one line that does not name the file.

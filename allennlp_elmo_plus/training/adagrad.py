@@ -18,8 +18,7 @@ CPU_BLOCK_SIZE = 1 << 17
 
 
 class Adagrad(torch.optim.Optimizer):
-    """
-    Adagrad (Duchi et al. 2011) with TensorFlow's conventions, after an exact clip by the global norm:
+    """Adagrad (Duchi et al. 2011) with TensorFlow's conventions, after an exact clip by the global norm:
 
         scale = max_norm / max(norm, max_norm),    norm = the L2 norm of all gradients together
         sum += (scale * grad)^2,    param -= lr * scale * grad / sqrt(sum)

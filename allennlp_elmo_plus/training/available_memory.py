@@ -10,8 +10,7 @@ _NO_LIMIT = 1 << 60
 
 
 def available_memory(device: torch.device, root: Path = Path("/")) -> Optional[int]:
-    """
-    Bytes that can still be had on `device`: of a GPU what is free there, this process's own reserve included; else the least of
+    """Bytes that can still be had on `device`: of a GPU what is free there, this process's own reserve included; else the least of
     what Linux calls available and what the limits of this process's control groups leave, of both kinds. None where no one says.
 
     `root`: where /proc and /sys are.

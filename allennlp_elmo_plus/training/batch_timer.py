@@ -5,8 +5,7 @@ from typing import Optional
 
 
 class BatchTimer:
-    """
-    Seconds a batch, whatever lies between batches included. The first `num_warm_up` batches, in which loops are compiled and
+    """Seconds a batch, whatever lies between batches included. The first `num_warm_up` batches, in which loops are compiled and
     memory is taken, are not counted. Raises `ValueError` for a `num_warm_up` below 1.
     """
 

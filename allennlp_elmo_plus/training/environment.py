@@ -39,8 +39,7 @@ def environment(device: torch.device) -> Environment:
 
 
 def compare_environments(before: Environment, now: Environment, strict: bool) -> None:
-    """
-    Log a warning that names each entry that differs between the environment of a checkpoint and the current one.
+    """Log a warning that names each entry that differs between the environment of a checkpoint and the current one.
 
     Args:
         before: the environment in which the checkpoint was saved; entries that only one of both has are ignored.

@@ -32,8 +32,7 @@ class Leak(NamedTuple):
 
 
 def find_leaks(model: Any) -> list[Leak]:
-    """
-    Every dependence of a direction's top output at step t on an input the direction has not read by then: its own later inputs, or
+    """Every dependence of a direction's top output at step t on an input the direction has not read by then: its own later inputs, or
     any input of the other direction. An honest biLM has none; one whose directions are mixed between layers, or whose input is read
     both ways at once, sees the word it predicts and reports a perplexity that means nothing.
 

@@ -19,8 +19,7 @@ def mean_loss(forward_nll_sum: Tensor, backward_nll_sum: Optional[Tensor], denom
 def training_loss(
     batch: LanguageModelBatch, forward_nll_sum: Tensor, backward_nll_sum: Optional[Tensor], gradient_factor: float
 ) -> Tensor:
-    """
-    Return the `mean_loss` of `batch`, (), over its own targets, those of the last windows of an epoch included, in
+    """Return the `mean_loss` of `batch`, (), over its own targets, those of the last windows of an epoch included, in
     which some lanes have ended; 0 for a batch without targets.
 
     Where `batch.loss_weight` is set, the processes have unequal shares of the window. The value is then that of the
@@ -37,8 +36,7 @@ def training_loss(
 
 
 def scale_gradient(loss: Tensor, factor: float, value: Optional[Tensor] = None) -> Tensor:
-    """
-    Return `value`, by default that of `loss`, with `factor` times the gradient of `loss`.
+    """Return `value`, by default that of `loss`, with `factor` times the gradient of `loss`.
 
     bilm-tf descends loss * unroll_steps. That factor decides how often the clip by the global norm acts and how fast Adagrad's
     sums grow, so the gradient must have it; the loss that is reported should not.
@@ -60,8 +58,7 @@ class _ScaleGradient(torch.autograd.Function):
 
 
 def touch_parameters(loss: Tensor, parameters: Iterable[Tensor]) -> Tensor:
-    """
-    `loss` unchanged, with a gradient of zeros at least for each of `parameters`.
+    """`loss` unchanged, with a gradient of zeros at least for each of `parameters`.
 
     The window of a process whose lanes have ended reaches no parameter of a recurrence that runs no step, but those that average
     the gradients with this process wait for every one of them.

@@ -51,8 +51,7 @@ def estimate_training_memory(
     on_accelerator: bool = False,
     dense_gradients: bool = False,
 ) -> TrainingMemory:
-    """
-    The peak of a training step in single precision: batches of `batch_size` (B) times `num_steps` (T) positions, an optimizer that
+    """The peak of a training step in single precision: batches of `batch_size` (B) times `num_steps` (T) positions, an optimizer that
     keeps `sums_per_weight` numbers a weight (1: Adagrad). On a GPU the LSTM's weights are counted once more, for its directions'
     batched copies. With `dense_gradients`, those of the softmax and of word vectors are made dense before the optimizer reads them.
 
@@ -128,7 +127,9 @@ def _softmax(options: BiLMOptions, vocab_size: int, num_tokens: int, on_accelera
 def _lstm_layer(
     options: BiLMOptions, batch_size: int, num_steps: int, num_parameters: int, on_accelerator: bool
 ) -> _Stage:
-    """One layer, all directions; see `kernels.lstm.clipped_lstm`, `modules.recurrent.lstm_layer_norm` and `modules.recurrent.gru_rnn`."""
+    """One layer, all directions; see `kernels.lstm.clipped_lstm`, `modules.recurrent.lstm_layer_norm` and
+    `modules.recurrent.gru_rnn`.
+    """
     lstm, directions, num_tokens = options.lstm, _num_directions(options), batch_size * num_steps
     cell, width = lstm.dim, lstm.projection_dim
     widths = _KEPT_WIDTHS_NORMALISED if lstm.layer_norm else _KEPT_WIDTHS[lstm.cell]

@@ -24,8 +24,7 @@ def exponential(nll_mean: float) -> float:
 
 
 class PerplexitySums:
-    """
-    Sums of negative log-likelihood (nats) and of targets, in double precision, and the perplexities they give.
+    """Sums of negative log-likelihood (nats) and of targets, in double precision, and the perplexities they give.
 
     `both` is the geometric mean of the two directions' perplexities, exp(0.5 * (forward nll + backward nll) / targets), as bilm-tf
     reports it, with one difference: bilm-tf averages means of batches and drops the tokens of lanes that end early; here every

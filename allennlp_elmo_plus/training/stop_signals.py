@@ -13,8 +13,7 @@ REQUEST: Optional[signal.Signals] = getattr(signal, "SIGUSR1", None)
 
 
 class StopSignals:
-    """
-    Between `install` and `restore` the first SIGINT, SIGTERM or SIGUSR1 calls `on_stop` with its number. A second SIGINT or SIGTERM
+    """Between `install` and `restore` the first SIGINT, SIGTERM or SIGUSR1 calls `on_stop` with its number. A second SIGINT or SIGTERM
     ends the process at once, as if it had never been handled; SIGUSR1 may come as often as it likes.
 
     `notice` is a line for standard error when the first one comes.

@@ -5,8 +5,7 @@ from typing import Optional
 
 
 class Throughput:
-    """
-    Tokens per second since the first batch after the last `reset`, waiting for data included. A token is a target: a word or the
+    """Tokens per second since the first batch after the last `reset`, waiting for data included. A token is a target: a word or the
     end of a sentence, counted once for both directions, as bilm-tf counts them.
 
     The first `num_warm_up` batches, in which loops are compiled and memory is taken, count only until they are over: with the next

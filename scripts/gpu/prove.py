@@ -14,7 +14,7 @@ from allennlp_elmo_plus.data.batching.negatives import LogUniformSampler
 from allennlp_elmo_plus.data.text.characters import encode_words
 from allennlp_elmo_plus.inference.embedder import ElmoEmbedder
 from allennlp_elmo_plus.kernels.cuda_graph import SIGHTINGS
-from allennlp_elmo_plus.kernels.lstm.reference import lstm_reference
+from allennlp_elmo_plus.kernels.lstm.reference import lstm as lstm_reference
 from allennlp_elmo_plus.kernels.lstm.stacked_lstm import has_kernels
 from allennlp_elmo_plus.kernels.softmax.exact_softmax import exact_nll
 from allennlp_elmo_plus.kernels.softmax.sampled_softmax import sampled_softmax_nll

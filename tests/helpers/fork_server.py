@@ -119,7 +119,6 @@ def _warm_up() -> None:
     """Imports AllenNLP where it is installed, and has the compiled loops loaded by training with them."""
     import pytest  # noqa: F401
     import torch
-    import torch._dynamo
     import torch.nn.parallel  # noqa: F401
 
     # With one thread the package starts no others that would be missing from the copies.

@@ -14,7 +14,8 @@ from torch import Tensor
 
 from allennlp_elmo_plus import ElmoEmbedder
 from allennlp_elmo_plus.formats.pretrained import load_encoder
-from allennlp_elmo_plus.modules.char_cnn import CharacterCNN, reference_convolution
+from allennlp_elmo_plus.kernels.char_conv.reference import conv_max_pool as reference_convolution
+from allennlp_elmo_plus.modules.char_cnn import CharacterCNN
 from allennlp_elmo_plus.options.bilm_options import BiLMOptions
 from allennlp_elmo_plus.plugin.models.bilm_model import BilmModel
 from allennlp_elmo_plus.plugin.modules.token_embedders.bilm_token_embedder import BilmTokenEmbedder

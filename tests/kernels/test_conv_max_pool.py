@@ -27,7 +27,7 @@ def test_every_place_has_its_window_and_no_window_is_there_twice(
 ) -> None:
     """In float32 a compiled loop finds them, unless they are too wide for it."""
     characters = encode(texts, 10)
-    windows, rows = unique_ngrams(characters, width, 8, torch.zeros(1, dtype=dtype))
+    windows, rows = unique_ngrams(characters, width, 8, torch.zeros(PADDING_ID, 1, dtype=dtype))
     assert len(set(map(tuple, windows.tolist()))) == len(windows) == rows.max() + 1
     padded = torch.nn.functional.pad(characters.long(), (0, 8), value=PADDING_ID)
     for place in range(8):

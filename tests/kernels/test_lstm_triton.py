@@ -11,11 +11,11 @@ import sys
 from collections.abc import Iterator
 from typing import Optional
 
-import allennlp_elmo_plus.core
 import pytest
 import torch
 from torch import Tensor
 
+import allennlp_elmo_plus.kernels.lstm
 from allennlp_elmo_plus.kernels.cuda_graph import SIGHTINGS
 from allennlp_elmo_plus.kernels.gemm import float32_sums
 from allennlp_elmo_plus.kernels.lstm import stacked_lstm as lstm_directions
@@ -43,7 +43,7 @@ def kernels() -> Iterator[object]:
             patch.setenv("TRITON_INTERPRET", "1")
         # To set both first has them put back as they were, there or not.
         patch.setitem(sys.modules, KERNELS, None)
-        patch.setattr(allennlp_elmo_plus.core, "lstm_triton", None, raising=False)
+        patch.setattr(allennlp_elmo_plus.kernels.lstm, "_triton_kernels", None, raising=False)
         del sys.modules[KERNELS]
         module = importlib.import_module(KERNELS)
         patch.setattr(module, "BLOCK", BLOCK)
@@ -273,7 +273,7 @@ def test_without_a_compiler_or_a_capable_device_the_plain_path_is_taken_and_the_
 
 def test_without_triton_the_plain_path_is_taken(ask_anew, monkeypatch) -> None:
     monkeypatch.setitem(sys.modules, KERNELS, None)
-    monkeypatch.setattr(allennlp_elmo_plus.core, "lstm_triton", None)
+    monkeypatch.setattr(allennlp_elmo_plus.kernels.lstm, "_triton_kernels", None)
     assert not lstm_directions.has_kernels(torch.device(DEVICE), torch.float)
 
 

@@ -20,8 +20,8 @@ from tests.helpers.small_encoders import options_of, random_encoder
 
 CODE = """
 import os, sys, threading, time, torch
-from allennlp_elmo_plus.core import openmp
-from allennlp_elmo_plus.kernels.threads import side_by_side
+from allennlp_elmo_plus.kernels import openmp
+from allennlp_elmo_plus.kernels.threads import run_in_threads
 
 torch.set_num_threads(3)
 numbers = torch.arange(300_000.0)
@@ -49,7 +49,7 @@ def num_threads_beside_two():
     together.wait()
     return num_threads_left(before)
 
-inside = side_by_side([num_threads_beside_two] * 3, torch.device("cpu"))[0]
+inside = run_in_threads([num_threads_beside_two] * 3, torch.device("cpu"))[0]
 print(before, after, again, inside)
 """
 

@@ -6,9 +6,10 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from allennlp_elmo_plus.data.batching.negatives import LogUniformSampler, NegativeSample
+from allennlp_elmo_plus.data.batching.negatives import LogUniformSampler
 from allennlp_elmo_plus.kernels.softmax import sampled_softmax
 from allennlp_elmo_plus.kernels.softmax.exact_softmax import exact_nll
+from allennlp_elmo_plus.kernels.softmax.negatives import NegativeSample
 from allennlp_elmo_plus.kernels.softmax.sampled_softmax import sampled_softmax_nll
 from allennlp_elmo_plus.modules.softmax import SoftmaxLayer
 from tests.helpers.allocation_spy import AllocationSpy

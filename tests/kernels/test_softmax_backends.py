@@ -24,12 +24,12 @@ def way(request, monkeypatch):
         monkeypatch.setattr(compiled, "_load", lambda module: None)
     called = []
     loops = compiled.loops_for(torch.zeros(1), "softmax._numba_kernels")
-    for name in ("nll_and_gradients", "errors"):
+    for name in ("nll_and_gradients", "logit_grads"):
         if loops is not None:
             loop = getattr(loops, name)
             monkeypatch.setattr(loops, name, lambda *given, loop=loop, name=name: called.append(name) or loop(*given))
     yield request.param
-    expected = {"one loop": {"nll_and_gradients"}, "a loop between products": {"errors"}, "no loop": set()}
+    expected = {"one loop": {"nll_and_gradients"}, "a loop between products": {"logit_grads"}, "no loop": set()}
     assert set(called) == expected[request.param]
 
 

@@ -14,7 +14,8 @@ from allennlp_elmo_plus.data.batching.sentence_plan import SentencePlan, Sentenc
 from allennlp_elmo_plus.data.batching.window_batcher import LanguageModelBatch, WindowBatcher
 from allennlp_elmo_plus.data.corpus.encoded_corpus import EncodedCorpus, encode_to_temporary
 from allennlp_elmo_plus.data.text.characters import DEFAULT_MAX_CHARACTERS, encode_words
-from allennlp_elmo_plus.modules.char_cnn import CharacterCNN, reference_convolution
+from allennlp_elmo_plus.kernels.char_conv.reference import conv_max_pool as reference_convolution
+from allennlp_elmo_plus.modules.char_cnn import CharacterCNN
 
 SENTENCES = [
     "the river rises in spring and falls in summer .".split(),

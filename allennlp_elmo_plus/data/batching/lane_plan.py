@@ -1,5 +1,4 @@
-"""
-Order of an epoch: which lane reads which sentences.
+"""Order of an epoch: which lane reads which sentences.
 
 An epoch reads every sentence once. Its sentences, shuffled, are one stream, cut into B lanes, the rows of a batch. A
 sentence of n words is n + 1 positions: as many targets in each direction.
@@ -23,8 +22,7 @@ _ORDER_IN_BLOCK = 2
 
 
 class EpochPlan:
-    """
-    Which sentences each of `num_lanes` lanes reads in `epoch`, and how many windows of `num_steps` positions these are.
+    """Which sentences each of `num_lanes` lanes reads in `epoch`, and how many windows of `num_steps` positions these are.
 
     `sentence_offsets` (num_sentences + 1,) int64: where each sentence starts among the words of the corpus.
 
@@ -95,8 +93,7 @@ class EpochPlan:
         return self.sentence_offsets[sentences + 1] - self.sentence_offsets[sentences] + 1
 
     def find_position(self, position: int) -> tuple[int, int, int]:
-        """
-        The sentence that holds `position` (below `num_positions`) of the stream: the slot, the rank in the slot, and
+        """The sentence that holds `position` (below `num_positions`) of the stream: the slot, the rank in the slot, and
         the step inside the sentence.
         """
         block_index = int(np.searchsorted(self._slot_starts, position, side="right")) - 1

@@ -1,5 +1,4 @@
-"""
-Windows of running text: the next T positions of every lane of an epoch.
+"""Windows of running text: the next T positions of every lane of an epoch.
 
 A sentence of n words is n + 1 positions, each an input and a target:
 
@@ -24,8 +23,7 @@ CHUNK_POSITIONS = 1 << 16
 
 
 class Window(NamedTuple):
-    """
-    Window `number` of an epoch, as type ids (B, T) int64, each direction in its own reading order, 0 past a row's
+    """Window `number` of an epoch, as type ids (B, T) int64, each direction in its own reading order, 0 past a row's
     end.
     `lengths` (B,) int64: real positions of each row, never rising from row to row.
     `carries_state`: whether rows go on where those of the window before ended.
@@ -62,8 +60,7 @@ class Segments(NamedTuple):
 
 
 class LaneReader:
-    """
-    The windows of an epoch, from window `start` on: those that a reader from the beginning gives after skipping
+    """The windows of an epoch, from window `start` on: those that a reader from the beginning gives after skipping
     `start`.
 
     `tokens` (num_words,) holds the type ids of the corpus. `lanes`, rising, names the lanes of `plan` to read as rows

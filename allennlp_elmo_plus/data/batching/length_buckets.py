@@ -7,8 +7,7 @@ NUM_BOUNDARIES = 2
 
 
 def windows_of(sentences: Iterable[Sequence[str]], max_tokens: int) -> Iterator[list[Sequence[str]]]:
-    """
-    Consecutive sentences in lists of at most `max_tokens` tokens, their words and sentence boundaries, or of one sentence that has
+    """Consecutive sentences in lists of at most `max_tokens` tokens, their words and sentence boundaries, or of one sentence that has
     more.
     """
     window: list[Sequence[str]] = []
@@ -25,8 +24,7 @@ def windows_of(sentences: Iterable[Sequence[str]], max_tokens: int) -> Iterator[
 
 
 def batches_by_length(lengths: Sequence[int], max_tokens: int) -> list[list[int]]:
-    """
-    The places of sentences of `lengths` words, in batches of at most `max_tokens` tokens, or of one sentence that has more.
+    """The places of sentences of `lengths` words, in batches of at most `max_tokens` tokens, or of one sentence that has more.
 
     Sentences of like length come together, the longest first, so that the LSTM's steps have many rows to the last. Nothing is
     computed for padding in any case.

@@ -1,5 +1,4 @@
-"""
-Negative samples of the sampled softmax: distinct word ids drawn from the log-uniform (Zipfian) law.
+"""Negative samples of the sampled softmax: distinct word ids drawn from the log-uniform (Zipfian) law.
 
 The law is that of TensorFlow's `log_uniform_candidate_sampler(unique=True)`, which bilm-tf trains with: ids are drawn
 from `P(i) = log((i + 2) / (i + 1)) / log(V + 1)`, and a repeated id is thrown away until `S` distinct ones are found.
@@ -7,41 +6,19 @@ It assumes a vocabulary in order of falling frequency.
 """
 
 import math
-from typing import NamedTuple
 
 import numpy as np
 import torch
 
 from allennlp_elmo_plus.errors import InputError
+from allennlp_elmo_plus.kernels.softmax.negatives import NegativeSample
 
 # Draws made at once: bounds memory when nearly every word of a large vocabulary is asked for.
 MAX_DRAWS_AT_ONCE = 1 << 22
 
 
-class NegativeSample(NamedTuple):
-    """
-    `ids` (S,) int64: distinct vocabulary ids, ascending.
-    `log_expected` (S,) float64: log of the chance that the sample holds each of them (TensorFlow's expected count).
-    `num_tries`: draws it took to find S distinct ids; it gives the expected counts of the targets too.
-    """
-
-    ids: torch.Tensor
-    log_expected: torch.Tensor
-    num_tries: int
-
-
-def log_expected_counts(ids: torch.Tensor, num_tries: int, vocab_size: int) -> torch.Tensor:
-    """
-    `log(1 - (1 - P(i)) ** num_tries)` for each of `ids` (any shape, 0..V-1), float64, on the device of `ids`: the -log
-    Q correction of the sampled softmax.
-    """
-    probs = torch.log1p(1 / (ids.double() + 1)) / math.log(vocab_size + 1)
-    return torch.log(-torch.expm1(num_tries * torch.log1p(-probs)))
-
-
 class LogUniformSampler:
-    """
-    Draws sets of `num_samples` distinct ids of a vocabulary of `vocab_size`. What a generator gives depends on nothing
+    """Draws sets of `num_samples` distinct ids of a vocabulary of `vocab_size`. What a generator gives depends on nothing
     but the generator: samplers hold no state from draw to draw.
 
     Raises InputError unless 1 <= `num_samples` < `vocab_size`.

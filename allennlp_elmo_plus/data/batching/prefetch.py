@@ -9,8 +9,7 @@ Item = TypeVar("Item")
 
 
 class Prefetcher(Generic[Item]):
-    """
-    Iterates over `source` in a thread of its own, at most `depth` items ahead. Each iteration starts a thread.
+    """Iterates over `source` in a thread of its own, at most `depth` items ahead. Each iteration starts a thread.
 
     An exception that `source` raises is raised to the consumer after the items made before it. The thread is gone when
     the iterator is exhausted, closed or dropped.

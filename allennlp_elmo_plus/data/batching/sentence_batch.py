@@ -11,8 +11,7 @@ from allennlp_elmo_plus.data.text.characters import PADDING_ID
 
 
 def batch_from_sentences(character_ids: Optional[Tensor], word_ids: Tensor, mask: Tensor) -> LanguageModelBatch:
-    """
-    The batch of B sentences, each `<S> w1 .. wn </S>`: n + 1 steps in each direction, longest sentence first, starting
+    """The batch of B sentences, each `<S> w1 .. wn </S>`: n + 1 steps in each direction, longest sentence first, starting
     from no state. What `row_order` gives is the sentence that each row holds.
 
     `character_ids` (B, T, C): see `data/text/characters.py`; None for a model that reads words by their ids alone.

@@ -12,8 +12,7 @@ from allennlp_elmo_plus.data.text.characters import UNK_WORD, encode_words
 def sentence_ids(
     sentences: Sequence[Sequence[str]], max_characters: Optional[int], word_ids: Optional[Mapping[str, int]] = None
 ) -> Tensor:
-    """
-    Character ids (B, T, C) of B sentences without `<S>` and `</S>`, 0 behind the end of each; for word input, where
+    """Character ids (B, T, C) of B sentences without `<S>` and `</S>`, 0 behind the end of each; for word input, where
     `max_characters` is None, the vocabulary ids that `word_ids` counts from 0, + 1: (B, T).
 
     Raises `ValueError` for word input without `word_ids`.

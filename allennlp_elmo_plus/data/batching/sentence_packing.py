@@ -9,8 +9,7 @@ from torch import Tensor
 
 
 class SentenceLayout(NamedTuple):
-    """
-    The places of B sentences' words, each sentence with `<S>` before and `</S>` after it: N = the M words + 2 B.
+    """The places of B sentences' words, each sentence with `<S>` before and `</S>` after it: N = the M words + 2 B.
 
     Packed order is time-major, the longest sentence first, as `torch.nn.utils.rnn.PackedSequence` has it.
     """
@@ -27,8 +26,7 @@ class SentenceLayout(NamedTuple):
 
     @classmethod
     def of_lengths(cls, lengths: Sequence[int], num_steps: int, device: torch.device) -> "SentenceLayout":
-        """
-        The layout of sentences of `lengths` words, at the start of rows of `num_steps`; index tensors are put on
+        """The layout of sentences of `lengths` words, at the start of rows of `num_steps`; index tensors are put on
         `device`.
         """
         words = np.asarray(lengths, dtype=np.int64)
@@ -66,8 +64,7 @@ class SentenceLayout(NamedTuple):
         )
 
     def unpack(self, packed: Tensor, keep_boundaries: bool = False) -> Tensor:
-        """
-        `packed` (N, K) as padded sentences, zeros where there is no word: (B, T, K), or (B, T + 2, K) with `<S>` and
+        """`packed` (N, K) as padded sentences, zeros where there is no word: (B, T, K), or (B, T + 2, K) with `<S>` and
         `</S>`.
         """
         num_steps, positions = self.num_steps + 2, self.row_positions

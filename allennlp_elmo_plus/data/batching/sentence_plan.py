@@ -1,7 +1,7 @@
-"""
-Whole sentences in batches of about one length: which sentences make which batch of an epoch, and the windows they are.
+"""Whole sentences in batches of about one length: which sentences make which batch of an epoch, and the windows they are.
 
-The other way to read a text beside lanes (`data/batching/lane_plan.py`, `data/batching/lane_reader.py`): no sentence is cut, none goes on where another
+The other way to read a text beside lanes (`data/batching/lane_plan.py`, `data/batching/lane_reader.py`): no sentence is cut,
+none goes on where another
 ended, and each starts from a state of zeros. A sentence of n words is n + 1 positions, as there.
 """
 
@@ -13,15 +13,15 @@ import numpy as np
 from allennlp_elmo_plus.data.batching.lane_plan import BLOCK_SENTENCES
 from allennlp_elmo_plus.data.batching.lane_reader import Segments, Window, gather_tokens
 
-# The second word of a generator's seed says what it is for; `data/batching/lane_plan.py` and `data/batching/window_batcher.py` have 0 to 2.
+# The second word of a generator's seed says what it is for; `data/batching/lane_plan.py` and `data/batching/window_batcher.py`
+# have 0 to 2.
 _ORDER_OF_BLOCKS = 3
 _ORDER_IN_BLOCK = 4
 _ORDER_OF_BATCHES = 5
 
 
 class SentencePlan:
-    """
-    The batches of `epoch`: each sentence is in exactly one.
+    """The batches of `epoch`: each sentence is in exactly one.
 
     Sentences are taken in blocks of neighbours (BLOCK_SENTENCES), sorted by length within the block, and cut into batches of at
     most `batch_tokens` positions, padding included (rows times steps of the longest), and of sentences at least half as long as
@@ -97,8 +97,7 @@ class SentencePlan:
 
 
 class SentenceReader:
-    """
-    The windows of an epoch, one a batch of `plan`, from window `start` on. Rows are whole sentences, which carry no state.
+    """The windows of an epoch, one a batch of `plan`, from window `start` on. Rows are whole sentences, which carry no state.
 
     Process `rank` of `num_processes` has every `num_processes`-th batch from batch `rank` on. Where batches do not go round, the
     last window of those without one is empty: a row of length 0.

@@ -5,8 +5,7 @@ from torch import Tensor
 
 
 def unique_rows(rows: Tensor) -> tuple[Tensor, Tensor]:
-    """
-    The distinct rows of integers `rows` (M, C): (U, C) in no particular order, and for each row which of them it is,
+    """The distinct rows of integers `rows` (M, C): (U, C) in no particular order, and for each row which of them it is,
     (M,).
 
     Rows are compared by a 64-bit hash, sorted far faster than whole rows are; should two different rows share a hash,

@@ -1,5 +1,4 @@
-"""
-A batch of the language model, and how a window of running text becomes one.
+"""A batch of the language model, and how a window of running text becomes one.
 
 Words are spelled once each: what the model encodes are the U distinct words of a batch, in both directions together;
 its inputs are rows of that table. About one word in three or four is distinct in a batch of real text.
@@ -12,8 +11,9 @@ import torch
 from torch import Tensor
 
 from allennlp_elmo_plus.data.batching.lane_reader import Window
-from allennlp_elmo_plus.data.batching.negatives import LogUniformSampler, NegativeSample
+from allennlp_elmo_plus.data.batching.negatives import LogUniformSampler
 from allennlp_elmo_plus.data.corpus.encoded_corpus import BOS_TYPE, EncodedCorpus
+from allennlp_elmo_plus.kernels.softmax.negatives import NegativeSample
 
 # The second word of a generator's seed says what it is for. 0 and 2 are for the order of an epoch
 # (`data/batching/lane_plan.py`).
@@ -21,8 +21,7 @@ _NEGATIVES = 1
 
 
 class LanguageModelBatch(NamedTuple):
-    """
-    What the language model reads and predicts. Both directions are in their own reading order, from the left of a row.
+    """What the language model reads and predicts. Both directions are in their own reading order, from the left of a row.
 
     `characters` (U, C) int16: the distinct words of both directions' inputs, by rising length, see
     `data/text/characters.py`.
@@ -70,8 +69,7 @@ def length_buckets(lengths: np.ndarray) -> list[tuple[int, int]]:
 
 
 class WindowBatcher:
-    """
-    Makes batches of the windows of `corpus`.
+    """Makes batches of the windows of `corpus`.
 
     `vocabulary_ids` (num_types,) int64: the vocabulary id of each type, counted from 0.
     `sampler` draws the negatives, None for none. Those of a window follow from `seed`, `epoch`, the number of the

@@ -35,8 +35,7 @@ def open_or_encode(
     max_characters: int = DEFAULT_MAX_CHARACTERS,
     encode: Optional[Encode] = None,
 ) -> EncodedCorpus:
-    """
-    The text that `spec` names (see `data/text/text_files.py`), encoded. What is found in `cache_directory` is used when every file
+    """The text that `spec` names (see `data/text/text_files.py`), encoded. What is found in `cache_directory` is used when every file
     of the text has the size and the time it had then, or else the same content, and what is found belongs together
     (data/corpus/validation.py); otherwise the text is encoded anew in its place.
 
@@ -44,7 +43,8 @@ def open_or_encode(
     Without `cache_directory`, or for text that can be read only once (standard input, a pipe), the encoding is a
     temporary one. `encode` takes the place of `encode_text` where there is a `cache_directory`.
 
-    Raises `InputError` for what `data/text/text_files.py` refuses, for a text that changes or vanishes while it is read and for a cache
+    Raises `InputError` for what `data/text/text_files.py` refuses, for a text that changes or vanishes while it is read and
+    for a cache
     that cannot be locked, and `ValueError` for a `max_characters` below 3.
     """
     check_max_characters(max_characters)

@@ -1,5 +1,4 @@
-"""
-Text -> type ids on disk.
+"""Text -> type ids on disk.
 
 Each distinct word of a text is a type: `<S>` is 0, `</S>` is 1, the others are numbered as they come. The text is read
 once and kept as one number a word, memory-mapped, beside a table that spells each type. Memory, while encoding and
@@ -32,8 +31,7 @@ from allennlp_elmo_plus.data.text.characters import (
 )
 from allennlp_elmo_plus.data.text.text_files import iter_sentence_blocks
 from allennlp_elmo_plus.data.text.truncation import truncated_words
-from allennlp_elmo_plus.errors import InputError
-from allennlp_elmo_plus.training.units import count_in_words
+from allennlp_elmo_plus.errors import InputError, count_in_words
 
 logger = logging.getLogger(__name__)
 
@@ -56,8 +54,7 @@ _SECONDS_BETWEEN_REPORTS = 10
 
 
 class EncodedCorpus:
-    """
-    A text of at least one word, by type ids, as `encode_text` wrote it to `directory`.
+    """A text of at least one word, by type ids, as `encode_text` wrote it to `directory`.
 
     `tokens` (num_tokens,) uint32: the type of each word; sentence boundaries are not among them.
     `offsets` (num_sentences + 1,) int64: where each sentence starts in `tokens`.
@@ -108,8 +105,7 @@ class EncodedCorpus:
         return (self.directory / WORDS_FILE).read_bytes().decode("utf-8").split("\n")[:-1]
 
     def vocabulary_ids(self, vocabulary: Mapping[str, int]) -> np.ndarray:
-        """
-        The id that `vocabulary` gives each type, the id of `<UNK>` where it gives none: (num_types,) int64.
+        """The id that `vocabulary` gives each type, the id of `<UNK>` where it gives none: (num_types,) int64.
 
         Raises `InputError` when `vocabulary` lacks `<S>`, `</S>` or `<UNK>`.
         """
@@ -141,8 +137,7 @@ def encode_text(
     encoding_errors: str = "strict",
     max_characters: int = DEFAULT_MAX_CHARACTERS,
 ) -> None:
-    """
-    Writes the text that `spec` names to `directory`, for `EncodedCorpus`. Logs how far it is, and in the end the share
+    """Writes the text that `spec` names to `directory`, for `EncodedCorpus`. Logs how far it is, and in the end the share
     of words that are cut for being longer than `max_characters` - 2 bytes, see `data/text/truncation.py`.
 
     Raises what `data/text/text_files.py` raises of a spec or a text, and `ValueError` for a `max_characters` below 3.
@@ -198,8 +193,7 @@ def encode_to_temporary(
     encoding_errors: str = "strict",
     max_characters: int = DEFAULT_MAX_CHARACTERS,
 ) -> EncodedCorpus:
-    """
-    The text that `spec` names, encoded to a temporary directory that goes when the corpus does, at the latest with the
+    """The text that `spec` names, encoded to a temporary directory that goes when the corpus does, at the latest with the
     process.
 
     Raises what `encode_text` raises.

@@ -12,8 +12,7 @@ _NUMBERS_AT_ONCE = 1 << 22
 
 
 def merge_corpora(corpora: Sequence[EncodedCorpus], directory: Path) -> None:
-    """
-    Writes to `directory`, for `EncodedCorpus`, what `encode_text` writes of the texts of `corpora` in their order, byte for byte:
+    """Writes to `directory`, for `EncodedCorpus`, what `encode_text` writes of the texts of `corpora` in their order, byte for byte:
     types are numbered as they come, and each shard lists its own in the order in which it met them.
 
     Memory grows with the number of types. `corpora` have the same number of characters a word.

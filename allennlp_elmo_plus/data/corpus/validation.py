@@ -1,5 +1,4 @@
-"""
-Whether the files of an encoded corpus belong together.
+"""Whether the files of an encoded corpus belong together.
 
 They are mapped into memory and indexed by one another for as long as a training runs. A disk may have lost a part of them, and a
 cache directory may be one that others write to.
@@ -26,8 +25,8 @@ _CHECKED_AT_ONCE = 1 << 20
 
 
 def validate(directory: Path, max_characters: int) -> Optional[str]:
-    """
-    What is wrong, in words, with the corpus that `data.corpus.encoded_corpus.encode_text` is said to have written to `directory`; None where
+    """What is wrong, in words, with the corpus that `data.corpus.encoded_corpus.encode_text` is said to have written to
+    `directory`; None where
     nothing is: every index then lies in what it is an index of, words are spelled as they should be, and counts are those of the
     words.
 

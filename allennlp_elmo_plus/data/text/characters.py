@@ -1,5 +1,4 @@
-"""
-Words -> character ids.
+"""Words -> character ids.
 
 bilm-tf spells a word as the bytes of its UTF-8 form between a begin-of-word and an end-of-word mark, padded to a fixed
 width (bilm/data.py, `UnicodeCharsVocabulary`). Its inference side adds 1 to every id so that 0 can mark a position
@@ -18,8 +17,7 @@ from collections.abc import Collection, Iterable, Sequence
 
 import numpy as np
 
-from allennlp_elmo_plus.errors import InputError
-from allennlp_elmo_plus.options.rules import truncated_repr
+from allennlp_elmo_plus.errors import InputError, truncated_repr
 
 BOS_WORD = "<S>"
 EOS_WORD = "</S>"
@@ -44,8 +42,7 @@ _WORDS_AT_ONCE = 8192
 
 
 def encode_words(words: Sequence[str], max_characters: int = DEFAULT_MAX_CHARACTERS) -> np.ndarray:
-    """
-    Character ids of each word: *Shape:* (len(words), C) int16, C = `max_characters`.
+    """Character ids of each word: *Shape:* (len(words), C) int16, C = `max_characters`.
 
     A word longer than C - 2 bytes is cut there, as bilm-tf does, even in the middle of a character. `<S>` and `</S>`
     are spelled by their single sentence-boundary id. Code points that UTF-8 cannot encode (lone surrogates) are left
@@ -97,8 +94,7 @@ def _spell(words: Sequence[str], ids: np.ndarray) -> None:
 
 
 def spell_as(character_id: int, max_characters: int = DEFAULT_MAX_CHARACTERS) -> np.ndarray:
-    """
-    The ids of a word spelled by the single `character_id` (1 to 261): *Shape:* (C,) int16.
+    """The ids of a word spelled by the single `character_id` (1 to 261): *Shape:* (C,) int16.
 
     Sentence boundaries are such words, and so are the extra tokens that AllenNLP's indexer calls `tokens_to_add`.
     """
@@ -109,8 +105,7 @@ def spell_as(character_id: int, max_characters: int = DEFAULT_MAX_CHARACTERS) ->
 
 
 def word_lengths(ids: np.ndarray) -> np.ndarray:
-    """
-    Number of character positions before the padding, begin and end of word included; 0 where there is no word.
+    """Number of character positions before the padding, begin and end of word included; 0 where there is no word.
 
     `ids` *Shape:* (..., C). Result *Shape:* (...) int64.
     """

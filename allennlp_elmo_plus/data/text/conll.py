@@ -15,8 +15,7 @@ from allennlp_elmo_plus.data.text.text_files import (
     open_text,
     source_of,
 )
-from allennlp_elmo_plus.errors import InputError
-from allennlp_elmo_plus.options.rules import truncated_repr
+from allennlp_elmo_plus.errors import InputError, truncated_repr
 
 CONLLU = "conllu"
 CONLL2003 = "conll2003"
@@ -39,8 +38,7 @@ class TaggedSentence(NamedTuple):
 
 
 def read_tagged_sentences(path: Union[str, Path], file_format: str, tag_column: int) -> Iterator[TaggedSentence]:
-    """
-    The sentences of a UTF-8 file, plain or `.gz`, or of standard input where `path` is `-`. Blank lines separate them.
+    """The sentences of a UTF-8 file, plain or `.gz`, or of standard input where `path` is `-`. Blank lines separate them.
 
     "conllu": ten columns separated by tabs, the word in the second; comments, ranges of multiword tokens (`3-4`) and empty nodes
     (`8.1`) are left out, so that the syntactic words remain, one tag each. "conll2003": columns separated by spaces or tabs, the

@@ -1,5 +1,4 @@
-"""
-Path specs -> sentences.
+"""Path specs -> sentences.
 
 Text is UTF-8, one sentence a line, words separated by white space. It is read and decoded a block of lines at a time,
 in constant memory.
@@ -27,7 +26,7 @@ logger = logging.getLogger(__name__)
 STANDARD_INPUT = "-"
 MAX_LINE_BYTES = 1 << 20
 
-# What `python -m allennlp_elmo_plus.stdlib_corpus` writes: where one is missing, it is more likely unmade than misspelt.
+# What `python -m examples.stdlib_corpus` writes: where one is missing, it is more likely unmade than misspelt.
 STDLIB_TRAIN_FILE = "train.txt"
 STDLIB_HELDOUT_FILE = "heldout.txt"
 
@@ -42,8 +41,7 @@ TextSource = Union[Path, str]
 
 
 def resolve_paths(spec: Union[str, "os.PathLike[str]"]) -> list[TextSource]:
-    """
-    The files that `spec` names, in the order they are read.
+    """The files that `spec` names, in the order they are read.
 
     `spec` is a path, a glob, a directory (its regular files by name, hidden ones and subdirectories left out), `-` for
     standard input, or several of these separated by commas. A path that exists is taken as it is, even where it holds a
@@ -87,14 +85,13 @@ def _resolve_one(part: str, spec: str) -> list[TextSource]:
         return list(files)
     hint = ""
     if Path(part).name in (STDLIB_TRAIN_FILE, STDLIB_HELDOUT_FILE):
-        command = f"python -m allennlp_elmo_plus.stdlib_corpus {Path(part).parent}"
+        command = f"python -m examples.stdlib_corpus {Path(part).parent}"
         hint = f"; `{command}` makes one of the documentation of Python's standard library"
     raise InputError(f"`{part}`{within}: there is no such file{hint}")
 
 
 def iter_sentences(spec: Union[str, "os.PathLike[str]"], encoding_errors: Optional[str] = None) -> Iterator[list[str]]:
-    """
-    The sentences of the text that `spec` names (see `resolve_paths`), each a list of words.
+    """The sentences of the text that `spec` names (see `resolve_paths`), each a list of words.
 
     A line ends at a line feed and nowhere else, and its words are what `str.split` finds, so that a carriage return
     before the line feed vanishes. A blank line is a sentence of no words, as in bilm-tf; bilm-tf also ends lines at a
@@ -142,8 +139,7 @@ def _log_byte_order_mark(name: str) -> None:
 
 
 def first_lines(data: bytes, name: str) -> bytes:
-    """
-    `data`, the first lines of the text called `name`, without a byte order mark.
+    """`data`, the first lines of the text called `name`, without a byte order mark.
 
     Raises `InputError` for JSON lines: each of the first lines is a JSON object, or a list of words, that is not empty.
     """
@@ -172,8 +168,7 @@ def first_lines(data: bytes, name: str) -> bytes:
 
 
 def decode_lines(data: bytes, name: str, first_line: int, encoding_errors: Optional[str] = None) -> list[str]:
-    """
-    The lines of `data`, which is whole lines of the file called `name` from line `first_line` (1-based) on.
+    """The lines of `data`, which is whole lines of the file called `name` from line `first_line` (1-based) on.
 
     Raises `InputError` with file and line for a NUL byte, and for bytes that are not UTF-8 unless `encoding_errors`
     replaces them; see `iter_sentences`.
@@ -218,8 +213,7 @@ def _sentence_blocks(sources: list[TextSource], spec: str, encoding_errors: Opti
 
 
 def line_blocks(file: BinaryIO, name: str, num_bytes: Optional[int] = None) -> Iterator[bytes]:
-    """
-    Whole lines of `file`, about `_READ_BYTES` at a time; the last may lack its line feed. No more than the next `num_bytes` are
+    """Whole lines of `file`, about `_READ_BYTES` at a time; the last may lack its line feed. No more than the next `num_bytes` are
     read, which end with a line.
     """
     num_lines = 0

@@ -36,8 +36,7 @@ class TextSurvey(NamedTuple):
 
 
 class TokenizedFile:
-    """
-    The lines of `source`, read anew by each `lines()`: UTF-8, words separated by white space, a blank line a sentence of no
+    """The lines of `source`, read anew by each `lines()`: UTF-8, words separated by white space, a blank line a sentence of no
     words. `source` is the path of a file, plain or `.gz`, or of a pipe, or `-` for standard input. What can be read only once is
     copied to a temporary file first, which is gone when the block ends, or the process.
     """
@@ -49,8 +48,8 @@ class TokenizedFile:
         self._hash = hashlib.blake2b(digest_size=16)
 
     def lines(self) -> Iterator[TokenizedLine]:
-        """
-        Raises InputError with file and line where a line cannot be used (`data/text/text_files.py`), and where the file cannot be read.
+        """Raises InputError with file and line where a line cannot be used (`data/text/text_files.py`), and where the file cannot
+        be read.
         """
         self._hash = hashlib.blake2b(digest_size=16)
         num_lines = 0
@@ -69,8 +68,7 @@ class TokenizedFile:
         return self._hash.hexdigest()
 
     def scan(self, as_keys: bool = False) -> TextSurvey:
-        """
-        Reads the text once. `as_keys` checks that each line can be the name of a dataset: not blank, not ".", without "/",
+        """Reads the text once. `as_keys` checks that each line can be the name of a dataset: not blank, not ".", without "/",
         at which HDF5 cuts names, and not the same as one before.
 
         Raises InputError for such a line, naming it, and for a text without a word, beside what `lines` raises.

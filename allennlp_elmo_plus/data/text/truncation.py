@@ -34,8 +34,7 @@ class TruncatedWords(NamedTuple):
 def truncated_words(
     counts: Mapping[str, int], max_characters: int = DEFAULT_MAX_CHARACTERS, num_examples: int = 3
 ) -> TruncatedWords:
-    """
-    What `encode_words` cuts of a text whose words occur as often as `counts` says; `max_characters` is C, 50 in bilm-tf, which
+    """What `encode_words` cuts of a text whose words occur as often as `counts` says; `max_characters` is C, 50 in bilm-tf, which
     leaves 48 bytes. The model cannot tell apart two words that are the same up to there.
     """
     cut = [word for word in counts if is_truncated(word, max_characters)]

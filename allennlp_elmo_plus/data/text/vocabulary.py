@@ -1,5 +1,4 @@
-"""
-The order of a vocabulary, and reading and writing its file.
+"""The order of a vocabulary, and reading and writing its file.
 
 The file is bilm-tf's: one token a line, the id of a token being its line number counted from 0. `<S>`, `</S>` and
 `<UNK>` must be there. The order is by falling frequency, which the log-uniform sampler of the softmax assumes (bilm-tf
@@ -13,10 +12,8 @@ from typing import NamedTuple, Optional, Union
 
 from allennlp_elmo_plus.data.text.characters import BOS_WORD, EOS_WORD, UNK_WORD
 from allennlp_elmo_plus.data.text.text_files import decode_lines, drop_byte_order_mark
-from allennlp_elmo_plus.errors import InputError
-from allennlp_elmo_plus.options.rules import truncated_repr
+from allennlp_elmo_plus.errors import InputError, count_in_words, truncated_repr
 from allennlp_elmo_plus.storage.atomic_files import atomic_path
-from allennlp_elmo_plus.training.units import count_in_words
 
 SPECIAL_WORDS = (BOS_WORD, EOS_WORD, UNK_WORD)
 
@@ -37,8 +34,7 @@ _LINE_WHITE_SPACE = " \t\r\v\f"
 
 
 def order_by_frequency(counts: Mapping[str, int], min_count: int = 1, max_size: Optional[int] = None) -> list[str]:
-    """
-    The words of a vocabulary in the order of their ids: `<S>`, `</S>`, `<UNK>`, then by falling count, equal counts by
+    """The words of a vocabulary in the order of their ids: `<S>`, `</S>`, `<UNK>`, then by falling count, equal counts by
     code point.
 
     Words that occur less than `min_count` times are left out, and then the rarest, so that at most `max_size` entries
@@ -71,8 +67,7 @@ class VocabularyFile(NamedTuple):
 
 
 def read_vocabulary(path: Union[str, "os.PathLike[str]"]) -> list[str]:
-    """
-    The words of a vocabulary file, in the order of their bilm-tf ids. White space around a word is dropped.
+    """The words of a vocabulary file, in the order of their bilm-tf ids. White space around a word is dropped.
 
     Raises `InputError`, naming the file and where there is one the line, for a file that cannot be read, is over
     MAX_VOCABULARY_BYTES or is not UTF-8, an empty line, a line of several words, a word that comes twice, and a missing
@@ -82,8 +77,7 @@ def read_vocabulary(path: Union[str, "os.PathLike[str]"]) -> list[str]:
 
 
 def examine_vocabulary(path: Union[str, "os.PathLike[str]"]) -> VocabularyFile:
-    """
-    `read_vocabulary` with all that it would refuse, in the order of the lines; at most 10,000 of them.
+    """`read_vocabulary` with all that it would refuse, in the order of the lines; at most 10,000 of them.
 
     Raises `InputError` for a file that cannot be read, is over MAX_VOCABULARY_BYTES or is not UTF-8.
     """

@@ -26,8 +26,7 @@ def coverage(vocabulary: Sequence[str], counts: Mapping[str, int]) -> Coverage:
 
 
 def misplaced_special_words(vocabulary: Sequence[str]) -> list[str]:
-    """
-    A line of text for each of `<S>`, `</S>` and `<UNK>` that is in the vocabulary, but not on its first three lines: the
+    """A line of text for each of `<S>`, `</S>` and `<UNK>` that is in the vocabulary, but not on its first three lines: the
     log-uniform sampler takes the first words for the most frequent ones, and bilm-tf asks for them there.
     """
     lines = {word: vocabulary.index(word) + 1 for word in SPECIAL_WORDS if word in vocabulary}
@@ -50,8 +49,7 @@ class OrderFaults(NamedTuple):
 
 
 def order_faults(vocabulary: Sequence[str], counts: Mapping[str, int]) -> Optional[OrderFaults]:
-    """
-    Where `vocabulary` is not in the order of falling `counts`, equal counts in any order; None where it is.
+    """Where `vocabulary` is not in the order of falling `counts`, equal counts in any order; None where it is.
 
     The log-uniform sampler draws negatives by their line alone, and the correction of the sampled softmax assumes that a word's
     line tells its frequency: in another order training goes on, and learns less from each batch.

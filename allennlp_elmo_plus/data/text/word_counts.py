@@ -1,5 +1,4 @@
-"""
-How often each word of a text occurs, counted by several processes.
+"""How often each word of a text occurs, counted by several processes.
 
 Plain files are cut into ranges of whole lines, one for each process, so that one large file is shared too; a compressed file is
 one process's. Memory grows with the number of distinct words, not with the text.
@@ -47,8 +46,8 @@ def count_words(
     num_processes: int = 1,
     report: Optional[Report] = None,
 ) -> Counter[str]:
-    """
-    The words of the text that `spec` names (see `data.text.text_files`) and how often each occurs, by at most `num_processes` processes.
+    """The words of the text that `spec` names (see `data.text.text_files`) and how often each occurs, by at most `num_processes`
+    processes.
     `report` is called now and then with how many bytes of the files were read since the last call.
 
     Raises what `data.text.text_files.iter_sentences` raises, and `ValueError` for a `num_processes` below 1.

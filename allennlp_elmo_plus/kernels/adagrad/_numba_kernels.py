@@ -8,7 +8,7 @@ F = np.float32
 
 
 def _update(param: np.ndarray, grad: np.ndarray, grad_sum: np.ndarray, squared_scale: F, rate: F) -> None:
-    """sum += squared_scale * grad^2, param -= rate * grad / sqrt(sum), over flat arrays."""
+    """Sum += squared_scale * grad^2, param -= rate * grad / sqrt(sum), over flat arrays."""
     for i in range(param.size):
         total = grad_sum[i] + squared_scale * grad[i] * grad[i]
         grad_sum[i] = total

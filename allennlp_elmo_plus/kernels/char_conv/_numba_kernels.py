@@ -1,5 +1,4 @@
-"""
-The maximum over a word's places, and the way back from it, as compiled loops: no place is read that a word does not need. With the
+"""The maximum over a word's places, and the way back from it, as compiled loops: no place is read that a word does not need. With the
 products of filters and windows, or without them.
 """
 
@@ -32,7 +31,9 @@ def _strongest(
     maxima: np.ndarray,
     argmax: np.ndarray,
 ) -> None:
-    """What `kernels.char_conv.conv_max_pool._strongest` describes; `argmax` with fewer rows than words is overwritten for each word."""
+    """What `kernels.char_conv.conv_max_pool._strongest` describes; `argmax` with fewer rows than words is overwritten
+    for each word.
+    """
     num_filters = responses.shape[1]
     for word in range(rows.shape[1]):
         best = maxima[word, first_filter : first_filter + num_filters]

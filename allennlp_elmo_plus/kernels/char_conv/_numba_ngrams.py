@@ -10,8 +10,7 @@ SPREAD = np.int64(0x9E3779B97F4A7C15 - (1 << 64))
 
 @jit
 def unique_ngrams(characters: np.ndarray, width: int, num_places: int, padding: int) -> tuple[np.ndarray, np.ndarray]:
-    """
-    The distinct windows (W, width) in the order in which words hold them, and which of them each place holds, (places, U). Beyond
+    """The distinct windows (W, width) in the order in which words hold them, and which of them each place holds, (places, U). Beyond
     the last of characters (U, C) there is `padding`, the highest of them; (padding + 1) ** width is below 2 ** 63.
     """
     num_words, num_columns = characters.shape

@@ -1,5 +1,4 @@
-"""
-The maximum of every filter over the places of a word, and the way back from it to the filters and the characters.
+"""The maximum of every filter over the places of a word, and the way back from it to the filters and the characters.
 
 Two words that share a piece of spelling share the windows that lie within it: of a batch's windows of seven characters
 about half are distinct. So each distinct window meets each filter once, in one matrix product a filter width, and
@@ -19,7 +18,6 @@ from torch import Tensor
 from torch.autograd.function import once_differentiable
 from torch.nn import functional as F
 
-from allennlp_elmo_plus.data.text.characters import PADDING_ID
 from allennlp_elmo_plus.kernels.backend import (
     arrays,
     arrays_to_fill,
@@ -37,8 +35,7 @@ MOST_UNEVEN = 1.3
 
 @dataclass(frozen=True)
 class NgramPositions:
-    """
-    Which windows a word's places hold. A window starts at its place and is as wide as the widest filter; narrower
+    """Which windows a word's places hold. A window starts at its place and is as wide as the widest filter; narrower
     filters see its beginning.
 
     rows: (places, U), the distinct window at each place; first_rows: the words from this row on need the place;
@@ -62,24 +59,25 @@ class NgramPositions:
 
 
 def unique_ngrams(characters: Tensor, width: int, num_places: int, embedding: Tensor) -> tuple[Tensor, Tensor]:
-    """
-    The distinct windows (W, width) of `characters` (U, C), which are to be looked up in `embedding`, in any order; and which of
+    """The distinct windows (W, width) of `characters` (U, C), which are to be looked up in `embedding`, in any order; and which of
     them each place holds, (places, U).
     """
+    # The last character of the table is the padding.
+    padding_id = len(embedding)
     loops = loops_for(embedding, "char_conv._numba_ngrams")
-    if loops is not None and (PADDING_ID + 1) ** width <= _MAX_KEY:
-        found = loops.unique_ngrams(characters.contiguous().numpy(), width, num_places, PADDING_ID)
+    if loops is not None and (padding_id + 1) ** width <= _MAX_KEY:
+        found = loops.unique_ngrams(characters.contiguous().numpy(), width, num_places, padding_id)
         return torch.from_numpy(found[0]), torch.from_numpy(found[1])
     characters = characters[:, : num_places + width - 1].long()
     beyond = num_places + width - 1 - characters.shape[1]
-    windows = F.pad(characters, (0, beyond), value=PADDING_ID).unfold(1, width, 1).transpose(0, 1).reshape(-1, width)
-    keys, num_keys = windows[:, 0], PADDING_ID + 1
+    windows = F.pad(characters, (0, beyond), value=padding_id).unfold(1, width, 1).transpose(0, 1).reshape(-1, width)
+    keys, num_keys = windows[:, 0], padding_id + 1
     for column in windows.unbind(1)[1:]:
-        if num_keys * (PADDING_ID + 1) > _MAX_KEY:
+        if num_keys * (padding_id + 1) > _MAX_KEY:
             distinct, keys = torch.unique(keys, return_inverse=True)
             num_keys = len(distinct)
-        keys = keys * (PADDING_ID + 1) + column
-        num_keys *= PADDING_ID + 1
+        keys = keys * (padding_id + 1) + column
+        num_keys *= padding_id + 1
     distinct, rows = torch.unique(keys, return_inverse=True)
     sample = torch.empty_like(distinct).scatter_(0, rows, torch.arange(len(rows), device=rows.device))
     return windows[sample], rows.view(num_places, -1)
@@ -116,8 +114,7 @@ class _Filters(NamedTuple):
 
 
 def _groups(weights: Sequence[Tensor], device: torch.device) -> list[list[_Filters]]:
-    """
-    The widths, which share nothing but the windows, in a group for each thread; or in one group, whose products then have all
+    """The widths, which share nothing but the windows, in a group for each thread; or in one group, whose products then have all
     threads, where one width is most of the work.
     """
     groups: list[list[_Filters]] = [[] for _ in range(torch.get_num_threads() if device.type == "cpu" else 1)]
@@ -141,8 +138,7 @@ def _conv_forward(
     maxima: Tensor,
     argmax: Optional[Tensor],
 ) -> None:
-    """
-    Fills n columns of `maxima` and `argmax` from `first_filter` on, from the responses of n filters to the distinct windows,
+    """Fills n columns of `maxima` and `argmax` from `first_filter` on, from the responses of n filters to the distinct windows,
     `embedded` (W, ...): the maximum over each word's places, and the window of the first place that has it.
     """
     width = weight.shape[2]

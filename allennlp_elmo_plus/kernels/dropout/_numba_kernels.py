@@ -23,7 +23,7 @@ def drop_out(
     lowest_kept: np.uint32,
     factor: np.float32,
 ) -> None:
-    """out = values * factor where the place's random number is at least `lowest_kept`, else 0."""
+    """Out = values * factor where the place's random number is at least `lowest_kept`, else 0."""
     for place in range(len(values)):
         number = _mixed(np.uint32(_mixed(np.uint32(np.uint32(place) ^ first_key)) ^ second_key))
         out[place] = values[place] * (factor if number >= lowest_kept else np.float32(0))

@@ -1,5 +1,4 @@
-"""
-Dropout that keeps no mask: on a CPU a compiled loop makes it anew for the gradient, from two random numbers a call.
+"""Dropout that keeps no mask: on a CPU a compiled loop makes it anew for the gradient, from two random numbers a call.
 
 PyTorch's own draws each value's chance by itself, which takes a small LSTM's step a tenth of its time.
 """
@@ -19,8 +18,7 @@ _NUMBERS = 1 << 32
 
 
 def dropout(inputs: Tensor, prob: float, training: bool) -> Tensor:
-    """
-    In training, each value 0 with probability `prob`, else divided by 1 - `prob`; outside it, `inputs`. Draws from PyTorch's
+    """In training, each value 0 with probability `prob`, else divided by 1 - `prob`; outside it, `inputs`. Draws from PyTorch's
     generator. A ValueError for a `prob` not from 0 to 1.
     """
     loops = loops_for(inputs, "dropout._numba_kernels") if training and 0 < prob < 1 else None

@@ -1,5 +1,4 @@
-"""
-Fingerprints of weights: short values that change when any value of a weight does, whatever changed it.
+"""Fingerprints of weights: short values that change when any value of a weight does, whatever changed it.
 
 `Tensor._version` cannot tell: `parameter.data.copy_`, `parameter.data.mul_`, NumPy views and PyTorch's fused optimizers write to a
 weight and leave its version as it was. So the values themselves are read.
@@ -24,8 +23,7 @@ Fingerprint = tuple[tuple[torch.dtype, torch.device, torch.Size, int], ...]
 
 
 def fingerprint(tensors: Iterable[Tensor]) -> Fingerprint:
-    """
-    Return type, device, shape and a hash of 64 bits of each of `tensors`.
+    """Return type, device, shape and a hash of 64 bits of each of `tensors`.
 
     A change of values leaves the hash as it was with a chance of about 2 ** -32.
     """

@@ -1,5 +1,4 @@
-"""
-What the matrix products in compiled loops are made of, in LLVM's terms: what numba makes of a loop becomes vectors by luck, and
+"""What the matrix products in compiled loops are made of, in LLVM's terms: what numba makes of a loop becomes vectors by luck, and
 never a tile in registers.
 """
 
@@ -22,13 +21,12 @@ _ZEROS = ir.Constant(_VECTOR, [0.0] * SIMD_WIDTH)
 
 
 def _intrinsic(function: Any) -> Any:
-    """numba's own says that what it makes takes the typing context too."""
+    """Numba's own says that what it makes takes the typing context too."""
     return intrinsic(function)
 
 
 def vector_copy(width: int) -> Any:
-    """
-    A function of (target, source) for compiled loops, which copies `width` values. Of a loop that copies, LLVM makes single values
+    """A function of (target, source) for compiled loops, which copies `width` values. Of a loop that copies, LLVM makes single values
     one after the other wherever it cannot prove that the two have nothing in common.
     """
 
@@ -77,8 +75,7 @@ def transpose_tile(typing_context: Any, out: Any, square: Any, i: Any, j: Any, k
 
 
 def gemm_microkernel(num_rows: int) -> Any:
-    """
-    A function of (out, left, panels, start, i, p) for compiled loops: in the columns of panel p, `num_rows` rows of `out` from i on
+    """A function of (out, left, panels, start, i, p) for compiled loops: in the columns of panel p, `num_rows` rows of `out` from i on
     become those of `start` + `left` by that panel; where there are not as many, the last one again and again.
     """
 
@@ -105,8 +102,7 @@ def gemm_microkernel(num_rows: int) -> Any:
 
 @_intrinsic
 def gemm_tn_microkernel(typing_context: Any, out: Any, columns: Any, panels: Any, i: Any, p: Any) -> Any:
-    """
-    In the columns of panel p adds to MR rows of `out` from i on, a multiple of MR, the product of those that the i-th
+    """In the columns of panel p adds to MR rows of `out` from i on, a multiple of MR, the product of those that the i-th
     and following `columns` are of a left factor and that panel; as `gemm_microkernel` does.
     """
 
@@ -164,8 +160,7 @@ def _fused_multiply_add(
     p: Any,
     ahead: tuple[Any, Any],
 ) -> None:
-    """
-    Adds the product of the rows, whose values lie `stride` apart, and a panel to a tile. Meanwhile what lies `ahead` comes into the
+    """Adds the product of the rows, whose values lie `stride` apart, and a panel to a tile. Meanwhile what lies `ahead` comes into the
     cache, so many bytes for each row of the panel: of weights too many for a near cache the next panel would be waited for.
     """
     fused = ir.FunctionType(_VECTOR, [_VECTOR] * 3)

@@ -1,5 +1,4 @@
-"""
-An affine layer on one thread, and the way back from it, as one compiled call each, for weights that fill panels.
+"""An affine layer on one thread, and the way back from it, as one compiled call each, for weights that fill panels.
 
 inputs are (N, K), the weight is (K, D), D and K multiples of `NR`.
 """
@@ -25,7 +24,7 @@ ROWS = 512
 
 @jit
 def affine(inputs: np.ndarray, weight: np.ndarray, bias: np.ndarray) -> np.ndarray:
-    """inputs @ weight + bias."""
+    """Inputs @ weight + bias."""
     found = np.empty((len(inputs), len(bias)), F)
     gemm_packed(inputs, pack_b(weight), bias, found)
     return found

@@ -1,5 +1,4 @@
-"""
-Matrix products inside compiled loops, as fast as a processor multiplies.
+"""Matrix products inside compiled loops, as fast as a processor multiplies.
 
 A library's product cannot be called from such a loop, and arranges the same weights anew at every step. Here they are arranged
 once: columns in panels as wide as a few vectors, each panel's rows one after the other in memory. A tile of rows by one panel then
@@ -101,8 +100,7 @@ _multiply_rows, _multiply_row = gemm_microkernel(MR), gemm_microkernel(1)
 
 @jit_inline
 def gemm_packed(left: np.ndarray, panels: np.ndarray, start: np.ndarray, out: np.ndarray) -> None:
-    """
-    The first M rows of `out` become start + left (M, K) @ what `panels` holds; `start` and a row of `out` have len(panels) * WIDTH
+    """The first M rows of `out` become start + left (M, K) @ what `panels` holds; `start` and a row of `out` have len(panels) * WIDTH
     columns, next to each other in memory as are those of `left`. A row has the same bits whatever other rows there are.
     """
     for p in range(len(panels)):
@@ -117,8 +115,7 @@ def gemm_packed(left: np.ndarray, panels: np.ndarray, start: np.ndarray, out: np
 
 @jit_inline
 def gemm_tn_accumulate(columns: np.ndarray, panels: np.ndarray, out: np.ndarray) -> None:
-    """
-    Adds left (M, K) @ what `panels` holds to out (M, N), which has len(panels) * WIDTH columns next to each other in memory. `left`
+    """Adds left (M, K) @ what `panels` holds to out (M, N), which has len(panels) * WIDTH columns next to each other in memory. `left`
     is given turned round, in panels as well: `columns` (M / MR rounded up, K, MR).
     """
     for p in range(len(panels)):

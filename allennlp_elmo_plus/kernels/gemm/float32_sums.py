@@ -1,5 +1,4 @@
-"""
-Half-precision matrix products of cuBLAS that sum in float32.
+"""Half-precision matrix products of cuBLAS that sum in float32.
 
 By default PyTorch lets cuBLAS split a long product and add the parts in bfloat16 or float16
 (`torch.backends.cuda.matmul.allow_bf16_reduced_precision_reduction`). The LSTM's products sum over up to 16,384 values.
@@ -19,8 +18,7 @@ _NOTHING: AbstractContextManager[None] = nullcontext()
 
 
 class _SumsInFloat32:
-    """
-    Sets both flags to False while at least one thread is inside.
+    """Sets both flags to False while at least one thread is inside.
 
     The flags are the process's, not the thread's: the first thread to enter saves them, and the last one to leave restores them.
     """

@@ -1,5 +1,4 @@
-"""
-Matrix products of factors whose type may be narrower than that of the result, by whichever library is the faster on this processor.
+"""Matrix products of factors whose type may be narrower than that of the result, by whichever library is the faster on this processor.
 
 PyTorch takes float32 products to MKL, whose kernels for AVX-512 run on Intel's processors alone: elsewhere the same product takes
 oneDNN, which comes with PyTorch too, half as long. Both sum in float32; the last bits differ.
@@ -31,8 +30,7 @@ ROW_MULTIPLE = 64
 
 
 def linear(left: Tensor, right: Tensor, bias: Optional[Tensor] = None) -> Tensor:
-    """
-    `left @ right + bias`, (N, k) by (k, n) and (n,), the product computed in the type of `right` and added in that of `bias`. For
+    """`left @ right + bias`, (N, k) by (k, n) and (n,), the product computed in the type of `right` and added in that of `bias`. For
     use without gradients.
     """
     left = left.to(right.dtype)
@@ -88,8 +86,7 @@ def addmm_tn_(total: Tensor, left: Tensor, right: Tensor) -> Tensor:
 
 
 def affine(inputs: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
-    """
-    `inputs @ weight + bias` with gradients, (N, k) by (k, n) and (n,). Under autocast each product is in its type and rounded
+    """`inputs @ weight + bias` with gradients, (N, k) by (k, n) and (n,). Under autocast each product is in its type and rounded
     once, all else in that of `bias`: rows of the result may be summed over, and so may their gradients.
 
     Under autocast, and where oneDNN computes it, the gradient of a gradient is not supported and raises a RuntimeError.
@@ -103,8 +100,7 @@ def affine(inputs: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
 def affine_gradients(
     inputs: Tensor, weight: Tensor, grad: Tensor, needs_inputs: bool, needs_weight: bool, needs_bias: bool
 ) -> tuple[Optional[Tensor], ...]:
-    """
-    The gradients of inputs (N, k), weight (k, n) and bias (n,) in the type of `grad` (N, n), None where not needed. Products are
+    """The gradients of inputs (N, k), weight (k, n) and bias (n,) in the type of `grad` (N, n), None where not needed. Products are
     in the type of `weight`, the sum over rows in that of `grad`.
     """
     factor = grad.to(weight.dtype)
@@ -116,7 +112,9 @@ def affine_gradients(
 
 
 def pad_rows_to_multiple(rows: Tensor, value: int = 0) -> Tensor:
-    """`rows` (N, k), and after them, where oneDNN is to multiply them, as many of `value` as make them a multiple of `ROW_MULTIPLE`."""
+    """`rows` (N, k), and after them, where oneDNN is to multiply them, as many of `value` as make them a multiple of
+    `ROW_MULTIPLE`.
+    """
     if rows.device.type != "cpu" or _is_cached_row_count(len(rows)):
         return rows
     if not onednn_is_faster() and not torch.is_autocast_enabled("cpu"):

@@ -1,5 +1,4 @@
-"""
-All steps of a direction, and the way back through them, as one compiled loop each, matrix products included.
+"""All steps of a direction, and the way back through them, as one compiled loop each, matrix products included.
 
 Without Python between the steps, for whose lock two directions, each on its thread, wait; with weights arranged once for all steps;
 and with what a product has just computed still in the processor's cache when its gates are.
@@ -43,8 +42,7 @@ def panels_t(matrix_t: np.ndarray) -> np.ndarray:
 
 @jit
 def gate_panels(weights: np.ndarray) -> np.ndarray:
-    """
-    Weights of gates (K, 4C) in panels such that those of `CELLS` cells, or of the last ones that are fewer, follow each other, for
+    """Weights of gates (K, 4C) in panels such that those of `CELLS` cells, or of the last ones that are fewer, follow each other, for
     each gate as many.
     """
     size = weights.shape[1] // 4
@@ -80,8 +78,7 @@ def forward_steps(
     cell_clip: F,
     proj_clip: F,
 ) -> None:
-    """
-    What `kernels.lstm.steps.step_by_step` describes. Weights come in panels: kernel (I + P, 4C) and, one row high, the bias in
+    """What `kernels.lstm.steps.step_by_step` describes. Weights come in panels: kernel (I + P, 4C) and, one row high, the bias in
     `gate_panels`, the projection in `panels`, without any where there is none. Where `inputs` has no columns, gates hold their part
     of the pre-activations, and the kernel (P, 4C) is the recurrent one.
     """
@@ -150,8 +147,7 @@ def backward_steps(
     cell_clip: F,
     proj_clip: F,
 ) -> None:
-    """
-    What `kernels.lstm.window.backward_window` describes. The weights turned round come in `panels`: inputs_t (4C, I), recurrent_t
+    """What `kernels.lstm.window.backward_window` describes. The weights turned round come in `panels`: inputs_t (4C, I), recurrent_t
     (4C, P), projection_t (P, C). What has no rows is not there or not wanted: weights and gradients. Where grad_gates has fewer
     rows than gates, each step overwrites those of the one before.
     """

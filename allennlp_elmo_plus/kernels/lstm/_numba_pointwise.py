@@ -1,5 +1,4 @@
-"""
-The element-wise part of an LSTM step as one compiled loop each way.
+"""The element-wise part of an LSTM step as one compiled loop each way.
 
 One pass over memory in place of ten, and one call in place of ten, which counts for as much: a step of a small LSTM takes
 PyTorch longer to launch than to compute.
@@ -41,8 +40,7 @@ def activate(
     last: int,
     width: int,
 ) -> None:
-    """
-    A step of the cells from `first` to before `last`, from the pre-activations `sums`, `width` columns for each gate: gates become
+    """A step of the cells from `first` to before `last`, from the pre-activations `sums`, `width` columns for each gate: gates become
     activations, cells clip(f * previous + i * g) and outputs o * tanh(cell), each from its row on.
     """
     size = cells.shape[1]

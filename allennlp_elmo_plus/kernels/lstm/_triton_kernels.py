@@ -1,5 +1,4 @@
-"""
-The element-wise part of an LSTM step on a GPU, forward and backward, for all directions of a layer in one launch.
+"""The element-wise part of an LSTM step on a GPU, forward and backward, for all directions of a layer in one launch.
 
 Tensors are (D directions, rows, size) and may be slices of packed buffers: only their columns must lie side by side. Gates are
 (D, rows, 4 * cell_size) with columns i, g, f, o. What the matrix products read and write has their dtype, often bfloat16; cells,
@@ -131,8 +130,7 @@ def gates_forward(
     cell_clip: Optional[float],
     keep_activations: bool,
 ) -> None:
-    """
-    Adds `bias` (D, 4 * cell_size), contiguous and in the cells' dtype, to the gates' pre-activations and fills the clipped cell
+    """Adds `bias` (D, 4 * cell_size), contiguous and in the cells' dtype, to the gates' pre-activations and fills the clipped cell
     and output = sigmoid(o) * tanh(cell), both (D, rows, cell_size). `cell` may be `previous_cell` itself. With `keep_activations`
     the activations, which the backward needs, replace the pre-activations.
     """
@@ -149,8 +147,7 @@ def gates_backward(
     grad_gates: Tensor,
     cell_clip: Optional[float],
 ) -> None:
-    """
-    One step back: from the activations and both cells, fills the gradient of the gates' pre-activations, and turns `grad_cell`
+    """One step back: from the activations and both cells, fills the gradient of the gates' pre-activations, and turns `grad_cell`
     from the gradient of the new cell into that of the previous one.
 
     tanh(cell) is computed anew rather than stored. A cell was clipped where it lies at the clip: cells are saved as they were
@@ -161,8 +158,7 @@ def gates_backward(
 
 
 def clip_values(values: Tensor, clipped: Tensor, limit: float) -> None:
-    """
-    Clips `values` to [-limit, limit] in place and sets `clipped`, boolean, where they reached the limit: both (D, rows, size).
+    """Clips `values` to [-limit, limit] in place and sets `clipped`, boolean, where they reached the limit: both (D, rows, size).
 
     What counts is the value that the matrix product has rounded to its dtype: one that only the rounding brought to the limit
     counts as clipped, as does any value exactly there. The mask is taken before clipping, since the limit itself, rounded to that

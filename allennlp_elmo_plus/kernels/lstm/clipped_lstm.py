@@ -1,8 +1,8 @@
-"""
-The clipped, projected LSTM with back-propagation through time written by hand, for all directions of a layer at once.
+"""The clipped, projected LSTM with back-propagation through time written by hand, for all directions of a layer at once.
 
 Step by step, the products with the inputs are one for some steps at a time, and those that give the weights' gradients one over
-all steps; only what recurs stays inside the loops, on buffers allocated once. `kernels.lstm.window` says when a window is one compiled
+all steps; only what recurs stays inside the loops, on buffers allocated once. `kernels.lstm.window` says when a window is one
+compiled
 loop instead. Directions share nothing and run side by side.
 """
 
@@ -59,8 +59,7 @@ class _SavedForBackward(NamedTuple):
 
 
 class ClippedLstm(torch.autograd.Function):
-    """
-    `lstm_reference` for D directions: arguments batch_sizes, cell_clip, proj_clip, then the `LstmTensors` of each direction one
+    """`kernels.lstm.reference` for D directions: arguments batch_sizes, cell_clip, proj_clip, then the `LstmTensors` of each direction one
     after the other; results, for each direction, outputs, hidden and cell.
 
     Where products are in bfloat16, each is rounded once, those of steps in a compiled loop but in their weights not at all; gates,
@@ -108,8 +107,7 @@ def clipped_lstm(
     proj_clip: Optional[float],
     directions: Sequence[LstmTensors],
 ) -> list[tuple[Tensor, Tensor, Tensor]]:
-    """
-    `ClippedLstm` of the tensors of each direction, its products in autocast's type where that is enabled, else in the parameters'.
+    """`ClippedLstm` of the tensors of each direction, its products in autocast's type where that is enabled, else in the parameters'.
     Outputs have the parameters' type, the state the same, float32 or wider. Without a gradient to compute only two steps' worth
     of cells are kept, which autograd could not tell: to it a parameter needs a gradient even where none is recorded.
     """
@@ -128,8 +126,7 @@ def clipped_lstm(
 
 
 def _converted(direction: LstmTensors) -> LstmTensors:
-    """
-    Return the tensors of a direction in the types that `LstmTensors` names: for products autocast's where that is enabled, else the
+    """Return the tensors of a direction in the types that `LstmTensors` names: for products autocast's where that is enabled, else the
     parameters'; for the state the parameters', float32 or wider. Inputs and state may come in any type.
     """
     inputs, hidden, cell, kernel, bias, projection = direction

@@ -1,7 +1,7 @@
-"""
-The element-wise part of an LSTM, step by step, on buffers that hold many steps.
+"""The element-wise part of an LSTM, step by step, on buffers that hold many steps.
 
-Gates are (rows, 4C) with columns i, g, f, o. There are two ways to compute the same: compiled loops (`kernels.lstm._numba_pointwise`), and
+Gates are (rows, 4C) with columns i, g, f, o. There are two ways to compute the same: compiled loops
+(`kernels.lstm._numba_pointwise`), and
 PyTorch's operations.
 """
 
@@ -19,8 +19,7 @@ from allennlp_elmo_plus.kernels.backend import arrays, arrays_to_fill, loops_for
 def forward_step(
     cells: Tensor, outputs: Tensor, cell_clip: Optional[float]
 ) -> Callable[[Tensor, Tensor, int, int, int, int], None]:
-    """
-    A function of (gates, recurrent, gate_row, previous_row, cell_row, output_row) that computes a step of B rows in place: gates
+    """A function of (gates, recurrent, gate_row, previous_row, cell_row, output_row) that computes a step of B rows in place: gates
     from `gate_row` on turn from the inputs' part of the pre-activations, to which `recurrent` (B, 4C) adds the rest, into
     activations; cells from `cell_row` on become clip(f * previous + i * g) with the previous ones from `previous_row` on; outputs
     from `output_row` on become o * tanh(cell). `recurrent` is left as anything.
@@ -62,8 +61,7 @@ def backward_step(
     grad_cells: Tensor,
     cell_clip: Optional[float],
 ) -> Callable[[Tensor, int, int, int], None]:
-    """
-    A function of (grad_outputs, gate_row, previous_row, cell_row) that computes a step of B rows back: from the gates' activations,
+    """A function of (grad_outputs, gate_row, previous_row, cell_row) that computes a step of B rows back: from the gates' activations,
     the cells and grad_outputs (B, C), the gradient of the step's outputs, it fills the rows of grad_gates, the gradient of the
     pre-activations; the first B rows of grad_cells turn from the gradient of the step's cells into that of the previous ones. Where
     the clip was active, or a value is just at it, the gradient is 0.

@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 
 
-def lstm_reference(
+def lstm(
     batch_sizes: list[int],
     cell_clip: Optional[float],
     proj_clip: Optional[float],
@@ -17,8 +17,7 @@ def lstm_reference(
     bias: Tensor,
     projection: Optional[Tensor],
 ) -> tuple[Tensor, Tensor, Tensor]:
-    """
-    The recurrence of `LstmLayer` over packed inputs (N, I); `bias` (4 * cell_size) already holds the 1 of the forget gate.
+    """The recurrence of `LstmLayer` over packed inputs (N, I); `bias` (4 * cell_size) already holds the 1 of the forget gate.
 
     Returns the outputs (N, P), and hidden (B, P) and cell (B, cell_size) after each row's last step.
     """

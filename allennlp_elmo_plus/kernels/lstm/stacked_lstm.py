@@ -1,5 +1,4 @@
-"""
-One biLM layer on a GPU: all its directions in one autograd function, each step one batched matrix product and one fused kernel.
+"""One biLM layer on a GPU: all its directions in one autograd function, each step one batched matrix product and one fused kernel.
 
 Directions share no weights, but their shapes and their rows' lengths are the same, so that they make a batch of D. PyTorch's
 batched products and the kernels of `kernels.lstm._triton_kernels` take slices of the packed buffers as they are, without a copy.
@@ -40,8 +39,7 @@ def _last_rows(state: Tensor, steps: Sequence[Tensor]) -> Tensor:
 
 
 class StackedLstm(torch.autograd.Function):
-    """
-    The recurrence of `LstmLayer` for D directions, over inputs (D, N, I) packed time-major: `batch_sizes[t]` rows run at step t,
+    """The recurrence of `LstmLayer` for D directions, over inputs (D, N, I) packed time-major: `batch_sizes[t]` rows run at step t,
     never more than at the step before, and rows that have ended keep their state.
 
     hidden (D, B, P), cell (D, B, cell_size), kernel (D, I + P, 4 * cell_size), bias (D, 4 * cell_size) which holds the 1 of the
@@ -167,8 +165,8 @@ def _backward(ctx: Any, grad_outputs: Tensor, grad_hidden: Tensor, grad_cell: Te
 
 @cache
 def has_kernels(device: torch.device, dtype: torch.dtype) -> bool:
-    """
-    Whether the kernels of `kernels.lstm._triton_kernels` run on `device`, with products of type `dtype`: compiles the smallest one and runs
+    """Whether the kernels of `kernels.lstm._triton_kernels` run on `device`, with products of type `dtype`: compiles the smallest
+    one and runs
     it. Triton may be installed where there is no C compiler, or for a device that it does not know. The log says why not.
     """
     try:
@@ -201,8 +199,7 @@ def run_stacked(
     directions: Sequence[LstmTensors],
     capture: GraphCapture,
 ) -> list[tuple[Tensor, Tensor, Tensor]]:
-    """
-    `StackedLstm` of the tensors of each direction; for each its outputs, hidden and cell. `capture`: the layer's own.
+    """`StackedLstm` of the tensors of each direction; for each its outputs, hidden and cell. `capture`: the layer's own.
 
     Matrix products, and with them the outputs, have autocast's dtype where it is enabled, else the parameters'. The state comes
     back in float32 or above, so that a window goes on exactly where the one before it ended.

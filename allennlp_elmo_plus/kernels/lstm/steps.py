@@ -1,5 +1,4 @@
-"""
-What recurs in an LSTM, step by step on buffers that hold many steps, and the way back: an operation at a time.
+"""What recurs in an LSTM, step by step on buffers that hold many steps, and the way back: an operation at a time.
 
 `kernels.lstm.window` computes the same in one compiled loop over all steps where that is faster.
 """
@@ -98,8 +97,7 @@ def forward_steps(weights: Weights, clips: Clips, buffers: Buffers, final_cell: 
 def backward_steps(
     steps: tuple[Step, ...], weights: Weights, clips: Clips, gates: Tensor, buffers: Buffers, grads: StateGradients
 ) -> Tensor:
-    """
-    Runs steps from the last to the first and returns the gradient of the gates' pre-activations (N, 4C). grads.outputs turns from
+    """Runs steps from the last to the first and returns the gradient of the gates' pre-activations (N, 4C). grads.outputs turns from
     the gradient of the outputs into that of what was clipped to them, to which belongs what comes back through time; the others
     turn from the gradients of the last state into those of the first.
     """

@@ -1,7 +1,7 @@
-"""
-A window of a direction's steps, and the way back to all gradients: in one compiled loop, or step by step.
+"""A window of a direction's steps, and the way back to all gradients: in one compiled loop, or step by step.
 
-The compiled loop (`kernels.lstm._numba_kernels`) is for float32 on a CPU, unless so large weights are read for so few rows that it would
+The compiled loop (`kernels.lstm._numba_kernels`) is for float32 on a CPU, unless so large weights are read for so few rows
+that it would
 be the slower one.
 """
 
@@ -94,8 +94,7 @@ def lstm_backward(
     grads: StateGradients,
     wanted: NeedsGrad,
 ) -> WindowGradients:
-    """
-    From what `lstm_forward` has filled in for all steps, and from the gradients of its results. grads.hidden and grads.cell turn
+    """From what `lstm_forward` has filled in for all steps, and from the gradients of its results. grads.hidden and grads.cell turn
     from the gradients of the last state into those of the first, grads.outputs into anything.
     """
     loops = _window_loops(weights, buffers, len(grads.cell)) if steps else None
@@ -131,8 +130,7 @@ def lstm_backward(
 
 
 def previous_rows(history: Tensor, num_rows: int, batch_sizes: list[int]) -> Tensor:
-    """
-    What each packed row held one step earlier, (..., N, size). `history` (..., B + N, size) holds the initial state of the
+    """What each packed row held one step earlier, (..., N, size). `history` (..., B + N, size) holds the initial state of the
     B = `num_rows` rows, then the packed steps.
     """
     if all(rows == num_rows for rows in batch_sizes):

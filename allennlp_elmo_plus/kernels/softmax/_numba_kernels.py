@@ -1,5 +1,4 @@
-"""
-The sampled softmax from its operands to all gradients as one compiled loop, matrix products included; and its middle alone, from
+"""The sampled softmax from its operands to all gradients as one compiled loop, matrix products included; and its middle alone, from
 logits to errors. Either works on a row while it is in the processor's cache.
 
 A softmax of a few thousand words takes some forty operations of PyTorch, each of which lets go of Python's lock and waits for it
@@ -104,8 +103,7 @@ def nll_and_gradients(
     num_tries: int,
     wants_gradients: bool,
 ) -> tuple[float, np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
-    """
-    Of hidden (N, D), targets (N,), weight (V, D), bias (V,), and of S samples their ids, rising, and log_expected: the summed nll;
+    """Of hidden (N, D), targets (N,), weight (V, D), bias (V,), and of S samples their ids, rising, and log_expected: the summed nll;
     its gradient for hidden (N, D); and for the R distinct words their ids, rising, and the gradients of their weights (R, D) and
     biases (R,). Without `wants_gradients` only the first means anything.
     """

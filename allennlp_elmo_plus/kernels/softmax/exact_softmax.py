@@ -9,15 +9,14 @@ from torch import Tensor
 from torch.autograd.function import once_differentiable
 
 from allennlp_elmo_plus.kernels.gemm.linear import addmm_, addmm_tn_, linear
-from allennlp_elmo_plus.modules.softmax import check_shapes, target_logits
+from allennlp_elmo_plus.kernels.softmax.operands import check_shapes, target_logits
 
 # Tokens whose logits are held at once on a CPU: together with chunks of some thousand words, what a core's cache holds.
 CPU_BLOCK_TOKENS = 256
 
 
 def exact_nll(hidden: Tensor, targets: Tensor, weight: Tensor, bias: Tensor, chunk_size: int = 1024) -> Tensor:
-    """
-    (N,) negative log-likelihood of each target in nats, float32 for half-precision `hidden`:
+    """(N,) negative log-likelihood of each target in nats, float32 for half-precision `hidden`:
 
         nll = log sum_j exp(hidden . weight_j + bias_j) - (hidden . weight_t + bias_t)
 
@@ -36,8 +35,7 @@ def exact_nll(hidden: Tensor, targets: Tensor, weight: Tensor, bias: Tensor, chu
 def blocks_of_logits(
     hidden: Tensor, weight: Tensor, bias: Tensor, chunk_size: int
 ) -> Iterator[tuple[slice, slice, Tensor, Tensor]]:
-    """
-    Yields tokens, words, the words' weights (words, D) in the type of `hidden` and the logits (tokens, words).
+    """Yields tokens, words, the words' weights (words, D) in the type of `hidden` and the logits (tokens, words).
 
     Words go in the outer loop, so that the weights, by far the largest tensor, are read from memory once.
     """

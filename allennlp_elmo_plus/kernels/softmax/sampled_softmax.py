@@ -1,5 +1,4 @@
-"""
-Sampled softmax: the training loss over a large vocabulary, with its gradient computed in the forward pass.
+"""Sampled softmax: the training loss over a large vocabulary, with its gradient computed in the forward pass.
 
 For a token with target t and a set of sampled words (Jean et al. 2015, in the form of TensorFlow's
 `sampled_softmax_loss`, which bilm-tf trains with):
@@ -17,7 +16,6 @@ import torch
 from torch import Tensor
 from torch.autograd.function import once_differentiable
 
-from allennlp_elmo_plus.data.batching.negatives import NegativeSample, log_expected_counts
 from allennlp_elmo_plus.kernels.backend import (
     arrays,
     arrays_to_fill,
@@ -25,7 +23,8 @@ from allennlp_elmo_plus.kernels.backend import (
     loops_for_one_thread,
 )
 from allennlp_elmo_plus.kernels.gemm.linear import addmm_tn_, linear, matmul_tn
-from allennlp_elmo_plus.modules.softmax import check_shapes, target_logits
+from allennlp_elmo_plus.kernels.softmax.negatives import NegativeSample, log_expected_counts
+from allennlp_elmo_plus.kernels.softmax.operands import check_shapes, target_logits
 
 # Logits held at once. On a CPU, blocks that stay near the cache beat one matrix of all logits, which takes as long to
 # get from the system as to fill; an accelerator is kept busy only by few and large products.
@@ -55,8 +54,7 @@ class _LogitGrads(NamedTuple):
 def sampled_softmax_nll(
     hidden: Tensor, targets: Tensor, weight: Tensor, bias: Tensor, negatives: NegativeSample, sparse: bool = True
 ) -> Tensor:
-    """
-    Sum over N tokens of the sampled negative log-likelihood in nats: a scalar, float32 for half-precision `hidden`.
+    """Sum over N tokens of the sampled negative log-likelihood in nats: a scalar, float32 for half-precision `hidden`.
 
     hidden (N, D), targets (N,) int64 below V, weight (V, D), bias (V). Matrix products run in the type of `hidden`, all
     else in float32 or wider. Gradients of `weight` and `bias` are coalesced sparse tensors over the distinct words
@@ -195,8 +193,7 @@ def _by_products(
 
 
 def _logit_grads(logits: Tensor, columns: Tensor, is_sampled: Tensor, missed_logits: Tensor) -> _LogitGrads:
-    """
-    Of n tokens, from logits (n, S) of the samples, which are overwritten. columns (n,): where the target is among the samples, if
+    """Of n tokens, from logits (n, S) of the samples, which are overwritten. columns (n,): where the target is among the samples, if
     is_sampled (n,), else its logit is in missed_logits (n,).
     """
     loops = loops_for(logits, "softmax._numba_kernels")

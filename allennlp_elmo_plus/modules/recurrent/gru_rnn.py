@@ -16,8 +16,7 @@ from allennlp_elmo_plus.modules.recurrent.layer import (
 
 
 class _HiddenStateLayer(RecurrentLayer):
-    """
-    A recurrence of PyTorch's, and after it the optional projection of its output:
+    """A recurrence of PyTorch's, and after it the optional projection of its output:
 
         h = cell(x, h)
         y = clip(h P, proj_clip)
@@ -69,8 +68,7 @@ class _HiddenStateLayer(RecurrentLayer):
 
 
 class GruLayer(_HiddenStateLayer):
-    """
-    Gated recurrent units (Cho et al. 2014) in the form of `torch.nn.GRUCell`, whose reset gate works on the product with h:
+    """Gated recurrent units (Cho et al. 2014) in the form of `torch.nn.GRUCell`, whose reset gate works on the product with h:
 
         r, z = sigmoid(x W + b + h U + c)                  their columns of W, U, b, c
         n = tanh(x W + b + r * (h U + c))                  its columns
@@ -92,8 +90,7 @@ class GruLayer(_HiddenStateLayer):
 
 
 class RnnLayer(_HiddenStateLayer):
-    """
-    The simple recurrence h = tanh(x W + b + h U + c) (Elman 1990; Mikolov et al. 2010 for language models), and then the
+    """The simple recurrence h = tanh(x W + b + h U + c) (Elman 1990; Mikolov et al. 2010 for language models), and then the
     projection, if there is one, see `_HiddenStateLayer`. Parameters are those of `torch.nn.RNN`.
     """
 

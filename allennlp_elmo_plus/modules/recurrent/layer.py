@@ -15,8 +15,7 @@ class RecurrentOutput(NamedTuple):
 
 
 class RecurrentLayer(nn.Module):
-    """
-    A recurrent layer over packed rows, longest row first: `batch_sizes[t]` rows still run at step t, and rows that have ended keep
+    """A recurrent layer over packed rows, longest row first: `batch_sizes[t]` rows still run at step t, and rows that have ended keep
     their state. Nothing is computed for padding.
 
     input_size: width of the inputs; output_size: P, width of the outputs; hidden_size: width of what recurs; cell_size: width
@@ -29,8 +28,7 @@ class RecurrentLayer(nn.Module):
     cell_size: int
 
     def forward(self, inputs: Tensor, batch_sizes: list[int], hidden: Tensor, cell: Tensor) -> RecurrentOutput:
-        """
-        inputs (N, input_size) packed time-major, N = sum(batch_sizes); batch_sizes: rows running at each step, never rising and at
+        """Inputs (N, input_size) packed time-major, N = sum(batch_sizes); batch_sizes: rows running at each step, never rising and at
         most B; hidden (B, hidden_size) and cell (B, cell_size): the state before the first step.
         """
         raise NotImplementedError

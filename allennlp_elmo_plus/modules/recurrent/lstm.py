@@ -10,7 +10,7 @@ from allennlp_elmo_plus.kernels.cuda_graph import GraphCapture
 from allennlp_elmo_plus.kernels.dtypes import common_dtype
 from allennlp_elmo_plus.kernels.gemm.linear import product_dtype
 from allennlp_elmo_plus.kernels.lstm.clipped_lstm import LstmTensors, clipped_lstm
-from allennlp_elmo_plus.kernels.lstm.reference import lstm_reference
+from allennlp_elmo_plus.kernels.lstm.reference import lstm as lstm_reference
 from allennlp_elmo_plus.kernels.lstm.stacked_lstm import has_kernels, run_stacked
 from allennlp_elmo_plus.modules.recurrent.layer import (
     RecurrentLayer,
@@ -21,8 +21,7 @@ from allennlp_elmo_plus.modules.recurrent.layer import (
 
 
 class LstmLayer(RecurrentLayer):
-    """
-    An LSTM with an optional projection of its output, and with cell and projection clipped (Sak et al. 2014, as in bilm-tf):
+    """An LSTM with an optional projection of its output, and with cell and projection clipped (Sak et al. 2014, as in bilm-tf):
 
         i, g, f, o = [x; h] W + b,   the forget gate's bias raised by 1
         c = clip(sigmoid(f) * c + sigmoid(i) * tanh(g), cell_clip)

@@ -14,8 +14,7 @@ _EPSILON = 1e-5
 
 
 class LayerNormLstmLayer(LstmLayer):
-    """
-    `LstmLayer` with the sums that enter its gates, and the cell that leaves it, normalised (Ba et al. 2016, equations 20 to 22):
+    """`LstmLayer` with the sums that enter its gates, and the cell that leaves it, normalised (Ba et al. 2016, equations 20 to 22):
 
         i, g, f, o = N(x W) * input_gain + N(h U) * recurrent_gain + b,   the forget gate's bias raised by 1
         c = clip(sigmoid(f) * c + sigmoid(i) * tanh(g), cell_clip)

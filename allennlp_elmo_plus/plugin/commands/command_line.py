@@ -17,8 +17,7 @@ INTERRUPTED = 130
 
 @contextmanager
 def failing_in_one_line(after_interrupt: str = "nothing was written") -> Iterator[None]:
-    """
-    Ends the process with status 1 and one line on stderr where its block raises an error that has an `error_line`, and with status
+    """Ends the process with status 1 and one line on stderr where its block raises an error that has an `error_line`, and with status
     130 and a line that ends in `after_interrupt` at an interrupt from the keyboard. Any other error, and every error where a
     traceback is wanted, is raised.
     """

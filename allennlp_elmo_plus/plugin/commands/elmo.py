@@ -12,6 +12,7 @@ from allennlp.common import Tqdm
 from allennlp_elmo_plus.cluster.embedding import embed_shards
 from allennlp_elmo_plus.data.text.text_files import source_of
 from allennlp_elmo_plus.data.text.word_counts import num_bytes_to_read
+from allennlp_elmo_plus.errors import count_in_words
 from allennlp_elmo_plus.formats.model_files import local_path
 from allennlp_elmo_plus.formats.trained_mix import read_trained_mix
 from allennlp_elmo_plus.inference.embed_file import (
@@ -37,7 +38,6 @@ from allennlp_elmo_plus.plugin.commands.command_line import failing_in_one_line
 from allennlp_elmo_plus.plugin.commands.model_arguments import add_model_arguments, check_model_arguments, device_of
 from allennlp_elmo_plus.storage.atomic_files import HDF5_SUFFIXES, check_suffix
 from allennlp_elmo_plus.storage.resumable_hdf5 import check_new
-from allennlp_elmo_plus.training.units import count_in_words
 
 _EXAMPLE = """\
 example:

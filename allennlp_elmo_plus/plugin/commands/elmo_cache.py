@@ -5,7 +5,7 @@ from functools import partial
 
 from allennlp.commands.subcommand import Subcommand
 
-from allennlp_elmo_plus.errors import InputError
+from allennlp_elmo_plus.errors import InputError, count_in_words
 from allennlp_elmo_plus.formats.model_files import find_model, read_words
 from allennlp_elmo_plus.formats.pretrained import load_files
 from allennlp_elmo_plus.formats.token_embeddings import write_token_embeddings
@@ -13,7 +13,6 @@ from allennlp_elmo_plus.plugin.commands.command_line import failing_in_one_line
 from allennlp_elmo_plus.plugin.commands.elmo import progress_bar
 from allennlp_elmo_plus.plugin.commands.model_arguments import add_model_arguments, check_model_arguments, device_of
 from allennlp_elmo_plus.storage.atomic_files import HDF5_SUFFIXES, check_suffix
-from allennlp_elmo_plus.training.units import count_in_words
 
 _EXAMPLE = """\
 example:

@@ -12,14 +12,13 @@ from allennlp_elmo_plus.data.corpus.cache import open_or_encode
 from allennlp_elmo_plus.data.text.characters import DEFAULT_MAX_CHARACTERS
 from allennlp_elmo_plus.data.text.text_files import name_of, resolve_paths
 from allennlp_elmo_plus.data.text.word_counts import num_bytes_to_read
-from allennlp_elmo_plus.errors import InputError
+from allennlp_elmo_plus.errors import InputError, count_in_words
 from allennlp_elmo_plus.plugin.commands.cluster_arguments import (
     add_cluster_arguments,
     check_cluster_arguments,
     cluster_of,
 )
 from allennlp_elmo_plus.plugin.commands.command_line import failing_in_one_line, integer_from, progress_bar
-from allennlp_elmo_plus.training.units import count_in_words
 
 _EXAMPLE = """\
 example:

@@ -50,8 +50,7 @@ example:
 
 @Subcommand.register("elmo-export")
 class ElmoExport(Subcommand):
-    """
-    Turns the archive of a pretrained model "bilm" into the files that bilm-tf and AllenNLP's `elmo_token_embedder`
+    """Turns the archive of a pretrained model "bilm" into the files that bilm-tf and AllenNLP's `elmo_token_embedder`
     load, and compares what AllenNLP computes from them with what the model computes. A model that AllenNLP cannot load,
     but bilm-tf can, is written too: word input, or words of more or fewer than 50 characters, for example.
     """
@@ -128,9 +127,7 @@ def _check(language_model: LanguageModel, options: BiLMOptions, files: ExportedF
 
 
 def largest_difference(language_model: LanguageModel, files: ExportedFiles) -> float:
-    """
-    The largest absolute difference, over words and layers, between the model and AllenNLP's `Elmo` loading `files`.
-    """
+    """The largest absolute difference, over words and layers, between the model and AllenNLP's `Elmo` loading `files`."""
     ids = batch_to_ids(SAMPLE_SENTENCES)
     with torch.no_grad():
         theirs: list[torch.Tensor] = Elmo(str(files.options), str(files.weights), 1)._elmo_lstm(ids)["activations"]

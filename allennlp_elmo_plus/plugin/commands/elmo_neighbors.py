@@ -13,7 +13,7 @@ from allennlp.commands.subcommand import Subcommand
 
 from allennlp_elmo_plus.data.text.text_files import iter_sentence_blocks, resolve_paths
 from allennlp_elmo_plus.data.text.vocabulary import read_vocabulary
-from allennlp_elmo_plus.errors import InputError
+from allennlp_elmo_plus.errors import InputError, count_in_words
 from allennlp_elmo_plus.formats.pretrained import load_encoder, load_language_model
 from allennlp_elmo_plus.inference.neighbors import (
     MAX_SENTENCE_WORDS,
@@ -26,7 +26,6 @@ from allennlp_elmo_plus.modules.token_encoder import WordEncoder
 from allennlp_elmo_plus.options.bilm_options import BiLMOptions
 from allennlp_elmo_plus.plugin.commands.command_line import failing_in_one_line, integer_from, progress_bar
 from allennlp_elmo_plus.storage.atomic_files import atomic_path
-from allennlp_elmo_plus.training.units import count_in_words
 
 # Of a long sentence, so many words before and after the one that is meant are shown.
 SHOWN_AROUND = 8
@@ -40,8 +39,7 @@ example:
 
 @Subcommand.register("elmo-neighbors")
 class ElmoNeighbors(Subcommand):
-    """
-    Prints what a pretrained biLM finds nearest to a word in its sentence, beside what it finds nearest to the word alone, as in
+    """Prints what a pretrained biLM finds nearest to a word in its sentence, beside what it finds nearest to the word alone, as in
     table 4 of Peters et al. 2018, for the user's own text.
     """
 

@@ -21,7 +21,7 @@ from allennlp_elmo_plus.data.text.vocabulary import (
 )
 from allennlp_elmo_plus.data.text.vocabulary_check import coverage, misplaced_special_words, order_faults
 from allennlp_elmo_plus.data.text.word_counts import count_words, num_bytes_to_read
-from allennlp_elmo_plus.errors import InputError
+from allennlp_elmo_plus.errors import InputError, count_in_words
 from allennlp_elmo_plus.plugin.commands.cluster_arguments import (
     add_cluster_arguments,
     check_cluster_arguments,
@@ -34,7 +34,6 @@ from allennlp_elmo_plus.plugin.commands.command_line import (
     progress_bar,
 )
 from allennlp_elmo_plus.storage.atomic_files import atomic_path
-from allennlp_elmo_plus.training.units import count_in_words
 
 MAX_PROBLEMS_SHOWN = 20
 

@@ -33,8 +33,7 @@ class _Frame(NamedTuple):
 
 
 def error_line(error: BaseException) -> Optional[str]:
-    """
-    Returns one line for an `error` that a user's input causes. Returns None for any other error, of which the traceback is needed.
+    """Returns one line for an `error` that a user's input causes. Returns None for any other error, of which the traceback is needed.
 
     A user's input is a file, a line of a file, an option of a config or an argument of a command. `error` must have been raised:
     where AllenNLP's message lacks the name of the file or the value of the option, these are read from the traceback.
@@ -50,7 +49,6 @@ def error_line(error: BaseException) -> Optional[str]:
         _jsonnet,
         _missing_gpu,
         _missing_package,
-        _input_of_predict,
         _file,
     ):
         line = explain(error, frames)
@@ -67,8 +65,7 @@ def wants_traceback() -> bool:
 def hook_with_error_lines(
     otherwise: Callable[[type[BaseException], BaseException, Optional[TracebackType]], Any],
 ) -> Callable[[type[BaseException], BaseException, Optional[TracebackType]], Any]:
-    """
-    Returns a `sys.excepthook` that prints `error_line` on stderr, and calls `otherwise` where there is none or the user asked for
+    """Returns a `sys.excepthook` that prints `error_line` on stderr, and calls `otherwise` where there is none or the user asked for
     tracebacks. The traceback of an error of one line goes to the log files that are open, such as `out.log` of a training.
     """
 
@@ -199,14 +196,6 @@ def _missing_package(error: BaseException, frames: list[_Frame]) -> Optional[str
         package = str(frame.variables.get("package_name", ""))
         if frame.function == "import_module_and_submodules" and f"{package}.".startswith(f"{error.name}."):
             return f"--include-package must be a package that Python finds, got {package}"
-    return None
-
-
-def _input_of_predict(error: BaseException, frames: list[_Frame]) -> Optional[str]:
-    if isinstance(error, ValueError) and frames:
-        for frame in frames:
-            if frame[:2] == ("allennlp.commands.predict", "_get_json_data"):
-                return f"{frame.variables['self']._input_file}: {error}"
     return None
 
 

@@ -7,7 +7,7 @@ import shutil
 from collections import Counter, defaultdict
 from collections.abc import Iterable
 from pathlib import Path
-from typing import Optional, Union
+from typing import Any, Optional, Union
 
 from allennlp.data.instance import Instance
 from allennlp.data.vocabulary import DEFAULT_OOV_TOKEN, NAMESPACE_PADDING_FILE, Vocabulary
@@ -29,8 +29,7 @@ PADDING_TOKEN = "@@ PADDING @@"
 
 @Vocabulary.register("bilm", constructor="from_text")
 class BilmVocabulary(StrictFromParams, Vocabulary):
-    """
-    A vocabulary whose namespace `tokens` lists `<S>`, `</S>`, `<UNK>` and then words by falling frequency.
+    """A vocabulary whose namespace `tokens` lists `<S>`, `</S>`, `<UNK>` and then words by falling frequency.
 
     The id of a word is its line number in bilm-tf's vocabulary file, counted from 0, plus 1: AllenNLP keeps id 0 for
     padding. Words that are not in the vocabulary get the id of `<UNK>`. The `tokens.txt` AllenNLP saves is a vocabulary
@@ -47,8 +46,7 @@ class BilmVocabulary(StrictFromParams, Vocabulary):
         max_size: Optional[int] = None,
         vocab_file: Optional[str] = None,
     ) -> "BilmVocabulary":
-        """
-        Counts the words of `instances` (which AllenNLP passes), or reads them from a file.
+        """Counts the words of `instances` (which AllenNLP passes), or reads them from a file.
 
         # Parameters
 
@@ -80,8 +78,7 @@ class BilmVocabulary(StrictFromParams, Vocabulary):
         padding_token: Optional[str] = None,
         oov_token: Optional[str] = None,
     ) -> "BilmVocabulary":
-        """
-        Loads what `save_to_files` wrote. AllenNLP calls this, with None for both tokens, to load an archive; the
+        """Loads what `save_to_files` wrote. AllenNLP calls this, with None for both tokens, to load an archive; the
         out-of-vocabulary token is then `<UNK>`, as it is when the vocabulary is built.
         """
         return super().from_files(
@@ -97,8 +94,7 @@ class BilmVocabulary(StrictFromParams, Vocabulary):
         oov_token: str = DEFAULT_OOV_TOKEN,
         namespace: str = TOKENS_NAMESPACE,
     ) -> None:
-        """
-        Fills `namespace` from `filename`. The words of `tokens` are taken as they stand in the file: AllenNLP reads
+        """Fills `namespace` from `filename`. The words of `tokens` are taken as they stand in the file: AllenNLP reads
         `@@NEWLINE@@` as a line end, but no word holds a line end, and a text may hold `@@NEWLINE@@`.
         """
         if namespace != TOKENS_NAMESPACE or not is_padded:
@@ -113,8 +109,7 @@ class BilmVocabulary(StrictFromParams, Vocabulary):
         self._token_to_index[TOKENS_NAMESPACE] = {word: index for index, word in index_to_token.items()}
 
     def save_to_files(self, directory: Union[str, "os.PathLike[str]"]) -> None:
-        """
-        Writes the files that AllenNLP's vocabulary writes, each whole or not at all.
+        """Writes the files that AllenNLP's vocabulary writes, each whole or not at all.
 
         Raises `InputError` where `directory` holds another vocabulary, before anything is written: a run that is taken up with
         another text would leave the weights there with words that are not theirs.
@@ -153,9 +148,8 @@ _from_files = Vocabulary.from_files.__func__  # type: ignore[attr-defined]
 
 
 @functools.wraps(_from_files)
-def _from_files_of_any_vocabulary(cls, *arguments, **options):
-    """
-    `Vocabulary.from_files`, which gives a vocabulary "bilm" where the padding is that of one, and where it is told of no tokens
+def _from_files_of_any_vocabulary(cls: type[Vocabulary], *arguments: Any, **options: Any) -> Vocabulary:
+    """`Vocabulary.from_files`, which gives a vocabulary "bilm" where the padding is that of one, and where it is told of no tokens
     and the files are not those of AllenNLP's own. AllenNLP calls it in both ways for a distributed training, whatever the
     vocabulary's type is in the config.
     """
@@ -172,8 +166,7 @@ def _from_files_of_any_vocabulary(cls, *arguments, **options):
 
 
 def _is_of_bilm(vocabulary: Vocabulary) -> bool:
-    """
-    Whether `vocabulary`, loaded with AllenNLP's own tokens, was saved by a vocabulary "bilm". AllenNLP's `@@UNKNOWN@@` may be a
+    """Whether `vocabulary`, loaded with AllenNLP's own tokens, was saved by a vocabulary "bilm". AllenNLP's `@@UNKNOWN@@` may be a
     word of its text, but in AllenNLP's files it is always the first.
     """
     words = vocabulary.get_token_to_index_vocabulary(TOKENS_NAMESPACE)

@@ -13,11 +13,12 @@ from allennlp.data import TextFieldTensors, Vocabulary
 from allennlp.models import Model
 from allennlp.nn.util import dist_reduce_sum
 
-from allennlp_elmo_plus.data.batching.negatives import LogUniformSampler, NegativeSample
+from allennlp_elmo_plus.data.batching.negatives import LogUniformSampler
 from allennlp_elmo_plus.data.batching.sentence_batch import batch_from_sentences
 from allennlp_elmo_plus.data.batching.window_batcher import LanguageModelBatch
 from allennlp_elmo_plus.formats.model_files import local_path
 from allennlp_elmo_plus.formats.transfer import carry_over, read_pretrained
+from allennlp_elmo_plus.kernels.softmax.negatives import NegativeSample
 from allennlp_elmo_plus.modules.bilm import BiLMState
 from allennlp_elmo_plus.modules.build import build_language_model
 from allennlp_elmo_plus.modules.language_model import unpack
@@ -40,8 +41,7 @@ logger = logging.getLogger(__name__)
 
 @Model.register("bilm")
 class BilmModel(StrictFromParams, Model):
-    """
-    The bidirectional language model of Peters et al. 2018, trained as bilm-tf trains it; see `modules.language_model`.
+    """The bidirectional language model of Peters et al. 2018, trained as bilm-tf trains it; see `modules.language_model`.
 
     Takes two kinds of batch: `batch`, windows of running text from the data loader "bilm", whose LSTM state goes on from one
     batch to the next, or whole sentences from "bilm_sentences"; or `source`, the padded sentences that the dataset reader
@@ -66,7 +66,8 @@ class BilmModel(StrictFromParams, Model):
 
     lstm : `Dict[str, Any]`
         `dim`, `projection_dim`, `n_layers` (1), `cell_clip`, `proj_clip` (no clip), `use_skip_connections` (false). Beyond
-        bilm-tf's: `cell` ("lstm", or "gru" or "rnn"), `layer_norm` (false), see `modules.recurrent.gru_rnn` and `modules.recurrent.lstm_layer_norm`.
+        bilm-tf's: `cell` ("lstm", or "gru" or "rnn"), `layer_norm` (false), see `modules.recurrent.gru_rnn` and
+        `modules.recurrent.lstm_layer_norm`.
     char_cnn : `Dict[str, Any]`, optional
         `embedding: {dim}`, `filters`, `activation` ("relu" or "tanh"), `max_characters_per_token` (50), `n_highway` (0),
         `n_characters` (261). Left out, words have embeddings of their own.
@@ -175,8 +176,7 @@ class BilmModel(StrictFromParams, Model):
     def forward(  # type: ignore[override]
         self, batch: Optional[LanguageModelBatch] = None, source: Optional[TextFieldTensors] = None
     ) -> dict[str, Any]:
-        """
-        `batch`: B lanes from the data loader "bilm", or sentences from "bilm_sentences". `source`: B padded sentences, from any
+        """`batch`: B lanes from the data loader "bilm", or sentences from "bilm_sentences". `source`: B padded sentences, from any
         other; the output then also holds `forward_log_probs` and `backward_log_probs` (B, T), natural logarithms of each
         target's probability in the order of the sentence: `w1 .. wn </S>` forward, `<S> w1 .. wn` backward, and `num_targets`
         (B,), the n + 1 of each sentence.
@@ -369,8 +369,7 @@ class BilmModel(StrictFromParams, Model):
         return super().train(mode)
 
     def get_metrics(self, reset: bool = False) -> dict[str, float]:
-        """
-        Sampled perplexities in training (unless the softmax is exact there too), exact ones in evaluation, and `tokens_per_second`,
+        """Sampled perplexities in training (unless the softmax is exact there too), exact ones in evaluation, and `tokens_per_second`,
         see `training.throughput`.
 
         With `reset` in distributed training, of what all processes did, which call it together at the end of an epoch; otherwise of

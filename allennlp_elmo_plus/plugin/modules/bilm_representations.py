@@ -22,8 +22,7 @@ _NO_WEIGHT = -9e10
 
 
 class BilmRepresentations(StrictFromParams, torch.nn.Module):
-    """
-    Learned mixes of a biLM's layers for each word (ELMo, Peters et al. 2018, section 3.2): as many as a model has places for, with
+    """Learned mixes of a biLM's layers for each word (ELMo, Peters et al. 2018, section 3.2): as many as a model has places for, with
     weights of their own, over one run of the biLM.
 
     A drop-in for AllenNLP's `Elmo` in a model of your own: the same arguments in the same order, the same names of the mixes'
@@ -140,8 +139,7 @@ class BilmRepresentations(StrictFromParams, torch.nn.Module):
         return self._encoder.max_characters is None
 
     def forward(self, inputs: torch.Tensor, word_inputs: Optional[torch.Tensor] = None) -> dict[str, Any]:
-        """
-        # Parameters
+        """# Parameters
 
         inputs : `torch.Tensor`
             Shape `(B, T, C)`: character ids, 0 where there is no word; where the biLM takes words, ids of the vocabulary `(B, T)`.

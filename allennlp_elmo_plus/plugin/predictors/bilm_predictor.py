@@ -12,7 +12,7 @@ from allennlp.predictors import Predictor
 
 from allennlp_elmo_plus.data.batching.sentence_ids import sentence_ids
 from allennlp_elmo_plus.data.text.characters import BOS_WORD, EOS_WORD
-from allennlp_elmo_plus.errors import InputError
+from allennlp_elmo_plus.errors import InputError, truncated_repr
 from allennlp_elmo_plus.inference.generation import (
     Continuation,
     DirectionalLM,
@@ -21,7 +21,6 @@ from allennlp_elmo_plus.inference.generation import (
 )
 from allennlp_elmo_plus.inference.substitutes import Substitutes, substitutes
 from allennlp_elmo_plus.inference.top_words import TopWords
-from allennlp_elmo_plus.options.rules import truncated_repr
 from allennlp_elmo_plus.plugin.data.vocabulary import TOKENS_NAMESPACE
 from allennlp_elmo_plus.plugin.predictors.requests import (
     ID,
@@ -36,8 +35,7 @@ _BEGINS_AS_JSON = re.compile(r"""\s*\{\s*["'}]""")
 
 @Predictor.register("bilm")
 class BilmPredictor(Predictor):
-    """
-    How likely a text is, what the model would have put in its place, and how it would go on.
+    """How likely a text is, what the model would have put in its place, and how it would go on.
 
     Registered as a `Predictor` with name "bilm". `allennlp predict` takes a line of text, or a line that is a JSON object, and
     writes one JSON object a line. Words are separated by white space; logarithms are natural; words outside the vocabulary are

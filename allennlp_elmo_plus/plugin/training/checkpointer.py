@@ -35,8 +35,7 @@ _NUMPY_NUMBERS: Any = [np._core.multiarray.scalar, np.dtype, np.dtypes.Float64DT
 
 @Checkpointer.register("bilm")
 class BilmCheckpointer(StrictFromParams, Checkpointer):
-    """
-    AllenNLP's checkpointer, with AllenNLP's options, for machines that fail: a checkpoint is there whole or not at all, and where
+    """AllenNLP's checkpointer, with AllenNLP's options, for machines that fail: a checkpoint is there whole or not at all, and where
     the newest one cannot be read (a disk lost a part of it), that is logged and the one before it is used.
 
     Each of a checkpoint's two files is written beside its place, flushed to disk and renamed; the one that AllenNLP looks for,
@@ -94,8 +93,7 @@ class BilmCheckpointer(StrictFromParams, Checkpointer):
         return super().maybe_save_checkpoint(trainer, num_epochs_completed, num_batches_in_epoch_completed)
 
     def save_checkpoint(self, trainer: Trainer) -> None:
-        """
-        Writes the trainer's state; a failed write raises and leaves the earlier checkpoints as they are, and so does a state that
+        """Writes the trainer's state; a failed write raises and leaves the earlier checkpoints as they are, and so does a state that
         could not be read back, with an `InputError` that names the part. All processes call it together.
         """
         if self._lock is not None:

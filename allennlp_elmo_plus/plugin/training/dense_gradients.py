@@ -17,8 +17,7 @@ logger = logging.getLogger(__name__)
 
 
 def adapt_gradients(trainer: GradientDescentTrainer) -> None:
-    """
-    Changes `trainer`, which has just been built, so that its clips and its optimizer read dense gradients where they need them.
+    """Changes `trainer`, which has just been built, so that its clips and its optimizer read dense gradients where they need them.
 
     The model "bilm" leaves sparse gradients for the softmax and for a word embedding. AllenNLP clips gradients, and then calls the
     optimizer, after `rescale_gradients`. There the sparse gradients are averaged over the processes of a distributed training,

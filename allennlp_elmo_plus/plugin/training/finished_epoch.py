@@ -11,8 +11,7 @@ from allennlp_elmo_plus.storage.atomic_files import atomic_path
 
 
 def finish_epoch(trainer: Any, validates_next: bool) -> None:
-    """
-    Make the weights of the checkpoint of a whole epoch the best ones if they are, and end the training if its patience has ended.
+    """Make the weights of the checkpoint of a whole epoch the best ones if they are, and end the training if its patience has ended.
 
     The trainer does both once the checkpoint is there, and never again: recovery would train on past the end, or archive weights
     that are not the best.

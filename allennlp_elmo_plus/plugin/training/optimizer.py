@@ -13,10 +13,10 @@ from allennlp_elmo_plus.training.distributed.world import world
 
 @Optimizer.register("bilm")
 class BilmOptimizer(StrictFromParams, Optimizer, Adagrad):
-    """
-    Adagrad with TensorFlow's conventions over dense and row-sparse gradients, with the clip by the global norm built in; see
+    """Adagrad with TensorFlow's conventions over dense and row-sparse gradients, with the clip by the global norm built in; see
     `training.adagrad`. Use it in place of AllenNLP's `adagrad` and the trainer's `grad_norm`, which needs the gradient of a sampled
-    softmax as a dense tensor and is slower, see `plugin.training.dense_gradients`. In distributed training it averages that gradient over
+    softmax as a dense tensor and is slower, see `plugin.training.dense_gradients`. In distributed training it averages that
+    gradient over
     the processes, see `training.distributed.sparse_gradients`.
 
     Registered as an `Optimizer` with name "bilm". Defaults are bilm-tf's.

@@ -13,8 +13,7 @@ from allennlp_elmo_plus.training.environment import Environment
 
 
 class ProcessState(TypedDict):
-    """
-    `model`: what `BilmModel.state_to_resume` gives; `loss_sum`, `batches_without_loss`: of the epoch so far; `generators`: of
+    """`model`: what `BilmModel.state_to_resume` gives; `loss_sum`, `batches_without_loss`: of the epoch so far; `generators`: of
     random numbers; `environment`: what decides the last bits, which checkpoints of earlier versions lack.
     """
 
@@ -47,8 +46,7 @@ def rank_on_machine(rank: int) -> int:
 
 
 def state_for(process: World, states: Sequence[ProcessState]) -> ProcessState:
-    """
-    What `process` goes on from, out of the `states` of all processes that a checkpoint holds: its own where there were as many.
+    """What `process` goes on from, out of the `states` of all processes that a checkpoint holds: its own where there were as many.
 
     Where there were more or fewer, with as many lanes in all, each lane's LSTM state goes to the process that has the lane now and
     sums are handed over so that their totals stay as they are. Random numbers then come from the generators of the process of the

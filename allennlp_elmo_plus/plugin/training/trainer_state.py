@@ -17,8 +17,7 @@ def trainer_state(trainer: Any) -> dict[str, Any]:
 
 
 def restore_trainer_state(trainer: Any, state: dict[str, Any]) -> None:
-    """
-    Restore what `trainer_state` returned, in a trainer that has restored its checkpoint and called each callback's `on_start`.
+    """Restore what `trainer_state` returned, in a trainer that has restored its checkpoint and called each callback's `on_start`.
 
     - The parameter groups: the scheduler "combined" constructs its current scheduler anew when it is restored, which sets the
       learning rate (`CombinedLearningRateScheduler.load_state_dict`).
@@ -34,8 +33,7 @@ def restore_trainer_state(trainer: Any, state: dict[str, Any]) -> None:
 
 
 def restore_moving_average(trainer: Any) -> None:
-    """
-    Have the restored moving average follow the trainer's parameters again.
+    """Have the restored moving average follow the trainer's parameters again.
 
     `MovingAverage.load_state_dict` puts the checkpoint's copies of the parameters in their place, so that from then on the averages
     are those of copies that no optimizer changes, and validation and the best weights get nothing of them.

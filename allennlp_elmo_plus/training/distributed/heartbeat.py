@@ -1,5 +1,4 @@
-"""
-Ending a run of several processes when one of them is gone.
+"""Ending a run of several processes when one of them is gone.
 
 Who waits for a process that died waits for the time limit of its collectives, half an hour with gloo, unless the system tells it
 that the connection is gone, which a machine without power does not. So each process counts up a heartbeat in the store at which
@@ -48,8 +47,7 @@ def store_of_processes() -> Optional[dist.Store]:
 
 
 class Heartbeat:
-    """
-    The heartbeat of process `rank` of `num_processes`, from `start` to `stop` or `fail`.
+    """The heartbeat of process `rank` of `num_processes`, from `start` to `stop` or `fail`.
 
     When a process has not been heard of for `timeout` seconds, or one fails, every other process says so (`on_loss`), from a
     thread, and `end`s, unless within `grace` seconds it fails or stops by itself. Silence is counted in rounds of `interval`
@@ -84,8 +82,7 @@ class Heartbeat:
             self._threads[-1].start()
 
     def fail(self, error: str) -> None:
-        """
-        Ends the watch here, and has all other processes end with `error`. Where one failed before, this error may be but what
+        """Ends the watch here, and has all other processes end with `error`. Where one failed before, this error may be but what
         follows from it, such as a connection that is gone: then says what happened there.
         """
         self._stopped.set()

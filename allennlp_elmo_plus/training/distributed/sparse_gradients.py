@@ -1,5 +1,4 @@
-"""
-Gradients of few rows of a large matrix, averaged over the processes of `torch.distributed`.
+"""Gradients of few rows of a large matrix, averaged over the processes of `torch.distributed`.
 
 A sampled softmax over V words has a gradient in some thousand rows of its V. `DistributedDataParallel` would add up all V of
 them in every process at every step. Here the processes first agree on the rows that any of them holds, one byte a row of V,
@@ -26,8 +25,8 @@ class AllReducedBytes(NamedTuple):
 
 
 def exclude_from_ddp(module: nn.Module, parameters: Sequence[nn.Parameter]) -> None:
-    """
-    Has a `DistributedDataParallel` around `module` leave `parameters` out: their gradients are sparse, and a `SparseGradientAllReduce` is
+    """Has a `DistributedDataParallel` around `module` leave `parameters` out: their gradients are sparse, and a
+    `SparseGradientAllReduce` is
     to average them. Under every name that a parameter has in `module`.
     """
     chosen = set(map(id, parameters))
@@ -50,8 +49,7 @@ def is_all_reduced_by_rows(parameter: Tensor) -> bool:
 
 
 class SparseGradientAllReduce:
-    """
-    Averages the gradients of `parameters` (R, ...), sparse in their first dimension, over all processes.
+    """Averages the gradients of `parameters` (R, ...), sparse in their first dimension, over all processes.
 
     All processes construct it and call `average` together, with the same parameters in the same order, on one device. The
     constructor gives every process the values of process 0, as `DistributedDataParallel` does for what it looks after.
@@ -69,8 +67,7 @@ class SparseGradientAllReduce:
 
     @torch.no_grad()
     def average(self) -> None:
-        """
-        Puts the mean over all processes in place of each gradient, as a coalesced sparse tensor over the rows that any process
+        """Puts the mean over all processes in place of each gradient, as a coalesced sparse tensor over the rows that any process
         held. A process without a gradient counts as one of zeros.
 
         Raises `ValueError` for a dense gradient.

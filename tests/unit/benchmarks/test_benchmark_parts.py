@@ -140,9 +140,11 @@ def test_peak_memory_is_that_of_the_child_alone_and_from_the_start_on():
     here = b"x" * (64 << 20)
     peak = peak_memory.peak_of("tests.helpers.peak_memory_jobs:allocate", 1, num_bytes=32 << 20)
     assert len(here) == 64 << 20 and peak.result == 32 << 20
-    assert 32 << 20 <= peak.peak_bytes < 40 << 20
+    # The first pages of a block may be ones that were in use before.
+    assert 31 << 20 <= peak.peak_bytes < 40 << 20
     peak = peak_memory.peak_of("tests.helpers.peak_memory_jobs:allocate_after_start", 1, num_bytes=32 << 20)
-    assert 32 << 20 <= peak.peak_bytes < 40 << 20
+    # The first pages of a block may be ones that were in use before.
+    assert 31 << 20 <= peak.peak_bytes < 40 << 20
 
 
 def test_a_child_that_fails_says_why():

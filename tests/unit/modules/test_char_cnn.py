@@ -9,7 +9,8 @@ from hypothesis import strategies as st
 from torch import Tensor
 
 from allennlp_elmo_plus.data.text.characters import PADDING_ID, encode_words
-from allennlp_elmo_plus.modules.char_cnn import CharacterCNN, reference_convolution
+from allennlp_elmo_plus.kernels.char_conv.reference import conv_max_pool as reference_convolution
+from allennlp_elmo_plus.modules.char_cnn import CharacterCNN
 
 FILTERS = [[1, 3], [2, 4], [3, 5], [7, 6]]
 WORDS = "a an the then stone stones stony throwing rethrowing <S> </S> unprecedentedness".split()

@@ -7,7 +7,7 @@ import torch
 
 from allennlp_elmo_plus.data.text.characters import BOS_WORD, EOS_WORD, encode_words
 from allennlp_elmo_plus.errors import InputError
-from allennlp_elmo_plus.kernels.lstm.reference import lstm_reference
+from allennlp_elmo_plus.kernels.lstm.reference import lstm as lstm_reference
 from allennlp_elmo_plus.modules.language_model import LanguageModel, pack, unpack
 from allennlp_elmo_plus.modules.softmax import SoftmaxLayer
 from allennlp_elmo_plus.training.loss import mean_loss, scale_gradient

@@ -39,10 +39,10 @@ NUM_LANES = "number of lanes (`batch_size` times processes)"
 
 @DataLoader.register("bilm")
 class BilmDataLoader(StrictFromParams, DataLoader):
-    """
-    Running text in lanes, for language-model training and perplexity: each batch is the next `num_steps` positions of
+    """Running text in lanes, for language-model training and perplexity: each batch is the next `num_steps` positions of
     `batch_size` lanes, and every word of the text is a target once an epoch in each direction. See
-    `allennlp_elmo_plus.data.batching.lane_plan` and `data.batching.lane_reader` for the order, `data.batching.window_batcher` for what a batch holds.
+    `allennlp_elmo_plus.data.batching.lane_plan` and `data.batching.lane_reader` for the order, `data.batching.window_batcher`
+    for what a batch holds.
 
     Each iteration is the next epoch, `epoch` being the number of the coming one, from 0. `start_window`, 0 unless set,
     is the first window of the coming epoch only: setting both gives the rest of an epoch that was broken off.
@@ -163,8 +163,8 @@ class BilmDataLoader(StrictFromParams, DataLoader):
                 raise reason
 
     def iter_instances(self) -> Iterator[Instance]:
-        """
-        For counting a vocabulary: the whole text as one `CorpusInstance`, or its sentences one by one where that would not do, since
+        """For counting a vocabulary: the whole text as one `CorpusInstance`, or its sentences one by one where that would not do,
+        since
         the reader stops early or has indexers that count something else. The text itself is read only once, as it may be a pipe.
         """
         if self.cache_directory is None and self.reader.serialization_dir is not None:
@@ -191,8 +191,7 @@ class BilmDataLoader(StrictFromParams, DataLoader):
         self._stop_reason = reason
 
     def fast_forward(self, num_epochs: int, num_batches: int, on_arrival: Optional[Callable[[], None]] = None) -> None:
-        """
-        Has the next `num_epochs` epochs, and the first `num_batches` batches of the one after, give an empty dict in place of each
+        """Has the next `num_epochs` epochs, and the first `num_batches` batches of the one after, give an empty dict in place of each
         batch, which takes no time: AllenNLP's trainer, when it takes a run up, counts them and looks at none. `on_arrival` is
         called once, after all of these and before the first batch is made.
         """

@@ -16,10 +16,10 @@ from allennlp_elmo_plus.training.distributed.world import world
 
 @DataLoader.register("bilm_sentences")
 class BilmSentenceLoader(BilmDataLoader):
-    """
-    Whole sentences, for language-model training and perplexity where each sentence is to be read for itself: batches of
+    """Whole sentences, for language-model training and perplexity where each sentence is to be read for itself: batches of
     sentences of about one length, none cut, each from a state of zeros, and every word a target once an epoch in each
-    direction. See `allennlp_elmo_plus.data.batching.sentence_plan` for the order, `data.batching.window_batcher` for what a batch holds.
+    direction. See `allennlp_elmo_plus.data.batching.sentence_plan` for the order, `data.batching.window_batcher` for what a
+    batch holds.
 
     Encoded text, epochs and resuming are as with the data loader "bilm", whose place it takes in a config; negative samples are
     drawn in the same way.

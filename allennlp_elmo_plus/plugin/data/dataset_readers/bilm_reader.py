@@ -19,8 +19,7 @@ from allennlp_elmo_plus.plugin.strict_from_params import StrictFromParams
 
 
 class SentenceInstance(Instance):
-    """
-    The instance of one sentence: a `TextField` called `source` that holds `<S>`, the words and `</S>`.
+    """The instance of one sentence: a `TextField` called `source` that holds `<S>`, the words and `</S>`.
 
     The field is built when it is first asked for, since counting words, sending the instance to another process or
     leaving it unused needs none: an instance takes the memory of its words until then.
@@ -47,8 +46,7 @@ class SentenceInstance(Instance):
             self._fields["source"].token_indexers = token_indexers
 
     def count_vocab_items(self, counter: dict[str, dict[str, int]]) -> None:
-        """
-        Counts the words in the namespace `tokens`, where the model looks its targets up whatever the indexers of its
+        """Counts the words in the namespace `tokens`, where the model looks its targets up whatever the indexers of its
         input are, and lets indexers that keep to another namespace count there.
         """
         counts = counter[TOKENS_NAMESPACE]
@@ -75,8 +73,7 @@ def _counts_more(indexer: TokenIndexer) -> bool:
 
 @DatasetReader.register("bilm")
 class BilmReader(StrictFromParams, DatasetReader):
-    """
-    Reads plain text, one sentence a line, words separated by white space.
+    """Reads plain text, one sentence a line, words separated by white space.
 
     Registered as a `DatasetReader` with name "bilm". The data path is a file, a directory, a glob, several of these
     separated by commas, or `-` for standard input; see `allennlp_elmo_plus.data.text.text_files`. Each sentence becomes a

@@ -19,8 +19,7 @@ _DEFAULT_TAG_COLUMNS = {CONLLU: 3, CONLL2003: -1}
 
 @DatasetReader.register("conll_tags")
 class ConllTagsReader(StrictFromParams, DatasetReader):
-    """
-    Words and one tag each, from CoNLL-U or CoNLL-2003-style files, as AllenNLP's `simple_tagger` wants them: the fields `tokens`,
+    """Words and one tag each, from CoNLL-U or CoNLL-2003-style files, as AllenNLP's `simple_tagger` wants them: the fields `tokens`,
     `tags` and `metadata` (with `words`). The data path is a file, plain or `.gz`, or `-` for standard input. See
     `allennlp_elmo_plus.data.text.conll`.
 

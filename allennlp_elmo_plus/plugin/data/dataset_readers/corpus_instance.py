@@ -8,8 +8,7 @@ from allennlp_elmo_plus.plugin.data.vocabulary import TOKENS_NAMESPACE
 
 
 class CorpusInstance(Instance):
-    """
-    What AllenNLP's vocabularies see of a text that has been encoded: its words were counted then, so that building a vocabulary
+    """What AllenNLP's vocabularies see of a text that has been encoded: its words were counted then, so that building a vocabulary
     need not read the text a second time. It has no fields.
     """
 

@@ -25,8 +25,7 @@ _KEY = "elmo_tokens"
 
 @TokenIndexer.register("bilm_characters")
 class BilmCharactersIndexer(StrictFromParams, TokenIndexer):
-    """
-    The character ids of each token, 0 where there is no token. See `allennlp_elmo_plus.data.text.characters` for the ids.
+    """The character ids of each token, 0 where there is no token. See `allennlp_elmo_plus.data.text.characters` for the ids.
 
     Registered as a `TokenIndexer` with name "bilm_characters". A drop-in for AllenNLP's "elmo_characters": the same ids
     under the same key, padded the same way, except that a field of no tokens padded to no tokens has shape (0, C),

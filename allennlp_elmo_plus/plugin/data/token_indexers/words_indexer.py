@@ -24,8 +24,7 @@ _WORDS_OF_ESCAPES = {escape: word for word, escape in _ESCAPES.items()}
 
 @TokenIndexer.register("bilm_words")
 class BilmWordsIndexer(StrictFromParams, TokenIndexer):
-    """
-    The ids that words have in the vocabulary of a biLM of word input, counted from 1, whatever the vocabulary of the model that
+    """The ids that words have in the vocabulary of a biLM of word input, counted from 1, whatever the vocabulary of the model that
     uses the biLM: a word that the biLM knows gets its vector even where the training text lacks it. Other words are `<UNK>`.
 
     The words are copied into the model's vocabulary, so that its archive needs no `vocab_file`.

@@ -12,8 +12,7 @@ from allennlp_elmo_plus.plugin.strict_from_params import StrictFromParams
 
 @TokenEmbedder.register("bilm")
 class BilmTokenEmbedder(StrictFromParams, TokenEmbedder):
-    """
-    A learned mix of a biLM's layers for each word (ELMo, Peters et al. 2018, section 3.2).
+    """A learned mix of a biLM's layers for each word (ELMo, Peters et al. 2018, section 3.2).
 
     Registered as a `TokenEmbedder` with name "bilm". A drop-in for AllenNLP's "elmo_token_embedder": the same arguments
     and, to rounding, the same vectors as a fresh one, except that a sentence's vectors do not depend on the sentences
@@ -119,8 +118,7 @@ class BilmTokenEmbedder(StrictFromParams, TokenEmbedder):
         word_inputs: Optional[torch.Tensor] = None,
         tokens: Optional[torch.Tensor] = None,
     ) -> torch.Tensor:
-        """
-        # Parameters
+        """# Parameters
 
         elmo_tokens : `torch.Tensor`, optional
             Shape `(B, T, C)`: character ids, 0 where there is no word. Any dimensions before are taken as more rows.

@@ -11,10 +11,10 @@ from allennlp_elmo_plus.training.distributed.world import all_gather_object, see
 
 
 class DistributedGuard:
-    """
-    Of `torch.distributed`, which has been initialised: `start` makes sure that all processes train on the same and gives each of
+    """Of `torch.distributed`, which has been initialised: `start` makes sure that all processes train on the same and gives each of
     them random numbers of its own, for dropout, where AllenNLP gives all the same; until `end` a process that fails or is gone
-    ends them all, see `training.distributed.heartbeat`. All processes call them together. Where there is one process alone, nothing happens.
+    ends them all, see `training.distributed.heartbeat`. All processes call them together. Where there is one process alone,
+    nothing happens.
     """
 
     def __init__(self) -> None:

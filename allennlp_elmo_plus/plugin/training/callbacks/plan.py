@@ -10,6 +10,7 @@ import torch
 from allennlp.common.checks import ConfigurationError
 from allennlp.training.callbacks import TrainerCallback
 
+from allennlp_elmo_plus.errors import count_in_words, format_bytes, format_duration
 from allennlp_elmo_plus.plugin.data.data_loaders.bilm_loader import BilmDataLoader
 from allennlp_elmo_plus.plugin.models.bilm_model import BilmModel
 from allennlp_elmo_plus.plugin.strict_from_params import StrictFromParams
@@ -19,16 +20,15 @@ from allennlp_elmo_plus.training.available_memory import available_memory
 from allennlp_elmo_plus.training.batch_timer import BatchTimer
 from allennlp_elmo_plus.training.distributed.world import world
 from allennlp_elmo_plus.training.memory_estimate import TrainingMemory, estimate_training_memory
-from allennlp_elmo_plus.training.units import count_in_words, format_bytes, format_duration
 
 logger = logging.getLogger(__name__)
 
 
 @TrainerCallback.register("bilm_plan")
 class BilmPlan(StrictFromParams, TrainerCallback):
-    """
-    Logs, once at the start, how many tokens and steps the run is, and an estimate of the memory it takes by part (see
-    `training.memory_estimate`), with a warning where that is more than can be had; and after the first batches, once, the speed and the
+    """Logs, once at the start, how many tokens and steps the run is, and an estimate of the memory it takes by part (see
+    `training.memory_estimate`), with a warning where that is more than can be had; and after the first batches, once, the
+    speed and the
     time that remains.
 
     To the metrics of each training batch it adds, for the progress bar and for callbacks that come after it in the config, such as

@@ -16,6 +16,7 @@ from allennlp.common.util import dump_metrics
 from allennlp.nn.util import dist_reduce, dist_reduce_sum, move_to_device
 from allennlp.training.callbacks import TrainerCallback
 
+from allennlp_elmo_plus.errors import count_in_words
 from allennlp_elmo_plus.plugin.data.data_loaders.bilm_loader import BilmDataLoader
 from allennlp_elmo_plus.plugin.models.bilm_model import BilmModel
 from allennlp_elmo_plus.plugin.strict_from_params import StrictFromParams
@@ -37,7 +38,6 @@ from allennlp_elmo_plus.training.distributed.world import all_gather_object, wor
 from allennlp_elmo_plus.training.environment import Environment, compare_environments, environment
 from allennlp_elmo_plus.training.random_states import random_states, restore_random_states
 from allennlp_elmo_plus.training.stop_signals import StopSignals
-from allennlp_elmo_plus.training.units import count_in_words
 
 logger = logging.getLogger(__name__)
 
@@ -46,11 +46,11 @@ _NOTICE = "a checkpoint is saved after the batch at hand, then the run ends; a s
 
 @TrainerCallback.register("bilm")
 class BilmResume(StrictFromParams, TrainerCallback):
-    """
-    Makes a run that was interrupted and taken up with `allennlp train --recover` the run it would have been: bit for bit on a CPU.
+    """Makes a run that was interrupted and taken up with `allennlp train --recover` the run it would have been: bit for bit on a CPU.
 
     With each of AllenNLP's checkpoints it keeps the LSTM's state, the sums of the metrics and of the loss so far, the states of
-    all generators of random numbers, and what AllenNLP does not restore of its own parts, see `plugin.training.trainer_state`. At recovery
+    all generators of random numbers, and what AllenNLP does not restore of its own parts, see `plugin.training.trainer_state`.
+    At recovery
     the data loader `bilm` goes to its place at once instead of reading up to it. The loss in the metrics of each batch is the mean
     over the epoch so far, for callbacks that come later in the config too; `training_duration` is the time of all starts.
 
@@ -243,8 +243,7 @@ class BilmResume(StrictFromParams, TrainerCallback):
             self._watch.end(error)
 
     def gather(self) -> None:
-        """
-        Has `state_dict` hold what every process of a distributed training needs. They call this together; the checkpointer "bilm"
+        """Has `state_dict` hold what every process of a distributed training needs. They call this together; the checkpointer "bilm"
         does, before it saves.
         """
         self._states_of_all = gathered(self._state(), world().num_processes)

@@ -10,8 +10,7 @@ from allennlp_elmo_plus.training.perplexity import PerplexitySums
 
 @Metric.register("bilm")
 class BilmPerplexity(Metric):
-    """
-    Token-weighted perplexity of both directions together (their geometric mean) and of each; see `training.perplexity`.
+    """Token-weighted perplexity of both directions together (their geometric mean) and of each; see `training.perplexity`.
 
     Registered as a `Metric` with name "bilm".
 
@@ -28,8 +27,7 @@ class BilmPerplexity(Metric):
     def __call__(
         self, forward_nll_sum: torch.Tensor, backward_nll_sum: Optional[torch.Tensor], num_targets: int
     ) -> None:
-        """
-        forward_nll_sum, backward_nll_sum (): nats summed over the `num_targets` targets of a batch; backward_nll_sum is None for a
+        """forward_nll_sum, backward_nll_sum (): nats summed over the `num_targets` targets of a batch; backward_nll_sum is None for a
         forward-only model.
         """
         self._sums.add(

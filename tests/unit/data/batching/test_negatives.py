@@ -6,7 +6,8 @@ import pytest
 import torch
 
 from allennlp_elmo_plus.data.batching import negatives
-from allennlp_elmo_plus.data.batching.negatives import LogUniformSampler, log_expected_counts
+from allennlp_elmo_plus.data.batching.negatives import LogUniformSampler
+from allennlp_elmo_plus.kernels.softmax.negatives import log_expected_counts
 
 
 def log_uniform_probs(vocab_size):

@@ -349,7 +349,7 @@ ENCODE_SLOWLY = """
 import sys, time
 from pathlib import Path
 from unittest.mock import patch
-from allennlp_elmo_plus.core import corpus_cache
+from allennlp_elmo_plus.data.corpus import cache as corpus_cache
 
 text, cache = map(Path, sys.argv[1:])
 encode_text = corpus_cache.encode_text

@@ -57,7 +57,7 @@ def test_a_path_that_exists_is_no_pattern_and_no_list(tmp_path):
         ("{dir}/absent.txt", "^`{dir}/absent.txt`: there is no such file$"),
         (
             "{dir}/train.txt",
-            "^`{dir}/train.txt`: there is no such file; `python -m allennlp_elmo_plus.stdlib_corpus {dir}` makes one of the "
+            "^`{dir}/train.txt`: there is no such file; `python -m examples.stdlib_corpus {dir}` makes one of the "
             "documentation of Python's standard library$",
         ),
         ("{dir}/*.gz", r"^`{dir}/\*.gz`: the pattern matches no file$"),

@@ -14,7 +14,7 @@ from allennlp.commands import main
 from allennlp.common.checks import ConfigurationError
 from allennlp.modules.elmo import Elmo, batch_to_ids
 
-from allennlp_elmo_plus.training_summary import summary
+from examples.training_summary import summary
 from tests.helpers.small_text import SENTENCES, small_config, write_text
 
 ROOT = Path(__file__).resolve().parents[4]

@@ -7,13 +7,13 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from allennlp_elmo_plus.stdlib_corpus import (
+from examples.stdlib_corpus import (
     is_held_out,
     main,
     python_files,
     write_corpus,
 )
-from allennlp_elmo_plus.stdlib_text import (
+from examples.stdlib_text import (
     docstrings,
     paragraphs,
     prose_sentences,
@@ -149,8 +149,8 @@ def test_refuses_a_share_that_leaves_one_file_empty(percent, tmp_path, capsys):
 
 
 def test_runs_on_the_standard_library(tmp_path):
-    command = [sys.executable, "-m", "allennlp_elmo_plus.stdlib_corpus", str(tmp_path)]
-    result = subprocess.run(command, capture_output=True, text=True, check=True, cwd=Path(__file__).parents[1])
+    command = [sys.executable, "-m", "examples.stdlib_corpus", str(tmp_path)]
+    result = subprocess.run(command, capture_output=True, text=True, check=True, cwd=Path(__file__).parents[2])
     assert result.stdout.count("\n") == 1 and result.stderr == ""
     train, heldout = ((tmp_path / name).read_text("utf-8").split() for name in ("train.txt", "heldout.txt"))
     assert len(train) + len(heldout) > 150_000

@@ -1,7 +1,7 @@
 """
 Real English with no download: the documentation strings of Python's standard library as a corpus, one sentence a line.
 
-    python -m allennlp_elmo_plus.stdlib_corpus OUT_DIR [--installed-packages] [--heldout-percent 5]
+    python -m examples.stdlib_corpus OUT_DIR [--installed-packages] [--heldout-percent 5]
 
 Writes OUT_DIR/train.txt and OUT_DIR/heldout.txt. A sentence is held out by its own hash: the cut is the same on every machine,
 and a sentence both Python versions have falls on the same side in both.
@@ -16,9 +16,9 @@ from pathlib import Path
 from typing import Optional
 
 from allennlp_elmo_plus.data.text.text_files import STDLIB_HELDOUT_FILE, STDLIB_TRAIN_FILE
-from allennlp_elmo_plus.stdlib_text import prose_sentences
+from allennlp_elmo_plus.errors import count_in_words
 from allennlp_elmo_plus.storage.atomic_files import atomic_path
-from allennlp_elmo_plus.training.units import count_in_words
+from examples.stdlib_text import prose_sentences
 
 # Tests, other packages, and the code pages' docstrings, which are one sentence a hundred times.
 SKIPPED_DIRECTORIES = {
@@ -74,7 +74,7 @@ def write_corpus(files: Iterable[Path], directory: Path, heldout_percent: float)
 
 def main(arguments: Optional[list[str]] = None) -> None:
     parser = argparse.ArgumentParser(
-        prog="python -m allennlp_elmo_plus.stdlib_corpus",
+        prog="python -m examples.stdlib_corpus",
         description="Write the documentation of Python's standard library as text to train on, one tokenised sentence a line.",
     )
     parser.add_argument("directory", metavar="OUT_DIR", type=Path, help="where to write train.txt and heldout.txt")

@@ -5,7 +5,7 @@ import json
 import pytest
 
 from allennlp_elmo_plus.errors import InputError
-from allennlp_elmo_plus.training_summary import summary
+from examples.training_summary import summary
 
 TRAINING = {"epoch": 3, "training_duration": "0:04:10.5", "training_tokens_per_second": 1234.6}
 HELDOUT = {"perplexity": 150.126, "forward_perplexity": 140.0, "backward_perplexity": 161.0}

@@ -1,5 +1,5 @@
 """
-`python -m allennlp_elmo_plus.training_summary RUN_DIR`: what a finished `make train` left, in a few lines.
+`python -m examples.training_summary RUN_DIR`: what a finished `make train` left, in a few lines.
 
 Reads RUN_DIR/metrics.json, which `allennlp train` writes, and RUN_DIR/heldout_metrics.json from `allennlp evaluate --output-file`.
 """
@@ -10,8 +10,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from allennlp_elmo_plus.errors import InputError
-from allennlp_elmo_plus.training.units import count_in_words
+from allennlp_elmo_plus.errors import InputError, count_in_words
 
 
 def read_metrics(path: Path) -> dict[str, Any]:
@@ -47,7 +46,7 @@ def summary(run: Path) -> str:
 
 def main() -> None:
     if len(sys.argv) != 2:
-        sys.exit("usage: python -m allennlp_elmo_plus.training_summary RUN_DIR")
+        sys.exit("usage: python -m examples.training_summary RUN_DIR")
     try:
         print(summary(Path(sys.argv[1])))
     except InputError as error:

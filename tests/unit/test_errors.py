@@ -1,6 +1,6 @@
 import pytest
 
-from allennlp_elmo_plus.training.units import count_in_words, format_bytes, format_duration
+from allennlp_elmo_plus.errors import count_in_words, format_bytes, format_duration
 
 
 @pytest.mark.parametrize(
