@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from allennlp_elmo_plus.kernels.backend import jit_inline
+from allennlp_elmo_plus.kernels.jit import jit_inline
 
 F = np.float32
 

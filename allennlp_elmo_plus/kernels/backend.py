@@ -1,50 +1,135 @@
-"""Loops compiled by numba for float32 on a CPU, where one pass over memory replaces many of PyTorch's operations.
+"""
+Which implementation of an operation computes: the one table of all thresholds.
 
-Whoever has such loops keeps them in a module of their own, which imports numba, beside one that computes the same with PyTorch's
-operations: for other types and devices, and for machines without numba.
+An operation has a definition in plain PyTorch (`reference`) and up to three faster implementations, its backends:
+
+| Backend | Computes |
+|---|---|
+| `triton` | on a GPU |
+| `numba` | on a CPU, in float32 |
+| `torch` | anywhere, with PyTorch's operations |
+| `reference` | anywhere; slow, to read and to test against |
+
+`run` takes the first backend of this list that can compute and is faster than those below it, by `TABLE`. Sizes and settings
+decide, never a measurement at run time: the same training must give the same bits. `ELMO_PLUS_BACKEND=torch` forces a backend, for
+reports of errors and for tests: those above it are not used, and it is used wherever it can compute.
+
+A backend whose kernel fails to import or to compile is logged once, and the next one computes.
 """
 
-from collections.abc import Callable, Sequence
+import logging
+import os
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from functools import cache
 from importlib import import_module
 from types import ModuleType
-from typing import Any, Optional
+from typing import NamedTuple, Optional, TypeVar
 
-import numpy as np
 import torch
 from torch import Tensor
 
-from allennlp_elmo_plus.errors import InputError
+from allennlp_elmo_plus.kernels.jit import KernelUnavailableError
 
+logger = logging.getLogger(__name__)
+Result = TypeVar("Result")
+
+VARIABLE = "ELMO_PLUS_BACKEND"
 # A compiled loop runs on one thread, and took a tenth to a half of the time of PyTorch's operations on one: with more threads
 # than this they should be the faster.
 MAX_THREADS = 4
 
-# Fused multiply-add and reciprocals change the last bit; nothing may assume that values are finite, so that NaN stays NaN.
-FAST_MATH = {"contract", "arcp", "nsz"}
+BACKENDS = ("triton", "numba", "torch", "reference")
 
 
-def jit(function: Callable[..., Any]) -> Callable[..., Any]:
-    """Compiled at the first call, without Python's lock, and kept on disk wherever numba finds a directory that it may write."""
-    import numba
+class Situation(NamedTuple):
+    """What a rule of the table may look at."""
 
-    options: dict[str, Any] = {"nogil": True, "fastmath": FAST_MATH, "error_model": "numpy"}
-    try:
-        return numba.njit(cache=True, **options)(function)
-    except RuntimeError:
-        return numba.njit(**options)(function)
+    device: str
+    dtype: torch.dtype
+    threads: int
+    sizes: Mapping[str, int]
 
 
-def jit_inline(function: Callable[..., Any]) -> Callable[..., Any]:
-    """For compiled loops to call, and become part of. What is only linked to them is optimized together with them where both are
-    compiled, but not where one comes from disk: the last bits of a run would differ from those of the next.
+Rule = Callable[[Situation], bool]
 
-    numba compiles a kept loop anew when its own file changes, not when the file of such a part does: whoever edits one must remove
-    `*.nbi` and `*.nbc`.
+
+class Backend(NamedTuple):
+    """When a backend can compute an operation, and when it is faster than the backends below it."""
+
+    can: Rule
+    is_faster: Rule
+
+
+_forced: Optional[str] = None
+_failed: set[tuple[str, str]] = set()
+
+
+def run(operation: str, like: Tensor, implementations: Mapping[str, Callable[[], Result]], **sizes: int) -> Result:
     """
-    import numba
+    Return the result of the implementation that is the fastest here.
 
-    return numba.njit(inline="always", fastmath=FAST_MATH, error_model="numpy")(function)
+    Args:
+        operation: A key of `TABLE`.
+        like: A tensor of the device and dtype that the operation computes with.
+        implementations: A function without arguments for each backend that the operation has.
+        sizes: The sizes that the operation's rules in `TABLE` read.
+    """
+    for backend in candidates(operation, like, **sizes):
+        if backend in implementations:
+            try:
+                return implementations[backend]()
+            except (ImportError, KernelUnavailableError) as error:
+                _failed.add((operation, backend))
+                logger.warning(
+                    "`%s` cannot be computed by %s, the next backend computes it: %s", operation, backend, error
+                )
+    raise AssertionError(f"no backend computes `{operation}`")
+
+
+def candidates(operation: str, like: Tensor, **sizes: int) -> Iterator[str]:
+    """Yield the backends that can compute `operation`, in the order in which they are tried."""
+    forced = forced_backend()
+    situation = Situation(like.device.type, like.dtype, torch.get_num_threads(), sizes)
+    first = BACKENDS.index(forced) if forced else 0
+    rules = TABLE[operation]
+    for backend in BACKENDS[first:]:
+        if (operation, backend) in _failed:
+            continue
+        rule = rules.get(backend)
+        if rule is None:
+            # Plain PyTorch needs no rule.
+            if backend in ("torch", "reference"):
+                yield backend
+        elif rule.can(situation) and (backend == forced or rule.is_faster(situation)):
+            yield backend
+
+
+def forced_backend() -> Optional[str]:
+    """
+    Return the backend that `ELMO_PLUS_BACKEND` or `force` names, or None.
+
+    Raises:
+        ValueError: The variable names no backend.
+    """
+    name = _forced or os.environ.get(VARIABLE)
+    if name and name not in BACKENDS:
+        raise ValueError(f"`{VARIABLE}` must be one of {', '.join(BACKENDS)}, got {name!r}")
+    return name or None
+
+
+@contextmanager
+def force(backend: Optional[str]) -> Iterator[None]:
+    """Force a backend within a `with` block, as `ELMO_PLUS_BACKEND` does for a process. None: choose by the table."""
+    global _forced
+    before, _forced = _forced, backend
+    try:
+        yield
+    finally:
+        _forced = before
+
+
+TABLE: dict[str, dict[str, Backend]] = {}
 
 
 def loops_for(tensor: Tensor, module: str) -> Optional[ModuleType]:
@@ -62,35 +147,6 @@ def loops_for_one_thread(tensor: Tensor, module: str) -> Optional[ModuleType]:
 def loops_for_any_type(tensor: Tensor, module: str) -> Optional[ModuleType]:
     """Return `loops_for` whatever the type of `tensor` and the number of threads: for loops that read bytes."""
     return _load(module) if tensor.device.type == "cpu" else None
-
-
-def arrays(*tensors: Tensor, dtype: torch.dtype = torch.float32) -> list[np.ndarray]:
-    """Return the tensors as arrays for compiled loops to read. The values of a row are contiguous, as some loops read rows by address.
-
-    Raises InputError for a floating-point tensor that is not of `dtype`: a loop would read its memory at the wrong width.
-    """
-    _check_types(tensors, dtype)
-    return [tensor.detach().contiguous().numpy() for tensor in tensors]
-
-
-def arrays_to_fill(*tensors: Tensor) -> list[np.ndarray]:
-    """Return the tensors as arrays that share their memory, for compiled loops to write to.
-
-    Raises InputError as `arrays` does, and ValueError for a tensor that is not contiguous: what a loop writes would be lost.
-    """
-    _check_types(tensors, torch.float32)
-    for tensor in tensors:
-        if not tensor.is_contiguous():
-            raise ValueError(f"a tensor that a loop fills must be contiguous, got strides {tensor.stride()}")
-    return [(tensor.detach() if tensor.requires_grad else tensor).numpy() for tensor in tensors]
-
-
-def _check_types(tensors: Sequence[Tensor], dtype: torch.dtype) -> None:
-    for tensor in tensors:
-        if tensor.dtype is not dtype and tensor.is_floating_point():
-            raise InputError(
-                f"a compiled loop takes tensors of {dtype}, got one of {tensor.dtype}: convert a module whole, or not at all"
-            )
 
 
 @cache

@@ -8,7 +8,8 @@ import torch
 from torch import Tensor, nn
 from torch.autograd.function import once_differentiable
 
-from allennlp_elmo_plus.kernels.backend import arrays, loops_for_one_thread
+from allennlp_elmo_plus.kernels.arrays import arrays
+from allennlp_elmo_plus.kernels.backend import loops_for_one_thread
 from allennlp_elmo_plus.kernels.dtypes import common_dtype
 from allennlp_elmo_plus.kernels.gemm.linear import affine_gradients, linear
 from allennlp_elmo_plus.kernels.threads import run_in_threads

@@ -124,7 +124,9 @@ def _all_lines(manager: _PredictManager) -> Iterator[JsonDict]:
         except InputError as error:
             raise InputError(f"line {number}: {error}") from None
         except UnicodeDecodeError as error:
-            raise InputError(f"{manager._input_file}: must be text in UTF-8, got after line {number}: {error}") from None
+            raise InputError(
+                f"{manager._input_file}: must be text in UTF-8, got after line {number}: {error}"
+            ) from None
 
 
 adapt_gradients_of_new_trainers()

@@ -10,7 +10,8 @@ import torch
 from torch import Tensor
 from torch.autograd.graph import increment_version
 
-from allennlp_elmo_plus.kernels.backend import arrays, arrays_to_fill, loops_for
+from allennlp_elmo_plus.kernels.arrays import arrays, arrays_to_fill
+from allennlp_elmo_plus.kernels.backend import loops_for
 from allennlp_elmo_plus.training.distributed.sparse_gradients import SparseGradientAllReduce
 
 # Elements updated at once on a CPU, so that parameter, gradient and accumulator stay in the cache between operations.

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from allennlp_elmo_plus import ElmoEmbedder
 from allennlp_elmo_plus.data.text.characters import encode_words
 from allennlp_elmo_plus.errors import InputError
-from allennlp_elmo_plus.kernels import backend as compiled
+from allennlp_elmo_plus.kernels.arrays import arrays, arrays_to_fill
 from allennlp_elmo_plus.kernels.lstm import pointwise as lstm_pointwise
 from allennlp_elmo_plus.kernels.lstm import window as lstm_window
 from allennlp_elmo_plus.kernels.lstm.steps import Buffers, Clips, Weights
@@ -183,8 +183,8 @@ def adagrad_with_a_wide_sum() -> None:
 @pytest.mark.parametrize(
     "call",
     [
-        lambda: compiled.arrays(FLOATS, WIDE),
-        lambda: compiled.arrays_to_fill(FLOATS, NARROW),
+        lambda: arrays(FLOATS, WIDE),
+        lambda: arrays_to_fill(FLOATS, NARROW),
         lambda: lstm_pointwise.forward_step(FLOATS, WIDE, None),
         lambda: lstm_pointwise.forward_step(FLOATS, FLOATS, None)(WIDE, WIDE, 0, 0, 0, 0),
         lambda: lstm_pointwise.backward_step(FLOATS, FLOATS, NARROW, FLOATS, None),
@@ -205,4 +205,4 @@ def test_a_loop_refuses_to_fill_what_would_be_a_copy() -> None:
     with pytest.raises(
         ValueError, match=re.escape("a tensor that a loop fills must be contiguous, got strides (1, 4)")
     ):
-        compiled.arrays_to_fill(torch.zeros(4, 4).t())
+        arrays_to_fill(torch.zeros(4, 4).t())

@@ -4,7 +4,6 @@ products of filters and windows, or without them.
 
 import numpy as np
 
-from allennlp_elmo_plus.kernels.backend import jit, jit_inline
 from allennlp_elmo_plus.kernels.gemm._microkernel import MR, NR
 from allennlp_elmo_plus.kernels.gemm._packing import (
     gemm_packed,
@@ -13,6 +12,7 @@ from allennlp_elmo_plus.kernels.gemm._packing import (
     pack_b,
     pack_b_rows,
 )
+from allennlp_elmo_plus.kernels.jit import jit, jit_inline
 
 F = np.float32
 

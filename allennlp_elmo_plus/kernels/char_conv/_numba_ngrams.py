@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from allennlp_elmo_plus.kernels.backend import jit
+from allennlp_elmo_plus.kernels.jit import jit
 
 # Two to the 64th over the golden ratio, odd: spreads keys over a product's upper bits (Knuth 1998, section 6.4).
 SPREAD = np.int64(0x9E3779B97F4A7C15 - (1 << 64))

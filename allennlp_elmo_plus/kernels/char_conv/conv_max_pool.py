@@ -18,12 +18,8 @@ from torch import Tensor
 from torch.autograd.function import once_differentiable
 from torch.nn import functional as F
 
-from allennlp_elmo_plus.kernels.backend import (
-    arrays,
-    arrays_to_fill,
-    loops_for,
-    loops_for_one_thread,
-)
+from allennlp_elmo_plus.kernels.arrays import arrays, arrays_to_fill
+from allennlp_elmo_plus.kernels.backend import loops_for, loops_for_one_thread
 from allennlp_elmo_plus.kernels.gemm.linear import addmm_, linear, matmul_tn
 from allennlp_elmo_plus.kernels.threads import run_in_threads
 

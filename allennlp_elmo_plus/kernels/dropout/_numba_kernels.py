@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from allennlp_elmo_plus.kernels.backend import jit, jit_inline
+from allennlp_elmo_plus.kernels.jit import jit, jit_inline
 
 
 @jit_inline

@@ -12,7 +12,8 @@ from torch import Tensor
 from torch.autograd.function import once_differentiable
 from torch.nn import functional as F
 
-from allennlp_elmo_plus.kernels.backend import arrays, arrays_to_fill, loops_for
+from allennlp_elmo_plus.kernels.arrays import arrays, arrays_to_fill
+from allennlp_elmo_plus.kernels.backend import loops_for
 
 _NUMBERS = 1 << 32
 

@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from allennlp_elmo_plus.kernels.backend import jit, jit_inline
+from allennlp_elmo_plus.kernels.jit import jit, jit_inline
 
 U = np.uint64
 HALF, LOW, ODD = U(32), U(0xFFFFFFFF), U(0x9E3779B97F4A7C15)

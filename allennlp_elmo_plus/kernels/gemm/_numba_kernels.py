@@ -5,7 +5,6 @@ inputs are (N, K), the weight is (K, D), D and K multiples of `NR`.
 
 import numpy as np
 
-from allennlp_elmo_plus.kernels.backend import jit
 from allennlp_elmo_plus.kernels.gemm._microkernel import MR, NR
 from allennlp_elmo_plus.kernels.gemm._packing import (
     gemm_packed,
@@ -15,6 +14,7 @@ from allennlp_elmo_plus.kernels.gemm._packing import (
     pack_b_rows,
     pack_b_transposed,
 )
+from allennlp_elmo_plus.kernels.jit import jit
 
 F = np.float32
 

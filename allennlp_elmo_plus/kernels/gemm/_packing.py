@@ -9,7 +9,6 @@ from collections.abc import Callable
 
 import numpy as np
 
-from allennlp_elmo_plus.kernels.backend import jit_inline
 from allennlp_elmo_plus.kernels.gemm._microkernel import (
     MR,
     NR,
@@ -19,6 +18,7 @@ from allennlp_elmo_plus.kernels.gemm._microkernel import (
     transpose_tile,
     vector_copy,
 )
+from allennlp_elmo_plus.kernels.jit import jit_inline
 
 
 def _spreader(width: int) -> Callable[[np.ndarray, np.ndarray, int], None]:

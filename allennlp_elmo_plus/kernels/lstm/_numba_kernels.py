@@ -6,7 +6,6 @@ and with what a product has just computed still in the processor's cache when it
 
 import numpy as np
 
-from allennlp_elmo_plus.kernels.backend import jit, jit_inline
 from allennlp_elmo_plus.kernels.gemm._microkernel import MR, NR
 from allennlp_elmo_plus.kernels.gemm._packing import (
     gemm_packed,
@@ -17,6 +16,7 @@ from allennlp_elmo_plus.kernels.gemm._packing import (
     pack_b_transposed,
     pack_panel,
 )
+from allennlp_elmo_plus.kernels.jit import jit, jit_inline
 from allennlp_elmo_plus.kernels.lstm._numba_pointwise import activate, add_gates, inlined_gates_backward
 
 F = np.float32

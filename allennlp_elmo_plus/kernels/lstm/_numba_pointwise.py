@@ -7,7 +7,7 @@ PyTorch longer to launch than to compute.
 import numpy as np
 
 from allennlp_elmo_plus.kernels._elementwise import sigmoid, tanh
-from allennlp_elmo_plus.kernels.backend import jit, jit_inline
+from allennlp_elmo_plus.kernels.jit import jit, jit_inline
 
 F = np.float32
 

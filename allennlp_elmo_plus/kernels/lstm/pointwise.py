@@ -13,7 +13,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from allennlp_elmo_plus.kernels.backend import arrays, arrays_to_fill, loops_for
+from allennlp_elmo_plus.kernels.arrays import arrays, arrays_to_fill
+from allennlp_elmo_plus.kernels.backend import loops_for
 
 
 def forward_step(

@@ -10,7 +10,6 @@ import math
 import numpy as np
 
 from allennlp_elmo_plus.kernels._elementwise import exp
-from allennlp_elmo_plus.kernels.backend import jit, jit_inline
 from allennlp_elmo_plus.kernels.gemm._microkernel import MR, NR
 from allennlp_elmo_plus.kernels.gemm._packing import (
     gemm_packed,
@@ -20,6 +19,7 @@ from allennlp_elmo_plus.kernels.gemm._packing import (
     pack_b_rows,
     pack_b_transposed,
 )
+from allennlp_elmo_plus.kernels.jit import jit, jit_inline
 
 F = np.float32
 

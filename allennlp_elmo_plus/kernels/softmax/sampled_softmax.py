@@ -16,12 +16,8 @@ import torch
 from torch import Tensor
 from torch.autograd.function import once_differentiable
 
-from allennlp_elmo_plus.kernels.backend import (
-    arrays,
-    arrays_to_fill,
-    loops_for,
-    loops_for_one_thread,
-)
+from allennlp_elmo_plus.kernels.arrays import arrays, arrays_to_fill
+from allennlp_elmo_plus.kernels.backend import loops_for, loops_for_one_thread
 from allennlp_elmo_plus.kernels.gemm.linear import addmm_tn_, linear, matmul_tn
 from allennlp_elmo_plus.kernels.softmax.negatives import NegativeSample, log_expected_counts
 from allennlp_elmo_plus.kernels.softmax.operands import check_shapes, target_logits

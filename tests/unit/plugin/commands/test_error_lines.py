@@ -70,7 +70,10 @@ TRAININGS: list[tuple[str, str]] = [
         r"error: the overrides \(-o\) must be JSON or Jsonnet, got: 1:19-24: Unknown variable",
     ),
     ('{"model.droput": 0.3}', "error: BilmModel has no option `droput`: did you mean `dropout`?"),
-    ('{"model.lstm.hidden_size": 3}', "error: model: unknown option 'lstm.hidden_size', which could change the model's shape"),
+    (
+        '{"model.lstm.hidden_size": 3}',
+        "error: model: unknown option 'lstm.hidden_size', which could change the model's shape",
+    ),
     ('{"model.precision": "fp16"}', 'error: `precision` must be "fp32" or "bf16", got "fp16"'),
     ('{"num_epochs": 1}', "error: .*TrainModel.*num_epochs"),
     ('{"trainer.epochs": 1}', "error: trainer has no option `epochs`: did you mean `num_epochs`?"),
@@ -137,7 +140,9 @@ def test_mistakes_in_evaluate_and_predict(run: Callable[..., Ended], trained: Pa
     assert line.startswith(f"error: {archive}: its weights must be those of its config:")
     assert "blm" in last_line(run("predict", archive, text, "--predictor", "blm"))
     assert last_line(run("predict", archive, "nope.jsonl")) == "error: file nope.jsonl not found"
-    assert last_line(run("predict", archive, latin)).startswith(f"error: {latin}: must be text in UTF-8, got after line 0: ")
+    assert last_line(run("predict", archive, latin)).startswith(
+        f"error: {latin}: must be text in UTF-8, got after line 0: "
+    )
 
 
 @pytest.mark.parametrize("variable, value", [("ALLENNLP_DEBUG", "1"), ("ALLENNLP_LOG_LEVEL", "DEBUG")])

@@ -1,0 +1,74 @@
+"""Compiling functions on arrays with numba, and what a failure to compile raises."""
+
+import hashlib
+from collections.abc import Callable
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+# Fused multiply-add and reciprocals change the last bit. Values may be infinite or NaN, so NaN stays NaN.
+FAST_MATH = {"contract", "arcp", "nsz"}
+
+
+class KernelUnavailableError(RuntimeError):
+    """A kernel could not be imported or compiled. Nothing was computed; another backend can compute the same."""
+
+
+class Kernel:
+    """
+    A function compiled by numba at its first call, without Python's lock, and kept on disk.
+
+    The compiled code is kept beside the source where that folder is writable, otherwise in the user's cache directory. It is compiled
+    again when any file of `kernels/` has changed: a kernel contains the code of the functions that it calls.
+
+    Raises:
+        KernelUnavailableError: The first call fails to compile. No argument was changed.
+    """
+
+    def __init__(self, function: Callable[..., Any]) -> None:
+        import numba
+
+        options: dict[str, Any] = {"nogil": True, "fastmath": FAST_MATH, "error_model": "numpy"}
+        self.__doc__ = function.__doc__
+        self._name = f"{function.__module__}.{function.__qualname__}"
+        try:
+            self._dispatcher = numba.njit(cache=True, **options)(function)
+            # numba compares the time stamp of the function's own file only.
+            self._dispatcher._cache._cache_file._source_stamp = sources_digest()
+        except (RuntimeError, AttributeError):
+            # No writable directory, or a numba that keeps its files in another way: compiled anew in each process.
+            self._dispatcher = numba.njit(**options)(function)
+
+    def __call__(self, *arguments: Any) -> Any:
+        try:
+            return self._dispatcher(*arguments)
+        except Exception as error:
+            if self._dispatcher.signatures:
+                raise
+            raise KernelUnavailableError(f"{self._name}: {type(error).__name__}: {error}") from error
+
+
+def jit(function: Callable[..., Any]) -> Kernel:
+    """Return `function` as a compiled kernel that Python code calls. Use as a decorator."""
+    return Kernel(function)
+
+
+def jit_inline(function: Callable[..., Any]) -> Any:
+    """
+    Return `function` for kernels to call; it becomes part of each kernel. Use as a decorator.
+
+    A function that is only linked to a kernel would be optimized together with it when both are compiled, but not when one of them is
+    loaded from disk. The last bits of a training would then differ from run to run.
+    """
+    import numba
+
+    return numba.njit(inline="always", fastmath=FAST_MATH, error_model="numpy")(function)
+
+
+@cache
+def sources_digest() -> str:
+    """Return a hash of all source files of `kernels/`."""
+    digest = hashlib.sha256()
+    for path in sorted(Path(__file__).parent.rglob("*.py")):
+        digest.update(path.read_bytes())
+    return digest.hexdigest()
