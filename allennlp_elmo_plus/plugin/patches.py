@@ -119,7 +119,7 @@ def _all_lines(manager: _PredictManager) -> Iterator[JsonDict]:
             lines = stack.enter_context(open_compressed(cached_path(manager._input_file)))
         number = 0
         try:
-            for number, line in enumerate(lines, start=1):
+            for number, line in enumerate(lines, start=1):  # noqa: B007
                 yield manager._predictor.load_line(line)
         except InputError as error:
             raise InputError(f"line {number}: {error}") from None
