@@ -39,7 +39,7 @@ def fingerprint(tensors: Iterable[Tensor]) -> Fingerprint:
 
 
 def _hash(tensor: Tensor) -> Union[int, Tensor]:
-    loops = loops_for_any_type(tensor, "fingerprint_loops")
+    loops = loops_for_any_type(tensor, "fingerprint._numba_kernels")
     if loops is not None:
         return int(loops.fingerprint(_padded_bytes(tensor, 8).numpy().view(np.uint64), _keys()))
     # Multilinear hashing: the sum of the words, each times a random key of its column and its row.

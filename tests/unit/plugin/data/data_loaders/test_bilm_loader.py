@@ -243,7 +243,7 @@ def streams_of(loader):
 
 def as_process(monkeypatch, rank, num_processes):
     monkeypatch.setattr(
-        "allennlp_elmo_plus.plugin.data.data_loaders.bilm_loader.share", lambda: World(rank, num_processes)
+        "allennlp_elmo_plus.plugin.data.data_loaders.bilm_loader.world", lambda: World(rank, num_processes)
     )
 
 

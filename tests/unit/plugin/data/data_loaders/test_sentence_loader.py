@@ -119,8 +119,9 @@ def test_goes_to_its_place_for_a_run_taken_up(parts) -> None:
 
 
 def be(monkeypatch: pytest.MonkeyPatch, rank: int, num_processes: int) -> None:
-    for module in ("data_loader", "sentence_loader"):
-        monkeypatch.setattr(f"allennlp_elmo_plus.plugin.{module}.share", lambda: World(rank, num_processes))
+    for module in ("bilm_loader", "sentence_loader"):
+        loaders = "allennlp_elmo_plus.plugin.data.data_loaders"
+        monkeypatch.setattr(f"{loaders}.{module}.world", lambda: World(rank, num_processes))
 
 
 def test_processes_have_the_batches_of_one_and_their_negatives(parts, monkeypatch: pytest.MonkeyPatch) -> None:
