@@ -1,6 +1,7 @@
-"""What AllenNLP sees of the biLM: importing this package registers every component by name.
+"""The plugin for AllenNLP: importing this package registers every component by name.
 
-Shells only: they unwrap AllenNLP's arguments, call the rest of the package, and wrap the result.
+The folders lie as in AllenNLP's own tree. A component unwraps AllenNLP's arguments, calls the rest of the package, and wraps the
+result.
 """
 
 import warnings
@@ -14,12 +15,7 @@ except ModuleNotFoundError as error:
         raise
     raise ImportError(HOW_TO_GET_ALLENNLP) from None
 
-from allennlp_elmo_plus.plugin import (  # noqa: F401
-    atomic_config,
-    patches,
-    plateau_scheduler,
-    spawn_with_signals,
-)
+from allennlp_elmo_plus.plugin import patches
 from allennlp_elmo_plus.plugin.commands import (  # noqa: F401
     elmo,
     elmo_cache,
@@ -41,5 +37,7 @@ from allennlp_elmo_plus.plugin.training import checkpointer, optimizer  # noqa: 
 from allennlp_elmo_plus.plugin.training.callbacks import plan, resume  # noqa: F401
 from allennlp_elmo_plus.plugin.training.metrics import bilm_perplexity  # noqa: F401
 
-# The last AllenNLP calls functions by names that torch has deprecated since: nothing that whoever trains a model can change.
+patches.apply()
+
+# AllenNLP calls functions by names that torch has deprecated: a user cannot change that.
 warnings.filterwarnings("ignore", category=FutureWarning, module=r"allennlp\.")

@@ -1,19 +1,18 @@
 """The vocabulary `bilm`: bilm-tf's order of words in AllenNLP's `Vocabulary`."""
 
 import filecmp
-import functools
 import os
 import shutil
 from collections import Counter, defaultdict
 from collections.abc import Iterable
 from pathlib import Path
-from typing import Any, Optional, Union
+from typing import Optional, Union
 
 from allennlp.data.instance import Instance
 from allennlp.data.vocabulary import DEFAULT_OOV_TOKEN, NAMESPACE_PADDING_FILE, Vocabulary
 
 from allennlp_elmo_plus.data.text.characters import UNK_WORD
-from allennlp_elmo_plus.data.text.vocabulary import SPECIAL_WORDS, order_by_frequency, read_vocabulary
+from allennlp_elmo_plus.data.text.vocabulary import order_by_frequency, read_vocabulary
 from allennlp_elmo_plus.errors import InputError
 from allennlp_elmo_plus.formats.model_files import local_path
 from allennlp_elmo_plus.formats.pretrained import read_words
@@ -142,35 +141,3 @@ def words_of(vocabulary: Vocabulary) -> list[str]:
     """The words of a vocabulary "bilm" in the order of bilm-tf's ids: AllenNLP's id 0 is padding, which has no line there."""
     tokens = vocabulary.get_index_to_token_vocabulary(TOKENS_NAMESPACE)
     return [tokens[index] for index in range(1, len(tokens))]
-
-
-_from_files = Vocabulary.from_files.__func__  # type: ignore[attr-defined]
-
-
-@functools.wraps(_from_files)
-def _from_files_of_any_vocabulary(cls: type[Vocabulary], *arguments: Any, **options: Any) -> Vocabulary:
-    """`Vocabulary.from_files`, which gives a vocabulary "bilm" where the padding is that of one, and where it is told of no tokens
-    and the files are not those of AllenNLP's own. AllenNLP calls it in both ways for a distributed training, whatever the
-    vocabulary's type is in the config.
-    """
-    if cls is Vocabulary and options.get("padding_token") == PADDING_TOKEN:
-        return BilmVocabulary.from_files(*arguments, **options)
-    is_told_nothing = cls is Vocabulary and len(arguments) == 1 and not options
-    try:
-        vocabulary = _from_files(cls, *arguments, **options)
-    except AssertionError:
-        if not is_told_nothing:
-            raise
-        return BilmVocabulary.from_files(*arguments)
-    return BilmVocabulary.from_files(*arguments) if is_told_nothing and _is_of_bilm(vocabulary) else vocabulary
-
-
-def _is_of_bilm(vocabulary: Vocabulary) -> bool:
-    """Whether `vocabulary`, loaded with AllenNLP's own tokens, was saved by a vocabulary "bilm". AllenNLP's `@@UNKNOWN@@` may be a
-    word of its text, but in AllenNLP's files it is always the first.
-    """
-    words = vocabulary.get_token_to_index_vocabulary(TOKENS_NAMESPACE)
-    return words.get(DEFAULT_OOV_TOKEN) != 1 and all(word in words for word in SPECIAL_WORDS)
-
-
-Vocabulary.from_files = classmethod(_from_files_of_any_vocabulary)  # type: ignore[assignment,method-assign]

@@ -18,8 +18,8 @@ from allennlp.common.tqdm import Tqdm
 from torch.multiprocessing import ProcessExitedException
 
 from allennlp_elmo_plus.errors import InputError
-from allennlp_elmo_plus.plugin import spawn_with_signals as start_of_processes
 from allennlp_elmo_plus.plugin.commands.error_lines import error_line, hook_with_error_lines
+from allennlp_elmo_plus.plugin.training import spawn
 from tests.helpers.command_line import Ended, run_command_to_its_end
 from tests.helpers.fork_server import ForkServer
 from tests.helpers.small_text import small_config
@@ -241,7 +241,7 @@ def test_a_process_reports_what_a_user_can_change(error: Exception, line: Option
         raise error
 
     with pytest.raises(type(error)):
-        start_of_processes.run_and_report(1, fail, str(tmp_path), "argument")
+        spawn.run_and_report(1, fail, str(tmp_path), "argument")
     assert {path.name: path.read_text() for path in tmp_path.iterdir()} == ({} if line is None else {"1": line})
 
 
@@ -249,11 +249,11 @@ def test_a_process_reports_what_a_user_can_change(error: Exception, line: Option
 def test_an_error_of_a_process_is_raised_where_it_was_started(
     written: dict[str, str], raised: type[Exception], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def spawn(function: Any, args: tuple[Any, ...], nprocs: int) -> None:
+    def end(function: Any, args: tuple[Any, ...], nprocs: int) -> None:
         for rank, line in written.items():
             Path(args[1], rank).write_text(line)
         raise ProcessExitedException("process 1 terminated", error_index=1, error_pid=1, exit_code=1)
 
-    monkeypatch.setattr(start_of_processes, "_spawn", spawn)
+    monkeypatch.setattr(torch.multiprocessing, "spawn", end)
     with pytest.raises(raised, match="a rule" if written else "process 1"):
-        start_of_processes._spawn_and_report(print, (Params({}),), 2)
+        spawn.spawn(print, (Params({}),), 2)

@@ -1,22 +1,12 @@
-"""What `allennlp train` does with a signal while the processes of a distributed training run: it passes it on and ends as they do.
-
-AllenNLP starts them with `torch.multiprocessing.spawn` and then waits for all of them, whatever it receives itself. Who ends a
-training often signals that one process alone (a container, `kill`), and would wait in vain. So this takes the place of `spawn`
-there, for trainings with the callback "bilm", whose processes end in good order.
-
-An error that a user's input causes in one of the processes is raised here as the `InputError` that it would be in a training of one
-process, in place of an error that holds the traceback as text.
-"""
+"""The start of the processes of a distributed training, with signals passed on and errors of a user's input raised as such."""
 
 import os
 import tempfile
 from collections.abc import Callable
 from pathlib import Path
-from types import SimpleNamespace
 from typing import Any
 
 import torch.multiprocessing
-from allennlp.commands import train
 from allennlp.common import Params
 from torch.multiprocessing import ProcessExitedException
 from torch.multiprocessing.spawn import ProcessException
@@ -26,31 +16,42 @@ from allennlp_elmo_plus.plugin.commands.error_lines import error_line
 from allennlp_elmo_plus.training.stop_signals import REQUEST, StopSignals
 
 _NOTICE = "it is passed on to the processes of the training, for which this one waits; a second signal ends it at once"
-# What a process ends with that a signal has stopped: 128 and the signal's number.
+# A process that a signal has stopped exits with 128 and the signal's number.
 _STOPPED = 128
 
-_spawn = torch.multiprocessing.spawn
 
+def spawn(function: Callable[..., Any], args: tuple[Any, ...], nprocs: int) -> None:
+    """Run `function(rank, *args)` in `nprocs` processes and wait for them, as `torch.multiprocessing.spawn` does.
 
-def _spawn_and_report(function: Callable[..., Any], args: tuple[Any, ...], nprocs: int) -> None:
-    """As `spawn`. Raises `InputError` where a user's input causes the error of a process."""
-    spawn = _spawn if REQUEST is None or not _has_callback(args[0]) else _spawn_and_pass_on
+    For a training with the callback "bilm", whose processes stop at a signal with a checkpoint, a signal to this process is passed
+    on to all of them.
+
+    Args:
+        function: of the rank and `args`.
+        args: the first one is the config of the training.
+        nprocs: the number of processes.
+
+    Raises:
+        InputError: where a user's input causes the error of a process.
+        ProcessException: for any other error of a process.
+        SystemExit: with 128 and the signal's number, where a signal has stopped the processes.
+    """
+    passes_signals_on = REQUEST is not None and _has_callback(args[0])
+    start = _spawn_and_pass_on if passes_signals_on else torch.multiprocessing.spawn
     with tempfile.TemporaryDirectory() as directory:
         try:
-            spawn(run_and_report, args=(function, directory, *args), nprocs=nprocs)
+            start(run_and_report, args=(function, directory, *args), nprocs=nprocs)
         except ProcessException as error:
-            # Of the process that ended first; or of another, where that one ended because of the other's error.
+            # The process that ended first may have ended because of another one's error.
             first = Path(directory, str(error.error_index))
-            written = [path for path in (first, *sorted(Path(directory).iterdir())) if path.exists()]
-            if not written:
+            reports = [path for path in (first, *sorted(Path(directory).iterdir())) if path.exists()]
+            if not reports:
                 raise
-            raise InputError(written[0].read_text("utf-8")) from error
+            raise InputError(reports[0].read_text("utf-8")) from error
 
 
 def run_and_report(rank: int, function: Callable[..., Any], directory: str, *args: Any) -> Any:
-    """Calls `function` with `rank` and `args`. Where that raises an error with an `error_line`, the line is written to the file `rank`
-    in `directory`.
-    """
+    """Return `function(rank, *args)`; an error with an `error_line` leaves that line in the file `rank` of `directory`."""
     try:
         return function(rank, *args)
     except Exception as error:
@@ -61,7 +62,6 @@ def run_and_report(rank: int, function: Callable[..., Any], directory: str, *arg
 
 
 def _spawn_and_pass_on(function: Callable[..., Any], args: tuple[Any, ...], nprocs: int) -> None:
-    """As `spawn`. Raises `SystemExit` with 128 and the number of the signal that stopped the processes, wherever that was received."""
     context = torch.multiprocessing.start_processes(function, args, nprocs, join=False, start_method="spawn")
     received: list[int] = []
     assert REQUEST is not None
@@ -69,7 +69,8 @@ def _spawn_and_pass_on(function: Callable[..., Any], args: tuple[Any, ...], npro
 
     def pass_on(number: int) -> None:
         received.append(number)
-        # Where a terminal or a scheduler signals all of them, they have been asked already, and asking twice would end them.
+        # A terminal or a scheduler may have sent the signal to all processes, which a second SIGINT or SIGTERM would end at
+        # once. They may receive `request` any number of times.
         for index in context.sentinels.values():
             os.kill(context.processes[index].pid, request)
 
@@ -90,6 +91,3 @@ def _spawn_and_pass_on(function: Callable[..., Any], args: tuple[Any, ...], npro
 def _has_callback(params: Params) -> bool:
     callbacks = params.as_dict(quiet=True).get("trainer", {}).get("callbacks") or []
     return any(callback == "bilm" or callback.get("type") == "bilm" for callback in callbacks)
-
-
-train.mp = SimpleNamespace(spawn=_spawn_and_report)  # type: ignore[assignment]
