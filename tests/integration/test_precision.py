@@ -73,7 +73,7 @@ def test_the_state_carried_is_in_float32_and_evaluation_all(batches) -> None:
     model = make(vocabulary, precision="bf16")
     for window in windows:
         model(**window)
-    assert all(tensor.dtype == torch.float32 for tensor in model._training_state)
+    assert all(tensor.dtype == torch.float32 for tensor in model._carried_state.training)
     in_fp32 = make(vocabulary)
     with torch.no_grad():
         for window in windows:

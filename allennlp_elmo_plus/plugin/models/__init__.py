@@ -1,0 +1,1 @@
+"""The model "bilm", with its state and its metrics."""

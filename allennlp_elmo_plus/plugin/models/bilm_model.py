@@ -2,39 +2,35 @@
 
 import logging
 import math
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext
 from typing import Any, Optional
 
-import numpy as np
 import torch
 from allennlp.common.checks import ConfigurationError
 from allennlp.data import TextFieldTensors, Vocabulary
 from allennlp.models import Model
 from allennlp.nn.util import dist_reduce_sum
+from overrides import overrides
 
 from allennlp_elmo_plus.data.batching.negatives import LogUniformSampler
-from allennlp_elmo_plus.data.batching.sentence_batch import batch_from_sentences
 from allennlp_elmo_plus.data.batching.window_batcher import LanguageModelBatch
 from allennlp_elmo_plus.formats.model_files import local_path
 from allennlp_elmo_plus.formats.transfer import carry_over, read_pretrained
-from allennlp_elmo_plus.kernels.softmax.negatives import NegativeSample
+from allennlp_elmo_plus.inference.sentence_log_probs import sentence_log_probs
 from allennlp_elmo_plus.modules.bilm import BiLMState
 from allennlp_elmo_plus.modules.build import build_language_model
-from allennlp_elmo_plus.modules.language_model import unpack
 from allennlp_elmo_plus.options.bilm_options import BiLMOptions
 from allennlp_elmo_plus.plugin.data.vocabulary import TOKENS_NAMESPACE, words_of
+from allennlp_elmo_plus.plugin.models.bilm_metrics import BilmMetrics
+from allennlp_elmo_plus.plugin.models.carried_state import CarriedState
+from allennlp_elmo_plus.plugin.models.model_inputs import batch_of_source, negatives_of_batch
 from allennlp_elmo_plus.plugin.strict_from_params import StrictFromParams
-from allennlp_elmo_plus.plugin.training.metrics.bilm_perplexity import BilmPerplexity
-from allennlp_elmo_plus.training.distributed.sparse_gradients import (
-    exclude_from_ddp,
-    is_all_reduced_by_rows,
-    is_excluded_from_ddp,
-)
+from allennlp_elmo_plus.training.distributed.ddp_loss import ddp_loss, skipped_loss
+from allennlp_elmo_plus.training.distributed.sparse_gradients import exclude_from_ddp, is_all_reduced_by_rows
 from allennlp_elmo_plus.training.distributed.world import world
 from allennlp_elmo_plus.training.leak_check import Leak, find_leaks
-from allennlp_elmo_plus.training.loss import mean_loss, touch_parameters, training_loss
-from allennlp_elmo_plus.training.throughput import Throughput
+from allennlp_elmo_plus.training.loss import mean_loss
 
 logger = logging.getLogger(__name__)
 
@@ -43,58 +39,45 @@ logger = logging.getLogger(__name__)
 class BilmModel(StrictFromParams, Model):
     """The bidirectional language model of Peters et al. 2018, trained as bilm-tf trains it; see `modules.language_model`.
 
-    Takes two kinds of batch: `batch`, windows of running text from the data loader "bilm", whose LSTM state goes on from one
-    batch to the next, or whole sentences from "bilm_sentences"; or `source`, the padded sentences that the dataset reader
-    "bilm" gives any other loader and the predictor. Whole and padded sentences start from a zero state each.
+    The LSTM state of windows of running text, from the data loader "bilm", is carried from one batch to the next. Whole sentences,
+    from any other data loader, each start from a zero state.
 
-    In training the loss is the sampled softmax's and the perplexity it gives is called `sampled_perplexity`; it lies far below the
-    real one. In evaluation, and with `sample_softmax` false, the softmax is exact: `perplexity` is the geometric mean of
-    `forward_perplexity` and `backward_perplexity`. `loss` is 0.5 * (forward + backward) nats a target; its gradient is that of
-    loss * `unroll_steps`, as in bilm-tf. In the last windows of an epoch, in which some lanes have ended, it is the mean over the
-    targets that remain, in distributed training those of all processes.
+    In training the softmax is sampled, and its perplexity is called `sampled_perplexity`: it lies far below the exact one. In
+    evaluation, and with `sample_softmax` false, the softmax is exact, and `perplexity` is the geometric mean of
+    `forward_perplexity` and `backward_perplexity`. `loss` is 0.5 * (forward + backward) nats per target; its gradient is that of
+    loss * `unroll_steps`, as in bilm-tf. In the last windows of an epoch, in which some lanes have ended, `loss` is the mean over
+    the remaining targets, in distributed training over those of all processes.
 
-    Training and evaluation each carry their own state, dropped by `reset_states()`; every switch to evaluation starts it from zero.
-    The state is no part of the weights and is not saved with them.
+    Training and evaluation each carry their own state, which `reset_states()` drops; every switch to evaluation starts from a zero
+    state. The state is not saved with the weights.
 
-    Where the loss of a training batch is not finite and `on_nonfinite_loss` is set, that is called with the loss. If it returns,
-    the batch leaves no trace: the loss becomes a 0 of which no parameter has a gradient, and state and metrics stay as they were.
+    If `on_nonfinite_loss` is set, it is called with each training loss that is not finite. If it returns, the batch is skipped:
+    the loss becomes a 0 of which no parameter has a gradient, and state and metrics stay as they were.
 
-    Registered as a `Model` with name "bilm". Every option of bilm-tf's options.json is an argument with its meaning, so that a file
-    can be imported into a config as it is.
+    Registered as a `Model` with name "bilm". Every option of bilm-tf's options.json is an argument with its meaning.
 
-    # Parameters
-
-    lstm : `Dict[str, Any]`
-        `dim`, `projection_dim`, `n_layers` (1), `cell_clip`, `proj_clip` (no clip), `use_skip_connections` (false). Beyond
-        bilm-tf's: `cell` ("lstm", or "gru" or "rnn"), `layer_norm` (false), see `modules.recurrent.gru_rnn` and
-        `modules.recurrent.lstm_layer_norm`.
-    char_cnn : `Dict[str, Any]`, optional
-        `embedding: {dim}`, `filters`, `activation` ("relu" or "tanh"), `max_characters_per_token` (50), `n_highway` (0),
-        `n_characters` (261). Left out, words have embeddings of their own.
-    bidirectional : `bool`, optional (default = `False`)
-    dropout : `float`, optional (default = `0.0`)
-        On the input of every LSTM layer and on the top layer's output.
-    n_negative_samples_batch : `int`, optional (default = `8192`)
-        Negative samples for each direction. A data loader that draws them must be given the same number.
-    sample_softmax : `bool`, optional (default = `True`)
-    share_embedding_softmax : `bool`, optional (default = `False`)
-        One matrix for the word embedding and the softmax; word input only.
-    unroll_steps : `int`, optional (default = `20`)
-        What the gradient is multiplied by; the `num_steps` of the data loader.
-    n_tokens_vocab : `int`, optional
-        Checked against the vocabulary's size.
-    batch_size, n_epochs, n_train_tokens, all_clip_norm_val, learning_rate : optional
-        In AllenNLP the data loader, the trainer and the optimizer decide these. They are accepted and exported again, so that
-        options.json stays whole.
-    exact_chunk_size : `int`, optional (default = `1024`)
-        Words of the vocabulary whose logits the exact softmax holds at once: memory is bounded by it, not by the vocabulary.
-    precision : `str`, optional (default = `"fp32"`)
-        `"bf16"` has the matrix products of training in bfloat16; weights, gradients, the cell, the
-        state carried and the loss stay in float32, and evaluation is all in float32.
-    pretrained_file : `str`, optional
-        What to start from, for fine-tuning: the model.tar.gz of a model "bilm" with the same options, or its weights.hdf5 with its
-        vocab.txt beside it. A path or a URL. The rows of the softmax, and of a word embedding, are carried over by word, those of
-        new words are fresh; without an old softmax all are. AllenNLP leaves this out when it loads an archive.
+    Args:
+        vocab: a vocabulary "bilm".
+        lstm: `dim`, `projection_dim`, `n_layers` (1), `cell_clip`, `proj_clip` (no clip), `use_skip_connections` (false). Beyond
+            bilm-tf's: `cell` ("lstm", "gru" or "rnn"), `layer_norm` (false), see `modules.recurrent`.
+        char_cnn: `embedding: {dim}`, `filters`, `activation` ("relu" or "tanh"), `max_characters_per_token` (50), `n_highway` (0),
+            `n_characters` (261). Without it, each word has an embedding of its own.
+        bidirectional: whether there is a backward direction.
+        dropout: on the input of every LSTM layer and on the output of the top layer.
+        n_negative_samples_batch: negative samples for each direction. A data loader that draws them must have the same number.
+        sample_softmax: whether the softmax of training is sampled.
+        share_embedding_softmax: whether the word embedding and the softmax are one matrix; word input only.
+        unroll_steps: the factor of the gradient; the `num_steps` of the data loader.
+        n_tokens_vocab: checked against the vocabulary's size.
+        batch_size, n_epochs, n_train_tokens, all_clip_norm_val, learning_rate: only exported to options.json. In AllenNLP the data
+            loader, the trainer and the optimizer decide these.
+        exact_chunk_size: words of the vocabulary whose logits the exact softmax holds at once; this bounds its memory.
+        precision: "fp32", or "bf16" for matrix products of training in bfloat16. Weights, gradients, the cell, the carried state,
+            the loss and all of evaluation stay in float32.
+        pretrained_file: the model to start from, for fine-tuning: the model.tar.gz of a model "bilm" with the same options, or its
+            weights.hdf5 with its vocab.txt beside it; a path or a URL. Rows of the softmax and of a word embedding are copied by
+            word. Rows of new words, and all rows without an old softmax, are initialised. AllenNLP ignores this option when it
+            loads an archive.
     """
 
     default_predictor = "bilm"
@@ -157,89 +140,107 @@ class BilmModel(StrictFromParams, Model):
         self.language_model = build_language_model(self.options, vocab_size)
         if pretrained_file is not None:
             pretrained = read_pretrained(local_path(pretrained_file), self.options)
-            carried = carry_over(self.language_model, pretrained, words_of(vocab), pretrained_file)
-            logger.info("starting from %s: %s", pretrained_file, carried.describe())
+            report = carry_over(self.language_model, pretrained, words_of(vocab), pretrained_file)
+            logger.info("starting from %s: %s", pretrained_file, report.describe())
         if sample_softmax:
             exclude_from_ddp(self, self.language_model.parameters_with_row_gradients())
         self.exact_chunk_size = exact_chunk_size
         self.precision = precision
         self._sampler = LogUniformSampler(vocab_size, n_negative_samples_batch) if sample_softmax else None
-        self._training_state: Optional[BiLMState] = None
-        self._evaluation_state: Optional[BiLMState] = None
-        self._sampled = BilmPerplexity("sampled_perplexity")
-        self._exact = BilmPerplexity()
-        # Training and evaluation compile loops of their own.
-        self._training_throughput, self._evaluation_throughput = Throughput(), Throughput()
-        self._softmax_was_looked_at = False
+        self._carried_state = CarriedState()
+        self._metrics = BilmMetrics()
+        self._has_checked_softmax = False
         self.on_nonfinite_loss: Optional[Callable[[float], None]] = None
 
+    # The base class takes `*inputs`; a model names the fields of its instances.
+    @overrides(check_signature=False)
     def forward(  # type: ignore[override]
         self, batch: Optional[LanguageModelBatch] = None, source: Optional[TextFieldTensors] = None
-    ) -> dict[str, Any]:
-        """`batch`: B lanes from the data loader "bilm", or sentences from "bilm_sentences". `source`: B padded sentences, from any
-        other; the output then also holds `forward_log_probs` and `backward_log_probs` (B, T), natural logarithms of each
-        target's probability in the order of the sentence: `w1 .. wn </S>` forward, `<S> w1 .. wn` backward, and `num_targets`
-        (B,), the n + 1 of each sentence.
+    ) -> dict[str, torch.Tensor]:
+        """Return `loss` (), nats per target, and for sentences the fields of `SentenceLogProbs`.
+
+        Args:
+            batch: B lanes from the data loader "bilm", or B sentences from "bilm_sentences".
+            source: B padded sentences from any other data loader.
+
+        Raises:
+            ConfigurationError: unless exactly one of `batch` and `source` is given.
         """
         if (batch is None) == (source is None):
-            raise ConfigurationError("the model needs either `batch` or `source`")
+            raise ConfigurationError("exactly one of `batch` and `source` must be given")
         if batch is None:
-            batch = self._batch_of_sentences(source)
-        self._throughput().start_batch(sum(batch.batch_sizes))
+            batch = batch_of_source(source, takes_characters=self.options.char_cnn is not None)
+        self._metrics.start_batch(sum(batch.batch_sizes), self.training)
         if self.training and self._sampler is not None:
-            return self._sampled_loss(batch)
+            return self._sampled_loss(batch, self._sampler)
         return self._exact_loss(batch)
 
-    def _sampled_loss(self, batch: LanguageModelBatch) -> dict[str, Any]:
+    def _sampled_loss(self, batch: LanguageModelBatch, sampler: LogUniformSampler) -> dict[str, torch.Tensor]:
         if world().num_processes > 1:
-            self._check_row_exchange()
-        with self._products_in_precision(batch):
-            result = self.language_model.sampled_loss(batch, self._negatives(batch), self._state(batch))
-        loss = self._loss(batch, result.forward_nll_sum, result.backward_nll_sum)
-        if self._is_to_be_skipped(loss):
-            return self._no_loss(loss)
-        self._keep_state(batch, result.state)
-        self._sampled(result.forward_nll_sum, result.backward_nll_sum, sum(batch.batch_sizes))
-        return {"loss": loss}
+            self._check_gradient_all_reduce()
+        state, negatives = self._carried_state.read(batch, self.training), negatives_of_batch(batch, sampler)
+        with self._autocast(batch):
+            result = self.language_model.sampled_loss(batch, negatives, state)
+        sums = result.forward_nll_sum, result.backward_nll_sum
+        return {"loss": self._finish(batch, *sums, result.state, is_sampled=True)}
 
-    def _exact_loss(self, batch: LanguageModelBatch) -> dict[str, Any]:
-        if not self.training and not self._softmax_was_looked_at:
-            self._softmax_was_looked_at = True
+    def _exact_loss(self, batch: LanguageModelBatch) -> dict[str, torch.Tensor]:
+        if not self.training and not self._has_checked_softmax:
+            self._has_checked_softmax = True
             if self.language_model.softmax.is_zero_initialized:
                 logger.warning(
-                    "this model has no softmax, as it was imported from files without one: probabilities and perplexities are "
-                    "those of guessing among its %d words; fine-tune it first",
+                    "this model has no softmax, since it was imported from files without one: its probabilities and perplexities "
+                    "are those of guessing among its %d words; fine-tune it first",
                     len(self.language_model.softmax.bias),
                 )
-        with self._products_in_precision(batch):
-            result = self.language_model.exact_loss(batch, self._state(batch), self.exact_chunk_size)
+        state = self._carried_state.read(batch, self.training)
+        with self._autocast(batch):
+            result = self.language_model.exact_loss(batch, state, self.exact_chunk_size)
         forward_sum = result.forward_nll.sum(dtype=torch.double)
         backward_sum = None if result.backward_nll is None else result.backward_nll.sum(dtype=torch.double)
-        loss = self._loss(batch, forward_sum, backward_sum)
-        if self._is_to_be_skipped(loss):
-            return self._no_loss(loss)
-        self._keep_state(batch, result.state)
-        self._exact(forward_sum, backward_sum, sum(batch.batch_sizes))
-        output = {"loss": loss}
+        output = {"loss": self._finish(batch, forward_sum, backward_sum, result.state, is_sampled=False)}
         if batch.row_order is not None:
-            output.update(self._log_probs(batch, result.forward_nll, result.backward_nll))
+            log_probs = sentence_log_probs(
+                result.forward_nll, result.backward_nll, batch.lengths, batch.mask, batch.row_order
+            )
+            output.update({name: tensor for name, tensor in log_probs._asdict().items() if tensor is not None})
         return output
 
-    def _products_in_precision(self, batch: LanguageModelBatch) -> AbstractContextManager[Any]:
+    def _finish(
+        self,
+        batch: LanguageModelBatch,
+        forward_sum: torch.Tensor,
+        backward_sum: Optional[torch.Tensor],
+        state: BiLMState,
+        is_sampled: bool,
+    ) -> torch.Tensor:
+        """Return the loss of `batch`, and add the batch to state and metrics unless it is skipped."""
+        if not self.training:
+            loss = mean_loss(forward_sum, backward_sum, sum(batch.batch_sizes))
+        else:
+            loss = ddp_loss(self, batch, forward_sum, backward_sum, self.options.unroll_steps)
+            if self._skips(loss):
+                return skipped_loss(self, loss)
+        self._carried_state.keep(batch, self.training, state)
+        self._metrics.add(forward_sum, backward_sum, sum(batch.batch_sizes), is_sampled)
+        return loss
+
+    def _autocast(self, batch: LanguageModelBatch) -> AbstractContextManager[Any]:
         if self.training and self.precision == "bf16":
             return torch.autocast(batch.lengths.device.type, torch.bfloat16)
         return nullcontext()
 
-    def _check_row_exchange(self) -> None:
+    def _check_gradient_all_reduce(self) -> None:
         parameters = self.language_model.parameters_with_row_gradients()
-        if not all(is_all_reduced_by_rows(each) for each in parameters if each.requires_grad):
+        if not all(is_all_reduced_by_rows(parameter) for parameter in parameters if parameter.requires_grad):
             raise ConfigurationError(
                 'distributed training of the model "bilm" needs AllenNLP\'s trainer or the optimizer "bilm", which average the '
                 "gradient of the softmax over the processes; or set `sample_softmax` to false"
             )
 
-    def _is_to_be_skipped(self, loss: torch.Tensor) -> bool:
-        if not self.training or self.on_nonfinite_loss is None:
+    def _skips(self, loss: torch.Tensor) -> bool:
+        """Return whether the batch of `loss` is skipped, after `on_nonfinite_loss` was called."""
+        if self.on_nonfinite_loss is None:
             return False
         # The processes of a distributed training skip a batch together, or fail together.
         value = dist_reduce_sum(loss.item())
@@ -248,146 +249,48 @@ class BilmModel(StrictFromParams, Model):
         self.on_nonfinite_loss(value)
         return True
 
-    def _loss(
-        self, batch: LanguageModelBatch, forward_sum: torch.Tensor, backward_sum: Optional[torch.Tensor]
-    ) -> torch.Tensor:
-        num_targets = sum(batch.batch_sizes)
-        if not self.training:
-            return mean_loss(forward_sum, backward_sum, num_targets)
-        loss = training_loss(batch, forward_sum, backward_sum, self.options.unroll_steps)
-        # A process whose lanes have ended, or that has no sentence left, has a batch without targets.
-        return loss if num_targets else touch_parameters(loss, self._averaged_whole())
-
-    def _no_loss(self, loss: torch.Tensor) -> dict[str, Any]:
-        none = torch.zeros_like(loss, requires_grad=True)
-        if world().num_processes > 1:
-            none = touch_parameters(none, self._averaged_whole())
-        return {"loss": none}
-
-    def _averaged_whole(self) -> Iterator[torch.Tensor]:
-        """The parameters whose gradients a `DistributedDataParallel` waits for."""
-        return (each for each in self.parameters() if each.requires_grad and not is_excluded_from_ddp(each))
-
-    def _log_probs(
-        self, batch: LanguageModelBatch, forward_nll: torch.Tensor, backward_nll: Optional[torch.Tensor]
-    ) -> dict[str, torch.Tensor]:
-        assert batch.row_order is not None
-        order = torch.argsort(batch.row_order)
-        result = {
-            "num_targets": batch.lengths[order],
-            "forward_log_probs": -unpack(forward_nll, batch.mask)[order],
-        }
-        if backward_nll is not None:
-            # Turned round within each sentence, from the direction's reading order into the sentence's.
-            steps = torch.arange(batch.mask.shape[1], device=batch.lengths.device)
-            mirrored = (batch.lengths[:, None] - 1 - steps).clamp(min=0)
-            log_probs = -unpack(backward_nll, batch.mask).gather(1, mirrored) * batch.mask
-            result["backward_log_probs"] = log_probs[order]
-        return result
-
+    # AllenNLP's own results are of this type too; its annotation promises tensors.
+    @overrides(check_signature=False)
     def make_output_human_readable(self, output_dict: dict[str, Any]) -> dict[str, Any]:
-        """Cuts each sentence's row of log-probabilities to its own length."""
+        """Return `output_dict` with each sentence's row of log-probabilities cut to the length of the sentence."""
         for key in ("forward_log_probs", "backward_log_probs"):
             if key in output_dict:
                 output_dict[key] = [row[:length] for row, length in zip(output_dict[key], output_dict["num_targets"])]
         return output_dict
 
-    def _batch_of_sentences(self, source: Optional[TextFieldTensors]) -> LanguageModelBatch:
-        tensors = {name: tensor for indexed in (source or {}).values() for name, tensor in indexed.items()}
-        indexers = {"tokens": "single_id"}
-        if self.options.char_cnn is not None:
-            indexers["elmo_tokens"] = "bilm_characters"
-        for name, indexer in indexers.items():
-            if name not in tensors:
-                raise ConfigurationError(
-                    f"the model needs a `{indexer}` token indexer in the reader, got {sorted(tensors)}"
-                )
-        return batch_from_sentences(tensors.get("elmo_tokens"), tensors["tokens"] - 1, tensors["tokens"] > 0)
-
-    def _negatives(self, batch: LanguageModelBatch) -> tuple[NegativeSample, NegativeSample]:
-        if batch.forward_negatives is not None and batch.backward_negatives is not None:
-            drawn = len(batch.forward_negatives.ids)
-            if drawn != self.options.n_negative_samples_batch:
-                raise ConfigurationError(
-                    "`n_negative_samples_batch` must be the same in the model and the data loader, got "
-                    f"{self.options.n_negative_samples_batch} and {drawn}"
-                )
-            return batch.forward_negatives, batch.backward_negatives
-        assert self._sampler is not None
-        rng = np.random.default_rng(torch.randint(2**62, (2,)).tolist())
-        device = batch.lengths.device
-        forward, backward = (self._sampler.sample(rng) for _ in range(2))
-        return tuple(  # type: ignore[return-value]
-            sample._replace(ids=sample.ids.to(device), log_expected=sample.log_expected.to(device))
-            for sample in (forward, backward)
-        )
-
-    def _state(self, batch: LanguageModelBatch) -> Optional[BiLMState]:
-        if not batch.carries_state:
-            return None
-        state = self._training_state if self.training else self._evaluation_state
-        if state is not None and state.hidden.shape[2] != len(batch.lengths):
-            raise ConfigurationError(
-                f"the state carried is of {state.hidden.shape[2]} lanes, got a batch of {len(batch.lengths)}: "
-                "call `reset_states()` before a text in other lanes"
-            )
-        return state
-
-    def _keep_state(self, batch: LanguageModelBatch, state: BiLMState) -> None:
-        if not batch.carries_state:
-            return
-        if self.training:
-            self._training_state = state.detach()
-        else:
-            self._evaluation_state = state.detach()
-
     def reset_states(self) -> None:
-        """Has training and evaluation start from zero states again, as with a text that has not begun."""
-        self._training_state = self._evaluation_state = None
+        """Drop the states of training and of evaluation, as at the beginning of a text."""
+        self._carried_state = CarriedState()
 
     def state_to_resume(self) -> dict[str, Any]:
-        """What the weights do not hold of a training that is to go on: the LSTM's state, or None, and the metrics' sums."""
-        state = self._training_state
-        return {
-            "lstm": None if state is None else list(state),
-            "sampled": self._sampled.state_dict(),
-            "exact": self._exact.state_dict(),
-        }
+        """Return what a training needs beside the weights to continue: the LSTM's state, or None, and the metrics' sums."""
+        return {"lstm": self._carried_state.state_dict(), **self._metrics.state_dict()}
 
     def resume(self, state: dict[str, Any]) -> None:
-        """Takes up what `state_to_resume` gave, on the device that the weights are on."""
-        device = next(self.parameters()).device
-        lstm = state["lstm"]
-        self._training_state = None if lstm is None else BiLMState(*(tensor.to(device) for tensor in lstm))
-        self._sampled.load_state_dict(state["sampled"])
-        self._exact.load_state_dict(state["exact"])
+        """Restore `state`, which `state_to_resume` returned, on the device of the weights."""
+        self._carried_state.load_state_dict(state["lstm"], self._device())
+        self._metrics.load_state_dict(state)
 
+    @overrides
     def train(self, mode: bool = True) -> "BilmModel":
-        """Switches between training and evaluation; the state of evaluation starts from zero each time."""
+        """Switch between training and evaluation, and drop the state of evaluation."""
         # The trainer calls nothing else between two passes over held-out text.
-        self._evaluation_state = None
+        self._carried_state.evaluation = None
         return super().train(mode)
 
+    @overrides
     def get_metrics(self, reset: bool = False) -> dict[str, float]:
-        """Sampled perplexities in training (unless the softmax is exact there too), exact ones in evaluation, and `tokens_per_second`,
-        see `training.throughput`.
+        """Return sampled perplexities in training, exact ones where the softmax is exact, and `tokens_per_second`.
 
-        With `reset` in distributed training, of what all processes did, which call it together at the end of an epoch; otherwise of
-        this process. In evaluation each of them reads the whole text.
+        With `reset`, at the end of an epoch of a distributed training, they are those of all processes, which must call this
+        method together; otherwise those of this process. In evaluation each process reads the whole text.
         """
-        metric = self._sampled if self.training and self._sampler is not None else self._exact
-        tokens_per_second = self._throughput().tokens_per_second()
-        if reset and self.training and world().num_processes > 1:
-            metric.sum_over_processes(next(self.parameters()).device)
-            tokens_per_second = dist_reduce_sum(tokens_per_second)
-        metrics = {**metric.get_metric(reset), "tokens_per_second": tokens_per_second}
-        if reset:
-            self._throughput().reset()
-        return metrics
+        is_sampled = self.training and self._sampler is not None
+        return self._metrics.read(self.training, is_sampled, self._device(), reset)
 
-    def _throughput(self) -> Throughput:
-        return self._training_throughput if self.training else self._evaluation_throughput
+    def _device(self) -> torch.device:
+        return next(self.parameters()).device
 
     def find_leaks(self) -> list[Leak]:
-        """Ways in which a direction sees what it must predict; none, unless the model was changed. See `training.leak_check`."""
+        """Return the ways in which a direction sees the words it must predict; see `training.leak_check`."""
         return find_leaks(self.language_model)

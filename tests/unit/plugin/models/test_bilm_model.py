@@ -135,12 +135,12 @@ def test_the_loss_of_a_window_is_the_mean_over_its_targets(parts, sample_softmax
         model.resume(state)
         if sample_softmax:
             negatives = window.forward_negatives, window.backward_negatives
-            result = model.language_model.sampled_loss(window, negatives, model._training_state)
+            result = model.language_model.sampled_loss(window, negatives, model._carried_state.training)
             total = result.forward_nll_sum + result.backward_nll_sum
         else:
-            exact = model.language_model.exact_loss(window, model._training_state)
+            exact = model.language_model.exact_loss(window, model._carried_state.training)
             total = exact.forward_nll.sum() + exact.backward_nll.sum()
-        model._training_state = result.state.detach() if sample_softmax else exact.state.detach()
+        model._carried_state.training = result.state.detach() if sample_softmax else exact.state.detach()
         mean = total / (2 * window.mask.sum())
         assert loss.item() == pytest.approx(mean.item(), rel=1e-12)
         model.zero_grad()
@@ -172,7 +172,7 @@ def test_other_loaders_and_lanes_of_one_sentence_agree(parts) -> None:
 def test_a_text_in_other_lanes_needs_a_reset(parts) -> None:
     model = make_model(parts[1])
     model(**next(iter(lanes(parts))))
-    with pytest.raises(ConfigurationError, match="state carried is of 3 lanes, got a batch of 2"):
+    with pytest.raises(ConfigurationError, match="carried state has 3 lanes, got a batch of 2"):
         model(**next(iter(lanes(parts, batch_size=2))))
 
 
@@ -198,7 +198,7 @@ def test_negatives_of_another_number_are_refused(parts) -> None:
 
 
 def test_needs_one_kind_of_batch(parts) -> None:
-    with pytest.raises(ConfigurationError, match="needs either `batch` or `source`"):
+    with pytest.raises(ConfigurationError, match="exactly one of `batch` and `source` must be given"):
         make_model(parts[1])()
 
 

@@ -17,6 +17,7 @@ import allennlp_elmo_plus.plugin  # noqa: F401
 from allennlp_elmo_plus.plugin.data.data_loaders.bilm_loader import NUM_LANES
 from allennlp_elmo_plus.plugin.data.data_loaders.sentence_loader import BilmSentenceLoader
 from allennlp_elmo_plus.plugin.models.bilm_model import BilmModel
+from allennlp_elmo_plus.plugin.models.model_inputs import batch_of_source
 from allennlp_elmo_plus.plugin.modules.token_embedders.bilm_token_embedder import BilmTokenEmbedder
 from allennlp_elmo_plus.training.distributed.sparse_gradients import is_excluded_from_ddp
 from allennlp_elmo_plus.training.distributed.world import World
@@ -196,6 +197,6 @@ def test_a_gated_unit_trained_on_sentences_embeds_through_its_archive(tmp_path: 
     archive.dataset_reader.apply_token_indexers(instance)
     (batch,) = SimpleDataLoader([instance], batch_size=1, vocab=model.vocab)
     with torch.no_grad():
-        top = model.language_model(model._batch_of_sentences(batch["source"]))
+        top = model.language_model(batch_of_source(batch["source"], takes_characters=True))
     # The forward direction reads `<S> the river rises`; a word's vector is what comes out when it has been read.
     torch.testing.assert_close(vectors[0, :, :8], top.forward[1:], rtol=0, atol=1e-6)
