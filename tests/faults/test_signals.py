@@ -19,9 +19,9 @@ def test_a_signal_ends_the_batch_saves_and_exits(run: Run, whole: Run, number: i
     run.wait_for_batches(after)
     assert run.kill(process, number) == 128 + number
     log = run.log.read_text()
-    assert f"{signal.Signals(number).name}: a checkpoint is saved after the batch at hand, then the run ends" in log
+    assert f"{signal.Signals(number).name}: a checkpoint is saved after the current batch, then the run ends" in log
     assert "Traceback" not in log
-    (place,) = re.findall(r"`--recover` goes on in epoch (\d+) after batch (\d+)", log)
+    (place,) = re.findall(r"`--recover` continues in epoch (\d+) after batch (\d+)", log)
     assert (run.out / "model_state_e{}_b{}.th".format(*place)).exists()
     assert not (run.out / "model.tar.gz").exists()
     done = run.num_batches()

@@ -1,0 +1,1 @@
+"""The vocabulary, and folders as in AllenNLP's own tree."""

@@ -1,0 +1,1 @@
+"""Modules for models of your own."""

@@ -1,0 +1,1 @@
+"""Training: what AllenNLP's trainer needs beside its own parts."""

@@ -12,6 +12,7 @@ import torch
 from allennlp.common.checks import ConfigurationError
 from allennlp.training.checkpointer import Checkpointer
 from allennlp.training.trainer import Trainer, TrainerCheckpoint
+from overrides import overrides
 
 from allennlp_elmo_plus.errors import InputError
 from allennlp_elmo_plus.plugin.strict_from_params import StrictFromParams
@@ -29,33 +30,35 @@ from allennlp_elmo_plus.training.distributed.world import (
 
 logger = logging.getLogger(__name__)
 
-# In checkpoints of earlier versions, where the learning rate scheduler is "cosine".
+# Checkpoints of earlier versions hold them, where the learning rate scheduler is "cosine".
 _NUMPY_NUMBERS: Any = [np._core.multiarray.scalar, np.dtype, np.dtypes.Float64DType]  # type: ignore[attr-defined]
 
 
 @Checkpointer.register("bilm")
 class BilmCheckpointer(StrictFromParams, Checkpointer):
-    """AllenNLP's checkpointer, with AllenNLP's options, for machines that fail: a checkpoint is there whole or not at all, and where
-    the newest one cannot be read (a disk lost a part of it), that is logged and the one before it is used.
+    """AllenNLP's checkpointer, with its options, for machines that fail: files are written atomically and read with fallbacks.
 
-    Each of a checkpoint's two files is written beside its place, flushed to disk and renamed; the one that AllenNLP looks for,
-    `model_state_*.th`, comes last. Files are loaded as plain tensors and numbers: nothing in them can run. The seconds between
-    checkpoints are those that pass, whatever the clock is set to. NumPy's numbers are saved as Python's, and a checkpoint that
-    could not be loaded again is an error when it is saved. The directory may be moved or copied between two runs.
+    Each file is written beside its final path, flushed to disk and renamed. The file that AllenNLP looks for, `model_state_*.th`,
+    comes last. Where the newest checkpoint cannot be read, that is logged and the one before it is used. Files are loaded as plain
+    tensors and numbers, so that nothing in them can run; NumPy's numbers are saved as Python's. The seconds between checkpoints
+    are measured by a monotonic clock. The directory may be moved or copied between two runs.
 
-    In distributed training the first process of each machine writes, into the serialization directory of its machine, what all of
-    them need. All save at the same batch; with `save_every_num_seconds`, which AllenNLP refuses there, the clock of process 0
-    decides. At recovery all take the newest checkpoint that every one of them can read.
+    In distributed training the first process of each machine writes the state of all processes into the serialization directory of
+    its machine. All save at the same batch. With `save_every_num_seconds`, which AllenNLP refuses there, the clock of process 0
+    decides. At recovery all processes take the newest checkpoint that every one of them can read.
 
-    Registered as a `Checkpointer` with name "bilm". `load_checkpoint` raises `ConfigurationError` where there are checkpoints and
-    none can be read, rather than train from the beginning into the directory of a run that has gone on for days. The constructor
-    raises `InputError` where another process trains into the directory, and `save_checkpoint` where the directory was removed or
-    replaced, as `allennlp train --force` does, see `storage.run_lock`, or a part of the state could not be read back.
+    Registered as a `Checkpointer` with name "bilm".
 
-    # Parameters
+    Args:
+        serialization_dir: passed by AllenNLP, like the next five as in its own checkpointer.
+        save_completed_epochs: see AllenNLP.
+        save_every_num_seconds: see AllenNLP.
+        save_every_num_batches: see AllenNLP.
+        keep_most_recent_by_count: see AllenNLP.
+        keep_most_recent_by_age: see AllenNLP.
 
-    save_completed_epochs, save_every_num_seconds, save_every_num_batches, keep_most_recent_by_count, keep_most_recent_by_age :
-        as in AllenNLP's checkpointer.
+    Raises:
+        InputError: where another process trains into the directory, see `storage.run_lock`.
     """
 
     def __init__(
@@ -81,20 +84,27 @@ class BilmCheckpointer(StrictFromParams, Checkpointer):
         self._seconds_between_saves = save_every_num_seconds
         self._saved_at = time.monotonic()
 
+    @overrides
     def maybe_save_checkpoint(
         self, trainer: Trainer, num_epochs_completed: int, num_batches_in_epoch_completed: int
     ) -> bool:
-        """Saves where it is time to, and says whether it was, which is the same in all processes."""
-        # AllenNLP subtracts times of day: a clock that was set back would end the saving until it has caught up.
+        """Return whether a checkpoint was due, and then saved; all processes return the same."""
+        # AllenNLP subtracts times of day: after a clock was set back, it would save nothing until the clock has caught up.
         waited = time.monotonic() - self._saved_at
         if self._seconds_between_saves is not None and broadcast_object(waited >= self._seconds_between_saves):
             self.save_checkpoint(trainer)
             return True
         return super().maybe_save_checkpoint(trainer, num_epochs_completed, num_batches_in_epoch_completed)
 
+    @overrides
     def save_checkpoint(self, trainer: Trainer) -> None:
-        """Writes the trainer's state; a failed write raises and leaves the earlier checkpoints as they are, and so does a state that
-        could not be read back, with an `InputError` that names the part. All processes call it together.
+        """Write the state of `trainer`; all processes call this together.
+
+        A failed write raises its error and leaves the earlier checkpoints as they are.
+
+        Raises:
+            InputError: where the directory was removed or replaced, as `allennlp train --force` does, or where a part of the state
+                could not be read back, which the error names.
         """
         if self._lock is not None:
             self._lock.check()
@@ -103,45 +113,51 @@ class BilmCheckpointer(StrictFromParams, Checkpointer):
                 callback.gather()
         state = trainer.get_checkpoint_state()
         if state is None:
-            # Another process of this machine writes. AllenNLP lets the others forget when that was.
+            # Another process of this machine writes. AllenNLP keeps the time of the save in that process only.
             self._last_save_time = time.time()
             self._last_save_num_epochs_completed = trainer._epochs_completed  # type: ignore[attr-defined]
             self._last_save_num_batches_in_epoch_completed = trainer._batches_in_epoch_completed  # type: ignore[attr-defined]
         else:
-            place = state.trainer_state["epochs_completed"], state.trainer_state["batches_in_epoch_completed"]
+            position = state.trainer_state["epochs_completed"], state.trainer_state["batches_in_epoch_completed"]
             for path, part in (
-                (self._training_state_path(*place), state.trainer_state),
-                (self._model_state_path(*place), state.model_state),
+                (self._training_state_path(*position), state.trainer_state),
+                (self._model_state_path(*position), state.model_state),
             ):
                 _write(part, path)
-        # What is there AllenNLP does not write again; it takes note of the time and removes old checkpoints.
+        # AllenNLP does not write existing files again; it notes the time and removes old checkpoints.
         super().save_checkpoint(trainer)
         self._saved_at = time.monotonic()
 
+    @overrides
     def load_checkpoint(self) -> Optional[TrainerCheckpoint]:
-        """The newest checkpoint that can be read; None where there is none at all."""
+        """Return the newest checkpoint that can be read in all processes; None where there are no checkpoints.
+
+        Raises:
+            ConfigurationError: where there are checkpoints and none can be read: a training from the beginning would write into the
+                directory of a run of perhaps days.
+        """
         remove_unfinished(Path(self._serialization_dir), ".th")
         self._remove_orphans()
         unreadable: list[str] = []
-        # The directories of several machines need not hold the same: one may have ended before the others.
+        # The directories of several machines may hold different checkpoints: one machine may have ended before the others.
         own = self._find_all_checkpoints()
-        places = common_items(own)
-        if not places and any(all_gather_object(bool(own))):
+        positions = common_items(own)
+        if not positions and any(all_gather_object(bool(own))):
             raise ConfigurationError("the serialization directories of the machines have no checkpoint in common")
-        for place in sorted(places, reverse=True):
-            checkpoint = self._read(place)
+        for position in sorted(positions, reverse=True):
+            checkpoint = self._read(position)
             if all(all_gather_object(checkpoint is not None)):
                 return checkpoint
-            unreadable.append(os.path.basename(self._model_state_path(*place)))
+            unreadable.append(os.path.basename(self._model_state_path(*position)))
         if unreadable:
             raise ConfigurationError(
                 f"no checkpoint in {self._serialization_dir} can be read, tried {', '.join(unreadable)}"
             )
         return None
 
-    def _read(self, place: tuple[int, int]) -> Optional[TrainerCheckpoint]:
-        """The checkpoint of that many epochs and batches; None where it cannot be read, which is logged."""
-        paths = self._model_state_path(*place), self._training_state_path(*place)
+    def _read(self, position: tuple[int, int]) -> Optional[TrainerCheckpoint]:
+        """Return the checkpoint at `position`, epochs and batches; None where it cannot be read, which is logged."""
+        paths = self._model_state_path(*position), self._training_state_path(*position)
         try:
             with torch.serialization.safe_globals(_NUMPY_NUMBERS):
                 checkpoint = TrainerCheckpoint(
@@ -154,7 +170,7 @@ class BilmCheckpointer(StrictFromParams, Checkpointer):
             return None
         best = checkpoint.trainer_state.get("best_model_filename")
         if best is not None:
-            # The path is that of the directory in which the checkpoint was saved, which may have been moved or copied.
+            # The saved path names the directory at that time, which may have been moved or copied.
             best = os.path.join(self._serialization_dir, os.path.basename(best))
             checkpoint.trainer_state["best_model_filename"] = best
             if not os.path.exists(best):
@@ -166,20 +182,24 @@ class BilmCheckpointer(StrictFromParams, Checkpointer):
         return checkpoint
 
     def _remove_orphans(self) -> None:
-        """Removes training states without a model state, which a process killed while it wrote or removed a checkpoint leaves."""
+        """Remove training states without a model state, which a kill during a write or removal of a checkpoint leaves."""
         for path in Path(self._serialization_dir).glob("training_state_*.th"):
-            place = self._parse_training_state_path(path)
-            if place is not None and not os.path.exists(self._model_state_path(*place)):
+            position = self._parse_training_state_path(path)
+            if position is not None and not os.path.exists(self._model_state_path(*position)):
                 path.unlink(missing_ok=True)
 
 
 def _write(part: dict[str, Any], path: Union[str, "os.PathLike[str]"]) -> None:
-    """Writes the file `path`. Raises `InputError`, which names the cause in `part`, where it could not be loaded again."""
+    """Write `part` to the file `path`.
+
+    Raises:
+        InputError: where the file could not be loaded again; it names the cause in `part`.
+    """
     part = with_plain_numbers(part)
     with atomic_path(path) as temporary:
         try:
             _save(part, temporary)
-            # The tensors themselves are mapped and not read: this takes milliseconds, whatever the size of the file.
+            # The tensors are memory-mapped and not read, so that this takes milliseconds for any size of the file.
             torch.load(temporary, map_location="cpu", mmap=True, weights_only=True)
         except (AttributeError, TypeError, pickle.PickleError):
             causes = ", ".join(f"`{name}`, a {kind}" for name, kind in unreadable_parts(part))
@@ -194,7 +214,7 @@ def _save(part: dict[str, Any], path: Path) -> None:
         try:
             torch.save(part, file)
         except RuntimeError as error:
-            # torch closes the file that it could not write, fails once more, and says nothing of a full disk.
+            # torch closes the file that it could not write, and fails again, with an error that hides the full disk.
             if isinstance(error.__context__, OSError):
                 raise error.__context__ from None
             raise

@@ -17,23 +17,24 @@ logger = logging.getLogger(__name__)
 
 
 def adapt_gradients(trainer: GradientDescentTrainer) -> None:
-    """Changes `trainer`, which has just been built, so that its clips and its optimizer read dense gradients where they need them.
+    """Change a new `trainer` so that its clips and its optimizer read dense gradients where they need them.
 
-    The model "bilm" leaves sparse gradients for the softmax and for a word embedding. AllenNLP clips gradients, and then calls the
-    optimizer, after `rescale_gradients`. There the sparse gradients are averaged over the processes of a distributed training,
-    unless the optimizer does that itself, and then made dense if `reason_for_dense_gradients` has a reason. A trainer that needs
-    neither, or that trains another model, is not changed.
+    The model "bilm" leaves sparse gradients for the softmax and for a word embedding. AllenNLP calls `rescale_gradients` before it
+    clips gradients and calls the optimizer. There the sparse gradients are averaged over the processes of a distributed
+    training, unless the optimizer does that itself, and then made dense if `reason_for_dense_gradients` has a reason. A trainer
+    that needs neither, or that trains another model, is not changed.
 
-    Raises `ConfigurationError` for the optimizer "sparse_adam" over dense gradients.
+    Raises:
+        ConfigurationError: for the optimizer "sparse_adam" over dense gradients.
     """
     model = trainer.model
     if not isinstance(model, BilmModel):
         return
-    by_rows = [each for each in _parameters_with_sparse_gradients(model) if each.requires_grad]
-    reason = reason_for_dense_gradients(trainer) if by_rows else None
-    _refuse_sparse_adam(trainer.optimizer, set() if reason else set(map(id, by_rows)))
-    exchange = _row_exchange_for(trainer.optimizer, by_rows, needs_dense=reason is not None)
-    if reason is None and exchange is None:
+    sparse_parameters = [parameter for parameter in _parameters_with_sparse_gradients(model) if parameter.requires_grad]
+    reason = reason_for_dense_gradients(trainer) if sparse_parameters else None
+    _refuse_sparse_adam(trainer.optimizer, set() if reason else set(map(id, sparse_parameters)))
+    all_reduce = _all_reduce_for(trainer.optimizer, sparse_parameters, needs_dense=reason is not None)
+    if reason is None and all_reduce is None:
         return
     if reason is not None:
         logger.info(
@@ -45,10 +46,10 @@ def adapt_gradients(trainer: GradientDescentTrainer) -> None:
     rescale_gradients = trainer.rescale_gradients
 
     def average_make_dense_and_rescale() -> Optional[float]:
-        if exchange is not None:
-            exchange.average()
+        if all_reduce is not None:
+            all_reduce.average()
         if reason is not None:
-            for parameter in by_rows:
+            for parameter in sparse_parameters:
                 if parameter.grad is not None and parameter.grad.is_sparse:
                     parameter.grad = parameter.grad.to_dense()
         return rescale_gradients()
@@ -58,7 +59,7 @@ def adapt_gradients(trainer: GradientDescentTrainer) -> None:
 
 def reason_for_dense_gradients(trainer: GradientDescentTrainer) -> Optional[str]:
     """Returns the option of `trainer` that cannot take sparse gradients, or None if all can."""
-    # True has the norm computed, without a clip.
+    # With True the trainer computes the norm, and does not clip.
     if not isinstance(trainer._grad_norm, bool):
         return "`grad_norm` of the trainer"
     if trainer._grad_clipping is not None:
@@ -69,7 +70,7 @@ def reason_for_dense_gradients(trainer: GradientDescentTrainer) -> Optional[str]
 
 
 def _takes_sparse_gradients(optimizer: torch.optim.Optimizer) -> bool:
-    """Whether `optimizer` is one that is known to; all others get dense gradients, which every optimizer takes."""
+    """Return whether `optimizer` is known to take sparse gradients; every optimizer takes dense ones."""
     if isinstance(optimizer, MultiOptimizer):
         return all(map(_takes_sparse_gradients, optimizer.optimizers.values()))
     if isinstance(optimizer, (torch.optim.SGD, torch.optim.Adagrad)):
@@ -83,28 +84,28 @@ def _parameters_with_sparse_gradients(model: BilmModel) -> list[torch.nn.Paramet
 
 
 def _refuse_sparse_adam(optimizer: torch.optim.Optimizer, sparse_ids: set[int]) -> None:
-    for each in _parts(optimizer):
-        if isinstance(each, torch.optim.SparseAdam):
-            if any(id(parameter) not in sparse_ids for group in each.param_groups for parameter in group["params"]):
+    for part in _parts(optimizer):
+        if isinstance(part, torch.optim.SparseAdam):
+            if any(id(parameter) not in sparse_ids for group in part.param_groups for parameter in group["params"]):
                 raise ConfigurationError(
                     'the optimizer "sparse_adam" takes sparse gradients only, got parameters with dense ones: '
                     'use "dense_sparse_adam" or "adam"'
                 )
 
 
-def _row_exchange_for(
-    optimizer: torch.optim.Optimizer, by_rows: list[torch.nn.Parameter], needs_dense: bool
+def _all_reduce_for(
+    optimizer: torch.optim.Optimizer, sparse_parameters: list[torch.nn.Parameter], needs_dense: bool
 ) -> Optional[SparseGradientAllReduce]:
-    """Returns the exchange that the trainer is to call before `optimizer` steps, or None where there is none to call."""
-    if world().num_processes == 1 or not by_rows:
+    """Return the all-reduce that the trainer must call before `optimizer` steps, or None where it must call none."""
+    if world().num_processes == 1 or not sparse_parameters:
         return None
-    exchanges = [each for each in _parts(optimizer) if isinstance(each, Adagrad) and each.row_exchange is not None]
-    covered = {id(parameter) for each in exchanges for parameter in each.row_exchange.parameters}  # type: ignore[union-attr]
-    if not needs_dense and covered == set(map(id, by_rows)):
+    averaging = [part for part in _parts(optimizer) if isinstance(part, Adagrad) and part.row_exchange is not None]
+    covered = {id(parameter) for part in averaging for parameter in part.row_exchange.parameters}  # type: ignore[union-attr]
+    if not needs_dense and covered == set(map(id, sparse_parameters)):
         return None
-    for each in exchanges:
-        each.row_exchange = None
-    return SparseGradientAllReduce(by_rows)
+    for part in averaging:
+        part.row_exchange = None
+    return SparseGradientAllReduce(sparse_parameters)
 
 
 def _parts(optimizer: torch.optim.Optimizer) -> list[torch.optim.Optimizer]:

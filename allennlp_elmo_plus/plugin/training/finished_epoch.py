@@ -1,4 +1,4 @@
-"""What AllenNLP's trainer does after the checkpoint of an epoch, for a process that was killed in between."""
+"""The work of AllenNLP's trainer after the checkpoint of an epoch, for a process that was killed in between."""
 
 import json
 import os
@@ -11,7 +11,7 @@ from allennlp_elmo_plus.storage.atomic_files import atomic_path
 
 
 def finish_epoch(trainer: Any, validates_next: bool) -> None:
-    """Make the weights of the checkpoint of a whole epoch the best ones if they are, and end the training if its patience has ended.
+    """Save the weights of an epoch's checkpoint as the best ones if they are, and end the training if its patience has ended.
 
     The trainer does both once the checkpoint is there, and never again: recovery would train on past the end, or archive weights
     that are not the best.
@@ -45,7 +45,7 @@ def _write_weights(trainer: Any, path: Path) -> None:
 
 
 def add_metrics_of_epoch(metrics: dict[str, Any], epoch: int, serialization_dir: str) -> None:
-    """Adds what `metrics` lacks of the metrics that were written for `epoch`, where they can be read."""
+    """Add to `metrics` what they lack of the metrics that were written for `epoch`, if these can be read."""
     try:
         with open(os.path.join(serialization_dir, f"metrics_epoch_{epoch}.json"), encoding="utf-8") as file:
             written = json.load(file)

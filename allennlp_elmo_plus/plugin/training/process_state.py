@@ -1,4 +1,4 @@
-"""What a checkpoint holds of each process of a training, and what a process takes from it."""
+"""The state of each process of a training: gathered for a checkpoint, and selected from one."""
 
 import os
 from collections.abc import Sequence
@@ -13,8 +13,14 @@ from allennlp_elmo_plus.training.environment import Environment
 
 
 class ProcessState(TypedDict):
-    """`model`: what `BilmModel.state_to_resume` gives; `loss_sum`, `batches_without_loss`: of the epoch so far; `generators`: of
-    random numbers; `environment`: what decides the last bits, which checkpoints of earlier versions lack.
+    """The state of one process.
+
+    Attributes:
+        model: as `BilmModel.state_to_resume` returns it.
+        loss_sum: of the epoch so far.
+        batches_without_loss: of the epoch so far.
+        generators: the states of the random number generators.
+        environment: the settings on which the last bits depend; checkpoints of earlier versions lack it.
     """
 
     model: dict[str, Any]
@@ -24,60 +30,73 @@ class ProcessState(TypedDict):
     environment: Environment
 
 
-def refuse_another_text(before: dict[str, Any], now: dict[str, Any]) -> None:
-    """Raises `ConfigurationError` where `now`, the identity of what is trained on, is not `before`, that of the checkpoint."""
-    for name, value in before.items():
-        if now.get(name) != value:
+def refuse_another_text(checkpointed: dict[str, Any], current: dict[str, Any]) -> None:
+    """Check that the `current` identity of the training text is the `checkpointed` one.
+
+    Raises:
+        ConfigurationError: naming the first difference.
+    """
+    for name, value in checkpointed.items():
+        if current.get(name) != value:
             raise ConfigurationError(
-                f"the checkpoint is of a run with another {name}, {value}, got {now.get(name)}: "
-                "what was trained on cannot be taken up with another text or layout"
+                f"the checkpoint is of a run with another {name}, {value}, got {current.get(name)}: "
+                "a run cannot be resumed with another text or layout"
             )
 
 
-def gathered(state: ProcessState, num_processes: int) -> Optional[list[ProcessState]]:
-    """The state of each process, by rank, in the first process of each machine, which is where AllenNLP writes; None elsewhere."""
-    on_a_machine = int(os.environ.get("ALLENNLP_PROCS_PER_NODE", num_processes))
-    return gather_object(state, range(0, num_processes, on_a_machine))
+def gather_states(state: ProcessState, num_processes: int) -> Optional[list[ProcessState]]:
+    """Return the state of each process, by rank, in the first process of each machine, where AllenNLP writes; else None."""
+    num_on_machine = int(os.environ.get("ALLENNLP_PROCS_PER_NODE", num_processes))
+    return gather_object(state, range(0, num_processes, num_on_machine))
 
 
 def rank_on_machine(rank: int) -> int:
-    """The number of process `rank` among those of its machine."""
+    """Return the number of process `rank` among the processes of its machine."""
     return rank % int(os.environ.get("ALLENNLP_PROCS_PER_NODE", rank + 1))
 
 
-def state_for(process: World, states: Sequence[ProcessState]) -> ProcessState:
-    """What `process` goes on from, out of the `states` of all processes that a checkpoint holds: its own where there were as many.
+def select_state(process: World, states: Sequence[ProcessState]) -> ProcessState:
+    """Return the checkpointed state for `process`.
 
-    Where there were more or fewer, with as many lanes in all, each lane's LSTM state goes to the process that has the lane now and
-    sums are handed over so that their totals stay as they are. Random numbers then come from the generators of the process of the
-    same rank; None for those that had no such one.
+    With an unchanged number of processes this is the state of the same rank. Otherwise, with as many lanes in all, the LSTM state
+    of each lane goes to the process that now has the lane, and the sums are redistributed so that their totals stay equal. The
+    random number generators are those of the same rank, or None for a rank that had none.
+
+    Args:
+        process: the rank, and the number of processes.
+        states: of all processes at the checkpoint, by rank.
     """
     rank, num_processes = process
     if len(states) == num_processes:
         return states[rank]
     return {
         "model": {
-            "lstm": _lstm_of(process, [state["model"]["lstm"] for state in states]),
-            **{name: _sums(rank, [state["model"][name] for state in states]) for name in ("sampled", "exact")},
+            "lstm": _redistribute_lanes(process, [state["model"]["lstm"] for state in states]),
+            **{
+                name: _redistribute_sums(rank, [state["model"][name] for state in states])
+                for name in ("sampled", "exact")
+            },
         },
         # Each process divides its losses by the positions of its own lanes.
         "loss_sum": sum(state["loss_sum"] for state in states) / len(states),
-        # Batches are skipped by all together.
+        # All processes skip the same batches.
         "batches_without_loss": states[0]["batches_without_loss"],
         "generators": states[rank]["generators"] if rank < len(states) else None,
         "environment": states[0].get("environment", {}),
     }
 
 
-def _lstm_of(process: World, states: Sequence[Any]) -> Any:
+def _redistribute_lanes(process: World, states: Sequence[Any]) -> Any:
     if states[0] is None:
         return None
     return list(shard_lane_state(merge_lane_states([BiLMState(*state) for state in states]), *process))
 
 
-def _sums(rank: int, sums: Sequence[dict[str, Any]]) -> dict[str, Any]:
-    """All sums in process 0, and zeros in the others."""
+def _redistribute_sums(rank: int, sums: Sequence[dict[str, Any]]) -> dict[str, Any]:
+    """Return all sums for process 0, and zeros for the others."""
     return {
-        name: None if value is None else (sum(each[name] for each in sums) if rank == 0 else type(value)(0))
+        name: None
+        if value is None
+        else (sum(process_sums[name] for process_sums in sums) if rank == 0 else type(value)(0))
         for name, value in sums[0].items()
     }

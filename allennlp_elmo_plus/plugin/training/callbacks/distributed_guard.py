@@ -1,4 +1,4 @@
-"""What the processes of a distributed training do for each other from its beginning to its end."""
+"""The protection of a distributed training against processes that differ, fail or hang."""
 
 from typing import Any, Optional
 
@@ -11,21 +11,29 @@ from allennlp_elmo_plus.training.distributed.world import all_gather_object, see
 
 
 class DistributedGuard:
-    """Of `torch.distributed`, which has been initialised: `start` makes sure that all processes train on the same and gives each of
-    them random numbers of its own, for dropout, where AllenNLP gives all the same; until `end` a process that fails or is gone
-    ends them all, see `training.distributed.heartbeat`. All processes call them together. Where there is one process alone,
-    nothing happens.
+    """Checks that all processes train on the same text, gives each its own random numbers, and ends all when one fails.
+
+    AllenNLP alone gives every process the same dropout. Between `start` and `end` a heartbeat watches the processes, see
+    `training.distributed.heartbeat`. All processes call both methods. A single process needs none of this: nothing happens.
     """
 
     def __init__(self) -> None:
         self._heartbeat: Optional[Heartbeat] = None
 
     def start(self, trainer: Any, identity: dict[str, Any]) -> None:
-        """Raises `ConfigurationError` where `identity` is not the same everywhere, or the checkpointer is not "bilm"."""
+        """Check the processes, start the heartbeat and seed torch's generator.
+
+        Args:
+            trainer: of this process.
+            identity: the text and its arrangement, by name.
+
+        Raises:
+            ConfigurationError: where `identity` is not the same in all processes, or the checkpointer is not "bilm".
+        """
         process = world()
         if process.num_processes == 1:
             return
-        _check(trainer, identity)
+        _check_processes(trainer, identity)
         store = store_of_processes()
         if store is not None:
             self._heartbeat = Heartbeat(store, *process)
@@ -33,7 +41,7 @@ class DistributedGuard:
         torch.manual_seed(seed_of(torch.initial_seed(), process.rank))
 
     def end(self, error: Optional[BaseException]) -> None:
-        """Ends the watch; all other processes end too where it is an `error` that ends this one."""
+        """Stop the heartbeat; where `error` ends this process, end all other processes too."""
         if self._heartbeat is None:
             return
         if error is None:
@@ -42,7 +50,7 @@ class DistributedGuard:
             self._heartbeat.fail(f"process {world().rank} failed, {type(error).__name__}: {error}")
 
 
-def _check(trainer: Any, identity: dict[str, Any]) -> None:
+def _check_processes(trainer: Any, identity: dict[str, Any]) -> None:
     if not isinstance(trainer._checkpointer, (Checkpointer.by_name("bilm"), type(None))):
         raise ConfigurationError(
             'the callback "bilm" needs the checkpointer "bilm" in distributed training, '

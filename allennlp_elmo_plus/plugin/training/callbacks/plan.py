@@ -1,4 +1,4 @@
-"""The trainer callback `bilm_plan`: what a run will take, before and while it runs."""
+"""The trainer callback `bilm_plan`: the size, memory and remaining time of a run."""
 
 import logging
 import math
@@ -9,6 +9,7 @@ from typing import Any, Optional
 import torch
 from allennlp.common.checks import ConfigurationError
 from allennlp.training.callbacks import TrainerCallback
+from overrides import overrides
 
 from allennlp_elmo_plus.errors import count_in_words, format_bytes, format_duration
 from allennlp_elmo_plus.plugin.data.data_loaders.bilm_loader import BilmDataLoader
@@ -26,23 +27,21 @@ logger = logging.getLogger(__name__)
 
 @TrainerCallback.register("bilm_plan")
 class BilmPlan(StrictFromParams, TrainerCallback):
-    """Logs, once at the start, how many tokens and steps the run is, and an estimate of the memory it takes by part (see
-    `training.memory_estimate`), with a warning where that is more than can be had; and after the first batches, once, the
-    speed and the
-    time that remains.
+    """Logs the tokens, steps and memory of a run at the start, and its speed and remaining time after the first batches.
 
-    To the metrics of each training batch it adds, for the progress bar and for callbacks that come after it in the config, such as
-    "tensorboard": `eta_minutes` until the last epoch ends, by the batches so far; `gradient_norm` before the clip, where the
-    optimizer is "bilm"; and `memory_MB`, what the process holds now, or PyTorch on the GPU.
+    A warning follows where the estimated memory (see `training.memory_estimate`) exceeds the available memory.
 
-    In several processes tokens and speed are those of all of them, memory is that of each.
+    The metrics of each training batch get, for the progress bar and for callbacks that come later in the config such as
+    "tensorboard": `eta_minutes`, until the last epoch ends; with the optimizer "bilm" `gradient_norm`, before the clip; and
+    `memory_MB`, of the process, or of PyTorch on the GPU.
+
+    With several processes, tokens and speed are those of all processes, memory is that of each.
 
     Registered as a `TrainerCallback` with name "bilm_plan". It needs the model and the data loader "bilm".
 
-    # Parameters
-
-    num_measured_batches : `int`, optional (default = `50`)
-        After how many batches, five to warm up not counted, the speed is logged.
+    Args:
+        serialization_dir: passed by AllenNLP.
+        num_measured_batches: the number of batches, after five that warm up, of which the speed is logged.
     """
 
     def __init__(self, serialization_dir: str, num_measured_batches: int = 50) -> None:
@@ -50,10 +49,11 @@ class BilmPlan(StrictFromParams, TrainerCallback):
         if num_measured_batches < 1:
             raise ConfigurationError(f"`num_measured_batches` must be at least 1, got {num_measured_batches}")
         self._num_measured_batches = num_measured_batches
-        self._pace = BatchTimer()
+        self._timer = BatchTimer()
         self._num_batches = 0
         self._tokens_per_batch = 0.0
 
+    @overrides
     def on_start(self, trainer: Any, is_primary: bool = True, **kwargs: Any) -> None:
         super().on_start(trainer, is_primary, **kwargs)
         model, loader = trainer.model, trainer.data_loader
@@ -84,7 +84,7 @@ class BilmPlan(StrictFromParams, TrainerCallback):
             len(model.language_model.softmax.weight),
             loader.batch_size,
             loader.num_steps,
-            # Adam's, the most that optimizers in use keep.
+            # Two for Adam, the most of the optimizers in use.
             sums_per_weight=1 if isinstance(trainer.optimizer, Adagrad) else 2,
             on_accelerator=device.type != "cpu",
             dense_gradients=reason_for_dense_gradients(trainer) is not None,
@@ -95,12 +95,13 @@ class BilmPlan(StrictFromParams, TrainerCallback):
             format_bytes(memory.total),
             " in each process" if world().num_processes > 1 else "",
             ", ".join(f"{name} {format_bytes(size)}" for name, size in memory._asdict().items()),
-            "" if available is None else f"; {format_bytes(available)} can still be had",
+            "" if available is None else f"; {format_bytes(available)} are available",
         )
         warning = memory_warning(memory, _bytes_held(trainer, model), available)
         if warning is not None:
             logger.warning(warning)
 
+    @overrides
     def on_batch(
         self,
         trainer: Any,
@@ -116,14 +117,14 @@ class BilmPlan(StrictFromParams, TrainerCallback):
     ) -> None:
         if not is_training:
             return
-        self._pace.batch_done()
-        seconds = self._pace.seconds_per_batch()
+        self._timer.batch_done()
+        seconds = self._timer.seconds_per_batch()
         remaining = max(0, self._num_batches - trainer._total_batches_completed)
         if seconds is not None:
             batch_metrics["eta_minutes"] = seconds * remaining / 60
-            if is_primary and self._pace.num_measured == self._num_measured_batches:
+            if is_primary and self._timer.num_measured == self._num_measured_batches:
                 logger.info(
-                    "speed: %s tokens/s over %s; what remains, %s, takes about %s",
+                    "speed: %s tokens/s over %s; the remaining %s take about %s",
                     f"{self._tokens_per_batch / seconds:,.0f}",
                     count_in_words(self._num_measured_batches, "batch", "batches"),
                     count_in_words(remaining, "batch", "batches"),
@@ -138,13 +139,17 @@ class BilmPlan(StrictFromParams, TrainerCallback):
 
 
 def memory_warning(memory: TrainingMemory, num_bytes_held: int, num_bytes_available: Optional[int]) -> Optional[str]:
-    """A line that says that memory will run out, where the estimate, what is held already taken off, is more than can be had."""
+    """Compare the estimate, minus the bytes held, with the available bytes.
+
+    Returns:
+        A warning where the estimate exceeds them; None where memory suffices.
+    """
     missing = memory.total - num_bytes_held
     if num_bytes_available is None or missing <= num_bytes_available:
         return None
     return (
-        f"training needs about {format_bytes(missing)} more memory and {format_bytes(num_bytes_available)} can be had: it "
-        "may be ended for want of memory. A smaller `batch_size`, a smaller `unroll_steps` (with `num_steps`) or a smaller "
+        f"training needs about {format_bytes(missing)} more memory and {format_bytes(num_bytes_available)} are available: it "
+        "may run out of memory. A smaller `batch_size`, a smaller `unroll_steps` (with `num_steps`) or a smaller "
         "vocabulary (`max_size`) takes less"
     )
 

@@ -1,7 +1,6 @@
-"""The trainer callback `bilm`: what AllenNLP's checkpoints leave out, and what ends a run in good order."""
+"""The trainer callback `bilm`: exact resumption, and an orderly end of a run."""
 
 import logging
-import math
 import os
 import sys
 import time
@@ -13,21 +12,23 @@ import torch
 import torch.distributed as dist
 from allennlp.common.checks import ConfigurationError
 from allennlp.common.util import dump_metrics
-from allennlp.nn.util import dist_reduce, dist_reduce_sum, move_to_device
+from allennlp.nn.util import dist_reduce, move_to_device
 from allennlp.training.callbacks import TrainerCallback
+from overrides import overrides
 
-from allennlp_elmo_plus.errors import count_in_words
 from allennlp_elmo_plus.plugin.data.data_loaders.bilm_loader import BilmDataLoader
 from allennlp_elmo_plus.plugin.models.bilm_model import BilmModel
 from allennlp_elmo_plus.plugin.strict_from_params import StrictFromParams
 from allennlp_elmo_plus.plugin.training.callbacks.distributed_guard import DistributedGuard
+from allennlp_elmo_plus.plugin.training.callbacks.nonfinite_batches import NonfiniteBatches
+from allennlp_elmo_plus.plugin.training.epoch_loss import EpochLoss
 from allennlp_elmo_plus.plugin.training.finished_epoch import add_metrics_of_epoch, finish_epoch
 from allennlp_elmo_plus.plugin.training.optimizer import BilmOptimizer
 from allennlp_elmo_plus.plugin.training.process_state import (
     ProcessState,
-    gathered,
+    gather_states,
     refuse_another_text,
-    state_for,
+    select_state,
 )
 from allennlp_elmo_plus.plugin.training.trainer_state import (
     restore_moving_average,
@@ -41,72 +42,68 @@ from allennlp_elmo_plus.training.stop_signals import StopSignals
 
 logger = logging.getLogger(__name__)
 
-_NOTICE = "a checkpoint is saved after the batch at hand, then the run ends; a second signal ends it at once"
+_NOTICE = "a checkpoint is saved after the current batch, then the run ends; a second signal ends it at once"
 
 
 @TrainerCallback.register("bilm")
 class BilmResume(StrictFromParams, TrainerCallback):
-    """Makes a run that was interrupted and taken up with `allennlp train --recover` the run it would have been: bit for bit on a CPU.
+    """Makes an interrupted run, resumed with `allennlp train --recover`, equal to an uninterrupted one: bit for bit on a CPU.
 
-    With each of AllenNLP's checkpoints it keeps the LSTM's state, the sums of the metrics and of the loss so far, the states of
-    all generators of random numbers, and what AllenNLP does not restore of its own parts, see `plugin.training.trainer_state`.
-    At recovery
-    the data loader `bilm` goes to its place at once instead of reading up to it. The loss in the metrics of each batch is the mean
-    over the epoch so far, for callbacks that come later in the config too; `training_duration` is the time of all starts.
+    Each of AllenNLP's checkpoints then also holds the LSTM's state, the sums of the metrics and of the loss, the states of all
+    random number generators, and the state of AllenNLP's own parts that AllenNLP does not restore, see
+    `plugin.training.trainer_state`. At recovery the data loader "bilm" goes to its position without reading the text before it. The
+    loss in the metrics of each batch is the mean over the epoch so far, also for callbacks that come later in the config.
+    `training_duration` is the time of the whole run.
 
-    Number of threads, numba, instruction set and versions, which decide the last bits, are kept with each checkpoint; a warning at
-    recovery names each that differs, see `training.environment`.
+    A warning at recovery names each of these settings that differs, on which the last bits of a number depend: threads, numba,
+    instruction set and versions, see `training.environment`.
 
-    At SIGINT, SIGTERM and SIGUSR1 the batch at hand is finished, a checkpoint saved, and the process ends with status 128 + the
-    signal's number (130, 143, 138). A second SIGINT or SIGTERM ends it at once. A validation is broken off; recovery begins it
-    anew.
+    At SIGINT, SIGTERM and SIGUSR1 the current batch is finished, a checkpoint saved, and the process exits with status 128 + the
+    signal's number (130, 143, 138). A second SIGINT or SIGTERM ends it at once. Recovery repeats an interrupted validation.
 
-    A training batch whose loss is not finite ends the run with a `FloatingPointError` that names epoch and batch, before anything
-    of it reaches weights or checkpoints; so does a gradient whose norm is not, where the optimizer is `bilm`.
+    A training batch whose loss is not finite, or with the optimizer "bilm" whose gradient norm is not, ends the run with a
+    `FloatingPointError` that names epoch and batch, before the batch changes weights or checkpoints.
 
-    In distributed training, which takes the checkpointer "bilm" too, it keeps all this of each process; a signal to one of them
-    ends all at the same batch, and a batch is skipped, or ends the run, where the loss of one process is not finite. It also gives
-    each process random numbers of its own and ends all when one fails or is gone, see `DistributedGuard`.
+    In distributed training, which needs the checkpointer "bilm" too, a checkpoint holds all this of each process. A signal to one
+    process ends all at the same batch. A batch is skipped, or ends the run, where the loss of one process is not finite. Each
+    process gets random numbers of its own, and all end when one fails or is gone, see `DistributedGuard`.
 
-    Registered as a `TrainerCallback` with name "bilm". Raises `ConfigurationError` at recovery where the training text, how it is
-    laid out in lanes, or the held-out text is no longer that of the checkpoint, and in distributed training where it is not the
-    same everywhere; with `strict_resume` also where the recovered run would not be the same bit for bit.
+    Registered as a `TrainerCallback` with name "bilm".
 
-    # Parameters
+    Args:
+        max_skipped_batches: batches that are not finite, in the whole run, to skip: their gradient is not applied, and neither
+            state nor metrics include them.
+        strict_resume: whether recovery is refused, rather than warned about, where one of the settings above differs.
 
-    max_skipped_batches : `int`, optional (default = `0`)
-        Batches that are not finite, in the whole run, to leave out instead: their gradient is not applied and neither state nor
-        metrics see them.
-    strict_resume : `bool`, optional (default = `False`)
-        Whether recovery is refused, rather than warned about, where threads, numba, instruction set or versions differ.
+    Raises:
+        ConfigurationError: where the training text, its arrangement in lanes or the held-out text is not that of the checkpoint, or
+            not the same in all processes; with `strict_resume`, where the resumed run would not be equal bit for bit.
     """
 
     def __init__(self, serialization_dir: str, max_skipped_batches: int = 0, strict_resume: bool = False) -> None:
         super().__init__(serialization_dir)
         if max_skipped_batches < 0:
             raise ConfigurationError(f"`max_skipped_batches` must be at least 0, got {max_skipped_batches}")
-        self._max_skipped = max_skipped_batches
+        self._nonfinite_batches = NonfiniteBatches(max_skipped_batches)
         self._strict = strict_resume
-        self._num_skipped = 0
-        self._loss_sum = 0.0
-        # Of this epoch, in the trainer's batches: of several whose gradients are added up, one is a part.
-        self._batches_without_loss = 0.0
+        self._epoch_loss = EpochLoss()
         self._restored: Optional[dict[str, Any]] = None
         self._states_of_all: Optional[list[ProcessState]] = None
-        self._watch = DistributedGuard()
+        self._guard = DistributedGuard()
         self._identity: dict[str, Union[str, int, bool]] = {}
         self._environment: Environment = {}
-        # Seconds of training before this process, and the clock when it began.
+        # Seconds of training before this process, and the clock at its start.
         self._seconds_before = self._started = 0.0
         self._model_state: dict[str, Any] = {}
-        # Of the epoch that was broken off; the trainer divides what came after by all batches.
+        # The epoch that was interrupted: the trainer divides the losses since the resumption by all batches.
         self._epoch_to_correct: Optional[int] = None
         self._metrics_to_report: dict[str, float] = {}
         self._has_finished_an_epoch = False
         self._stop: Optional[SystemExit] = None
         self._signal = 0
-        self._signals = StopSignals(self._take_signal, _NOTICE)
+        self._signals = StopSignals(self._receive_signal, _NOTICE)
 
+    @overrides
     def on_start(self, trainer: Any, is_primary: bool = True, **kwargs: Any) -> None:
         super().on_start(trainer, is_primary, **kwargs)
         model, loader = self._parts()
@@ -114,59 +111,62 @@ class BilmResume(StrictFromParams, TrainerCallback):
         held_out = trainer._validation_data_loader
         if isinstance(held_out, BilmDataLoader):
             self._identity["held-out text (`validation_data_path`)"] = held_out.text_digest()
-            # It is not read before the first epoch ends; what is encoded may be gone by then.
+            # It is read after the first epoch; by then its encoded text may have been deleted.
             held_out.prepare()
         self._environment = environment(next(model.parameters()).device)
-        self._watch.start(trainer, self._identity)
+        self._guard.start(trainer, self._identity)
         if trainer._start_after_epochs_completed or trainer._start_after_batches_in_epoch_completed:
             self._resume(trainer, model, loader)
         else:
             self._model_state = model.state_to_resume()
-        model.on_nonfinite_loss = self._skip_loss
+        model.on_nonfinite_loss = self._skip_nonfinite_loss
         if isinstance(trainer.optimizer, BilmOptimizer):
-            trainer.optimizer.on_nonfinite_norm = partial(self._skip_or_end, "gradient norm")
+            trainer.optimizer.on_nonfinite_norm = partial(
+                self._nonfinite_batches.skip_or_raise, trainer, "gradient norm"
+            )
         self._signals.install()
         self._started = time.monotonic()
 
     def _resume(self, trainer: Any, model: BilmModel, loader: BilmDataLoader) -> None:
         if not self._restored:
             raise ConfigurationError(
-                'the checkpoint was written without the callback "bilm", so that the run cannot be taken up exactly: '
-                "leave the callback out, or train anew"
+                'the checkpoint was written without the callback "bilm", so that the run cannot be resumed exactly: '
+                "leave the callback out, or train from the beginning"
             )
         restored, self._restored = self._restored, None
         refuse_another_text(restored["text"], self._identity)
         epochs, batches = trainer._start_after_epochs_completed, trainer._start_after_batches_in_epoch_completed
         windows = batches * trainer._num_gradient_accumulation_steps
-        own = state_for(world(), restored["processes"])
+        own = select_state(world(), restored["processes"])
         compare_environments(own.get("environment", {}), self._environment, self._strict)
         restore_moving_average(trainer)
         self._seconds_before = restored.get("seconds", 0.0)
-        self._num_skipped = restored["num_skipped"]
+        self._nonfinite_batches.num_skipped = restored["num_skipped"]
         self._model_state = own["model"]
-        self._loss_sum = own["loss_sum"]
-        self._batches_without_loss = own["batches_without_loss"]
+        self._epoch_loss.loss_sum = own["loss_sum"]
+        self._epoch_loss.batches_without_loss = own["batches_without_loss"]
         model.resume(self._model_state)
-        of_trainer = restored.get("trainer")
+        state_of_trainer = restored.get("trainer")
 
         def on_arrival() -> None:
-            # Checkpoints of earlier versions have none.
-            if of_trainer is not None:
-                restore_trainer_state(trainer, of_trainer)
+            # Checkpoints of earlier versions lack it.
+            if state_of_trainer is not None:
+                restore_trainer_state(trainer, state_of_trainer)
             if own["generators"] is not None:
                 restore_random_states(own["generators"])
 
         loader.fast_forward(epochs, windows, on_arrival)
         if not batches:
-            finish_epoch(trainer, of_trainer is None or of_trainer["validates_next"])
+            finish_epoch(trainer, state_of_trainer is None or state_of_trainer["validates_next"])
         else:
             self._epoch_to_correct = epochs
             if windows >= loader.num_batches(epochs):
-                # Of an epoch that has no batch left the trainer reports nothing, and the sums would go into what comes next.
+                # The trainer reports nothing of an epoch without batches left: its sums would count for the next one.
                 model.train()
                 metrics = model.get_metrics(reset=True)
                 self._metrics_to_report = {f"training_{name}": value for name, value in metrics.items()}
 
+    @overrides
     def on_batch(
         self,
         trainer: Any,
@@ -181,12 +181,10 @@ class BilmResume(StrictFromParams, TrainerCallback):
         **kwargs: Any,
     ) -> None:
         if is_training:
-            self._loss_sum += batch_metrics["batch_loss"]
-            num_losses = batch_number - self._batches_without_loss
-            if num_losses > 0:
-                # The trainer divides the losses since its last start by all batches of the epoch.
-                batch_metrics["loss"] = self._loss_sum / num_losses
-            # Kept for a checkpoint in the middle of the validation that may follow, which has sums of its own.
+            mean_loss = self._epoch_loss.add(batch_metrics["batch_loss"], batch_number)
+            if mean_loss is not None:
+                batch_metrics["loss"] = mean_loss
+            # For a checkpoint in the middle of the validation that may follow, whose sums are others.
             self._model_state = self._parts()[0].state_to_resume()
         if world().num_processes > 1 and self._stop is None:
             signal = dist_reduce(self._signal, dist.ReduceOp.MAX)
@@ -195,24 +193,24 @@ class BilmResume(StrictFromParams, TrainerCallback):
         if not is_training and self._stop is not None:
             raise self._stop
 
+    @overrides
     def on_epoch(
         self, trainer: Any, metrics: dict[str, Any], epoch: int, is_primary: bool = True, **kwargs: Any
     ) -> None:
-        is_to_correct = epoch == self._epoch_to_correct or self._batches_without_loss
-        if is_to_correct:
+        needs_correction = epoch == self._epoch_to_correct or self._epoch_loss.batches_without_loss
+        if needs_correction:
             metrics.update(self._metrics_to_report)
-            # As the trainer computes it, from what all processes have.
-            num_losses = dist_reduce_sum(trainer._batches_in_epoch_completed - self._batches_without_loss)
-            metrics["training_loss"] = dist_reduce_sum(self._loss_sum) / num_losses if num_losses else math.nan
+            metrics["training_loss"] = self._epoch_loss.mean_over_processes(trainer)
         if self._seconds_before:
             metrics["training_duration"] = str(timedelta(seconds=self._seconds()))
-        if is_primary and (is_to_correct or self._seconds_before):
+        if is_primary and (needs_correction or self._seconds_before):
             dump_metrics(os.path.join(self.serialization_dir, f"metrics_epoch_{epoch}.json"), metrics)
         self._metrics_to_report = {}
-        self._loss_sum = self._batches_without_loss = 0.0
+        self._epoch_loss = EpochLoss()
         self._model_state = self._parts()[0].state_to_resume()
         self._has_finished_an_epoch = True
 
+    @overrides
     def on_end(
         self,
         trainer: Any,
@@ -221,17 +219,20 @@ class BilmResume(StrictFromParams, TrainerCallback):
         is_primary: bool = True,
         **kwargs: Any,
     ) -> None:
-        # The trainer calls this on its way out of a failure too, and tells nobody which.
+        # The trainer calls this after a failure too, without naming the error.
         error = sys.exc_info()[1]
         try:
-            # An error that came before the stop leaves a batch half done: nothing to save.
+            # Any other error leaves a batch half done, which must not be saved.
             if self._stop is not None and error is self._stop:
                 trainer._checkpointer.save_checkpoint(trainer)
-                # Whoever started the processes kills the others when the first has ended.
+                # The process that started the others kills them when the first has ended.
                 all_gather_object(None)
                 error = None
-                place = trainer._epochs_completed, trainer._batches_in_epoch_completed
-                logger.warning("stopped by a signal: `--recover` goes on in epoch %d after batch %d", *place)
+                logger.warning(
+                    "stopped by a signal: `--recover` continues in epoch %d after batch %d",
+                    trainer._epochs_completed,
+                    trainer._batches_in_epoch_completed,
+                )
             if metrics is not None and epoch is not None and not self._has_finished_an_epoch:
                 add_metrics_of_epoch(metrics, epoch, self.serialization_dir)
         except BaseException as failure:
@@ -240,18 +241,17 @@ class BilmResume(StrictFromParams, TrainerCallback):
         finally:
             self._signals.restore()
             self._parts()[0].on_nonfinite_loss = None
-            self._watch.end(error)
+            self._guard.end(error)
 
     def gather(self) -> None:
-        """Has `state_dict` hold what every process of a distributed training needs. They call this together; the checkpointer "bilm"
-        does, before it saves.
-        """
-        self._states_of_all = gathered(self._state(), world().num_processes)
+        """Have `state_dict` hold the state of every process, which call this together before the checkpointer "bilm" saves."""
+        self._states_of_all = gather_states(self._state(), world().num_processes)
 
+    @overrides
     def state_dict(self) -> dict[str, Any]:
         return {
             "text": self._identity,
-            "num_skipped": self._num_skipped,
+            "num_skipped": self._nonfinite_batches.num_skipped,
             "seconds": self._seconds(),
             "trainer": trainer_state(self.trainer),
             "processes": self._states_of_all or [self._state()],
@@ -260,22 +260,23 @@ class BilmResume(StrictFromParams, TrainerCallback):
     def _state(self) -> ProcessState:
         return {
             "model": move_to_device(self._model_state, torch.device("cpu")),
-            "loss_sum": self._loss_sum,
-            "batches_without_loss": self._batches_without_loss,
+            "loss_sum": self._epoch_loss.loss_sum,
+            "batches_without_loss": self._epoch_loss.batches_without_loss,
             "generators": random_states(),
             "environment": self._environment,
         }
 
     def _seconds(self) -> float:
-        """Return how long the run has been trained, in this process and in those before it."""
+        """Return the seconds of training, in this process and in the earlier ones of the run."""
         return self._seconds_before + time.monotonic() - self._started
 
+    @overrides
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         self._restored = state_dict
 
-    def _take_signal(self, number: int) -> None:
+    def _receive_signal(self, number: int) -> None:
         self._signal = number
-        # Where there are several processes, they must first agree on the batch.
+        # Several processes must first agree on the batch.
         if world().num_processes == 1:
             self._stop_after_batch(number)
 
@@ -283,24 +284,10 @@ class BilmResume(StrictFromParams, TrainerCallback):
         self._stop = SystemExit(128 + number)
         self._parts()[1].stop(self._stop)
 
-    def _skip_loss(self, loss: float) -> None:
-        self._skip_or_end("loss", loss)
-        assert self.trainer is not None
-        self._batches_without_loss += 1 / self.trainer._num_gradient_accumulation_steps
-
-    def _skip_or_end(self, what: str, value: float) -> None:
-        trainer = self.trainer
-        assert trainer is not None
-        place = f"the {what} is {value} in batch {trainer._batches_in_epoch_completed + 1} of epoch {trainer._epochs_completed}"
-        if self._num_skipped == self._max_skipped:
-            skipped = (
-                f" after {count_in_words(self._num_skipped, 'skipped batch', 'skipped batches')}"
-                if self._num_skipped
-                else ""
-            )
-            raise FloatingPointError(f"{place}{skipped}: the run ends, and its last checkpoint stands")
-        self._num_skipped += 1
-        logger.warning("%s: it is skipped, as %d of %d may be", place, self._num_skipped, self._max_skipped)
+    def _skip_nonfinite_loss(self, loss: float) -> None:
+        trainer: Any = self.trainer
+        self._nonfinite_batches.skip_or_raise(trainer, "loss", loss)
+        self._epoch_loss.batches_without_loss += 1 / trainer._num_gradient_accumulation_steps
 
     def _parts(self) -> tuple[BilmModel, BilmDataLoader]:
         assert self.trainer is not None

@@ -4,6 +4,7 @@ from typing import Any, Optional
 
 import torch
 from allennlp.training.metrics import Metric
+from overrides import overrides
 
 from allennlp_elmo_plus.training.perplexity import PerplexitySums
 
@@ -14,28 +15,32 @@ class BilmPerplexity(Metric):
 
     Registered as a `Metric` with name "bilm".
 
-    # Parameters
-
-    name : `str`, optional (default = `"perplexity"`)
-        What the metric is called: `name`, `forward_name` and `backward_name`, the last two only for a bidirectional model.
+    Args:
+        name: the name of the metric. A bidirectional model also has `forward_` and `backward_` before it.
     """
 
     def __init__(self, name: str = "perplexity") -> None:
         self.name = name
         self._sums = PerplexitySums()
 
+    @overrides
     def __call__(
         self, forward_nll_sum: torch.Tensor, backward_nll_sum: Optional[torch.Tensor], num_targets: int
     ) -> None:
-        """forward_nll_sum, backward_nll_sum (): nats summed over the `num_targets` targets of a batch; backward_nll_sum is None for a
-        forward-only model.
+        """Add a batch.
+
+        Args:
+            forward_nll_sum: (), nats summed over the targets.
+            backward_nll_sum: (), likewise; None for a forward-only model.
+            num_targets: the number of targets of one direction.
         """
         self._sums.add(
             forward_nll_sum.item(), None if backward_nll_sum is None else backward_nll_sum.item(), num_targets
         )
 
+    @overrides
     def get_metric(self, reset: bool = False) -> dict[str, float]:
-        """Not a number where nothing was counted."""
+        """Return the perplexities by name; NaN where no target was counted."""
         both, forward, backward = self._sums.perplexities()
         if reset:
             self.reset()
@@ -44,16 +49,17 @@ class BilmPerplexity(Metric):
         return {self.name: both, f"forward_{self.name}": forward, f"backward_{self.name}": backward}
 
     def sum_over_processes(self, device: torch.device) -> None:
-        """Adds up what each process of a distributed training has counted; all of them call it together."""
+        """Add up the sums of all processes of a distributed training, which call this together, on `device`."""
         self._sums.sum_over_processes(device)
 
+    @overrides
     def reset(self) -> None:
         self._sums = PerplexitySums()
 
     def state_dict(self) -> dict[str, Any]:
-        """The sums so far."""
+        """Return the sums so far."""
         return dict(vars(self._sums))
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
-        """Goes on from sums that `state_dict` gave."""
+        """Restore sums that `state_dict` returned."""
         vars(self._sums).update(state_dict)

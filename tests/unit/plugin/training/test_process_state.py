@@ -7,7 +7,7 @@ import torch
 
 from allennlp_elmo_plus.modules.bilm import BiLMState
 from allennlp_elmo_plus.plugin.training.metrics.bilm_perplexity import BilmPerplexity
-from allennlp_elmo_plus.plugin.training.process_state import ProcessState, state_for
+from allennlp_elmo_plus.plugin.training.process_state import ProcessState, select_state
 from allennlp_elmo_plus.training.distributed.lane_states import merge_lane_states
 from allennlp_elmo_plus.training.distributed.world import World
 
@@ -58,7 +58,7 @@ def totals(states: list[ProcessState], name: str) -> dict[str, Any]:
 @pytest.mark.parametrize("is_bidirectional", [True, False])
 def test_sums_of_metrics_have_the_totals_they_had(before: int, after: int, is_bidirectional: bool) -> None:
     states = saved_by(before, is_bidirectional)
-    taken_up = [state_for(World(rank, after), states) for rank in range(after)]
+    taken_up = [select_state(World(rank, after), states) for rank in range(after)]
     for name in ("sampled", "exact"):
         expected = totals(states, name)
         assert totals(taken_up, name) == expected
@@ -70,7 +70,7 @@ def test_sums_of_metrics_have_the_totals_they_had(before: int, after: int, is_bi
 @pytest.mark.parametrize("before, after", NUMBERS)
 def test_the_mean_loss_and_the_skipped_batches_are_what_they_were(before: int, after: int) -> None:
     states = saved_by(before)
-    taken_up = [state_for(World(rank, after), states) for rank in range(after)]
+    taken_up = [select_state(World(rank, after), states) for rank in range(after)]
     # The trainer averages over processes.
     means = [sum(state["loss_sum"] for state in each) / len(each) for each in (taken_up, states)]
     assert means[0] == pytest.approx(means[1], rel=1e-15)
@@ -80,16 +80,16 @@ def test_the_mean_loss_and_the_skipped_batches_are_what_they_were(before: int, a
 @pytest.mark.parametrize("before, after", NUMBERS)
 def test_each_lane_keeps_its_lstm_state(before: int, after: int) -> None:
     states = saved_by(before)
-    taken_up = [state_for(World(rank, after), states)["model"]["lstm"] for rank in range(after)]
+    taken_up = [select_state(World(rank, after), states)["model"]["lstm"] for rank in range(after)]
     assert all(map(torch.equal, merge_lane_states([BiLMState(*state) for state in taken_up]), ALL_LANES))
     nothing = saved_by(before, has_lstm=False)
-    assert all(state_for(World(rank, after), nothing)["model"]["lstm"] is None for rank in range(after))
+    assert all(select_state(World(rank, after), nothing)["model"]["lstm"] is None for rank in range(after))
 
 
 @pytest.mark.parametrize("before, after", NUMBERS)
 def test_random_numbers_are_those_of_the_same_rank(before: int, after: int) -> None:
     states = saved_by(before)
     found: list[Optional[dict[str, Any]]] = [
-        state_for(World(rank, after), states)["generators"] for rank in range(after)
+        select_state(World(rank, after), states)["generators"] for rank in range(after)
     ]
     assert found == [{"of": rank} if rank < before else None for rank in range(after)]

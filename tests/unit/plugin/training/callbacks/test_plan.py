@@ -70,9 +70,9 @@ def test_a_run_says_what_it_will_take(tmp_path: Path, log: Any) -> None:
     assert messages[0].startswith(
         f"plan: 2 epochs of {steps} steps, {2 * steps} in all; {NUM_TOKENS} tokens an epoch, {2 * NUM_TOKENS} in all"
     )
-    assert messages[1].startswith("memory: about ") and "softmax" in messages[1] and "can still be had" in messages[1]
+    assert messages[1].startswith("memory: about ") and "softmax" in messages[1] and "are available" in messages[1]
     # Five batches to warm up, three that were measured.
-    assert f"tokens/s over 3 batches; what remains, {2 * steps - 8} batches, takes about" in messages[2]
+    assert f"tokens/s over 3 batches; the remaining {2 * steps - 8} batches take about" in messages[2]
 
     assert ["eta_minutes" in each for each in metrics] == [number >= 5 for number in range(2 * steps)]
     assert metrics[-1]["eta_minutes"] == 0 < metrics[5]["eta_minutes"]
@@ -88,7 +88,7 @@ def test_too_little_memory_is_said_before_training(tmp_path: Path, log: Any, mon
     monkeypatch.setattr(plan, "available_memory", lambda device: 1000)
     assert train(tmp_path, num_epochs=1)
     (warning,) = log(logging.WARNING)
-    assert warning.startswith("training needs about ") and "1.00 kB can be had" in warning
+    assert warning.startswith("training needs about ") and "1.00 kB are available" in warning
 
 
 @pytest.mark.parametrize(
