@@ -1,4 +1,4 @@
-"""An unknown option in a config is refused with the name that was probably meant."""
+"""Unknown options in a config are refused, with the option that was probably meant."""
 
 import difflib
 import inspect
@@ -6,17 +6,23 @@ from typing import Any
 
 from allennlp.common import FromParams, Params
 from allennlp.common.checks import ConfigurationError
+from overrides import overrides
 
 
 class StrictFromParams(FromParams):
-    """Mixed in before an AllenNLP base class: `from_params` compares a config's keys with the constructor's arguments first, so that
-    a misspelt option is answered by the nearest valid name rather than by a dump of the config.
+    """A base class that makes `from_params` compare a config's keys with the constructor's arguments first.
+
+    It stands before the class of AllenNLP in the list of base classes.
+
+    A misspelt option is then answered by the nearest valid name rather than by a dump of the config.
     """
 
     @classmethod
+    @overrides
     def from_params(
         cls, params: Any, constructor_to_call: Any = None, constructor_to_inspect: Any = None, **extras: Any
     ) -> Any:
+        """Return the object that `params` describe; see `FromParams`."""
         constructor = constructor_to_inspect or cls.__init__
         known = [name for name in inspect.signature(constructor).parameters if name not in ("self", "cls")]
         if isinstance(params, Params):
@@ -26,9 +32,13 @@ class StrictFromParams(FromParams):
         )
 
 
-def refuse_unknown(component: str, given: list[str], known: list[str]) -> None:
-    """Raises `ConfigurationError` for the first name of `given` that is not `known`, with the nearest one that is."""
-    for name in given:
+def refuse_unknown(component: str, names: list[str], known: list[str]) -> None:
+    """Check that each of `names`, the options that `component` was given, is in `known`.
+
+    Raises:
+        ConfigurationError: naming the first unknown option, and the nearest known one.
+    """
+    for name in names:
         if name == "type" or name in known:
             continue
         nearest = difflib.get_close_matches(name, known, n=1)

@@ -10,6 +10,7 @@ from typing import Optional, Union
 
 from allennlp.data.instance import Instance
 from allennlp.data.vocabulary import DEFAULT_OOV_TOKEN, NAMESPACE_PADDING_FILE, Vocabulary
+from overrides import overrides
 
 from allennlp_elmo_plus.data.text.characters import UNK_WORD
 from allennlp_elmo_plus.data.text.vocabulary import order_by_frequency, read_vocabulary
@@ -21,8 +22,7 @@ from allennlp_elmo_plus.storage.atomic_files import atomic_path, remove_unfinish
 
 TOKENS_NAMESPACE = "tokens"
 
-# With spaces, so that no word of a text is the padding: AllenNLP would give "@@PADDING@@" in a text the id that masks
-# it out.
+# A word of a text has no spaces. AllenNLP would give a word "@@PADDING@@" the id of padding, which masks it.
 PADDING_TOKEN = "@@ PADDING @@"
 
 
@@ -30,9 +30,8 @@ PADDING_TOKEN = "@@ PADDING @@"
 class BilmVocabulary(StrictFromParams, Vocabulary):
     """A vocabulary whose namespace `tokens` lists `<S>`, `</S>`, `<UNK>` and then words by falling frequency.
 
-    The id of a word is its line number in bilm-tf's vocabulary file, counted from 0, plus 1: AllenNLP keeps id 0 for
-    padding. Words that are not in the vocabulary get the id of `<UNK>`. The `tokens.txt` AllenNLP saves is a vocabulary
-    file for bilm-tf.
+    The id of a word is its line number in bilm-tf's vocabulary file, counted from 0, plus 1: AllenNLP keeps id 0 for padding. Words
+    that are not in the vocabulary get the id of `<UNK>`. The `tokens.txt` that AllenNLP saves is a vocabulary file for bilm-tf.
 
     Registered as a `Vocabulary` with name "bilm", constructor `from_text`.
     """
@@ -45,17 +44,17 @@ class BilmVocabulary(StrictFromParams, Vocabulary):
         max_size: Optional[int] = None,
         vocab_file: Optional[str] = None,
     ) -> "BilmVocabulary":
-        """Counts the words of `instances` (which AllenNLP passes), or reads them from a file.
+        """Return the vocabulary of the words of `instances`, or of a file.
 
-        # Parameters
+        Args:
+            instances: the text, which AllenNLP passes.
+            min_count: words that occur less often are left out.
+            max_size: the maximum number of entries, `<S>`, `</S>` and `<UNK>` included.
+            vocab_file: a bilm-tf vocabulary file, or the model.tar.gz of a pretrained model "bilm"; a path or a URL. The vocabulary
+                is that of the file, and the instances are not read.
 
-        min_count : `int`, optional (default = `1`)
-            Words that occur less often are left out.
-        max_size : `int`, optional
-            The most entries to keep, `<S>`, `</S>` and `<UNK>` included.
-        vocab_file : `str`, optional
-            A vocabulary to take as it is, a bilm-tf vocabulary file or the model.tar.gz of a pretrained model "bilm"; the
-            instances are then not read. A path or a URL.
+        Raises:
+            InputError: where `min_count` or `max_size` is given together with `vocab_file`.
         """
         if vocab_file is None:
             counts: dict[str, dict[str, int]] = defaultdict(Counter)
@@ -71,14 +70,16 @@ class BilmVocabulary(StrictFromParams, Vocabulary):
         return vocabulary
 
     @classmethod
+    @overrides
     def from_files(
         cls,
         directory: Union[str, "os.PathLike[str]"],
         padding_token: Optional[str] = None,
         oov_token: Optional[str] = None,
     ) -> "BilmVocabulary":
-        """Loads what `save_to_files` wrote. AllenNLP calls this, with None for both tokens, to load an archive; the
-        out-of-vocabulary token is then `<UNK>`, as it is when the vocabulary is built.
+        """Return the vocabulary that `save_to_files` wrote.
+
+        AllenNLP loads an archive with None for both tokens; the out-of-vocabulary token is then `<UNK>`, as in a new vocabulary.
         """
         return super().from_files(
             directory,
@@ -86,6 +87,7 @@ class BilmVocabulary(StrictFromParams, Vocabulary):
             UNK_WORD if oov_token is None else oov_token,
         )
 
+    @overrides
     def set_from_file(
         self,
         filename: str,
@@ -93,8 +95,9 @@ class BilmVocabulary(StrictFromParams, Vocabulary):
         oov_token: str = DEFAULT_OOV_TOKEN,
         namespace: str = TOKENS_NAMESPACE,
     ) -> None:
-        """Fills `namespace` from `filename`. The words of `tokens` are taken as they stand in the file: AllenNLP reads
-        `@@NEWLINE@@` as a line end, but no word holds a line end, and a text may hold `@@NEWLINE@@`.
+        """Read `namespace` from `filename`, for `tokens` each word as it stands in the file.
+
+        AllenNLP reads `@@NEWLINE@@` as a line end. No word holds a line end, but a text may hold `@@NEWLINE@@`.
         """
         if namespace != TOKENS_NAMESPACE or not is_padded:
             super().set_from_file(filename, is_padded, oov_token, namespace)
@@ -102,32 +105,34 @@ class BilmVocabulary(StrictFromParams, Vocabulary):
         self._set_words(read_vocabulary(filename))
 
     def _set_words(self, words: list[str]) -> None:
-        """Makes `words`, in the order of bilm-tf's ids, the namespace `tokens`."""
+        """Set the namespace `tokens` to `words`, in the order of bilm-tf's ids."""
         index_to_token = dict(enumerate([self._padding_token, *words]))
         self._index_to_token[TOKENS_NAMESPACE] = index_to_token
         self._token_to_index[TOKENS_NAMESPACE] = {word: index for index, word in index_to_token.items()}
 
+    @overrides
     def save_to_files(self, directory: Union[str, "os.PathLike[str]"]) -> None:
-        """Writes the files that AllenNLP's vocabulary writes, each whole or not at all.
+        """Write the files that AllenNLP's vocabulary writes to `directory`, each atomically.
 
-        Raises `InputError` where `directory` holds another vocabulary, before anything is written: a run that is taken up with
-        another text would leave the weights there with words that are not theirs.
+        Raises:
+            InputError: where `directory` holds another one, before anything is written: a run resumed with another text would
+                leave the weights there with words that do not belong to them.
         """
         target = Path(directory)
         target.mkdir(parents=True, exist_ok=True)
         remove_unfinished(target, ".txt")
-        # Beside the directory, of which all goes into an archive.
+        # Beside `directory`, since every file in it goes into an archive.
         unfinished = target.with_name(f".{target.name}.unfinished")
         shutil.rmtree(unfinished, ignore_errors=True)
         try:
             super().save_to_files(str(unfinished))
             written = sorted(unfinished.glob("*.txt"))
             for path in written:
-                # The order of its lines is that of a set, another in each process.
-                is_of_words = path.name != NAMESPACE_PADDING_FILE
-                if is_of_words and (target / path.name).exists() and not filecmp.cmp(path, target / path.name, False):
+                # The padding file lists a set, in another order in each process.
+                holds_words = path.name != NAMESPACE_PADDING_FILE
+                if holds_words and (target / path.name).exists() and not filecmp.cmp(path, target / path.name, False):
                     raise InputError(
-                        f"`{target / path.name}` is of another vocabulary: what was trained with it cannot go on with another "
+                        f"`{target / path.name}` is of another vocabulary: a run cannot be resumed with another "
                         "text (`train_data_path`) or other words (`vocab_file`)"
                     )
             for path in written:
@@ -138,6 +143,6 @@ class BilmVocabulary(StrictFromParams, Vocabulary):
 
 
 def words_of(vocabulary: Vocabulary) -> list[str]:
-    """The words of a vocabulary "bilm" in the order of bilm-tf's ids: AllenNLP's id 0 is padding, which has no line there."""
+    """Return the words of a vocabulary "bilm" in the order of bilm-tf's ids, without AllenNLP's padding."""
     tokens = vocabulary.get_index_to_token_vocabulary(TOKENS_NAMESPACE)
     return [tokens[index] for index in range(1, len(tokens))]

@@ -9,6 +9,7 @@ from allennlp.data.fields.field import Field
 from allennlp.data.instance import Instance
 from allennlp.data.token_indexers import SingleIdTokenIndexer, TokenIndexer
 from allennlp.data.tokenizers import Token
+from overrides import overrides
 
 from allennlp_elmo_plus.data.text.characters import check_sentence
 from allennlp_elmo_plus.data.text.conll import CONLL2003, CONLLU, read_tagged_sentences
@@ -19,23 +20,19 @@ _DEFAULT_TAG_COLUMNS = {CONLLU: 3, CONLL2003: -1}
 
 @DatasetReader.register("conll_tags")
 class ConllTagsReader(StrictFromParams, DatasetReader):
-    """Words and one tag each, from CoNLL-U or CoNLL-2003-style files, as AllenNLP's `simple_tagger` wants them: the fields `tokens`,
-    `tags` and `metadata` (with `words`). The data path is a file, plain or `.gz`, or `-` for standard input. See
-    `allennlp_elmo_plus.data.text.conll`.
+    """Reads words and one tag each from CoNLL-U or CoNLL-2003 files, as AllenNLP's model "simple_tagger" needs them.
+
+    An instance has the fields `tokens`, `tags` and `metadata` (with `words`). The data path is a file, plain or `.gz`, or `-` for
+    standard input. See `allennlp_elmo_plus.data.text.conll`.
 
     Registered as a `DatasetReader` with name "conll_tags".
 
-    # Parameters
-
-    token_indexers : `Dict[str, TokenIndexer]`, optional
-        By default `single_id` under the name `tokens`.
-    file_format : `str`, optional (default = `"conllu"`)
-        `"conllu"` or `"conll2003"`.
-    tag_column : `int`, optional
-        From 0, or from the end where negative. By default the universal part of speech, 3, of CoNLL-U, and the last column of
-        CoNLL-2003, the named entities.
-    max_instances : `int`, optional
-        Stop after this many sentences.
+    Args:
+        token_indexers: by default "single_id" under the name `tokens`.
+        file_format: "conllu" or "conll2003".
+        tag_column: counted from 0, or from the end where negative. By default the universal part of speech, 3, of CoNLL-U, and the
+            last column, the named entities, of CoNLL-2003.
+        max_instances: the maximum number of sentences.
     """
 
     def __init__(
@@ -50,12 +47,15 @@ class ConllTagsReader(StrictFromParams, DatasetReader):
         self._file_format = file_format
         self._tag_column = _DEFAULT_TAG_COLUMNS.get(file_format, 0) if tag_column is None else tag_column
 
+    @overrides
     def _read(self, file_path: str) -> Iterator[Instance]:
         for sentence in read_tagged_sentences(file_path, self._file_format, self._tag_column):
             yield self.text_to_instance(sentence.words, sentence.tags)
 
+    # The base class takes `*inputs`; each reader names its own.
+    @overrides(check_signature=False)
     def text_to_instance(self, words: list[str], tags: Optional[list[str]] = None) -> Instance:
-        """The instance of a sentence, with `tags` where they are known. Raises `InputError` for what is no list of strings."""
+        """Return the instance of a sentence, a list of strings, with `tags` where they are known."""
         check_sentence(words, "words")
         tokens = TextField([Token(word) for word in words], self._token_indexers)
         fields: dict[str, Field] = {"tokens": tokens, "metadata": MetadataField({"words": words})}

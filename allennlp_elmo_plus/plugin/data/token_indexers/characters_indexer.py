@@ -8,6 +8,7 @@ from allennlp.data.token_indexers import TokenIndexer
 from allennlp.data.token_indexers.token_indexer import IndexedTokenList
 from allennlp.data.tokenizers import Token
 from allennlp.data.vocabulary import Vocabulary
+from overrides import overrides
 
 from allennlp_elmo_plus.data.text.characters import (
     BOS_WORD,
@@ -25,24 +26,20 @@ _KEY = "elmo_tokens"
 
 @TokenIndexer.register("bilm_characters")
 class BilmCharactersIndexer(StrictFromParams, TokenIndexer):
-    """The character ids of each token, 0 where there is no token. See `allennlp_elmo_plus.data.text.characters` for the ids.
+    """Gives the character ids of each token, 0 where there is no token; see `allennlp_elmo_plus.data.text.characters` for the ids.
 
-    Registered as a `TokenIndexer` with name "bilm_characters". A drop-in for AllenNLP's "elmo_characters": the same ids
-    under the same key, padded the same way, except that a field of no tokens padded to no tokens has shape (0, C),
-    where AllenNLP's has (0,).
+    A drop-in for AllenNLP's "elmo_characters": the same ids under the same key, padded the same way, except that a field of no
+    tokens padded to no tokens has shape (0, C), where AllenNLP's has (0,).
 
-    # Parameters
+    Registered as a `TokenIndexer` with name "bilm_characters".
 
-    max_characters_per_token : `int`, optional (default = `50`)
-        C, as in the `options.json` of the model. Counts UTF-8 bytes and the two marks of begin and end of word.
-    tokens_to_add : `dict[str, int]`, optional
-        Tokens to spell by one character id of their own, in bilm-tf's count: 0 to 260, of which text does not use 1 to
-        32.
-    add_bos_eos : `bool`, optional (default = `False`)
-        Whether to put the row of `<S>` before the tokens and the row of `</S>` after them. A field then has two rows
-        more than tokens.
-    token_min_padding_length : `int`, optional (default = `0`)
-        See `TokenIndexer`.
+    Args:
+        max_characters_per_token: C, as in the options.json of the model: UTF-8 bytes, and the two marks of begin and end of word.
+        tokens_to_add: tokens to spell by one character id of their own, in bilm-tf's count: 0 to 260, of which text does not use 1
+            to 32.
+        add_bos_eos: whether to put the row of `<S>` before the tokens and the row of `</S>` after them. A field then has two rows
+            more than tokens.
+        token_min_padding_length: see `TokenIndexer`.
     """
 
     def __init__(
@@ -63,12 +60,15 @@ class BilmCharactersIndexer(StrictFromParams, TokenIndexer):
         self._tokens_to_add = tokens_to_add or {}
         self._add_bos_eos = add_bos_eos
 
+    @overrides
     def count_vocab_items(self, token: Token, counter: dict[str, dict[str, int]]) -> None:
         pass
 
+    @overrides
     def get_empty_token_list(self) -> IndexedTokenList:
         return {_KEY: []}
 
+    @overrides
     def tokens_to_indices(self, tokens: list[Token], vocabulary: Vocabulary) -> IndexedTokenList:
         words = [token.text for token in tokens]
         ids = encode_words(words, self.max_characters_per_token)
@@ -82,6 +82,7 @@ class BilmCharactersIndexer(StrictFromParams, TokenIndexer):
             rows = [bos, *rows, eos]
         return {_KEY: rows}
 
+    @overrides
     def as_padded_tensor_dict(
         self, tokens: IndexedTokenList, padding_lengths: dict[str, int]
     ) -> dict[str, torch.Tensor]:

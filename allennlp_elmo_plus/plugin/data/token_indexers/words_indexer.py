@@ -7,6 +7,7 @@ from allennlp.data.token_indexers import TokenIndexer
 from allennlp.data.token_indexers.token_indexer import IndexedTokenList
 from allennlp.data.tokenizers import Token
 from allennlp.data.vocabulary import DEFAULT_OOV_TOKEN, DEFAULT_PADDING_TOKEN, Vocabulary
+from overrides import overrides
 
 from allennlp_elmo_plus.data.text.characters import UNK_WORD, check_words
 from allennlp_elmo_plus.formats.model_files import local_path
@@ -14,8 +15,8 @@ from allennlp_elmo_plus.formats.pretrained import read_words
 from allennlp_elmo_plus.plugin.strict_from_params import StrictFromParams
 
 _KEY = "tokens"
-# Before its own words AllenNLP puts padding and its word for unknown ones.
-_NUM_OF_ALLENNLP = 2
+# AllenNLP's own tokens at the beginning of a namespace: padding, and the word for unknown words.
+_NUM_TOKENS_OF_ALLENNLP = 2
 
 # A word of the biLM that is spelled like one of AllenNLP's own tokens would get the id of that token. No word holds a space.
 _ESCAPES = {DEFAULT_PADDING_TOKEN: "@@ PADDING @@", DEFAULT_OOV_TOKEN: "@@ UNKNOWN @@"}
@@ -24,22 +25,18 @@ _WORDS_OF_ESCAPES = {escape: word for word, escape in _ESCAPES.items()}
 
 @TokenIndexer.register("bilm_words")
 class BilmWordsIndexer(StrictFromParams, TokenIndexer):
-    """The ids that words have in the vocabulary of a biLM of word input, counted from 1, whatever the vocabulary of the model that
-    uses the biLM: a word that the biLM knows gets its vector even where the training text lacks it. Other words are `<UNK>`.
+    """Gives the ids that words have in the vocabulary of a biLM of word input, counted from 1; other words are `<UNK>`.
 
-    The words are copied into the model's vocabulary, so that its archive needs no `vocab_file`.
+    The vocabulary of the model that uses the biLM does not matter: a word that the biLM knows gets its vector even where the
+    training text lacks it. The words are copied into the model's vocabulary, so that its archive needs no `vocab_file`.
 
     Registered as a `TokenIndexer` with name "bilm_words".
 
-    # Parameters
-
-    vocab_file : `str`, optional
-        The biLM's vocabulary: the vocab.txt of an export, or its model.tar.gz. A path or a URL. Needed unless the model's
-        vocabulary, from an archive, holds the words.
-    namespace : `str`, optional (default = `"bilm_words"`)
-        Where the model's vocabulary keeps the words.
-    token_min_padding_length : `int`, optional (default = `0`)
-        See `TokenIndexer`.
+    Args:
+        vocab_file: the biLM's vocabulary: the vocab.txt of an export, or its model.tar.gz; a path or a URL. Needed unless the
+            model's vocabulary, from an archive, holds the words.
+        namespace: of the words in the model's vocabulary.
+        token_min_padding_length: see `TokenIndexer`.
     """
 
     def __init__(
@@ -51,14 +48,16 @@ class BilmWordsIndexer(StrictFromParams, TokenIndexer):
         self._words: Optional[list[str]] = None
         self._ids: dict[str, int] = {}
 
+    @overrides
     def count_vocab_items(self, token: Token, counter: dict[str, dict[str, int]]) -> None:
-        """Counts each word of the biLM once for every word after it and itself, so that they keep their order."""
+        """Count each word of the biLM once more than the word after it, so that the words keep their order."""
         if not counter[self._namespace]:
             words = self._read()
             counter[self._namespace].update(
                 {_ESCAPES.get(word, word): len(words) - row for row, word in enumerate(words)}
             )
 
+    @overrides
     def tokens_to_indices(self, tokens: list[Token], vocabulary: Vocabulary) -> IndexedTokenList:
         if not self._ids:
             words = self._words_of(vocabulary)
@@ -68,6 +67,7 @@ class BilmWordsIndexer(StrictFromParams, TokenIndexer):
         check_words(words, "tokens")
         return {_KEY: [self._ids.get(word, unknown) for word in words]}
 
+    @overrides
     def get_empty_token_list(self) -> IndexedTokenList:
         return {_KEY: []}
 
@@ -77,7 +77,7 @@ class BilmWordsIndexer(StrictFromParams, TokenIndexer):
         tokens = vocabulary.get_index_to_token_vocabulary(self._namespace)
         words = [_word_of(tokens[index]) for index in range(len(tokens))]
         if vocabulary.is_padded(self._namespace):
-            words = words[_NUM_OF_ALLENNLP:]
+            words = words[_NUM_TOKENS_OF_ALLENNLP:]
         if UNK_WORD not in words or (self._words is not None and words != self._words):
             raise ConfigurationError(
                 f"the vocabulary must keep all words of the namespace `{self._namespace}`, in their order: "
@@ -96,5 +96,5 @@ class BilmWordsIndexer(StrictFromParams, TokenIndexer):
 
 
 def _word_of(token: str) -> str:
-    """The word of the biLM that a vocabulary keeps as `token`: in a saved one AllenNLP reads `@@NEWLINE@@` as a line end."""
+    """Return the word of the biLM for a vocabulary's `token`; in a saved one AllenNLP reads `@@NEWLINE@@` as a line end."""
     return _WORDS_OF_ESCAPES.get(token, token).replace("\n", "@@NEWLINE@@")

@@ -155,7 +155,7 @@ def memory_warning(memory: TrainingMemory, num_bytes_held: int, num_bytes_availa
 
 
 def _bytes_held(trainer: Any, model: BilmModel) -> int:
-    """Weights, and what a recovered optimizer has."""
+    """Return the bytes of the weights, and of the state of a restored optimizer."""
     states = [value for state in trainer.optimizer.state.values() for value in state.values() if torch.is_tensor(value)]
     return sum(tensor.numel() * tensor.element_size() for tensor in [*model.parameters(), *states])
 

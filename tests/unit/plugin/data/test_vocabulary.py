@@ -138,7 +138,7 @@ def test_another_vocabulary_is_not_written_over(corpus, tmp_path, text):
     build(corpus, tmp_path).save_to_files(saved)
     (tmp_path / "other.txt").write_text(text, encoding="utf-8")
     other = build(str(tmp_path / "other.txt"), tmp_path / "other")
-    with pytest.raises(InputError, match=f"^`{saved}/tokens.txt` is of another vocabulary: what was trained with it"):
+    with pytest.raises(InputError, match=f"^`{saved}/tokens.txt` is of another vocabulary: a run cannot be resumed"):
         other.save_to_files(saved)
     assert read_vocabulary(saved / "tokens.txt") == ORDER and os.listdir(tmp_path / "out") == ["vocabulary"]
 
