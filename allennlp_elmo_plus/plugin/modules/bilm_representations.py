@@ -6,6 +6,7 @@ from typing import Any, Optional
 import torch
 from allennlp.common.checks import ConfigurationError
 from allennlp.modules.scalar_mix import ScalarMix
+from overrides import overrides
 
 from allennlp_elmo_plus.formats.model_files import local_path
 from allennlp_elmo_plus.formats.pretrained import load_encoder
@@ -17,67 +18,50 @@ from allennlp_elmo_plus.plugin.strict_from_params import StrictFromParams
 
 logger = logging.getLogger(__name__)
 
-# The softmax of it beside 1 is 0 exactly, in every precision.
+# Beside a 1, the softmax of this number is exactly 0 in every precision.
 _NO_WEIGHT = -9e10
 
 
 class BilmRepresentations(StrictFromParams, torch.nn.Module):
-    """Learned mixes of a biLM's layers for each word (ELMo, Peters et al. 2018, section 3.2): as many as a model has places for, with
-    weights of their own, over one run of the biLM.
+    """Learned mixes of a biLM's layers for each word (ELMo, Peters et al. 2018, section 3.2), over one run of the biLM.
 
     A drop-in for AllenNLP's `Elmo` in a model of your own: the same arguments in the same order, the same names of the mixes'
     parameters (`scalar_mix_0`, ...), the same result and, to rounding, the same vectors as a fresh one, except that a sentence's
-    vectors do not depend on the sentences before it unless `stateful` asks for that. It has no `module`. A constructor that
-    annotates an argument with this class gets it from a config.
+    vectors do not depend on earlier sentences unless `stateful` is true. It has no `module`. A constructor that annotates an
+    argument with this class gets it from a config.
 
-    The biLM comes from exactly one of: `options_file` with `weight_file`; `archive_file`; `options`. With `options` the archive
-    of a model that uses this module can be loaded where the files of pretraining are gone: AllenNLP drops `pretrained_file`
-    when it loads an archive, and takes the weights from the archive itself.
+    The biLM comes from exactly one of: `options_file` with `weight_file`; `archive_file`; `options`. With `options` the archive of
+    a model that uses this module can be loaded after the files of pretraining were deleted: when AllenNLP loads an archive, it
+    drops `pretrained_file` and takes the weights from the archive.
 
-    A mix is gamma * (s_0 layer_0 + ... + s_L layer_L), computed by AllenNLP's `ScalarMix`. bilm-tf's `weight_layers` is the same,
-    its softmax of W + 1/n being that of W, but for layer normalisation: bilm-tf takes mean and variance without `<S>` and `</S>`,
-    AllenNLP and we with them. Its penalty on W is AllenNLP's regularizer "l2" on `scalar_mix_.*scalar_parameters`.
+    A mix is gamma * (s_0 layer_0 + ... + s_L layer_L), computed by AllenNLP's `ScalarMix`. bilm-tf's `weight_layers` is equal,
+    since its softmax of W + 1/n is that of W, except for layer normalisation: bilm-tf takes mean and variance without `<S>` and
+    `</S>`, AllenNLP and this module with them. For bilm-tf's penalty on W use AllenNLP's regularizer "l2" on
+    `scalar_mix_.*scalar_parameters`.
 
-    # Parameters
-
-    options_file : `str`, optional
-        An options.json. A path or a URL, like the other files.
-    weight_file : `str`, optional
-        The weights.hdf5 that goes with it.
-    num_output_representations : `int`, optional (default = `1`)
-        How many mixes, each with weights of its own.
-    requires_grad : `bool`, optional (default = `False`)
-        Whether to train every weight of the biLM. Frozen, the vectors of up to 65,536 words met are kept (see `WordVectorCache`).
-    do_layer_norm : `bool`, optional (default = `False`)
-        Whether `ScalarMix` normalises each layer, with one mean and variance for the batch.
-    dropout : `float`, optional (default = `0.5`)
-        Of the mixed vectors.
-    vocab_to_cache : `List[str]`, optional
-        Words whose vectors to keep from the first batch on. A word not among them is encoded from its characters, where AllenNLP
-        may fail. `word_inputs`, if given, are places in this list.
-    keep_sentence_boundaries : `bool`, optional (default = `False`)
-        Whether to keep the vectors of `<S>` and `</S>`, so that a sentence has two more than words.
-    scalar_mix_parameters : `List[float]`, optional
-        Fixed weights of the layers, before the softmax; gamma is 1 then.
-    archive_file : `str`, optional
-        A model.tar.gz that pretraining the model "bilm" left.
-    stateful : `bool`, optional (default = `False`)
-        Whether each row starts with the state in which the batch before left it, as bilm-tf and AllenNLP's `ElmoLstm` have it: the
-        same sentence then gets other vectors each time.
-    options : `Dict[str, Any]`, optional
-        The content of an options.json; in jsonnet, `import "options.json"`.
-    pretrained_file : `str`, optional
-        With `options`: the weights, a weights.hdf5 or a model.tar.gz. Left out, they start at random and are to come from the
-        archive of the model.
-    use_top_only : `bool`, optional (default = `False`)
-        The top layer in place of a mix, as in bilm-tf: nothing is learned but gamma.
-    use_average : `bool`, optional (default = `False`)
-        The plain average of the layers in place of a mix with learned weights: nothing is learned but gamma.
-    use_gamma : `bool`, optional (default = `True`)
-        Whether to learn gamma; else it is 1.
-    token_embedding_file : `str`, optional
-        Vectors of words that `allennlp elmo-cache` wrote from this biLM. While the biLM is frozen, words in it are not encoded
-        from their characters. Not with `vocab_to_cache`.
+    Args:
+        options_file: an options.json; a path or a URL, like the other files.
+        weight_file: the weights.hdf5 that belongs to it.
+        num_output_representations: the number of mixes, each with weights of its own.
+        requires_grad: whether to train every weight of the biLM. Of a frozen biLM the vectors of up to 65,536 words are cached, see
+            `WordVectorCache`.
+        do_layer_norm: whether `ScalarMix` normalises each layer, with one mean and variance for the batch.
+        dropout: on the mixed vectors.
+        vocab_to_cache: words whose vectors are computed once, before the first batch. Other words are encoded from their
+            characters, where AllenNLP may fail. `word_inputs` are positions in this list.
+        keep_sentence_boundaries: whether to keep the vectors of `<S>` and `</S>`, so that a sentence has two more than words.
+        scalar_mix_parameters: fixed weights of the layers, before the softmax; gamma is 1 then.
+        archive_file: the model.tar.gz of a pretrained model "bilm".
+        stateful: whether each row starts in the state in which the last batch left it, as in bilm-tf and AllenNLP's `ElmoLstm`: the
+            same sentence then gets other vectors each time.
+        options: the content of an options.json; in jsonnet, `import "options.json"`.
+        pretrained_file: with `options`, the weights: a weights.hdf5 or a model.tar.gz. By default they are random, until those of
+            the archive of the model are loaded.
+        use_top_only: whether the top layer replaces the mix, as in bilm-tf: only gamma is learned.
+        use_average: whether the plain average of the layers replaces the mix: only gamma is learned.
+        use_gamma: whether to learn gamma; otherwise it is 1.
+        token_embedding_file: vectors of words that `allennlp elmo-cache` wrote from this biLM. While the biLM is frozen, words in
+            it are not encoded from their characters. Excludes `vocab_to_cache`.
     """
 
     def __init__(
@@ -130,28 +114,27 @@ class BilmRepresentations(StrictFromParams, torch.nn.Module):
             self._encoder.cache_words(table.words, table.vectors)
 
     def get_output_dim(self) -> int:
-        """K, the width of every representation."""
+        """Return K, the width of every representation."""
         return self._encoder.output_size
 
     @property
     def takes_word_ids(self) -> bool:
-        """Whether the biLM takes words, and not their characters."""
+        """Return whether the biLM takes words, and not their characters."""
         return self._encoder.max_characters is None
 
+    # torch's base class takes any arguments.
+    @overrides(check_signature=False)
     def forward(self, inputs: torch.Tensor, word_inputs: Optional[torch.Tensor] = None) -> dict[str, Any]:
-        """# Parameters
+        """Return the representations of each word.
 
-        inputs : `torch.Tensor`
-            Shape `(B, T, C)`: character ids, 0 where there is no word; where the biLM takes words, ids of the vocabulary `(B, T)`.
-            Any dimensions before are taken as more rows.
-        word_inputs : `torch.Tensor`, optional
-            Shape `(B, T)`: the place of each word in `vocab_to_cache`, to be used instead of its characters; those of a word with
-            0, or a place beyond the list, are used, and without `vocab_to_cache` those of every word.
+        Args:
+            inputs: (B, T, C), character ids, 0 where there is no word; where the biLM takes words, (B, T) ids of its vocabulary.
+                Further leading dimensions count as rows.
+            word_inputs: (B, T), the position of each word in `vocab_to_cache`, which is then used in place of its characters. The
+                characters of a word at position 0 or beyond the list, and without `vocab_to_cache` of every word, are used.
 
-        # Returns
-
-        `Dict[str, Any]`
-            `elmo_representations`: `num_output_representations` tensors `(B, T, K)`, zeros where there is no word; `mask`: `(B, T)`
+        Returns:
+            `elmo_representations`: `num_output_representations` tensors (B, T, K), zeros where there is no word. `mask`: (B, T),
             bool, True at words. With sentence boundaries T is two more.
         """
         ids = self._ids(inputs, word_inputs)
@@ -160,7 +143,7 @@ class BilmRepresentations(StrictFromParams, torch.nn.Module):
         if self._stateful:
             self._state = representation.state.detach()
         layers, layout = representation.layers, representation.layout
-        # Mixed where there are words only, so that a masked mean needs no mask.
+        # Packed vectors hold words only, so that no mean needs a mask.
         everywhere = torch.ones_like(layers[0][:, 0], dtype=torch.bool)
 
         def padded(packed: torch.Tensor) -> torch.Tensor:
@@ -189,18 +172,18 @@ def _load_encoder(
     pretrained_file: Optional[str],
 ) -> BiLMEncoder:
     sources = {"options_file": options_file, "archive_file": archive_file, "options": options}
-    given = [name for name, value in sources.items() if value is not None]
-    if len(given) != 1:
+    names = [name for name, value in sources.items() if value is not None]
+    if len(names) != 1:
         raise ConfigurationError(
             "exactly one of `options_file` (with `weight_file`), `archive_file` and `options` must be given, "
-            f"got {' and '.join(f'`{name}`' for name in given) or 'none'}"
+            f"got {' and '.join(f'`{name}`' for name in names) or 'none'}"
         )
     for name, value, partner in (
         ("weight_file", weight_file, "options_file"),
         ("pretrained_file", pretrained_file, "options"),
     ):
-        if value is not None and given != [partner]:
-            raise ConfigurationError(f"`{name}` goes with `{partner}`, got `{given[0]}`")
+        if value is not None and names != [partner]:
+            raise ConfigurationError(f"`{name}` goes with `{partner}`, got `{names[0]}`")
     if options_file is not None and weight_file is None:
         raise ConfigurationError("`weight_file` must be given with `options_file`")
     parsed: Optional[BiLMOptions] = None
@@ -227,7 +210,7 @@ def _make_mix(
         "use_top_only": use_top_only,
         "use_average": use_average,
     }
-    chosen = [f"`{name}`" for name, given in choices.items() if given]
+    chosen = [f"`{name}`" for name, is_chosen in choices.items() if is_chosen]
     if len(chosen) > 1:
         raise ConfigurationError(
             f"at most one of {', '.join(f'`{name}`' for name in choices)} may be given, got {' and '.join(chosen)}"

@@ -9,6 +9,7 @@ import torch
 from allennlp.common.util import JsonDict, sanitize
 from allennlp.data import Instance
 from allennlp.predictors import Predictor
+from overrides import overrides
 
 from allennlp_elmo_plus.data.batching.sentence_ids import sentence_ids
 from allennlp_elmo_plus.data.text.characters import BOS_WORD, EOS_WORD
@@ -21,7 +22,7 @@ from allennlp_elmo_plus.inference.generation import (
 )
 from allennlp_elmo_plus.inference.substitutes import Substitutes, substitutes
 from allennlp_elmo_plus.inference.top_words import TopWords
-from allennlp_elmo_plus.plugin.data.vocabulary import TOKENS_NAMESPACE
+from allennlp_elmo_plus.plugin.data.vocabulary import words_of
 from allennlp_elmo_plus.plugin.predictors.requests import (
     ID,
     GenerateRequest,
@@ -35,48 +36,53 @@ _BEGINS_AS_JSON = re.compile(r"""\s*\{\s*["'}]""")
 
 @Predictor.register("bilm")
 class BilmPredictor(Predictor):
-    """How likely a text is, what the model would have put in its place, and how it would go on.
+    """Scores a text, names the likeliest words at each position, and continues a text.
 
-    Registered as a `Predictor` with name "bilm". `allennlp predict` takes a line of text, or a line that is a JSON object, and
-    writes one JSON object a line. Words are separated by white space; logarithms are natural; words outside the vocabulary are
-    read by their characters and scored as `<UNK>`. A forward-only model gives no backward entries. Each line has its answer, a
-    blank one that of a sentence without words; an `id` in a JSON object, of any kind, comes back with the answer. A line that
-    begins as a JSON object, with a brace and a quotation mark, must be one. A request that cannot be fulfilled raises
-    `InputError`, before anything of its batch is computed.
+    Registered as a `Predictor` with name "bilm". `allennlp predict` reads lines, each plain text or a JSON object, and writes one
+    JSON object per line. Words are separated by white space. Logarithms are natural. Words outside the vocabulary are read by their
+    characters and scored as `<UNK>`. A forward-only model gives no backward entries. A blank line is a sentence without words. An
+    `id` of any kind in a JSON object is returned with the answer. A line that begins with a brace and a quotation mark must be a
+    JSON object. A request that cannot be answered raises `InputError` before anything of its batch is computed.
 
-    `{"sentence": "..."}`, or plain text, gives the log-probability of every token in each direction:
+    `{"sentence": "..."}`, or plain text, returns the log-probability of every token in each direction:
 
-    | Key | What |
+    | Key | Value |
     |---|---|
     | `words` | the line's words |
-    | `forward_targets`, `forward_log_probs` | `w1 .. wn </S>`, each given all before it |
-    | `backward_targets`, `backward_log_probs` | `<S> w1 .. wn`, each given all after it |
+    | `forward_targets`, `forward_log_probs` | `w1 .. wn </S>`, each given all words before it |
+    | `backward_targets`, `backward_log_probs` | `<S> w1 .. wn`, each given all words after it |
     | `forward_log_prob`, `backward_log_prob` | of the sentence: the sum over its targets |
     | `forward_perplexity`, `backward_perplexity` | exp(-log-probability / targets) |
     | `log_prob`, `perplexity` | the mean of both directions' log-probabilities; the geometric mean of their perplexities |
-    | `forward_top`, `backward_top` | with `"top": n`: for each target the n likeliest words, `{"word", "log_prob"}` each |
+    | `forward_top`, `backward_top` | with `"top": n`, for each target the n likeliest words, each as `{"word", "log_prob"}` |
 
     `{"prefix": "..."}` is continued forward and `{"suffix": "..."}` backward, until the sentence ends or has `max_words` (20) more
-    words: greedily, or with `"beam": k` by beam search, or with `"temperature": t` at random, where `"seed"` gives the same words
-    each time:
+    words. The search is greedy, with `"beam": k` a beam search, and with `"temperature": t` random, where an equal `"seed"` gives
+    equal words:
 
-    | Key | What |
+    | Key | Value |
     |---|---|
     | `words` | the whole sentence |
-    | `generated`, `log_probs` | the words added and their log-probabilities, the boundary's where reached, as in the sentence |
-    | `log_prob` | the sum of these |
+    | `generated`, `log_probs` | the words added, and the log-probabilities of these and of a boundary that was reached, in the
+    sentence's order | | `log_prob` | the sum of these |
     | `ended` | whether the boundary was reached |
-    | `beam` | with `"beam"`: the k best, likeliest first, each with these keys; the first is the one above |
+    | `beam` | with `"beam"`, the k best continuations, likeliest first, each with these keys; the first one is that above |
 
     `<UNK>` is never generated.
     """
 
     def predict(self, sentence: str) -> JsonDict:
-        """The scores of one sentence."""
+        """Return the scores of one sentence."""
         return self.predict_json({"sentence": sentence})
 
+    @overrides
     def load_line(self, line: str) -> JsonDict:
-        # A sentence may begin with a brace, but hardly with one and a quotation mark.
+        """Return the request of one line of `allennlp predict`.
+
+        Raises:
+            InputError: where the line begins as a JSON object and is none.
+        """
+        # A sentence may begin with a brace, but hardly with a brace and a quotation mark.
         if not _BEGINS_AS_JSON.match(line):
             return {"sentence": line}
         try:
@@ -87,30 +93,41 @@ class BilmPredictor(Predictor):
             ) from None
         return request
 
+    @overrides
     def predict_json(self, inputs: JsonDict) -> JsonDict:
+        """Return the answer to one request."""
         return self.predict_batch_json([inputs])[0]
 
+    @overrides
     def predict_batch_json(self, inputs: list[JsonDict]) -> list[JsonDict]:
+        """Return the answer to each request, in their order."""
         requests = [read_request(json_dict) for json_dict in inputs]
         for request in requests:
             self._check(request)
         to_score = [request for request in requests if isinstance(request, ScoreRequest)]
         scores = iter(self._scores(to_score))
-        answers = [next(scores) if isinstance(each, ScoreRequest) else self._generate(each) for each in requests]
+        answers = [
+            next(scores) if isinstance(request, ScoreRequest) else self._generate(request) for request in requests
+        ]
         return [
             {ID: json_dict[ID], **answer} if ID in json_dict else answer
             for json_dict, answer in zip(inputs, answers, strict=True)
         ]
 
+    @overrides
     def predict_instance(self, instance: Instance) -> JsonDict:
+        """Return the scores of one sentence."""
         return self.predict_batch_instance([instance])[0]
 
+    @overrides
     def predict_batch_instance(self, instances: list[Instance]) -> list[JsonDict]:
+        """Return the scores of each sentence."""
         for instance in instances:
             self._dataset_reader.apply_token_indexers(instance)
         outputs = self._model.forward_on_instances(instances)
-        return [_score(instance, sanitize(output)) for instance, output in zip(instances, outputs)]
+        return [_scores_of(instance, sanitize(output)) for instance, output in zip(instances, outputs)]
 
+    @overrides
     def _json_to_instance(self, json_dict: JsonDict) -> Instance:
         return self._dataset_reader.text_to_instance(json_dict["sentence"].split())
 
@@ -130,14 +147,14 @@ class BilmPredictor(Predictor):
         results = self.predict_batch_instance(
             [self._dataset_reader.text_to_instance(request.words) for request in requests]
         )
-        asked = [place for place, request in enumerate(requests) if request.num_substitutes is not None]
-        if asked:
-            found = self._substitutes([requests[place] for place in asked])
-            for place, (forward, backward) in zip(asked, found, strict=True):
-                num_words = requests[place].num_substitutes
-                results[place]["forward_top"] = _named(forward, self._vocabulary, num_words)
+        positions = [position for position, request in enumerate(requests) if request.num_substitutes is not None]
+        if positions:
+            candidates = self._substitutes([requests[position] for position in positions])
+            for position, (forward, backward) in zip(positions, candidates, strict=True):
+                num_words = requests[position].num_substitutes
+                results[position]["forward_top"] = _with_words(forward, self._vocabulary, num_words)
                 if backward is not None:
-                    results[place]["backward_top"] = _named(backward, self._vocabulary, num_words)
+                    results[position]["backward_top"] = _with_words(backward, self._vocabulary, num_words)
         return results
 
     def _substitutes(self, requests: list[ScoreRequest]) -> list[Substitutes]:
@@ -164,18 +181,17 @@ class BilmPredictor(Predictor):
         if request.temperature is not None:
             generator = torch.Generator()
             generator.manual_seed(int(torch.randint(2**62, ())) if request.seed is None else request.seed)
-            return _whole(request, sample(direction, context, request.max_words, request.temperature, generator))
+            return _answer(request, sample(direction, context, request.max_words, request.temperature, generator))
         beam = beam_search(direction, context, request.max_words, request.beam_size, self._model.exact_chunk_size)
-        result = _whole(request, beam[0])
+        result = _answer(request, beam[0])
         if request.beam_size > 1:
-            result["beam"] = [_whole(request, continuation) for continuation in beam]
+            result["beam"] = [_answer(request, continuation) for continuation in beam]
         return result
 
     @cached_property
     def _vocabulary(self) -> list[str]:
-        """The word of each id of the softmax; AllenNLP's id 0 is padding."""
-        tokens = self._model.vocab.get_index_to_token_vocabulary(TOKENS_NAMESPACE)
-        return [tokens[number] for number in range(1, len(tokens))]
+        """Return the word of each id of the softmax; AllenNLP's id 0 is padding."""
+        return words_of(self._model.vocab)
 
     @property
     def _max_characters(self) -> Optional[int]:
@@ -183,7 +199,7 @@ class BilmPredictor(Predictor):
         return None if char_cnn is None else char_cnn.max_characters
 
 
-def _named(top: TopWords, vocabulary: list[str], num_words: Optional[int]) -> list[list[JsonDict]]:
+def _with_words(top: TopWords, vocabulary: list[str], num_words: Optional[int]) -> list[list[JsonDict]]:
     return [
         [
             {"word": vocabulary[number], "log_prob": log_prob}
@@ -193,7 +209,7 @@ def _named(top: TopWords, vocabulary: list[str], num_words: Optional[int]) -> li
     ]
 
 
-def _whole(request: GenerateRequest, continuation: Continuation) -> JsonDict:
+def _answer(request: GenerateRequest, continuation: Continuation) -> JsonDict:
     words, log_probs = continuation.words, continuation.log_probs
     if request.is_suffix:
         words, log_probs = words[::-1], log_probs[::-1]
@@ -206,7 +222,7 @@ def _whole(request: GenerateRequest, continuation: Continuation) -> JsonDict:
     }
 
 
-def _score(instance: Instance, output: dict[str, Any]) -> JsonDict:
+def _scores_of(instance: Instance, output: dict[str, Any]) -> JsonDict:
     words = [token.text for token in instance["source"]][1:-1]  # type: ignore[attr-defined]
     result: JsonDict = {"words": words}
     totals = []

@@ -1,4 +1,4 @@
-"""The JSON objects that the predictor `bilm` takes, checked."""
+"""The requests to the predictor `bilm`, read from JSON objects and checked."""
 
 import math
 from typing import Any, NamedTuple, Optional, Union
@@ -8,20 +8,20 @@ from allennlp.common.util import JsonDict
 from allennlp_elmo_plus.errors import InputError
 
 DEFAULT_MAX_WORDS = 20
-# A typing error should not take all memory.
+# Limits, so that a typing error does not use up all memory.
 MAX_BEAM = 1000
 MAX_WORDS = 10_000
 
 
 class ScoreRequest(NamedTuple):
-    """`{"sentence": ..., "top": n}`"""
+    """The request `{"sentence": ..., "top": n}`."""
 
     words: list[str]
     num_substitutes: Optional[int]
 
 
 class GenerateRequest(NamedTuple):
-    """`{"prefix": ...}` or `{"suffix": ...}` with `max_words`, and `beam`, or `temperature` and `seed`"""
+    """The request `{"prefix": ...}` or `{"suffix": ...}`, with `max_words`, and `beam`, or `temperature` and `seed`."""
 
     words: list[str]
     is_suffix: bool
@@ -33,7 +33,7 @@ class GenerateRequest(NamedTuple):
 
 Request = Union[ScoreRequest, GenerateRequest]
 
-# Given back with the answer.
+# The key that is returned with the answer.
 ID = "id"
 
 _KEYS = {
@@ -44,11 +44,15 @@ _KEYS = {
 
 
 def read_request(json_dict: JsonDict) -> Request:
-    """Raises `InputError` for keys that are unknown, missing or do not go together, and for values out of range."""
+    """Return the request in `json_dict`.
+
+    Raises:
+        InputError: for keys that are unknown, missing or exclude each other, and for values out of range.
+    """
     texts = [key for key in _KEYS if key in json_dict]
     if len(texts) != 1:
-        given = " and ".join(f"`{key}`" for key in texts) or "none"
-        raise InputError(f"exactly one of `sentence`, `prefix` and `suffix` must be given, got {given}")
+        names = " and ".join(f"`{key}`" for key in texts) or "none"
+        raise InputError(f"exactly one of `sentence`, `prefix` and `suffix` must be given, got {names}")
     text = texts[0]
     for key in json_dict:
         if key not in (text, ID, *_KEYS[text]):
@@ -73,15 +77,15 @@ def read_request(json_dict: JsonDict) -> Request:
         _integer(json_dict, "max_words", DEFAULT_MAX_WORDS, MAX_WORDS),
         _integer(json_dict, "beam", 1, MAX_BEAM),
         None if temperature is None else float(temperature),
-        _integer(json_dict, "seed", None, 2**63 - 1, least=0),
+        _integer(json_dict, "seed", None, 2**63 - 1, minimum=0),
     )
 
 
-def _integer(json_dict: JsonDict, key: str, default: Any, most: Optional[int] = None, least: int = 1) -> Any:
+def _integer(json_dict: JsonDict, key: str, default: Any, maximum: Optional[int] = None, minimum: int = 1) -> Any:
     value = json_dict.get(key)
     if value is None:
         return default
-    if type(value) is not int or value < least or (most is not None and value > most):
-        limits = f"at least {least}" if most is None else f"from {least:,} to {most:,}"
+    if type(value) is not int or value < minimum or (maximum is not None and value > maximum):
+        limits = f"at least {minimum}" if maximum is None else f"from {minimum:,} to {maximum:,}"
         raise InputError(f"`{key}` must be a whole number, {limits}, got {value!r}")
     return value

@@ -13,6 +13,7 @@ from allennlp.data.dataset_readers import DatasetReader
 from allennlp.data.instance import Instance
 from allennlp.data.vocabulary import Vocabulary
 from allennlp.nn.util import move_to_device
+from overrides import overrides
 
 from allennlp_elmo_plus.data.batching.lane_plan import EpochPlan
 from allennlp_elmo_plus.data.batching.lane_reader import LaneReader, Window
@@ -33,50 +34,48 @@ from allennlp_elmo_plus.training.distributed.world import World, world
 
 _CACHE_IN_SERIALIZATION_DIR = "encoded_text"
 _BATCHES_AHEAD = 4
-# In the identity of what is trained on.
+# A key of `BilmDataLoader.identity`.
 NUM_LANES = "number of lanes (`batch_size` times processes)"
 
 
 @DataLoader.register("bilm")
 class BilmDataLoader(StrictFromParams, DataLoader):
-    """Running text in lanes, for language-model training and perplexity: each batch is the next `num_steps` positions of
-    `batch_size` lanes, and every word of the text is a target once an epoch in each direction. See
-    `allennlp_elmo_plus.data.batching.lane_plan` and `data.batching.lane_reader` for the order, `data.batching.window_batcher`
-    for what a batch holds.
+    """Reads running text in lanes, for language-model training and perplexity.
 
-    Each iteration is the next epoch, `epoch` being the number of the coming one, from 0. `start_window`, 0 unless set,
-    is the first window of the coming epoch only: setting both gives the rest of an epoch that was broken off.
+    Each batch is the next `num_steps` positions of `batch_size` lanes, and every word of the text is a target once per epoch in
+    each direction. See `data.batching.lane_plan` and `data.batching.lane_reader` for the order, `data.batching.window_batcher` for
+    the content of a batch.
 
-    In distributed training each process owns `batch_size` lanes of its own, and all of them together are the lanes of one process
-    with that many: process r of W has lanes r, r + W and so on. Text that is read under `torch.no_grad()`, as AllenNLP reads
-    held-out text, is not shared out: each process reads the whole of it in `batch_size` lanes, as a single one does.
+    Each iteration is the next epoch. `epoch` is the number of the coming one, from 0; `start_window` is the first window of the
+    coming epoch only, usually 0. Setting both gives the rest of an interrupted epoch.
 
-    The text is read the first time a length or a batch is asked for, and kept encoded on disk. Once batches are being made, or
-    after `prepare`, the encoded text may be deleted.
+    In distributed training each process reads `batch_size` lanes of its own: process r of W reads the lanes r, r + W and so on of a
+    single process with W times as many. Held-out text, which AllenNLP reads under `torch.no_grad()`, is not distributed: each
+    process reads the whole of it in `batch_size` lanes, as a single process does.
 
-    Registered as a `DataLoader` with name "bilm". The reader must be "bilm" too; its `encoding_errors`, its
-    `max_instances` and the `max_characters_per_token` of its `bilm_characters` indexer hold here as well.
+    The text is read for the first length or batch, and kept encoded on disk. After `prepare`, or the first batch, the encoded text
+    may be deleted.
 
-    # Parameters
+    Registered as a `DataLoader` with name "bilm". The reader must be "bilm" too; its `encoding_errors`, its `max_instances` and the
+    `max_characters_per_token` of its indexer "bilm_characters" also apply to this loader.
 
-    batch_size : `int`
-        B, the number of lanes of a process.
-    num_steps : `int`, optional (default = `20`)
-        T, the positions of a window; `unroll_steps` in bilm-tf.
-    shuffle : `bool`, optional (default = `True`)
-        Whether each epoch reads the sentences in an order of its own.
-    seed : `int`, optional (default = `13370`)
-        Gives the order of every epoch, and the negative samples of every batch.
-    n_negative_samples_batch : `int`, optional
-        Words to draw for the sampled softmax, for each direction. Left out, batches bring no negative samples.
-    shared_negatives : `bool`, optional (default = `False`)
-        Whether in distributed training all processes have the same negative samples, those that a single one would draw. They then
-        exchange the gradients of fewer rows of the softmax.
-    cache_directory : `str`, optional
-        Where encoded text is kept, from run to run. Left out, it is kept in the serialization directory (which AllenNLP
-        passes as `serialization_dir`), and where there is none, in a temporary one.
+    Args:
+        reader: the dataset reader, passed by AllenNLP.
+        data_path: the text, passed by AllenNLP.
+        batch_size: B, the number of lanes of a process.
+        num_steps: T, the positions of a window; `unroll_steps` in bilm-tf.
+        shuffle: whether each epoch reads the sentences in an order of its own.
+        seed: determines the order of every epoch, and the negative samples of every batch.
+        n_negative_samples_batch: words to draw for the sampled softmax, for each direction. By default batches bring no negative
+            samples.
+        shared_negatives: whether in distributed training all processes get the same negative samples, those of a single process.
+            They then exchange the gradients of fewer rows of the softmax.
+        cache_directory: where encoded text is kept, from run to run. By default in the serialization directory, and without one in
+            a temporary directory.
+        serialization_dir: passed by AllenNLP.
 
-    Raises `InputError` where another process trains into the serialization directory, see `storage.run_lock`.
+    Raises:
+        InputError: where another process trains into the serialization directory, see `storage.run_lock`.
     """
 
     def __init__(
@@ -114,14 +113,14 @@ class BilmDataLoader(StrictFromParams, DataLoader):
             self.cache_directory = Path(cache_directory)
         elif serialization_dir is not None:
             self.cache_directory = Path(serialization_dir) / _CACHE_IN_SERIALIZATION_DIR
-        # A loader is what AllenNLP constructs first: a second run is refused before it writes its vocabulary over that of this one.
-        # Of the processes of a distributed training on this machine the first holds the directory for all.
+        # AllenNLP constructs the loader first, so a second run is refused before it overwrites the vocabulary of this run.
+        # In distributed training the first process of each machine holds the directory for all of them.
         self._lock: Optional[RunLock] = None
         if serialization_dir is not None and Path(serialization_dir).is_dir() and not rank_on_machine(world().rank):
             self._lock = hold(serialization_dir)
         self.epoch = 0
         self.start_window = 0
-        self._epochs_to_pass, self._batches_to_pass = 0, 0
+        self._epochs_to_skip, self._batches_to_skip = 0, 0
         self._on_arrival: Optional[Callable[[], None]] = None
         self._digest: Optional[str] = None
         self._stop_reason: Optional[BaseException] = None
@@ -131,26 +130,28 @@ class BilmDataLoader(StrictFromParams, DataLoader):
         self._corpus: Optional[EncodedCorpus] = None
         self._plan: Optional[tuple[tuple[int, int], EpochPlan]] = None
 
+    @overrides
     def __len__(self) -> int:
-        """Batches of the coming epoch. Shuffled epochs may differ by a few."""
+        """Return the number of batches of the coming epoch; shuffled epochs may differ by a few."""
         return max(0, self.num_batches(self.epoch) - self.start_window)
 
     @property
     def num_positions(self) -> int:
-        """Targets of a whole epoch in each direction: the words of the text, and an end of each sentence."""
+        """Return the number of targets of an epoch in each direction: the words of the text, and one end per sentence."""
         offsets = self._sentence_offsets()
         return int(offsets[-1] - offsets[0]) + len(offsets) - 1
 
+    @overrides
     def __iter__(self) -> Iterator[dict[str, LanguageModelBatch]]:
-        # A generator, so that `epoch` moves on with the first batch: the trainer takes the length after the iterator.
+        # A generator, so that `epoch` increases at the first batch: the trainer reads the length after it made the iterator.
         epoch, start_window = self.epoch, self.start_window
         self.epoch, self.start_window = epoch + 1, 0
-        if self._epochs_to_pass:
-            self._epochs_to_pass -= 1
+        if self._epochs_to_skip:
+            self._epochs_to_skip -= 1
             yield from repeat({}, self.num_batches(epoch))
             return
-        if self._batches_to_pass:
-            start_window, self._batches_to_pass = self._batches_to_pass, 0
+        if self._batches_to_skip:
+            start_window, self._batches_to_skip = self._batches_to_skip, 0
             yield from repeat({}, start_window)
         if self._on_arrival is not None:
             on_arrival, self._on_arrival = self._on_arrival, None
@@ -162,14 +163,16 @@ class BilmDataLoader(StrictFromParams, DataLoader):
                 reason, self._stop_reason = self._stop_reason, None
                 raise reason
 
+    @overrides
     def iter_instances(self) -> Iterator[Instance]:
-        """For counting a vocabulary: the whole text as one `CorpusInstance`, or its sentences one by one where that would not do,
-        since
-        the reader stops early or has indexers that count something else. The text itself is read only once, as it may be a pipe.
+        """Yield the whole text as one `CorpusInstance`, from which a vocabulary is counted.
+
+        Where the reader stops early or has indexers that count something else, yield the sentences one by one. The text is read
+        only once, as it may be a pipe.
         """
         if self.cache_directory is None and self.reader.serialization_dir is not None:
-            # Before it starts the processes of a distributed training, AllenNLP counts with a loader that it does not tell
-            # where the training will look for encoded text; the reader it does tell.
+            # Before a distributed training AllenNLP counts with a loader that it constructs without the serialization directory,
+            # where the training looks for encoded text; the reader has it.
             self.cache_directory = Path(self.reader.serialization_dir) / _CACHE_IN_SERIALIZATION_DIR
         if self.reader.max_instances is not None or not self.reader.counts_words_only():
             return self._sentence_instances()
@@ -183,23 +186,26 @@ class BilmDataLoader(StrictFromParams, DataLoader):
             yield instance
 
     def num_batches(self, epoch: int) -> int:
-        """Batches of the whole of `epoch`, the same number in each process."""
+        """Return the number of batches of the whole of `epoch`, which is the same in each process."""
         return self._plan_of(epoch).num_windows
 
     def stop(self, reason: BaseException) -> None:
-        """Raises `reason` where the batch after the one at hand is asked for, and where the epoch ends after the one at hand."""
+        """Have the iterator raise `reason` after the current batch, in place of the next batch or the end of the epoch."""
         self._stop_reason = reason
 
     def fast_forward(self, num_epochs: int, num_batches: int, on_arrival: Optional[Callable[[], None]] = None) -> None:
-        """Has the next `num_epochs` epochs, and the first `num_batches` batches of the one after, give an empty dict in place of each
-        batch, which takes no time: AllenNLP's trainer, when it takes a run up, counts them and looks at none. `on_arrival` is
-        called once, after all of these and before the first batch is made.
+        """Have the iterator skip text, for a resumed run: AllenNLP counts the batches up to its position and ignores them.
+
+        Args:
+            num_epochs: this many epochs yield an empty dict in place of each batch, which takes no time.
+            num_batches: this many batches of the epoch after them do so too.
+            on_arrival: called once after all of these, before the first batch is made.
         """
-        self._epochs_to_pass, self._batches_to_pass = num_epochs, num_batches
+        self._epochs_to_skip, self._batches_to_skip = num_epochs, num_batches
         self._on_arrival = on_arrival
 
     def identity(self) -> dict[str, Union[str, int, bool]]:
-        """What the batches of an epoch follow from, by what it is called in an error."""
+        """Return everything that determines the batches of an epoch, by its name in errors."""
         return {
             "text (`train_data_path`)": self.text_digest(),
             NUM_LANES: self.batch_size * world().num_processes,
@@ -211,21 +217,23 @@ class BilmDataLoader(StrictFromParams, DataLoader):
         }
 
     def text_digest(self) -> str:
-        """A hash of the text; read from disk the first time."""
+        """Return a hash of the text, which is read from disk the first time."""
         if self._digest is None:
             self._digest = self._encoded().digest()
         return self._digest
 
+    @overrides
     def index_with(self, vocab: Vocabulary) -> None:
-        """Gives targets the ids of `vocab`."""
+        """Use the ids of `vocab` for targets."""
         self._vocabulary, self._vocabulary_ids = vocab, None
 
     def prepare(self) -> None:
-        """Reads what batches need of the encoded text, but for what stays readable where its files are deleted."""
+        """Read everything that is not memory-mapped, so that the encoded text may be deleted afterwards."""
         self._ids_of_types()
 
+    @overrides
     def set_target_device(self, device: torch.device) -> None:
-        """Has batches moved to `device`."""
+        """Move each batch to `device`."""
         self._device = device
 
     def _batcher(self, epoch: int) -> WindowBatcher:
@@ -242,7 +250,11 @@ class BilmDataLoader(StrictFromParams, DataLoader):
         return self._vocabulary_ids
 
     def _words(self) -> dict[str, int]:
-        """AllenNLP's ids, which count its padding token."""
+        """Return AllenNLP's id of each word, which counts the padding token.
+
+        Raises:
+            ConfigurationError: before `index_with` was called.
+        """
         if self._vocabulary is None:
             raise ConfigurationError(
                 'the data loader "bilm" needs `index_with` to be called before it is iterated over'
@@ -289,5 +301,5 @@ class BilmDataLoader(StrictFromParams, DataLoader):
 
 
 def share_of_text() -> World:
-    """Which share of the lanes this process reads: all of a text that is held out, which AllenNLP reads without gradients."""
+    """Return this process and the number of processes that share the text; one for held-out text, read without gradients."""
     return world() if torch.is_grad_enabled() else World(0, 1)

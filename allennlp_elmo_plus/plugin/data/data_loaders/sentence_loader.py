@@ -7,6 +7,7 @@ import numpy as np
 from allennlp.common.checks import ConfigurationError
 from allennlp.data.data_loaders import DataLoader
 from allennlp.data.dataset_readers import DatasetReader
+from overrides import overrides
 
 from allennlp_elmo_plus.data.batching.lane_reader import Window
 from allennlp_elmo_plus.data.batching.sentence_plan import SentencePlan, SentenceReader
@@ -16,33 +17,28 @@ from allennlp_elmo_plus.training.distributed.world import world
 
 @DataLoader.register("bilm_sentences")
 class BilmSentenceLoader(BilmDataLoader):
-    """Whole sentences, for language-model training and perplexity where each sentence is to be read for itself: batches of
-    sentences of about one length, none cut, each from a state of zeros, and every word a target once an epoch in each
-    direction. See `allennlp_elmo_plus.data.batching.sentence_plan` for the order, `data.batching.window_batcher` for what a
-    batch holds.
+    """Reads whole sentences, for language-model training and perplexity on each sentence by itself.
 
-    Encoded text, epochs and resuming are as with the data loader "bilm", whose place it takes in a config; negative samples are
-    drawn in the same way.
+    A batch holds sentences of similar length. Each sentence starts from a zero state, none is cut, and every word is a target once
+    per epoch in each direction. See `data.batching.sentence_plan` for the order, `data.batching.window_batcher` for the content of
+    a batch. Encoded text, epochs, resumption and negative samples are those of the data loader "bilm", which it replaces in a
+    config.
 
-    In distributed training the batches of an epoch are dealt out: process r of W has batches r, r + W and so on. All take the same
-    number of steps; where batches do not go round, the last one of some processes is empty. Held-out text is not dealt out. A run
-    is taken up by as many processes as there were.
+    In distributed training process r of W gets the batches r, r + W and so on of an epoch. All do the same number of steps, and the
+    last batch of some may be empty. Held-out text is not distributed. A run is resumed with the same number of processes.
 
     Registered as a `DataLoader` with name "bilm_sentences". The reader must be "bilm".
 
-    # Parameters
-
-    batch_tokens : `int`
-        The most positions of a batch, padding included: rows times steps. A sentence of n words is n + 1 positions; a longer one
-        than this is a batch of its own. Nothing is computed for padding.
-    shuffle : `bool`, optional (default = `True`)
-        Whether each epoch reads the sentences in an order of its own. They are sorted by length either way.
-    seed : `int`, optional (default = `13370`)
-        Gives the order of every epoch, and the negative samples of every batch.
-    n_negative_samples_batch : `int`, optional
-        Words to draw for the sampled softmax, for each direction. Left out, batches bring no negative samples.
-    cache_directory : `str`, optional
-        Where encoded text is kept, see "bilm".
+    Args:
+        reader: see "bilm", like all options but the next two.
+        data_path: see "bilm".
+        batch_tokens: the maximum number of positions of a batch, padding included: rows times steps. A sentence of n words has n +
+            1 positions; a longer one is a batch by itself. Nothing is computed for padding.
+        shuffle: whether each epoch reads the batches in an order of its own; sentences are sorted by length either way.
+        seed: see "bilm".
+        n_negative_samples_batch: see "bilm".
+        cache_directory: see "bilm".
+        serialization_dir: see "bilm".
     """
 
     def __init__(
@@ -61,30 +57,35 @@ class BilmSentenceLoader(BilmDataLoader):
         super().__init__(
             reader=reader,
             data_path=data_path,
-            # There are no lanes; a batch is this long.
+            # There are no lanes.
             batch_size=1,
             num_steps=batch_tokens,
             shuffle=shuffle,
             seed=seed,
             n_negative_samples_batch=n_negative_samples_batch,
-            # They follow from the number of a batch, which no other process has.
+            # They follow from the number of the batch, which only one process reads.
             shared_negatives=True,
             cache_directory=cache_directory,
             serialization_dir=serialization_dir,
         )
         self.batch_tokens = batch_tokens
 
+    @overrides
     def identity(self) -> dict[str, Union[str, int, bool]]:
         identity = super().identity()
         del identity[NUM_LANES], identity["`num_steps`"]
         return {**identity, "`batch_tokens`": self.batch_tokens, "number of processes": world().num_processes}
 
+    @overrides
     def num_batches(self, epoch: int) -> int:
         return -(-super().num_batches(epoch) // share_of_text().num_processes)
 
+    # A plan of sentences has the methods of a plan of lanes, but is no subclass.
+    @overrides(check_signature=False)
     def _make_plan(self, sentence_offsets: np.ndarray, epoch: int) -> SentencePlan:  # type: ignore[override]
         return SentencePlan(sentence_offsets, self.batch_tokens, self.shuffle, self.seed, epoch)
 
+    @overrides
     def _windows(self, epoch: int, start: int) -> Iterable[Window]:
         plan: SentencePlan = self._plan_of(epoch)  # type: ignore[assignment]
         return SentenceReader(self._encoded().tokens, plan, start, *share_of_text())

@@ -5,6 +5,7 @@ from typing import Any, Optional
 import torch
 from allennlp.common.checks import ConfigurationError
 from allennlp.modules.token_embedders import TokenEmbedder
+from overrides import overrides
 
 from allennlp_elmo_plus.plugin.modules.bilm_representations import BilmRepresentations
 from allennlp_elmo_plus.plugin.strict_from_params import StrictFromParams
@@ -14,57 +15,14 @@ from allennlp_elmo_plus.plugin.strict_from_params import StrictFromParams
 class BilmTokenEmbedder(StrictFromParams, TokenEmbedder):
     """A learned mix of a biLM's layers for each word (ELMo, Peters et al. 2018, section 3.2).
 
-    Registered as a `TokenEmbedder` with name "bilm". A drop-in for AllenNLP's "elmo_token_embedder": the same arguments
-    and, to rounding, the same vectors as a fresh one, except that a sentence's vectors do not depend on the sentences
-    before it unless `stateful` asks for that. With tokens indexed by "elmo_characters" or "bilm_characters"; for a biLM
-    of word input by "bilm_words". For several mixes of one biLM in a model of your own, see `BilmRepresentations`, of which
-    this is one with a projection; it says how layers are mixed.
+    Registered as a `TokenEmbedder` with name "bilm". A drop-in for AllenNLP's "elmo_token_embedder": the same arguments and, to
+    rounding, the same vectors as a fresh one, except that a sentence's vectors do not depend on earlier sentences unless `stateful`
+    is true. Tokens are indexed by "elmo_characters" or "bilm_characters", for a biLM of word input by "bilm_words".
 
-    The biLM comes from exactly one of: `options_file` with `weight_file`; `archive_file`; `options`. With `options` the
-    archive of a model that uses this embedder can be loaded where the files of pretraining are gone: AllenNLP drops
-    `pretrained_file` when it loads an archive, and takes the weights from the archive itself.
+    Args:
+        projection_dim: the width of a projection of the vectors; by default there is none.
 
-    # Parameters
-
-    options_file : `str`, optional
-        An options.json. A path or a URL, like the other files.
-    weight_file : `str`, optional
-        The weights.hdf5 that goes with it.
-    do_layer_norm : `bool`, optional (default = `False`)
-        Whether `ScalarMix` normalises each layer, with one mean and variance for the batch.
-    dropout : `float`, optional (default = `0.5`)
-        Of the mixed vectors, before the projection.
-    requires_grad : `bool`, optional (default = `False`)
-        Whether to train every weight of the biLM. Frozen, the vectors of up to 65,536 words met are kept (see
-        `WordVectorCache`).
-    projection_dim : `int`, optional
-        The width to project the vectors to.
-    vocab_to_cache : `List[str]`, optional
-        Words whose vectors to keep from the first batch on. A word not among them is encoded from its characters, where
-        AllenNLP may fail. `word_inputs`, if given, are places in this list.
-    scalar_mix_parameters : `List[float]`, optional
-        Fixed weights of the layers, before the softmax; gamma is 1 then.
-    archive_file : `str`, optional
-        A model.tar.gz that pretraining the model "bilm" left.
-    keep_sentence_boundaries : `bool`, optional (default = `False`)
-        Whether to keep the vectors of `<S>` and `</S>`, so that a sentence has two more than words.
-    stateful : `bool`, optional (default = `False`)
-        Whether each row starts with the LSTM state in which the batch before left it, as bilm-tf and AllenNLP's
-        `ElmoLstm` have it: the same sentence then gets other vectors each time.
-    options : `Dict[str, Any]`, optional
-        The content of an options.json; in jsonnet, `import "options.json"`.
-    pretrained_file : `str`, optional
-        With `options`: the weights, a weights.hdf5 or a model.tar.gz. Left out, they start at random and are to come
-        from the archive of the model.
-    use_top_only : `bool`, optional (default = `False`)
-        The top layer in place of a mix, as in bilm-tf: nothing is learned but gamma.
-    use_average : `bool`, optional (default = `False`)
-        The plain average of the layers in place of a mix with learned weights: nothing is learned but gamma.
-    use_gamma : `bool`, optional (default = `True`)
-        Whether to learn gamma, which the mix is multiplied by; else it is 1.
-    token_embedding_file : `str`, optional
-        Vectors of words that `allennlp elmo-cache` wrote from this biLM. While the biLM is frozen, words in it are not encoded
-        from their characters. Not with `vocab_to_cache`.
+    All other options are those of `BilmRepresentations`, of which this is one with a projection.
     """
 
     def __init__(
@@ -109,31 +67,29 @@ class BilmTokenEmbedder(StrictFromParams, TokenEmbedder):
         )
         self._projection = torch.nn.Linear(self._elmo.get_output_dim(), projection_dim) if projection_dim else None
 
+    @overrides
     def get_output_dim(self) -> int:
+        """Return K, the width of the vectors after any projection."""
         return self._elmo.get_output_dim() if self._projection is None else self._projection.out_features
 
+    # The base class takes `*inputs`; each embedder names the tensors of its indexers.
+    @overrides(check_signature=False)
     def forward(
         self,
         elmo_tokens: Optional[torch.Tensor] = None,
         word_inputs: Optional[torch.Tensor] = None,
         tokens: Optional[torch.Tensor] = None,
     ) -> torch.Tensor:
-        """# Parameters
+        """Return the vectors, (B, T, K), or (B, T + 2, K) with sentence boundaries; zeros, before any projection, at padding.
 
-        elmo_tokens : `torch.Tensor`, optional
-            Shape `(B, T, C)`: character ids, 0 where there is no word. Any dimensions before are taken as more rows.
-        word_inputs : `torch.Tensor`, optional
-            Shape `(B, T)`: the place of each word in `vocab_to_cache`, to be used instead of its characters; those of a
-            word with 0, or a place beyond the list, are used, and without `vocab_to_cache` those of every word.
-        tokens : `torch.Tensor`, optional
-            Shape `(B, T)`: instead of `elmo_tokens` where the biLM takes words, their ids in the vocabulary of
-            pretraining, counted from 1, 0 where there is no word; as the indexer "bilm_words" gives them.
+        Args:
+            elmo_tokens: (B, T, C), see `inputs` of `BilmRepresentations.forward`.
+            word_inputs: (B, T), see there.
+            tokens: (B, T), in place of `elmo_tokens` where the biLM takes words: their ids in the vocabulary of pretraining,
+                counted from 1, 0 where there is no word, as the indexer "bilm_words" gives them.
 
-        # Returns
-
-        `torch.Tensor`
-            Shape `(B, T, K)`, or `(B, T + 2, K)` with sentence boundaries; zeros where there is no word, before any
-            projection.
+        Raises:
+            ConfigurationError: where the tensor that the biLM takes is missing.
         """
         name, ids = ("tokens", tokens) if self._elmo.takes_word_ids else ("elmo_tokens", elmo_tokens)
         if ids is None:
