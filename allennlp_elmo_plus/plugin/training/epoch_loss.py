@@ -1,4 +1,4 @@
-"""The mean loss of an epoch that several processes, one after the other, train."""
+"""The mean loss of an epoch that was interrupted and resumed."""
 
 import math
 from typing import Any, Optional

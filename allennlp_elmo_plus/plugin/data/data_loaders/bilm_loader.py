@@ -53,26 +53,21 @@ class BilmDataLoader(StrictFromParams, DataLoader):
     single process with W times as many. Held-out text, which AllenNLP reads under `torch.no_grad()`, is not distributed: each
     process reads the whole of it in `batch_size` lanes, as a single process does.
 
-    The text is read for the first length or batch, and kept encoded on disk. After `prepare`, or the first batch, the encoded text
-    may be deleted.
+    The text is kept encoded on disk; after `prepare`, or the first batch, the encoded text may be deleted.
 
     Registered as a `DataLoader` with name "bilm". The reader must be "bilm" too; its `encoding_errors`, its `max_instances` and the
     `max_characters_per_token` of its indexer "bilm_characters" also apply to this loader.
 
     Args:
-        reader: the dataset reader, passed by AllenNLP.
-        data_path: the text, passed by AllenNLP.
+        reader, data_path, serialization_dir: passed by AllenNLP.
         batch_size: B, the number of lanes of a process.
         num_steps: T, the positions of a window; `unroll_steps` in bilm-tf.
         shuffle: whether each epoch reads the sentences in an order of its own.
         seed: determines the order of every epoch, and the negative samples of every batch.
-        n_negative_samples_batch: words to draw for the sampled softmax, for each direction. By default batches bring no negative
-            samples.
-        shared_negatives: whether in distributed training all processes get the same negative samples, those of a single process.
-            They then exchange the gradients of fewer rows of the softmax.
-        cache_directory: where encoded text is kept, from run to run. By default in the serialization directory, and without one in
-            a temporary directory.
-        serialization_dir: passed by AllenNLP.
+        n_negative_samples_batch: words to draw for the sampled softmax, for each direction; by default none.
+        shared_negatives: whether all processes get the same negative samples, those of a single process, and so exchange the
+            gradients of fewer rows of the softmax.
+        cache_directory: of encoded text, from run to run; by default in the serialization directory, or a temporary one.
 
     Raises:
         InputError: where another process trains into the serialization directory, see `storage.run_lock`.
