@@ -1,15 +1,12 @@
 """Gated layers between the character convolutions and their projection."""
 
 from functools import partial
-from types import ModuleType
 from typing import Any, Optional
 
 import torch
 from torch import Tensor, nn
 from torch.autograd.function import once_differentiable
 
-from allennlp_elmo_plus.kernels.arrays import arrays
-from allennlp_elmo_plus.kernels.backend import loops_for_one_thread
 from allennlp_elmo_plus.kernels.dtypes import common_dtype
 from allennlp_elmo_plus.kernels.gemm.linear import affine_gradients, linear
 from allennlp_elmo_plus.kernels.threads import run_in_threads
@@ -65,8 +62,8 @@ class _HighwayLayer(torch.autograd.Function):
         carry, transform = carry_weight.to(dtype), transform_weight.to(dtype)
         gate, transformed = run_in_threads(
             [
-                lambda: _affine(inputs, carry, carry_bias).sigmoid_(),
-                lambda: _affine(inputs, transform, transform_bias).relu_(),
+                lambda: linear(inputs, carry, carry_bias).sigmoid_(),
+                lambda: linear(inputs, transform, transform_bias).relu_(),
             ],
             inputs.device,
         )
@@ -99,35 +96,10 @@ def _carry_backward(
     inputs: Tensor, weight: Tensor, gate: Tensor, transformed: Tensor, grad: Tensor, *needs: bool
 ) -> tuple[Optional[Tensor], ...]:
     grad_sums = (transformed - inputs).mul_(grad)
-    return _affine_backward(inputs, weight, torch.ops.aten.sigmoid_backward(grad_sums, gate), *needs)
+    return affine_gradients(inputs, weight, torch.ops.aten.sigmoid_backward(grad_sums, gate), *needs)
 
 
 def _transform_backward(
     inputs: Tensor, weight: Tensor, gate: Tensor, transformed: Tensor, grad: Tensor, *needs: bool
 ) -> tuple[Optional[Tensor], ...]:
-    return _affine_backward(inputs, weight, torch.ops.aten.threshold_backward(grad * gate, transformed, 0), *needs)
-
-
-def _affine(inputs: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
-    loops = _loops(inputs, weight)
-    if loops is not None:
-        return torch.from_numpy(loops.affine(*arrays(inputs, weight, bias)))
-    return linear(inputs, weight, bias)
-
-
-def _affine_backward(
-    inputs: Tensor, weight: Tensor, grad: Tensor, needs_inputs: bool, needs_weight: bool, needs_bias: bool
-) -> tuple[Optional[Tensor], ...]:
-    loops = _loops(inputs, weight)
-    if loops is not None:
-        found = loops.affine_backward(*arrays(inputs, weight, grad), needs_inputs, needs_weight)
-        needs = needs_inputs, needs_weight, needs_bias
-        return tuple(torch.from_numpy(each) if need else None for each, need in zip(found, needs, strict=True))
-    return affine_gradients(inputs, weight, grad, needs_inputs, needs_weight, needs_bias)
-
-
-def _loops(inputs: Tensor, weight: Tensor) -> Optional[ModuleType]:
-    """Compiled loops for both types; not for shapes that PyTorch is to refuse, nor where panels would reach beyond the weight."""
-    fits = inputs.dtype == weight.dtype and inputs.shape[1] == len(weight)
-    loops = loops_for_one_thread(inputs, "gemm._numba_kernels") if fits else None
-    return loops if loops is not None and all(size % loops.NR == 0 for size in weight.shape) else None
+    return affine_gradients(inputs, weight, torch.ops.aten.threshold_backward(grad * gate, transformed, 0), *needs)

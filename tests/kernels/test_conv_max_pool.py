@@ -20,14 +20,10 @@ from tests.unit.modules.test_char_cnn import (
 
 
 @pytest.mark.parametrize("width", [1, 3, 7, 8])
-@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
 @given(texts=st.lists(st.text(alphabet="ab", max_size=9), min_size=1, max_size=6))
-def test_every_place_has_its_window_and_no_window_is_there_twice(
-    width: int, dtype: torch.dtype, texts: list[str]
-) -> None:
-    """In float32 a compiled loop finds them, unless they are too wide for it."""
+def test_every_place_has_its_window_and_no_window_is_there_twice(width: int, texts: list[str]) -> None:
     characters = encode(texts, 10)
-    windows, rows = unique_ngrams(characters, width, 8, torch.zeros(PADDING_ID, 1, dtype=dtype))
+    windows, rows = unique_ngrams(characters, width, 8, torch.zeros(PADDING_ID, 1))
     assert len(set(map(tuple, windows.tolist()))) == len(windows) == rows.max() + 1
     padded = torch.nn.functional.pad(characters.long(), (0, 8), value=PADDING_ID)
     for place in range(8):

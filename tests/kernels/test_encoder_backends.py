@@ -9,7 +9,6 @@ from torch import Tensor, nn
 
 from allennlp_elmo_plus.kernels import backend as compiled
 from allennlp_elmo_plus.kernels.char_conv import conv_max_pool as char_maxima
-from allennlp_elmo_plus.modules import highway
 from allennlp_elmo_plus.modules.char_cnn import CharacterCNN
 from allennlp_elmo_plus.modules.highway import Highway
 from tests.unit.modules.test_char_cnn import encode
@@ -31,8 +30,7 @@ def set_way(monkeypatch: pytest.MonkeyPatch, way: str) -> list[str]:
     for user in (compiled, char_maxima):
         monkeypatch.setattr(user, "loops_for", loops_for)
     if way == "loops between products":
-        for user in (highway, char_maxima):
-            monkeypatch.setattr(user, "loops_for_one_thread", lambda *_: None)
+        monkeypatch.setattr(char_maxima, "loops_for_one_thread", lambda *_: None)
     return asked
 
 
@@ -52,17 +50,14 @@ def assert_follows(ours: list[Tensor], expected: list[Tensor]) -> None:
         torch.testing.assert_close(found.double(), wanted, rtol=1e-5, atol=1e-5 * max(1, wanted.abs().max().item()))
 
 
-@pytest.mark.parametrize("way", ["one loop", "no loop"])
 @pytest.mark.parametrize("dim, rows", [(32, 1), (64, 21), (96, 600), (40, 9)])
-def test_highway(set_way: list[str], way: str, dim: int, rows: int) -> None:
-    """Rows of one part and of two; and a width that fills no panels."""
+def test_highway(dim: int, rows: int) -> None:
     generator = torch.Generator().manual_seed(2)
     module = Highway(dim, 2)
     for parameter in module.parameters():
         nn.init.normal_(parameter, std=dim**-0.5, generator=generator)
     inputs = torch.randn(rows, dim, generator=generator)
     assert_follows(run(module, torch.float, inputs), run(module, torch.double, inputs))
-    assert bool(set_way) == (way == "one loop")
 
 
 @pytest.mark.parametrize("trained", ["carry_weights.0", "carry_biases.0", "transform_weights.0", "transform_biases.0"])

@@ -60,10 +60,6 @@ def unique_ngrams(characters: Tensor, width: int, num_places: int, embedding: Te
     """
     # The last character of the table is the padding.
     padding_id = len(embedding)
-    loops = loops_for(embedding, "char_conv._numba_ngrams")
-    if loops is not None and (padding_id + 1) ** width <= _MAX_KEY:
-        found = loops.unique_ngrams(characters.contiguous().numpy(), width, num_places, padding_id)
-        return torch.from_numpy(found[0]), torch.from_numpy(found[1])
     characters = characters[:, : num_places + width - 1].long()
     beyond = num_places + width - 1 - characters.shape[1]
     windows = F.pad(characters, (0, beyond), value=padding_id).unfold(1, width, 1).transpose(0, 1).reshape(-1, width)

@@ -30,6 +30,7 @@ LANES = 32
 TOKENS = 64
 
 
+@jit_inline
 def _logit_grads(
     logits: np.ndarray,
     columns: np.ndarray,
@@ -77,10 +78,6 @@ def _logit_grads(
         for j in range(num_columns):
             grad_bias[j] += inverse * values[j]
     return nll_sum
-
-
-# For products of a library's, and as a part of the loop below.
-logit_grads, inlined_errors = jit(_logit_grads), jit_inline(_logit_grads)
 
 
 @jit
@@ -151,7 +148,7 @@ def nll_and_gradients(
                     total += block[i, j] * row[j]
                 missed_logits[i] = total
         samples = logits[:rows, :num_samples]
-        nll_sum += inlined_errors(
+        nll_sum += _logit_grads(
             samples,
             columns[first : first + rows],
             is_sampled[first : first + rows],

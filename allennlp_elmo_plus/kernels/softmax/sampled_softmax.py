@@ -16,8 +16,8 @@ import torch
 from torch import Tensor
 from torch.autograd.function import once_differentiable
 
-from allennlp_elmo_plus.kernels.arrays import arrays, arrays_to_fill
-from allennlp_elmo_plus.kernels.backend import loops_for, loops_for_one_thread
+from allennlp_elmo_plus.kernels.arrays import arrays
+from allennlp_elmo_plus.kernels.backend import loops_for_one_thread
 from allennlp_elmo_plus.kernels.gemm.linear import addmm_tn_, linear, matmul_tn
 from allennlp_elmo_plus.kernels.softmax.negatives import NegativeSample, log_expected_counts
 from allennlp_elmo_plus.kernels.softmax.operands import check_shapes, target_logits
@@ -192,12 +192,6 @@ def _logit_grads(logits: Tensor, columns: Tensor, is_sampled: Tensor, missed_log
     """Of n tokens, from logits (n, S) of the samples, which are overwritten. columns (n,): where the target is among the samples, if
     is_sampled (n,), else its logit is in missed_logits (n,).
     """
-    loops = loops_for(logits, "softmax._numba_kernels")
-    if loops is not None:
-        inverse_total, target, bias = (logits.new_zeros(size) for size in (len(logits), len(logits), logits.shape[1]))
-        given, filled = arrays(columns, is_sampled, missed_logits), arrays_to_fill(inverse_total, target, bias)
-        nll_sum = loops.logit_grads(*arrays_to_fill(logits), *given, *filled)
-        return _LogitGrads(logits.new_tensor(nll_sum), logits, inverse_total, target, bias)
     # Below this, exponentials are denormal numbers: nothing to any sum, but a hundred times slower to multiply.
     lowest = math.log(torch.finfo(logits.dtype).tiny) + 1
     columns = columns.unsqueeze(1)
