@@ -1,0 +1,1 @@
+"""Adagrad's update of parameters."""

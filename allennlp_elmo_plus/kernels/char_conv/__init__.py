@@ -1,0 +1,1 @@
+"""The convolution over characters, with the maximum over all positions of a word."""

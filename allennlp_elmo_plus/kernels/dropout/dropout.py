@@ -1,9 +1,11 @@
-"""Dropout that keeps no mask: on a CPU a compiled loop makes it anew for the gradient, from two random numbers a call.
+"""Dropout.
 
-PyTorch's own draws each value's chance by itself, which takes a small LSTM's step a tenth of its time.
+PyTorch draws a random number for each value, in order, which is a tenth of the time of a small LSTM's training step. The compiled
+kernel draws two numbers per call and computes the mask from them and from each value's index; the backward pass computes the same
+mask again, so no mask is stored.
 """
 
-from types import ModuleType
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -13,38 +15,56 @@ from torch.autograd.function import once_differentiable
 from torch.nn import functional as F
 
 from allennlp_elmo_plus.kernels.arrays import arrays, arrays_to_fill
-from allennlp_elmo_plus.kernels.backend import loops_for
+from allennlp_elmo_plus.kernels.backend import run
+from allennlp_elmo_plus.kernels.dropout import reference
 
-_NUMBERS = 1 << 32
+_NUM_KEYS = 1 << 32
 
 
 def dropout(inputs: Tensor, prob: float, training: bool) -> Tensor:
-    """In training, each value 0 with probability `prob`, else divided by 1 - `prob`; outside it, `inputs`. Draws from PyTorch's
-    generator. A ValueError for a `prob` not from 0 to 1.
+    """Return `inputs` with each value set to 0 with probability `prob`, and all others divided by `1 - prob`.
+
+    Args:
+        inputs: Values of any shape.
+        prob: From 0 to 1; otherwise PyTorch raises a `ValueError`.
+        training: Where False, `inputs` is returned unchanged.
+
+    The random numbers depend on PyTorch's default generator and on the backend.
     """
-    loops = loops_for(inputs, "dropout._numba_kernels") if training and 0 < prob < 1 else None
-    if loops is None or inputs.numel() > _NUMBERS:
+    if not training or not 0 < prob < 1:
         return F.dropout(inputs, prob, training)
-    keys = torch.randint(_NUMBERS, (2,)).numpy().astype(np.uint32)
-    return _Dropout.apply(inputs, prob, keys, loops)  # type: ignore[no-any-return]
+    implementations = {
+        "numba": partial(_numba_dropout, inputs, prob),
+        "torch": partial(F.dropout, inputs, prob),
+        "reference": partial(reference.dropout, inputs, prob),
+    }
+    return run("dropout", inputs, implementations, num_values=inputs.numel())
+
+
+def _numba_dropout(inputs: Tensor, prob: float) -> Tensor:
+    keys = torch.randint(_NUM_KEYS, (2,)).numpy().astype(np.uint32)
+    return _Dropout.apply(inputs, prob, keys)  # type: ignore[no-any-return]
 
 
 class _Dropout(torch.autograd.Function):
     @staticmethod
-    def forward(ctx: Any, inputs: Tensor, prob: float, keys: np.ndarray, loops: ModuleType) -> Tensor:
-        ctx.given = prob, keys, loops
-        return _dropped_out(inputs, prob, keys, loops)
+    def forward(ctx: Any, inputs: Tensor, prob: float, keys: np.ndarray) -> Tensor:
+        ctx.prob, ctx.keys = prob, keys
+        return _masked(inputs, prob, keys)
 
     @staticmethod
     @once_differentiable
-    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor, None, None, None]:
-        return _dropped_out(grad, *ctx.given), None, None, None
+    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor, None, None]:
+        return _masked(grad, ctx.prob, ctx.keys), None, None
 
 
-def _dropped_out(values: Tensor, prob: float, keys: np.ndarray, loops: ModuleType) -> Tensor:
+def _masked(values: Tensor, prob: float, keys: np.ndarray) -> Tensor:
+    """Return `values` under the mask that the two `keys` determine, scaled."""
+    from allennlp_elmo_plus.kernels.dropout import _numba_kernels
+
     values = values.contiguous()
     out = torch.empty_like(values)
-    given, filled = arrays(values.view(-1)), arrays_to_fill(out.view(-1))
-    lowest_kept = np.uint32(min(round(prob * _NUMBERS), _NUMBERS - 1))
-    loops.drop_out(*given, *filled, *keys, lowest_kept, np.float32(1 / (1 - prob)))
+    threshold = np.uint32(min(round(prob * _NUM_KEYS), _NUM_KEYS - 1))
+    scale = np.float32(1 / (1 - prob))
+    _numba_kernels.dropout(*arrays(values.view(-1)), *arrays_to_fill(out.view(-1)), *keys, threshold, scale)
     return out

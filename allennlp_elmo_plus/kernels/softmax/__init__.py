@@ -1,0 +1,1 @@
+"""The sampled and the exact softmax."""
