@@ -1,122 +1,156 @@
-"""The maximum of every filter over the places of a word, and the way back from it to the filters and the characters.
+"""The convolution over a word's characters and its maximum over all positions.
 
-Two words that share a piece of spelling share the windows that lie within it: of a batch's windows of seven characters
-about half are distinct. So each distinct window meets each filter once, in one matrix product a filter width, and
-the maximum over a word's places gathers from the result. Of the forward pass only the winning windows are kept.
-The backward pass adds each gradient to the window that won and ends in two matrix products of the same size.
+Two words that share a piece of spelling share the n-grams within it: about half of a batch's n-grams of seven characters are
+distinct. So each filter is applied once to each distinct n-gram, in one matrix product for all filters of a width, and the maximum
+over a word's positions reads from the result. The forward pass saves the n-gram that has each maximum; the backward pass adds each
+gradient to that n-gram and ends in two matrix products of the same size.
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass
-from functools import cached_property, partial
+from functools import partial
 from itertools import accumulate
 from typing import Any, NamedTuple, Optional
 
-import numpy as np
 import torch
 from torch import Tensor
 from torch.autograd.function import once_differentiable
 from torch.nn import functional as F
 
 from allennlp_elmo_plus.kernels.arrays import arrays, arrays_to_fill
-from allennlp_elmo_plus.kernels.backend import loops_for, loops_for_one_thread
+from allennlp_elmo_plus.kernels.backend import run
+from allennlp_elmo_plus.kernels.char_conv import reference
+from allennlp_elmo_plus.kernels.char_conv._ngrams import Ngrams, find_ngrams, sort_by_length
 from allennlp_elmo_plus.kernels.gemm.linear import addmm_, linear, matmul_tn
 from allennlp_elmo_plus.kernels.threads import run_in_threads
 
-_MAX_KEY = 2**63 - 1
-
-# How many times the mean the work of a thread may be.
-MOST_UNEVEN = 1.3
-
-
-@dataclass(frozen=True)
-class NgramPositions:
-    """Which windows a word's places hold. A window starts at its place and is as wide as the widest filter; narrower
-    filters see its beginning.
-
-    rows: (places, U), the distinct window at each place; first_rows: the words from this row on need the place;
-    max_characters: C, beyond which a filter must not reach.
-    """
-
-    rows: Tensor
-    first_rows: list[int]
-    max_characters: int
-
-    def after_the_first(self, width: int) -> range:
-        return range(1, min(len(self.first_rows), self.max_characters - width + 1))
-
-    def num_places(self, width: int) -> np.ndarray:
-        """How many places of each word a filter of this width reads: (U,) int64."""
-        return np.minimum(self._places_needed, self.max_characters - width + 1)
-
-    @cached_property
-    def _places_needed(self) -> np.ndarray:
-        return np.searchsorted(self.first_rows, np.arange(self.rows.shape[1]), side="right")
-
-
-def unique_ngrams(characters: Tensor, width: int, num_places: int, embedding: Tensor) -> tuple[Tensor, Tensor]:
-    """The distinct windows (W, width) of `characters` (U, C), which are to be looked up in `embedding`, in any order; and which of
-    them each place holds, (places, U).
-    """
-    # The last character of the table is the padding.
-    padding_id = len(embedding)
-    characters = characters[:, : num_places + width - 1].long()
-    beyond = num_places + width - 1 - characters.shape[1]
-    windows = F.pad(characters, (0, beyond), value=padding_id).unfold(1, width, 1).transpose(0, 1).reshape(-1, width)
-    keys, num_keys = windows[:, 0], padding_id + 1
-    for column in windows.unbind(1)[1:]:
-        if num_keys * (padding_id + 1) > _MAX_KEY:
-            distinct, keys = torch.unique(keys, return_inverse=True)
-            num_keys = len(distinct)
-        keys = keys * (padding_id + 1) + column
-        num_keys *= padding_id + 1
-    distinct, rows = torch.unique(keys, return_inverse=True)
-    sample = torch.empty_like(distinct).scatter_(0, rows, torch.arange(len(rows), device=rows.device))
-    return windows[sample], rows.view(num_places, -1)
+# Maximum load imbalance: the work of the busiest thread divided by the mean.
+MAX_IMBALANCE = 1.3
 
 
 def conv_max_pool(
-    windows: Tensor,
-    places: NgramPositions,
+    characters: Tensor,
     embedding: Tensor,
     weights: Sequence[Tensor],
     biases: Sequence[Tensor],
-    with_winners: bool,
-) -> tuple[Tensor, Optional[Tensor]]:
-    """Each filter's maximum over a word's places, and the window that has it, int32: (U, num_filters) both."""
-    embedded = F.embedding(windows - 1, embedding).flatten(1)
-    num_words, num_filters = places.rows.shape[1], sum(len(bias) for bias in biases)
-    maxima = embedded.new_empty(num_words, num_filters)
-    argmax = places.rows.new_empty(num_words, num_filters, dtype=torch.int32) if with_winners else None
+    buckets: Optional[Sequence[tuple[int, int]]] = None,
+) -> Tensor:
+    """Return the maximum of each filter over all positions of each word, (U, num_filters).
 
-    def respond(group: Sequence[_Filters]) -> None:
+    Products are in the weights' type, under autocast too. A maximum at several positions has the gradient of the first. There is no
+    gradient of a gradient: it raises a `RuntimeError`, except with the backend `reference`.
+
+    Args:
+        characters: Character ids from 1 to A, (U, C), U at least 1. The highest id is padding.
+        embedding: Vector of each character, (A, d); row 0 belongs to id 1.
+        weights: Filters of each width, (number of filters, d, width).
+        biases: Bias of each filter, (number of filters,).
+        buckets: (end row, length) pairs, both ascending: the rows up to `end row`, from the bucket before, hold padding alone from
+            column `length` on. None: words may come in any order, and are sorted by length first. Buckets that do not fit the words
+            raise a `ValueError`.
+    """
+    with torch.autocast(characters.device.type, enabled=False):
+        implementations = {
+            "torch": lambda: _conv_max_pool(characters, embedding, weights, biases, buckets),
+            "reference": lambda: reference.conv_max_pool(characters, embedding, weights, biases),
+        }
+        return run("conv_max_pool", embedding, implementations)
+
+
+def _conv_max_pool(
+    characters: Tensor,
+    embedding: Tensor,
+    weights: Sequence[Tensor],
+    biases: Sequence[Tensor],
+    buckets: Optional[Sequence[tuple[int, int]]],
+) -> Tensor:
+    width, padding_id = max(weight.shape[2] for weight in weights), len(embedding)
+    if buckets is None:
+        order, buckets = sort_by_length(characters, padding_id)
+        return _conv_max_pool(characters[order], embedding, weights, biases, buckets)[order.argsort()]
+    ngrams = find_ngrams(characters, width, padding_id, buckets)
+    if torch.is_grad_enabled() and any(tensor.requires_grad for tensor in (embedding, *weights, *biases)):
+        return _ConvMaxPool.apply(ngrams, embedding, *weights, *biases)  # type: ignore[no-any-return]
+    return _forward(ngrams, embedding, weights, biases, saves_argmax=False)[0]
+
+
+class _ConvMaxPool(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx: Any, ngrams: Ngrams, embedding: Tensor, *weights_and_biases: Tensor) -> Tensor:
+        num_widths = len(weights_and_biases) // 2
+        weights, biases = weights_and_biases[:num_widths], weights_and_biases[num_widths:]
+        maxima, argmax = _forward(ngrams, embedding, weights, biases, saves_argmax=True)
+        ctx.save_for_backward(ngrams.characters, argmax, embedding, *weights)
+        return maxima
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, grad: Tensor) -> tuple[Optional[Tensor], ...]:
+        characters, argmax, embedding, *weights = ctx.saved_tensors
+        with torch.autocast(grad.device.type, enabled=False):
+            grad = grad.contiguous()
+            embedded = _embed(characters, embedding)
+            grad_weights: list[Tensor] = [torch.empty(0)] * len(weights)
+
+            def backward_of_group(group: Sequence[_FilterColumns]) -> Tensor:
+                """Return the gradient of the characters that the widest filters of `group` read, (W, width * d)."""
+                num_read = max(weights[filters.number][0].numel() for filters in group)
+                grad_read = embedded.new_zeros(len(embedded), num_read)
+                for filters in group:
+                    weight = weights[filters.number]
+                    grad_weights[filters.number] = _conv_backward(
+                        embedded, weight, grad, argmax, filters.first, grad_read
+                    )
+                return grad_read
+
+            groups = _group_by_thread(weights, grad.device)
+            grads_read = run_in_threads([partial(backward_of_group, group) for group in groups], grad.device)
+            grad_embedded = torch.zeros_like(embedded)
+            for grad_read in grads_read:
+                grad_embedded[:, : grad_read.shape[1]] += grad_read
+            grad_embedding = _embed_backward(characters, grad_embedded, torch.zeros_like(embedding))
+            grad_biases = grad.sum(0).split([len(weight) for weight in weights])
+        return (None, grad_embedding, *grad_weights, *grad_biases)
+
+
+def _forward(
+    ngrams: Ngrams, embedding: Tensor, weights: Sequence[Tensor], biases: Sequence[Tensor], saves_argmax: bool
+) -> tuple[Tensor, Optional[Tensor]]:
+    """Return each filter's maximum over a word's positions, and the n-gram that has it, int32: (U, num_filters) both."""
+    embedded = _embed(ngrams.characters, embedding)
+    num_words, num_filters = ngrams.index.shape[1], sum(len(bias) for bias in biases)
+    maxima = embedded.new_empty(num_words, num_filters)
+    argmax = ngrams.index.new_empty(num_words, num_filters, dtype=torch.int32) if saves_argmax else None
+
+    def forward_of_group(group: Sequence[_FilterColumns]) -> None:
         for filters in group:
             weight, bias = weights[filters.number], biases[filters.number]
-            _conv_forward(embedded, weight, bias, places, filters.first, maxima, argmax)
+            _conv_forward(embedded, weight, bias, ngrams, filters.first, maxima, argmax)
 
-    run_in_threads([partial(respond, group) for group in _groups(weights, embedded.device)], embedded.device)
+    groups = _group_by_thread(weights, embedded.device)
+    run_in_threads([partial(forward_of_group, group) for group in groups], embedded.device)
     return maxima, argmax
 
 
-class _Filters(NamedTuple):
-    """Those of one width: the width's number, and where their columns begin."""
+class _FilterColumns(NamedTuple):
+    """The filters of one width."""
 
-    number: int
-    first: int
+    number: int  # index of the width
+    first: int  # the filters' first column in the result
 
 
-def _groups(weights: Sequence[Tensor], device: torch.device) -> list[list[_Filters]]:
-    """The widths, which share nothing but the windows, in a group for each thread; or in one group, whose products then have all
-    threads, where one width is most of the work.
+def _group_by_thread(weights: Sequence[Tensor], device: torch.device) -> list[list[_FilterColumns]]:
+    """Return the widths in a group for each thread, or in one group where one width is most of the work.
+
+    The widths share nothing but the n-grams. The products of a single group are computed by all threads.
     """
-    groups: list[list[_Filters]] = [[] for _ in range(torch.get_num_threads() if device.type == "cpu" else 1)]
+    groups: list[list[_FilterColumns]] = [[] for _ in range(torch.get_num_threads() if device.type == "cpu" else 1)]
     work = [0] * len(groups)
     first_columns = [0, *accumulate(len(weight) for weight in weights)]
     for number in sorted(range(len(weights)), key=lambda number: -weights[number].numel()):
         least = work.index(min(work))
-        groups[least].append(_Filters(number, first_columns[number]))
+        groups[least].append(_FilterColumns(number, first_columns[number]))
         work[least] += weights[number].numel()
-    if max(work) * len(work) > MOST_UNEVEN * sum(work):
+    if max(work) * len(work) > MAX_IMBALANCE * sum(work):
         return [[filters for group in groups for filters in group]]
     return groups
 
@@ -125,124 +159,132 @@ def _conv_forward(
     embedded: Tensor,
     weight: Tensor,
     bias: Tensor,
-    places: NgramPositions,
+    ngrams: Ngrams,
     first_filter: int,
     maxima: Tensor,
     argmax: Optional[Tensor],
 ) -> None:
-    """Fills n columns of `maxima` and `argmax` from `first_filter` on, from the responses of n filters to the distinct windows,
-    `embedded` (W, ...): the maximum over each word's places, and the window of the first place that has it.
+    """Fill the columns of `maxima` and `argmax` from `first_filter` on that belong to the filters `weight` (n, d, width).
+
+    `embedded` (W, at least width * d) holds the distinct n-grams; the first position that has the maximum is its argmax.
     """
-    width = weight.shape[2]
-    scratch = maxima.new_empty(1, maxima.shape[1], dtype=torch.int32) if argmax is None else argmax
-    loops = loops_for_one_thread(embedded, "char_conv._numba_kernels")
-    if loops is not None:
-        responding, filled = arrays(embedded, weight, bias), arrays_to_fill(maxima, scratch)
-        loops.conv_forward(*responding, places.rows.numpy(), places.num_places(width), first_filter, *filled)
-        return
-    matrix = _as_matrix(weight)
-    responses = linear(embedded[:, : len(matrix)], matrix, bias)
-    loops = loops_for(embedded, "char_conv._numba_kernels")
-    if loops is not None:
-        (found,) = arrays(responses)
-        filled = arrays_to_fill(maxima, scratch)
-        loops.strongest(found, places.rows.numpy(), places.num_places(width), first_filter, *filled)
-        return
-    filters = slice(first_filter, first_filter + responses.shape[1])
-    rows = places.rows
-    best = responses.index_select(0, rows[0])
-    winner = rows[0].unsqueeze(1).repeat(1, responses.shape[1])
-    for place in places.after_the_first(width):
-        first = places.first_rows[place]
-        candidates, best_yet = responses.index_select(0, rows[place, first:]), best[first:]
+    width, scratch = weight.shape[2], argmax
+    if scratch is None:
+        # The kernels overwrite this row for each word.
+        scratch = maxima.new_empty(1, maxima.shape[1], dtype=torch.int32)
+
+    def numba_conv() -> None:
+        from allennlp_elmo_plus.kernels.char_conv import _numba_kernels
+
+        operands = *arrays(embedded, weight, bias), ngrams.index.numpy(), ngrams.num_positions(width)
+        _numba_kernels.conv_forward(*operands, first_filter, *arrays_to_fill(maxima, scratch))
+
+    def gemm_and_max() -> None:
+        matrix = _as_matrix(weight)
+        responses = linear(embedded[:, : len(matrix)], matrix, bias)
+        implementations = {
+            "numba": lambda: _numba_max(responses, ngrams, width, first_filter, maxima, scratch),
+            "torch": lambda: _torch_max(responses, ngrams, width, first_filter, maxima, argmax),
+        }
+        run("conv_max_pool.max", responses, implementations)
+
+    run("conv_max_pool.gemm", embedded, {"numba": numba_conv, "torch": gemm_and_max})
+
+
+def _numba_max(
+    responses: Tensor, ngrams: Ngrams, width: int, first_filter: int, maxima: Tensor, argmax: Tensor
+) -> None:
+    from allennlp_elmo_plus.kernels.char_conv import _numba_kernels
+
+    operands = *arrays(responses), ngrams.index.numpy(), ngrams.num_positions(width)
+    _numba_kernels.max_over_positions(*operands, first_filter, *arrays_to_fill(maxima, argmax))
+
+
+def _torch_max(
+    responses: Tensor, ngrams: Ngrams, width: int, first_filter: int, maxima: Tensor, argmax: Optional[Tensor]
+) -> None:
+    index = ngrams.index
+    max_so_far = responses.index_select(0, index[0])
+    argmax_so_far = index[0].unsqueeze(1).repeat(1, responses.shape[1])
+    for position in ngrams.positions_after_first(width):
+        first_word = ngrams.first_words[position]
+        ids = index[position, first_word:]
+        candidates, maxima_of_words = responses.index_select(0, ids), max_so_far[first_word:]
         if argmax is not None:
-            winner[first:] = torch.where(candidates > best_yet, rows[place, first:].unsqueeze(1), winner[first:])
-        torch.maximum(best_yet, candidates, out=best_yet)
-    maxima[:, filters] = best
+            is_greater = candidates > maxima_of_words
+            argmax_so_far[first_word:] = torch.where(is_greater, ids.unsqueeze(1), argmax_so_far[first_word:])
+        torch.maximum(maxima_of_words, candidates, out=maxima_of_words)
+    columns = slice(first_filter, first_filter + responses.shape[1])
+    maxima[:, columns] = max_so_far
     if argmax is not None:
-        argmax[:, filters] = winner
-
-
-class ConvMaxPool(torch.autograd.Function):
-    """`conv_max_pool` with its gradient: a filter's gradient at a word belongs to the one window where its maximum was."""
-
-    @staticmethod
-    def forward(
-        ctx: Any, windows: Tensor, places: NgramPositions, embedding: Tensor, *weights_and_biases: Tensor
-    ) -> Tensor:
-        num_widths = len(weights_and_biases) // 2
-        weights, biases = weights_and_biases[:num_widths], weights_and_biases[num_widths:]
-        maxima, argmax = conv_max_pool(windows, places, embedding, weights, biases, with_winners=True)
-        ctx.save_for_backward(windows, argmax, embedding, *weights)
-        return maxima
-
-    @staticmethod
-    @once_differentiable
-    def backward(ctx: Any, grad: Tensor) -> tuple[Optional[Tensor], ...]:
-        windows, argmax, embedding, *weights = ctx.saved_tensors
-        with torch.autocast(grad.device.type, enabled=False):
-            grad = grad.contiguous()
-            embedded = F.embedding(windows - 1, embedding).flatten(1)
-            grad_weights: list[Tensor] = [torch.empty(0)] * len(weights)
-
-            def respond_back(group: Sequence[_Filters]) -> Tensor:
-                """The gradient of the characters that the group's widest filters see."""
-                widest = max(weights[filters.number][0].numel() for filters in group)
-                grad_seen = embedded.new_zeros(len(embedded), widest)
-                for filters in group:
-                    weight = weights[filters.number]
-                    grad_weights[filters.number] = _conv_backward(
-                        embedded, weight, grad, argmax, filters.first, grad_seen
-                    )
-                return grad_seen
-
-            groups = _groups(weights, grad.device)
-            grads_seen = run_in_threads([partial(respond_back, group) for group in groups], grad.device)
-            grad_embedded = torch.zeros_like(embedded)
-            for grad_seen in grads_seen:
-                grad_embedded[:, : grad_seen.shape[1]] += grad_seen
-            grad_embedding = _add_to_characters(windows, grad_embedded, torch.zeros_like(embedding))
-            grad_biases = grad.sum(0).split([len(weight) for weight in weights])
-        return (None, None, grad_embedding, *grad_weights, *grad_biases)
+        argmax[:, columns] = argmax_so_far
 
 
 def _conv_backward(
     embedded: Tensor, weight: Tensor, grad: Tensor, argmax: Tensor, first_filter: int, grad_embedded: Tensor
 ) -> Tensor:
-    """The gradient of `_conv_forward`'s filters; adds that of what they see to grad_embedded."""
-    loops = loops_for_one_thread(embedded, "char_conv._numba_kernels")
-    if loops is not None:
+    """Return the gradient of the filters `weight`, and add the gradient of the characters that they read to `grad_embedded`."""
+
+    def numba_conv_backward() -> Tensor:
+        from allennlp_elmo_plus.kernels.char_conv import _numba_kernels
+
+        operands = arrays(embedded, weight, grad, argmax)
         grad_weight = torch.empty_like(weight, memory_format=torch.contiguous_format)
-        given = arrays(embedded, weight, grad, argmax)
-        loops.conv_backward(*given, first_filter, *arrays_to_fill(grad_embedded, grad_weight))
+        _numba_kernels.conv_backward(*operands, first_filter, *arrays_to_fill(grad_embedded, grad_weight))
         return grad_weight
-    matrix = _as_matrix(weight)
-    grad_responses = grad.new_zeros(len(embedded), len(weight))
-    loops = loops_for(grad, "char_conv._numba_kernels")
-    if loops is not None:
-        loops.add_to_winners(*arrays(grad, argmax), first_filter, *arrays_to_fill(grad_responses))
-    else:
-        filters = slice(first_filter, first_filter + len(weight))
-        grad_responses.scatter_add_(0, argmax[:, filters].long(), grad[:, filters])
-    grad_matrix = matmul_tn(embedded[:, : len(matrix)], grad_responses)
-    addmm_(grad_embedded[:, : len(matrix)], grad_responses, matrix.t())
-    return _as_weight(grad_matrix, weight.shape[2])
+
+    def scatter_and_gemm() -> Tensor:
+        matrix = _as_matrix(weight)
+        grad_responses = _responses_backward(grad, argmax, first_filter, len(embedded), len(weight))
+        grad_matrix = matmul_tn(embedded[:, : len(matrix)], grad_responses)
+        addmm_(grad_embedded[:, : len(matrix)], grad_responses, matrix.t())
+        return _as_weight(grad_matrix, weight.shape[2])
+
+    return run("conv_max_pool.gemm", embedded, {"numba": numba_conv_backward, "torch": scatter_and_gemm})
 
 
-def _add_to_characters(windows: Tensor, grad_embedded: Tensor, grad_embedding: Tensor) -> Tensor:
-    """grad_embedding (A, d), to which the gradient of windows (W, width) was added."""
-    loops = loops_for(grad_embedding, "char_conv._numba_kernels")
-    if loops is not None:
-        loops.add_to_characters(*arrays(windows, grad_embedded), *arrays_to_fill(grad_embedding))
-        return grad_embedding
-    return grad_embedding.index_add_(0, windows.flatten() - 1, grad_embedded.view(-1, grad_embedding.shape[1]))
+def _responses_backward(grad: Tensor, argmax: Tensor, first_filter: int, num_ngrams: int, num_filters: int) -> Tensor:
+    """Return the gradient of the filters' responses to the n-grams, (W, n): that of each maximum, at its n-gram."""
+    grad_responses = grad.new_zeros(num_ngrams, num_filters)
+
+    def numba_scatter() -> None:
+        from allennlp_elmo_plus.kernels.char_conv import _numba_kernels
+
+        _numba_kernels.scatter_to_argmax(*arrays(grad, argmax), first_filter, *arrays_to_fill(grad_responses))
+
+    def torch_scatter() -> None:
+        columns = slice(first_filter, first_filter + num_filters)
+        grad_responses.scatter_add_(0, argmax[:, columns].long(), grad[:, columns])
+
+    run("conv_max_pool.max", grad, {"numba": numba_scatter, "torch": torch_scatter})
+    return grad_responses
+
+
+def _embed(characters: Tensor, embedding: Tensor) -> Tensor:
+    """Return the vectors of the characters of each n-gram, concatenated: (W, width) -> (W, width * d)."""
+    return F.embedding(characters - 1, embedding).flatten(1)
+
+
+def _embed_backward(characters: Tensor, grad_embedded: Tensor, grad_embedding: Tensor) -> Tensor:
+    """Return `grad_embedding` (A, d) after the gradient of the n-grams `characters` (W, width) was added to it."""
+
+    def numba_add() -> None:
+        from allennlp_elmo_plus.kernels.char_conv import _numba_kernels
+
+        _numba_kernels.embed_backward(*arrays(characters, grad_embedded), *arrays_to_fill(grad_embedding))
+
+    def torch_add() -> None:
+        grad_embedding.index_add_(0, characters.flatten() - 1, grad_embedded.view(-1, grad_embedding.shape[1]))
+
+    run("conv_max_pool.max", grad_embedding, {"numba": numba_add, "torch": torch_add})
+    return grad_embedding
 
 
 def _as_matrix(weight: Tensor) -> Tensor:
-    """(n, d, width) -> (width * d, n), to be multiplied by windows whose characters' vectors lie end to end."""
+    """Return filters (n, d, width) as the (width * d, n) matrix that embedded n-grams are multiplied by."""
     return weight.permute(2, 1, 0).flatten(0, 1)
 
 
 def _as_weight(matrix: Tensor, width: int) -> Tensor:
-    """`_as_matrix` undone."""
+    """Return the filters (n, d, width) of a (width * d, n) matrix."""
     return matrix.unflatten(0, (width, -1)).permute(2, 1, 0)

@@ -8,8 +8,7 @@ from torch.nn import functional as F
 
 
 def conv_max_pool(characters: Tensor, embedding: Tensor, weights: Sequence[Tensor], biases: Sequence[Tensor]) -> Tensor:
-    """
-    Return the maximum of each filter over all positions of each word, (U, num_filters).
+    """Return the maximum of each filter over all positions of each word, (U, num_filters).
 
     This is the character CNN of Peters et al. 2018 (section 3.4) before its activation: a convolution without padding at the ends.
 

@@ -90,3 +90,42 @@ def test_names_of_the_weights() -> None:
 def test_sizes_out_of_range_are_refused(dim: int, num_layers: int, message: str) -> None:
     with pytest.raises(ValueError, match=message):
         Highway(dim, num_layers)
+
+
+def float32_highway(dim: int, num_layers: int) -> Highway:
+    generator = torch.Generator().manual_seed(2)
+    highway = Highway(dim, num_layers)
+    for parameter in highway.parameters():
+        torch.nn.init.normal_(parameter, std=dim**-0.5, generator=generator)
+    return highway
+
+
+def with_gradients(highway: Highway, inputs: torch.Tensor) -> list[torch.Tensor]:
+    inputs = inputs.clone().requires_grad_()
+    outputs = highway(inputs)
+    upstream = torch.randn(outputs.shape, generator=torch.Generator().manual_seed(1), dtype=torch.double)
+    loss = (outputs * upstream.to(outputs.dtype)).sum()
+    return [outputs.detach(), *torch.autograd.grad(loss, [inputs, *highway.parameters()])]
+
+
+@pytest.mark.parametrize("dim, rows", [(32, 1), (96, 600), (40, 9)])
+def test_float32_follows_float64(dim: int, rows: int) -> None:
+    highway, inputs = float32_highway(dim, 2), torch.randn(rows, dim, generator=torch.Generator().manual_seed(3))
+    actual = with_gradients(highway, inputs)
+    for ours, theirs in zip(actual, with_gradients(highway.double(), inputs.double()), strict=True):
+        assert ours.dtype == torch.float
+        torch.testing.assert_close(ours.double(), theirs, rtol=1e-5, atol=1e-5 * max(1, theirs.abs().max().item()))
+
+
+def test_not_a_number_reaches_the_values_computed_from_it_alone() -> None:
+    highway, inputs = float32_highway(32, 1), torch.zeros(4, 32)
+    inputs[2, 5] = float("nan")
+    assert highway(inputs).isnan().any(dim=1).tolist() == [False, False, True, False]
+    highway.transform_weights[0].data[5, 3] = float("nan")
+    assert highway(torch.zeros(4, 32)).isnan().nonzero().tolist() == [[row, 3] for row in range(4)]
+
+
+def test_inputs_of_another_width_are_refused() -> None:
+    for width in (16, 64):
+        with pytest.raises(RuntimeError, match="cannot be multiplied"):
+            Highway(32, 1)(torch.zeros(4, width))
