@@ -1,8 +1,7 @@
-"""The sampled softmax from its operands to all gradients as one compiled loop, matrix products included; and its middle alone, from
-logits to errors. Either works on a row while it is in the processor's cache.
+"""The sampled softmax with all its gradients as one compiled kernel, which works on a block of rows while they are in the cache.
 
-A softmax of a few thousand words takes some forty operations of PyTorch, each of which lets go of Python's lock and waits for it
-again: two directions side by side spend a third of their time so.
+A softmax over a few thousand words takes some forty operations of PyTorch, each of which releases Python's lock and waits for it
+again: two directions in parallel spend a third of their time so.
 """
 
 import math
@@ -23,45 +22,45 @@ from allennlp_elmo_plus.kernels.jit import jit, jit_inline
 
 F = np.float32
 
-# Sums side by side, which LLVM may make vectors of without changing the order of any.
-LANES = 32
+# Independent partial sums, of which LLVM makes vectors without reordering any of them.
+NUM_SUMS = 32
 
-# Tokens whose logits are computed together: few enough that they are still near when their errors are multiplied.
+# Tokens whose logits are computed together: few enough that the logits are still in the cache when gradients are computed.
 TOKENS = 64
 
 
 @jit_inline
 def _logit_grads(
-    logits: np.ndarray,
-    columns: np.ndarray,
-    is_sampled: np.ndarray,
-    missed_logits: np.ndarray,
-    inverse_totals: np.ndarray,
-    grad_targets: np.ndarray,
-    grad_bias: np.ndarray,
+    logits: np.ndarray,  # IN and OUT (n, S): logits of sampled words, then their gradient times the token's total
+    columns: np.ndarray,  # IN (n,)
+    is_sampled: np.ndarray,  # IN (n,)
+    unsampled_logits: np.ndarray,  # IN (n,)
+    inverse_totals: np.ndarray,  # OUT (n,)
+    grad_targets: np.ndarray,  # OUT (n,)
+    grad_bias: np.ndarray,  # IN and OUT (S,)
 ) -> float:
-    """What `kernels.softmax.sampled_softmax._logit_grads` describes; the summed nll."""
+    """Return the summed nll of n tokens and compute its gradients; see `kernels.softmax.sampled_softmax._logit_grads`."""
     num_columns = logits.shape[1]
-    whole = num_columns - num_columns % LANES
-    peaks, sums = np.empty(LANES, F), np.empty(LANES, F)
+    whole = num_columns - num_columns % NUM_SUMS
+    peaks, sums = np.empty(NUM_SUMS, F), np.empty(NUM_SUMS, F)
     nll_sum = 0.0
     for row in range(len(logits)):
         values, column = logits[row], columns[row]
-        target = values[column] if is_sampled[row] else missed_logits[row]
+        target = values[column] if is_sampled[row] else unsampled_logits[row]
         peaks[:] = target
-        for first in range(0, whole, LANES):
+        for first in range(0, whole, NUM_SUMS):
             block = values[first:]
-            for lane in range(LANES):
-                peaks[lane] = block[lane] if block[lane] > peaks[lane] else peaks[lane]
+            for k in range(NUM_SUMS):
+                peaks[k] = block[k] if block[k] > peaks[k] else peaks[k]
         peak = peaks.max()
         for j in range(whole, num_columns):
             peak = max(peak, values[j])
         sums[:] = F(0)
-        for first in range(0, whole, LANES):
+        for first in range(0, whole, NUM_SUMS):
             block = values[first:]
-            for lane in range(LANES):
-                block[lane] = exp(block[lane] - peak)
-                sums[lane] += block[lane]
+            for k in range(NUM_SUMS):
+                block[k] = exp(block[k] - peak)
+                sums[k] += block[k]
         total = sums.sum()
         for j in range(whole, num_columns):
             values[j] = exp(values[j] - peak)
@@ -82,111 +81,116 @@ def _logit_grads(
 
 @jit
 def first_out_of_range(ids: np.ndarray, size: int) -> int:
-    """Where the first of `ids` is that is not from 0 to before `size`; their number where all are."""
-    for place in range(len(ids)):
-        if ids[place] < 0 or ids[place] >= size:
-            return place
+    """Return the index of the first of `ids` that is below 0 or not below `size`, or the number of ids."""
+    for i in range(len(ids)):
+        if ids[i] < 0 or ids[i] >= size:
+            return i
     return len(ids)
 
 
 @jit
 def nll_and_gradients(
-    hidden: np.ndarray,
-    targets: np.ndarray,
-    weight: np.ndarray,
-    bias: np.ndarray,
-    ids: np.ndarray,
-    log_expected: np.ndarray,
+    hidden: np.ndarray,  # IN (N, D)
+    targets: np.ndarray,  # IN (N,)
+    weight: np.ndarray,  # IN (V, D)
+    bias: np.ndarray,  # IN (V,)
+    ids: np.ndarray,  # IN (S,), ascending
+    log_expected: np.ndarray,  # IN (S,)
     num_tries: int,
-    wants_gradients: bool,
+    needs_gradients: bool,
 ) -> tuple[float, np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
-    """Of hidden (N, D), targets (N,), weight (V, D), bias (V,), and of S samples their ids, rising, and log_expected: the summed nll;
-    its gradient for hidden (N, D); and for the R distinct words their ids, rising, and the gradients of their weights (R, D) and
-    biases (R,). Without `wants_gradients` only the first means anything.
+    """Return the summed nll, and its gradients: of hidden (N, D), and of the R distinct words used.
+
+    The words' gradients are their ids (R,), ascending, and the gradients of their weights (R, D) and biases (R,). Without
+    `needs_gradients` only the nll has a meaning.
     """
     num_tokens, size = hidden.shape
     num_samples = len(ids)
     columns = np.minimum(np.searchsorted(ids, targets), num_samples - 1)
     is_sampled = ids[columns] == targets
-    missed_ids = np.unique(targets[~is_sampled])
-    unsampled_targets = np.searchsorted(missed_ids, targets)
+    unsampled_ids = np.unique(targets[~is_sampled])
+    unsampled_index = np.searchsorted(unsampled_ids, targets)
 
     sample_weight = np.empty((num_samples, size), F)
     for s in range(num_samples):
         sample_weight[s] = weight[ids[s]]
     weight_t = pack_b_transposed(sample_weight)
-    start = np.zeros(len(weight_t) * NR, F)
+    offsets = np.zeros(len(weight_t) * NR, F)
     for s in range(num_samples):
-        start[s] = bias[ids[s]] - F(log_expected[s])
-    missed_offsets = np.empty(len(missed_ids), F)
-    for m in range(len(missed_ids)):
-        probability = math.log1p(1.0 / (missed_ids[m] + 1.0)) / math.log(len(weight) + 1.0)
-        missed_offsets[m] = bias[missed_ids[m]] - F(math.log(-math.expm1(num_tries * math.log1p(-probability))))
+        offsets[s] = bias[ids[s]] - F(log_expected[s])
+    unsampled_offsets = np.empty(len(unsampled_ids), F)
+    for m in range(len(unsampled_ids)):
+        probability = math.log1p(1.0 / (unsampled_ids[m] + 1.0)) / math.log(len(weight) + 1.0)
+        unsampled_offsets[m] = bias[unsampled_ids[m]] - F(math.log(-math.expm1(num_tries * math.log1p(-probability))))
 
-    logits, missed_logits = np.empty((TOKENS, len(start)), F), np.empty(TOKENS, F)
+    logits, unsampled_logits = np.empty((TOKENS, len(offsets)), F), np.empty(TOKENS, F)
     inverse_totals, grad_targets = np.empty(TOKENS, F), np.empty(TOKENS, F)
-    grad_hidden = np.empty((num_tokens if wants_gradients else 0, size), F)
+    grad_hidden = np.empty((num_tokens if needs_gradients else 0, size), F)
     grad_bias = np.zeros(num_samples, F)
-    grad_missed, grad_missed_bias = np.zeros((len(missed_ids), size), F), np.zeros(len(missed_ids), F)
+    grad_unsampled, grad_unsampled_bias = np.zeros((len(unsampled_ids), size), F), np.zeros(len(unsampled_ids), F)
     weight_panels = pack_b(sample_weight)
     width = len(weight_panels) * NR
-    zeros, narrow, grad_block = np.zeros(width, F), np.empty((TOKENS, size), F), np.empty((TOKENS, width), F)
+    zeros, scaled_hidden, grad_block = np.zeros(width, F), np.empty((TOKENS, size), F), np.empty((TOKENS, width), F)
     grad_weight = np.zeros((num_samples, width), F)
-    error_columns = np.empty((-(-num_samples // MR), TOKENS, MR), F)
+    grad_columns = np.empty((-(-num_samples // MR), TOKENS, MR), F)
     hidden_panels = np.empty((len(weight_panels), TOKENS, NR), F)
 
     nll_sum = 0.0
     for first in range(0, num_tokens, TOKENS):
         rows = min(TOKENS, num_tokens - first)
         block = hidden[first : first + rows]
-        gemm_packed(block, weight_t, start, logits)
+        gemm_packed(block, weight_t, offsets, logits)
         for i in range(rows):
             if not is_sampled[first + i]:
-                m = unsampled_targets[first + i]
-                row, total = weight[missed_ids[m]], missed_offsets[m]
+                m = unsampled_index[first + i]
+                row, total = weight[unsampled_ids[m]], unsampled_offsets[m]
                 for j in range(size):
                     total += block[i, j] * row[j]
-                missed_logits[i] = total
+                unsampled_logits[i] = total
         samples = logits[:rows, :num_samples]
         nll_sum += _logit_grads(
             samples,
             columns[first : first + rows],
             is_sampled[first : first + rows],
-            missed_logits,
+            unsampled_logits,
             inverse_totals,
             grad_targets,
             grad_bias,
         )
-        if not wants_gradients:
+        if not needs_gradients:
             continue
-        # Errors stay undivided by the total: dividing the narrow factors of the products is far less work.
+        # Not the gradients of the logits (n, S) are divided by the total, but the products' factors (n, D), which is less work.
         gemm_packed(samples, weight_panels, zeros, grad_block)
         for i in range(rows):
             inverse = inverse_totals[i]
             for j in range(size):
                 grad_hidden[first + i, j] = grad_block[i, j] * inverse
-                narrow[i, j] = block[i, j] * inverse
+                scaled_hidden[i, j] = block[i, j] * inverse
             if not is_sampled[first + i]:
-                m, error = unsampled_targets[first + i], grad_targets[i]
-                row = weight[missed_ids[m]]
-                grad_missed_bias[m] += error
+                m, grad_target = unsampled_index[first + i], grad_targets[i]
+                row = weight[unsampled_ids[m]]
+                grad_unsampled_bias[m] += grad_target
                 for j in range(size):
-                    grad_hidden[first + i, j] += error * row[j]
-                    grad_missed[m, j] += error * block[i, j]
-        pack_a(samples, error_columns, 0)
-        pack_b_rows(narrow[:rows], hidden_panels, 0)
-        gemm_tn_accumulate(error_columns[:, :rows], hidden_panels[:, :rows], grad_weight)
+                    grad_hidden[first + i, j] += grad_target * row[j]
+                    grad_unsampled[m, j] += grad_target * block[i, j]
+        pack_a(samples, grad_columns, 0)
+        pack_b_rows(scaled_hidden[:rows], hidden_panels, 0)
+        gemm_tn_accumulate(grad_columns[:, :rows], hidden_panels[:, :rows], grad_weight)
 
-    num_rows = num_samples + len(missed_ids) if wants_gradients else 0
-    found, of_weight, of_bias = np.empty(num_rows, np.int64), np.empty((num_rows, size), F), np.empty(num_rows, F)
+    num_rows = num_samples + len(unsampled_ids) if needs_gradients else 0
+    row_ids, grad_rows, grad_row_bias = (
+        np.empty(num_rows, np.int64),
+        np.empty((num_rows, size), F),
+        np.empty(num_rows, F),
+    )
     s = m = 0
     for r in range(num_rows):
-        if m == len(missed_ids) or (s < num_samples and ids[s] < missed_ids[m]):
-            found[r], of_bias[r] = ids[s], grad_bias[s]
-            of_weight[r] = grad_weight[s, :size]
+        if m == len(unsampled_ids) or (s < num_samples and ids[s] < unsampled_ids[m]):
+            row_ids[r], grad_row_bias[r] = ids[s], grad_bias[s]
+            grad_rows[r] = grad_weight[s, :size]
             s += 1
         else:
-            found[r], of_bias[r] = missed_ids[m], grad_missed_bias[m]
-            of_weight[r] = grad_missed[m]
+            row_ids[r], grad_row_bias[r] = unsampled_ids[m], grad_unsampled_bias[m]
+            grad_rows[r] = grad_unsampled[m]
             m += 1
-    return nll_sum, grad_hidden, found, of_weight, of_bias
+    return nll_sum, grad_hidden, row_ids, grad_rows, grad_row_bias

@@ -8,36 +8,55 @@ import torch
 from torch import Tensor
 from torch.autograd.function import once_differentiable
 
+from allennlp_elmo_plus.kernels.backend import run
 from allennlp_elmo_plus.kernels.gemm.linear import addmm_, addmm_tn_, linear
+from allennlp_elmo_plus.kernels.softmax import reference
 from allennlp_elmo_plus.kernels.softmax.operands import check_shapes, target_logits
 
-# Tokens whose logits are held at once on a CPU: together with chunks of some thousand words, what a core's cache holds.
+# Tokens whose logits are held at once on a CPU. With chunks of some thousand words, these logits fit a core's cache.
 CPU_BLOCK_TOKENS = 256
 
 
 def exact_nll(hidden: Tensor, targets: Tensor, weight: Tensor, bias: Tensor, chunk_size: int = 1024) -> Tensor:
-    """(N,) negative log-likelihood of each target in nats, float32 for half-precision `hidden`:
+    """Return the negative log-likelihood in nats of each target, (N,), float32 for half-precision `hidden`.
 
         nll = log sum_j exp(hidden . weight_j + bias_j) - (hidden . weight_t + bias_t)
 
-    hidden (N, D), targets (N,) int64 below V, weight (V, D), bias (V). Holds at most N * chunk_size logits: the log of
-    the sum is gathered over chunks of `chunk_size` words, and the backward computes the logits of each chunk anew.
-    Matrix products run in the type of `hidden`, all else in float32 or wider. Gradients are dense.
+    At most N * chunk_size logits are held at once; the backward pass computes them again. Matrix products run in the type of
+    `hidden`, all else in float32 or wider. Gradients are dense.
 
-    Raises `ValueError` for a `chunk_size` below 1 and for tensors of other shapes or types.
+    Args:
+        hidden: The output of the language model, (N, D).
+        targets: Vocabulary ids below V, (N,) int64.
+        weight: Softmax weights, (V, D).
+        bias: Softmax biases, (V,).
+        chunk_size: Words whose logits are computed at once, at least 1.
+
+    Raises:
+        ValueError: A tensor has another shape or type, or `chunk_size` is below 1.
     """
     check_shapes(hidden, targets, weight, bias)
     if chunk_size < 1:
         raise ValueError(f"`chunk_size` must be at least 1, got {chunk_size}")
-    return _ExactSoftmax.apply(hidden, targets, weight, bias, chunk_size)
+    implementations = {
+        "torch": lambda: _ExactSoftmax.apply(hidden, targets, weight, bias, chunk_size),
+        "reference": lambda: _reference_nll(hidden, targets, weight, bias),
+    }
+    return run("exact_softmax", weight, implementations)
+
+
+def _reference_nll(hidden: Tensor, targets: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
+    dtype = torch.promote_types(hidden.dtype, torch.float32)
+    with torch.autocast(hidden.device.type, enabled=False):
+        return reference.exact_nll(hidden.to(dtype), targets, weight.to(dtype), bias.to(dtype))
 
 
 def blocks_of_logits(
     hidden: Tensor, weight: Tensor, bias: Tensor, chunk_size: int
 ) -> Iterator[tuple[slice, slice, Tensor, Tensor]]:
-    """Yields tokens, words, the words' weights (words, D) in the type of `hidden` and the logits (tokens, words).
+    """Yield blocks of all logits: tokens, words, the words' weights (words, D) in the type of `hidden`, and logits (tokens, words).
 
-    Words go in the outer loop, so that the weights, by far the largest tensor, are read from memory once.
+    Words are the outer loop, so that the weights, by far the largest tensor, are read from memory once.
     """
     sum_dtype = torch.promote_types(hidden.dtype, torch.float32)
     chunk_size = min(chunk_size, len(weight))
@@ -54,7 +73,7 @@ class _ExactSoftmax(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, hidden: Tensor, targets: Tensor, weight: Tensor, bias: Tensor, chunk_size: int) -> Tensor:
         sum_dtype = torch.promote_types(hidden.dtype, torch.float32)
-        # float64: one value a token costs nothing, and hundreds of chunks would each add a rounding error.
+        # In float64: hundreds of chunks would each add a rounding error, and one value per token costs little.
         log_totals = hidden.new_full(hidden.shape[:1], -math.inf, dtype=torch.float64)
         for tokens, _, _, logits in blocks_of_logits(hidden, weight, bias, chunk_size):
             peak = logits.amax(1)

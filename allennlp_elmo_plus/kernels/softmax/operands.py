@@ -5,7 +5,11 @@ from torch import Tensor
 
 
 def check_shapes(hidden: Tensor, targets: Tensor, weight: Tensor, bias: Tensor) -> None:
-    """Raises `ValueError` unless hidden is (N, D), targets (N,) int64, weight (V, D), bias (V,)."""
+    """Check that `hidden` is (N, D), `targets` (N,) int64, `weight` (V, D) and `bias` (V,).
+
+    Raises:
+        ValueError: A tensor has another shape or type.
+    """
     if hidden.dim() != 2 or weight.dim() != 2 or hidden.shape[1] != weight.shape[1]:
         raise ValueError(
             f"`hidden` must be (N, D) and `weight` (V, D) with the same D, "
@@ -18,5 +22,5 @@ def check_shapes(hidden: Tensor, targets: Tensor, weight: Tensor, bias: Tensor) 
 
 
 def target_logits(hidden: Tensor, target_weight: Tensor, target_bias: Tensor) -> Tensor:
-    """(N,) logits of one word a token, from hidden (N, D), the words' weights (N, D) and bias (N,), in the bias's type."""
+    """Return the logit of one word per token, (N,), from the words' weights (N, D) and bias (N,), in the bias's type."""
     return (hidden.to(target_bias.dtype) * target_weight.to(target_bias.dtype)).sum(1).add_(target_bias)

@@ -11,8 +11,7 @@ from allennlp_elmo_plus.kernels.softmax.negatives import NegativeSample, log_exp
 def sampled_softmax_nll(
     hidden: Tensor, targets: Tensor, weight: Tensor, bias: Tensor, negatives: NegativeSample
 ) -> Tensor:
-    """
-    Return the sum over N positions of the sampled negative log-likelihood in nats: a scalar.
+    """Return the sum over N positions of the sampled negative log-likelihood in nats: a scalar.
 
     A position with target t is scored against the sampled words S, without t itself where t was sampled:
 
@@ -35,8 +34,7 @@ def sampled_softmax_nll(
 
 
 def exact_nll(hidden: Tensor, targets: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
-    """
-    Return the negative log-likelihood in nats of each target under the whole vocabulary, (N,).
+    """Return the negative log-likelihood in nats of each target under the whole vocabulary, (N,).
 
     Args:
         hidden: What the language model predicts from, (N, D).

@@ -1,15 +1,13 @@
-"""Sampled softmax: the training loss over a large vocabulary, with its gradient computed in the forward pass.
+"""Sampled softmax: the training loss over a large vocabulary, with its gradients computed in the forward pass.
 
-For a token with target t and a set of sampled words (Jean et al. 2015, in the form of TensorFlow's
-`sampled_softmax_loss`, which bilm-tf trains with):
+`reference.py` holds the definition. A target that is also sampled (an "accidental hit") counts once; its sampled logit then serves
+as the target's, so only targets that were not sampled need a product of their own.
 
-    nll = log sum_{j in sampled + {t}} exp(l_j) - l_t,      l_j = hidden . weight_j + bias_j - log Q(j)
-
-with Q(j) the expected count of word j among the samples. A target that is also sampled (an "accidental hit") counts
-once; its sampled logit then serves as the target's, so only targets that were not sampled need a product of their own.
+Letters for shapes: N tokens, D hidden size, V words in the vocabulary, S sampled words, R distinct words, sampled or targets.
 """
 
 import math
+from collections.abc import Callable
 from typing import Any, NamedTuple, Optional
 
 import torch
@@ -17,61 +15,89 @@ from torch import Tensor
 from torch.autograd.function import once_differentiable
 
 from allennlp_elmo_plus.kernels.arrays import arrays
-from allennlp_elmo_plus.kernels.backend import loops_for_one_thread
+from allennlp_elmo_plus.kernels.backend import run
 from allennlp_elmo_plus.kernels.gemm.linear import addmm_tn_, linear, matmul_tn
+from allennlp_elmo_plus.kernels.softmax import reference
 from allennlp_elmo_plus.kernels.softmax.negatives import NegativeSample, log_expected_counts
 from allennlp_elmo_plus.kernels.softmax.operands import check_shapes, target_logits
 
-# Logits held at once. On a CPU, blocks that stay near the cache beat one matrix of all logits, which takes as long to
-# get from the system as to fill; an accelerator is kept busy only by few and large products.
+# Logits held at once. On a CPU, blocks that fit a cache are faster than one matrix of all logits, whose memory takes as long to
+# allocate as to fill; an accelerator is kept busy only by few and large products.
 CPU_BLOCK_LOGITS = 1 << 21
 ACCELERATOR_BLOCK_LOGITS = 1 << 26
 
 
 class _Gradients(NamedTuple):
-    """Gradients of the summed nll; the R distinct words are the samples, and the targets that were not sampled."""
+    """Gradients of the summed nll with respect to the hidden states, and to the rows of weight and bias that were used."""
 
     hidden: Tensor  # (N, D)
-    rows: Tensor  # (R,) int64 vocabulary ids, rising, as coalesced sparse tensors hold them
+    rows: Tensor  # (R,) int64 vocabulary ids, ascending, as in a coalesced sparse tensor
     weight: Tensor  # (R, D)
     bias: Tensor  # (R,)
 
 
+# Arguments as of `sampled_softmax_nll`, and whether gradients are needed; returns the summed nll, and the gradients if needed.
+_NllAndGradients = Callable[[Tensor, Tensor, Tensor, Tensor, NegativeSample, bool], tuple[Tensor, Optional[_Gradients]]]
+
+
 class _LogitGrads(NamedTuple):
-    """Gradients of the summed nll of n tokens with respect to logits, and what they are made of."""
+    """Gradients of the summed nll of n tokens with respect to the logits."""
 
     nll_sum: Tensor  # ()
-    unnormalized: Tensor  # (n, S), of the samples, times the token's total
+    unnormalized: Tensor  # (n, S), with respect to sampled words' logits, times the token's total
     inverse_total: Tensor  # (n,)
-    target: Tensor  # (n,), of the target, where it is not among the samples
-    bias: Tensor  # (S,), of the samples' bias
+    target: Tensor  # (n,), with respect to the target's logit, where the target is not sampled
+    bias: Tensor  # (S,), with respect to sampled words' bias
 
 
 def sampled_softmax_nll(
     hidden: Tensor, targets: Tensor, weight: Tensor, bias: Tensor, negatives: NegativeSample, sparse: bool = True
 ) -> Tensor:
-    """Sum over N tokens of the sampled negative log-likelihood in nats: a scalar, float32 for half-precision `hidden`.
+    """Return the sum over N tokens of the sampled negative log-likelihood in nats, a scalar; see `reference.sampled_softmax_nll`.
 
-    hidden (N, D), targets (N,) int64 below V, weight (V, D), bias (V). Matrix products run in the type of `hidden`, all
-    else in float32 or wider. Gradients of `weight` and `bias` are coalesced sparse tensors over the distinct words
-    touched, or dense with `sparse=False`. For training only: the value lies far below the exact negative
-    log-likelihood.
+    Matrix products run in the type of `hidden`, all else in float32 or wider. For training only: the value is far below the exact
+    negative log-likelihood.
 
-    Raises `ValueError` for tensors of other shapes or types, and for ids out of range where a compiled loop computes; elsewhere
-    PyTorch has an error of its own for these.
+    Args:
+        hidden: The output of the language model, (N, D).
+        targets: Vocabulary ids below V, (N,) int64. An id out of range raises a `ValueError` with the backend numba, and an error
+            of PyTorch with the others.
+        weight: Softmax weights, (V, D).
+        bias: Softmax biases, (V,).
+        negatives: The sampled words.
+        sparse: Whether the gradients of `weight` and `bias` are coalesced sparse tensors over the R distinct words used, or dense.
     """
     check_shapes(hidden, targets, weight, bias)
-    if torch.is_grad_enabled() and (hidden.requires_grad or weight.requires_grad or bias.requires_grad):
-        return _SampledSoftmax.apply(hidden, targets, weight, bias, negatives, sparse)
-    return _nll_and_gradients(hidden, targets, weight, bias, negatives, wants_gradients=False)[0]
+    arguments = hidden, targets, weight, bias, negatives
+
+    def fused(nll_and_gradients: _NllAndGradients) -> Tensor:
+        if torch.is_grad_enabled() and (hidden.requires_grad or weight.requires_grad or bias.requires_grad):
+            return _SampledSoftmax.apply(nll_and_gradients, sparse, *arguments)  # type: ignore[no-any-return]
+        with torch.no_grad():
+            return nll_and_gradients(*arguments, False)[0]
+
+    implementations = {
+        "numba": lambda: fused(_numba_nll_and_gradients),
+        "torch": lambda: fused(_torch_nll_and_gradients),
+        "reference": lambda: _reference_nll(*arguments, sparse),
+    }
+    has_one_dtype = int(hidden.dtype == weight.dtype == bias.dtype)
+    return run("sampled_softmax", weight, implementations, has_one_dtype=has_one_dtype)
 
 
 class _SampledSoftmax(torch.autograd.Function):
     @staticmethod
     def forward(
-        ctx: Any, hidden: Tensor, targets: Tensor, weight: Tensor, bias: Tensor, negatives: NegativeSample, sparse: bool
+        ctx: Any,
+        nll_and_gradients: _NllAndGradients,
+        sparse: bool,
+        hidden: Tensor,
+        targets: Tensor,
+        weight: Tensor,
+        bias: Tensor,
+        negatives: NegativeSample,
     ) -> Tensor:
-        nll_sum, gradients = _nll_and_gradients(hidden, targets, weight, bias, negatives, wants_gradients=True)
+        nll_sum, gradients = nll_and_gradients(hidden, targets, weight, bias, negatives, True)
         assert gradients is not None
         ctx.save_for_backward(*gradients)
         ctx.weight_shape, ctx.weight_dtype, ctx.bias_dtype, ctx.sparse = weight.shape, weight.dtype, bias.dtype, sparse
@@ -81,77 +107,105 @@ class _SampledSoftmax(torch.autograd.Function):
     @once_differentiable
     def backward(ctx: Any, grad_nll: Tensor) -> tuple[Optional[Tensor], ...]:
         grad_hidden, rows, grad_weight, grad_bias = ctx.saved_tensors
-        needs = ctx.needs_input_grad
+        _, _, needs_hidden, _, needs_weight, needs_bias, _ = ctx.needs_input_grad
 
-        def of_vocabulary(values: Tensor, size: torch.Size, dtype: torch.dtype) -> Tensor:
+        def gradient_of_rows(values: Tensor, shape: torch.Size, dtype: torch.dtype) -> Tensor:
             values = (values * grad_nll).to(dtype)
             if ctx.sparse:
-                # Ascending and in range by construction. torch 2.11 warns unless told so for the whole block of code.
+                # Ascending and in range by construction. torch 2.11 warns unless checks are switched on or off explicitly.
                 with torch.sparse.check_sparse_tensor_invariants(False):
-                    return torch.sparse_coo_tensor(rows.unsqueeze(0), values, size, is_coalesced=True)
-            dense = values.new_zeros(size)
+                    return torch.sparse_coo_tensor(rows.unsqueeze(0), values, shape, is_coalesced=True)
+            dense = values.new_zeros(shape)
             dense[rows] = values
             return dense
 
         return (
-            grad_hidden * grad_nll.to(grad_hidden.dtype) if needs[0] else None,
             None,
-            of_vocabulary(grad_weight, ctx.weight_shape, ctx.weight_dtype) if needs[2] else None,
-            of_vocabulary(grad_bias, ctx.weight_shape[:1], ctx.bias_dtype) if needs[3] else None,
             None,
+            grad_hidden * grad_nll.to(grad_hidden.dtype) if needs_hidden else None,
+            None,
+            gradient_of_rows(grad_weight, ctx.weight_shape, ctx.weight_dtype) if needs_weight else None,
+            gradient_of_rows(grad_bias, ctx.weight_shape[:1], ctx.bias_dtype) if needs_bias else None,
             None,
         )
 
 
-@torch.no_grad()
-def _nll_and_gradients(
-    hidden: Tensor, targets: Tensor, weight: Tensor, bias: Tensor, negatives: NegativeSample, wants_gradients: bool
+class _SparseGradient(torch.autograd.Function):
+    """The identity, with a gradient that is sparse in its first dimension."""
+
+    @staticmethod
+    def forward(ctx: Any, tensor: Tensor) -> Tensor:
+        return tensor.view_as(tensor)
+
+    @staticmethod
+    def backward(ctx: Any, grad: Tensor) -> Tensor:
+        with torch.sparse.check_sparse_tensor_invariants(False):
+            return grad.to_sparse(1)
+
+
+def _reference_nll(
+    hidden: Tensor, targets: Tensor, weight: Tensor, bias: Tensor, negatives: NegativeSample, sparse: bool
+) -> Tensor:
+    dtype = torch.promote_types(hidden.dtype, torch.float32)
+    if sparse:
+        weight, bias = _SparseGradient.apply(weight), _SparseGradient.apply(bias)
+    with torch.autocast(hidden.device.type, enabled=False):
+        return reference.sampled_softmax_nll(hidden.to(dtype), targets, weight.to(dtype), bias.to(dtype), negatives)
+
+
+def _numba_nll_and_gradients(
+    hidden: Tensor, targets: Tensor, weight: Tensor, bias: Tensor, negatives: NegativeSample, needs_gradients: bool
 ) -> tuple[Tensor, Optional[_Gradients]]:
-    """The summed nll and, where wanted, its gradients."""
-    loops = loops_for_one_thread(weight, "softmax._numba_kernels")
-    if loops is None or not hidden.dtype == weight.dtype == bias.dtype:
-        # Autocast would round float32 factors, such as those of the bias's gradient, a sum over all tokens.
-        with torch.autocast(hidden.device.type, enabled=False):
-            return _by_products(hidden, targets, weight, bias, negatives, wants_gradients)
-    given = arrays(hidden, targets, weight, bias, negatives.ids)
+    from allennlp_elmo_plus.kernels.softmax import _numba_kernels
+
+    operands = arrays(hidden, targets, weight, bias, negatives.ids)
     log_expected = arrays(negatives.log_expected, dtype=torch.float64)
-    # Nothing would stop the loop from reading rows that do not exist.
-    for name, ids in (("targets", given[1]), ("negatives.ids", given[4])):
-        place = loops.first_out_of_range(ids, len(weight))
-        if place < len(ids):
-            raise ValueError(f"`{name}` must be from 0 to {len(weight) - 1}, got {ids[place]}")
-    nll_sum, *found = loops.nll_and_gradients(*given, *log_expected, negatives.num_tries, wants_gradients)
-    gradients = _Gradients(*map(torch.from_numpy, found)) if wants_gradients else None
-    return hidden.new_tensor(nll_sum), gradients
+    # Nothing else would stop the kernel from reading beyond the weights.
+    for name, ids in (("targets", operands[1]), ("negatives.ids", operands[4])):
+        index = _numba_kernels.first_out_of_range(ids, len(weight))
+        if index < len(ids):
+            raise ValueError(f"`{name}` must be from 0 to {len(weight) - 1}, got {ids[index]}")
+    nll_sum, *gradients = _numba_kernels.nll_and_gradients(
+        *operands, *log_expected, negatives.num_tries, needs_gradients
+    )
+    return hidden.new_tensor(nll_sum), _Gradients(*map(torch.from_numpy, gradients)) if needs_gradients else None
 
 
-def _by_products(
-    hidden: Tensor, targets: Tensor, weight: Tensor, bias: Tensor, negatives: NegativeSample, wants_gradients: bool
+def _torch_nll_and_gradients(
+    hidden: Tensor, targets: Tensor, weight: Tensor, bias: Tensor, negatives: NegativeSample, needs_gradients: bool
 ) -> tuple[Tensor, Optional[_Gradients]]:
-    """Over blocks of tokens, so that not all logits are held at once."""
+    # Autocast would round float32 factors, such as those of the bias's gradient, a sum over all tokens.
+    with torch.autocast(hidden.device.type, enabled=False):
+        return _nll_and_gradients_of_blocks(hidden, targets, weight, bias, negatives, needs_gradients)
+
+
+def _nll_and_gradients_of_blocks(
+    hidden: Tensor, targets: Tensor, weight: Tensor, bias: Tensor, negatives: NegativeSample, needs_gradients: bool
+) -> tuple[Tensor, Optional[_Gradients]]:
+    """Return the nll and its gradients, computed by blocks of tokens, so that not all logits are held at once."""
     sum_dtype = torch.promote_types(hidden.dtype, torch.float32)
     num_tokens, num_samples = len(hidden), len(negatives.ids)
     columns = torch.searchsorted(negatives.ids, targets).clamp_(max=num_samples - 1)
     is_sampled = negatives.ids[columns] == targets
     unsampled_targets = (~is_sampled).nonzero().squeeze(1)
-    missed_ids, missed_rows = targets[unsampled_targets].unique(return_inverse=True)
-    missed_rows += num_samples
+    unsampled_ids, unsampled_rows = targets[unsampled_targets].unique(return_inverse=True)
+    unsampled_rows += num_samples
 
-    rows = torch.cat([negatives.ids, missed_ids])
+    rows = torch.cat([negatives.ids, unsampled_ids])
     log_expected = torch.cat(
-        [negatives.log_expected.double(), log_expected_counts(missed_ids, negatives.num_tries, len(weight))]
+        [negatives.log_expected.double(), log_expected_counts(unsampled_ids, negatives.num_tries, len(weight))]
     )
     offsets = bias.index_select(0, rows).to(sum_dtype) - log_expected.to(sum_dtype)
     row_weight = weight.index_select(0, rows).to(hidden.dtype)
     sample_weight, sample_offsets = row_weight[:num_samples], offsets[:num_samples]
-    missed_hidden, missed_weight = hidden[unsampled_targets], row_weight[missed_rows]
-    missed_logits = hidden.new_zeros(num_tokens, dtype=sum_dtype)
-    missed_logits[unsampled_targets] = target_logits(missed_hidden, missed_weight, offsets[missed_rows])
+    unsampled_hidden, unsampled_weight = hidden[unsampled_targets], row_weight[unsampled_rows]
+    unsampled_logits = hidden.new_zeros(num_tokens, dtype=sum_dtype)
+    unsampled_logits[unsampled_targets] = target_logits(unsampled_hidden, unsampled_weight, offsets[unsampled_rows])
 
     block_logits = CPU_BLOCK_LOGITS if hidden.device.type == "cpu" else ACCELERATOR_BLOCK_LOGITS
     block_size = max(1, min(num_tokens, block_logits // num_samples))
     nll_sum, grad_sample_weight = offsets.new_zeros(()), None
-    if wants_gradients:
+    if needs_gradients:
         grad_hidden, grad_sample_bias = offsets.new_empty(hidden.shape), torch.zeros_like(sample_offsets)
         grad_target = offsets.new_empty(num_tokens)
 
@@ -159,48 +213,53 @@ def _by_products(
         block = slice(start, min(start + block_size, num_tokens))
         block_hidden = hidden[block]
         logits = linear(block_hidden, sample_weight.t(), sample_offsets)
-        errors = _logit_grads(logits, columns[block], is_sampled[block], missed_logits[block])
-        nll_sum += errors.nll_sum
-        if wants_gradients:
-            # Errors stay undivided by the total: dividing the narrow factors of the products is far less work.
-            inverse, factors = errors.inverse_total.unsqueeze(1), errors.unnormalized.to(hidden.dtype)
+        grads = _logit_grads(logits, columns[block], is_sampled[block], unsampled_logits[block])
+        nll_sum += grads.nll_sum
+        if needs_gradients:
+            # Not these gradients (n, S) are divided by the total, but the products' factors (n, D), which is less work.
+            inverse, factors = grads.inverse_total.unsqueeze(1), grads.unnormalized.to(hidden.dtype)
             torch.mul(linear(factors, sample_weight), inverse, out=grad_hidden[block])
-            narrow = block_hidden * inverse.to(hidden.dtype)
+            scaled_hidden = block_hidden * inverse.to(hidden.dtype)
             if grad_sample_weight is None:
-                grad_sample_weight = matmul_tn(factors, narrow).to(sum_dtype)
+                grad_sample_weight = matmul_tn(factors, scaled_hidden).to(sum_dtype)
             else:
-                addmm_tn_(grad_sample_weight, factors, narrow)
-            grad_sample_bias += errors.bias
-            grad_target[block] = errors.target
+                addmm_tn_(grad_sample_weight, factors, scaled_hidden)
+            grad_sample_bias += grads.bias
+            grad_target[block] = grads.target
 
-    if not wants_gradients:
+    if not needs_gradients:
         return nll_sum, None
     if grad_sample_weight is None:
         grad_sample_weight = offsets.new_zeros(sample_weight.shape)
-    missed_errors = grad_target[unsampled_targets]
-    grad_hidden.index_add_(0, unsampled_targets, missed_errors.unsqueeze(1) * missed_weight)
-    grad_weight = torch.cat([grad_sample_weight, offsets.new_zeros(len(missed_ids), hidden.shape[1])])
-    grad_bias = torch.cat([grad_sample_bias, offsets.new_zeros(len(missed_ids))])
-    grad_weight.index_add_(0, missed_rows, missed_errors.unsqueeze(1) * missed_hidden)
-    grad_bias.index_add_(0, missed_rows, missed_errors)
+    grad_unsampled = grad_target[unsampled_targets]
+    grad_hidden.index_add_(0, unsampled_targets, grad_unsampled.unsqueeze(1) * unsampled_weight)
+    grad_weight = torch.cat([grad_sample_weight, offsets.new_zeros(len(unsampled_ids), hidden.shape[1])])
+    grad_bias = torch.cat([grad_sample_bias, offsets.new_zeros(len(unsampled_ids))])
+    grad_weight.index_add_(0, unsampled_rows, grad_unsampled.unsqueeze(1) * unsampled_hidden)
+    grad_bias.index_add_(0, unsampled_rows, grad_unsampled)
     rows, order = rows.sort()
     gradients = _Gradients(grad_hidden.to(hidden.dtype), rows, grad_weight[order], grad_bias[order])
     return nll_sum, gradients
 
 
-def _logit_grads(logits: Tensor, columns: Tensor, is_sampled: Tensor, missed_logits: Tensor) -> _LogitGrads:
-    """Of n tokens, from logits (n, S) of the samples, which are overwritten. columns (n,): where the target is among the samples, if
-    is_sampled (n,), else its logit is in missed_logits (n,).
+def _logit_grads(logits: Tensor, columns: Tensor, is_sampled: Tensor, unsampled_logits: Tensor) -> _LogitGrads:
+    """Return the gradients with respect to the logits of n tokens.
+
+    Args:
+        logits: The sampled words' logits, (n, S); overwritten.
+        columns: The target's index among the sampled words, (n,), where `is_sampled`.
+        is_sampled: Whether the target is sampled, (n,) bool.
+        unsampled_logits: The target's logit where the target is not sampled, (n,).
     """
     # Below this, exponentials are denormal numbers: nothing to any sum, but a hundred times slower to multiply.
     lowest = math.log(torch.finfo(logits.dtype).tiny) + 1
     columns = columns.unsqueeze(1)
-    target = torch.where(is_sampled, logits.gather(1, columns).squeeze(1), missed_logits)
+    target = torch.where(is_sampled, logits.gather(1, columns).squeeze(1), unsampled_logits)
     peak = torch.maximum(logits.amax(1), target)
     exponentials = logits.sub_(peak.unsqueeze(1)).clamp_(min=lowest).exp_()
     target_exponential = target.sub_(peak).exp()
     total = exponentials.sum(1).add_(target_exponential.masked_fill(is_sampled, 0))
     nll_sum, inverse_total = (total.log() - target).sum(), total.reciprocal()
-    errors = exponentials.scatter_add_(1, columns, total.neg().mul_(is_sampled).unsqueeze(1))
+    unnormalized = exponentials.scatter_add_(1, columns, total.neg().mul_(is_sampled).unsqueeze(1))
     grad_target = target_exponential.mul_(inverse_total).sub_(1)
-    return _LogitGrads(nll_sum, errors, inverse_total, grad_target, errors.t() @ inverse_total)
+    return _LogitGrads(nll_sum, unnormalized, inverse_total, grad_target, unnormalized.t() @ inverse_total)
