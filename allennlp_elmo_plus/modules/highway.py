@@ -13,13 +13,20 @@ from allennlp_elmo_plus.kernels.threads import run_in_threads
 
 
 class Highway(nn.Module):
-    """Highway layers (Srivastava et al. 2015) with bilm-tf's gate: g = sigmoid(x Wc + bc), and each layer returns
-    g * relu(x Wt + bt) + (1 - g) * x. The gate named "carry" there lets the transformed value through, not x.
+    """Highway layers (Srivastava et al. 2015) with bilm-tf's gate.
 
-    dim: width of input and output; num_layers: at least 1, else a ValueError. Weights, (dim, dim) for x @ W, start at
-    zero. Under autocast products are in its type, all else in the inputs'.
+    With g = sigmoid(x Wc + bc), each layer returns g * relu(x Wt + bt) + (1 - g) * x. Although the gate is named "carry" in
+    bilm-tf, an open gate lets the transformed value through, not x.
 
-    The gradient of a gradient is not supported and raises a RuntimeError.
+    Weights (dim, dim) are for x @ W, and zero until they are initialized or loaded. Under autocast products are in its type, all
+    else is in the type of the inputs. The gradient of a gradient raises a `RuntimeError`.
+
+    Args:
+        dim: Width of input and output, at least 1.
+        num_layers: At least 1.
+
+    Raises:
+        ValueError: An argument is out of range.
     """
 
     def __init__(self, dim: int, num_layers: int) -> None:
@@ -34,7 +41,7 @@ class Highway(nn.Module):
         self.transform_biases = nn.ParameterList(torch.zeros(dim) for _ in range(num_layers))
 
     def forward(self, inputs: Tensor) -> Tensor:
-        """inputs: (U, dim) -> (U, dim), in the weights' type."""
+        """Return the last layer's output, (U, dim) in the weights' type, for `inputs` (U, dim)."""
         inputs = inputs.to(common_dtype(self))
         layers = zip(self.carry_weights, self.carry_biases, self.transform_weights, self.transform_biases, strict=True)
         device_type = inputs.device.type
@@ -47,7 +54,7 @@ class Highway(nn.Module):
 
 
 class _HighwayLayer(torch.autograd.Function):
-    """Gate and transformed value share nothing but their inputs, and are computed side by side."""
+    """One layer. Gate and transformed value share nothing but their inputs, and are computed in parallel threads."""
 
     @staticmethod
     def forward(
@@ -75,7 +82,7 @@ class _HighwayLayer(torch.autograd.Function):
     def backward(ctx: Any, grad: Tensor) -> tuple[Optional[Tensor], ...]:
         inputs, carry, transform, gate, transformed = ctx.saved_tensors
         needs_inputs, _, *needs_weights = ctx.needs_input_grad
-        through_carry, through_transform = run_in_threads(
+        carry_gradients, transform_gradients = run_in_threads(
             [
                 partial(_carry_backward, inputs, carry, gate, transformed, grad, needs_inputs, *needs_weights[:2]),
                 partial(
@@ -84,12 +91,11 @@ class _HighwayLayer(torch.autograd.Function):
             ],
             grad.device,
         )
-        of_carry, *of_carry_weights = through_carry
-        of_transform, *of_transform_weights = through_transform
-        grad_inputs = None
-        if of_carry is not None and of_transform is not None:
-            grad_inputs = of_carry.add_(of_transform).add_(grad).addcmul_(grad, gate, value=-1)
-        return (grad_inputs, None, *of_carry_weights, *of_transform_weights)
+        grad_inputs, *grad_carry = carry_gradients
+        grad_inputs_of_transform, *grad_transform = transform_gradients
+        if grad_inputs is not None and grad_inputs_of_transform is not None:
+            grad_inputs.add_(grad_inputs_of_transform).add_(grad).addcmul_(grad, gate, value=-1)
+        return (grad_inputs, None, *grad_carry, *grad_transform)
 
 
 def _carry_backward(

@@ -5,12 +5,17 @@ from torch import nn
 
 
 class SoftmaxLayer(nn.Module):
-    """The weights of the softmax over the vocabulary: logits of a word are `weight[word] . hidden + bias[word]`.
+    """The weights of the softmax over the vocabulary: the logit of a word is `weight[word] . hidden + bias[word]`.
 
-    Parameters: `weight` (V, D), `bias` (V). The forward and the backward language model share both, as in bilm-tf. A
-    word embedding (V, D) can be shared too, by assigning its parameter to `weight`. Zeros until initialised or loaded.
+    Both directions share `weight` (V, D) and `bias` (V,), as in bilm-tf. A word embedding (V, D) can be shared too, by assigning
+    its parameter to `weight`. Both are zero until they are initialized or loaded.
 
-    Raises `ValueError` unless `vocab_size` and `dim` are at least 1.
+    Args:
+        vocab_size: V, at least 1.
+        dim: D, at least 1.
+
+    Raises:
+        ValueError: An argument is out of range.
     """
 
     def __init__(self, vocab_size: int, dim: int) -> None:
@@ -23,5 +28,5 @@ class SoftmaxLayer(nn.Module):
 
     @property
     def is_zero_initialized(self) -> bool:
-        """Whether all weights are zero, which training never leaves: every word is as likely as every other."""
+        """Return whether all weights are zero: no training has begun, and all words are equally likely."""
         return not self.bias.any() and not self.weight.any()

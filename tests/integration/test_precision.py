@@ -35,15 +35,14 @@ def make(vocabulary: Vocabulary, **options: Any) -> BilmModel:
 
 @pytest.fixture
 def types_of_softmax(monkeypatch: pytest.MonkeyPatch) -> Iterator[list[torch.dtype]]:
-    """What the products of each sampled softmax are computed in."""
+    """The type of the products of each sampled softmax."""
     seen: list[torch.dtype] = []
-    compute = sampled_softmax._nll_and_gradients
 
-    def watched(hidden, *rest, **options):
-        seen.append(hidden.dtype)
-        return compute(hidden, *rest, **options)
+    def watched(compute):
+        return lambda hidden, *rest: seen.append(hidden.dtype) or compute(hidden, *rest)
 
-    monkeypatch.setattr(sampled_softmax, "_nll_and_gradients", watched)
+    for name in ("_numba_nll_and_gradients", "_torch_nll_and_gradients"):
+        monkeypatch.setattr(sampled_softmax, name, watched(getattr(sampled_softmax, name)))
     yield seen
 
 
