@@ -178,11 +178,6 @@ def loops_for(tensor: Tensor, module: str) -> Optional[ModuleType]:
     return _load(module)
 
 
-def loops_for_one_thread(tensor: Tensor, module: str) -> Optional[ModuleType]:
-    """`loops_for` where there is one thread only: for loops that multiply, whose products a library would share between threads."""
-    return loops_for(tensor, module) if torch.get_num_threads() == 1 else None
-
-
 def loops_for_any_type(tensor: Tensor, module: str) -> Optional[ModuleType]:
     """Return `loops_for` whatever the type of `tensor` and the number of threads: for loops that read bytes."""
     return _load(module) if tensor.device.type == "cpu" else None

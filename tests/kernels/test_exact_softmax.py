@@ -1,7 +1,7 @@
 import pytest
 import torch
 
-from allennlp_elmo_plus.kernels.softmax import exact_softmax
+from allennlp_elmo_plus.kernels.softmax import exact_softmax, reference
 from allennlp_elmo_plus.kernels.softmax.exact_softmax import exact_nll
 from tests.helpers.allocation_spy import AllocationSpy
 
@@ -11,10 +11,6 @@ def inputs_of(num_tokens, vocab_size, dim=3, dtype=torch.float64):
     shapes = ((num_tokens, dim), (vocab_size, dim), (vocab_size,))
     inputs = [torch.randn(shape, generator=generator, dtype=dtype).requires_grad_() for shape in shapes]
     return inputs, torch.randint(vocab_size, (num_tokens,), generator=generator)
-
-
-def all_at_once(hidden, targets, weight, bias):
-    return torch.nn.functional.cross_entropy(hidden @ weight.t() + bias, targets, reduction="none")
 
 
 def assert_same(actual, expected, tolerance=1e-12):
@@ -27,7 +23,7 @@ def test_equals_log_softmax_for_any_chunk(monkeypatch, chunk_size, block_tokens)
     monkeypatch.setattr(exact_softmax, "CPU_BLOCK_TOKENS", block_tokens)
     inputs, targets = inputs_of(7, 11)
     upstream = torch.linspace(-1, 2, 7, dtype=torch.float64)
-    expected = all_at_once(inputs[0], targets, *inputs[1:])
+    expected = reference.exact_nll(inputs[0], targets, *inputs[1:])
     actual = exact_nll(inputs[0], targets, *inputs[1:], chunk_size)
     assert_same(actual, expected)
     assert_same(torch.autograd.grad(actual, inputs, upstream), torch.autograd.grad(expected, inputs, upstream))
@@ -73,7 +69,7 @@ def test_half_precision_products_with_float32_weights():
     (hidden, weight, bias), targets = inputs_of(30, 40, dim=8, dtype=torch.float32)
     half = hidden.detach().bfloat16().requires_grad_()
     rounded = half.detach().float().requires_grad_()
-    expected = all_at_once(rounded, targets, weight, bias)
+    expected = reference.exact_nll(rounded, targets, weight, bias)
     with torch.autocast("cpu", dtype=torch.bfloat16):
         actual = exact_nll(half, targets, weight, bias, 16)
     assert actual.dtype == torch.float32
@@ -94,7 +90,7 @@ def test_float32_stays_float32_under_autocast():
 def test_logits_of_any_size_stay_finite():
     inputs, targets = inputs_of(6, 9, dtype=torch.float32)
     scaled = [tensor.detach().mul(300) for tensor in inputs]
-    expected = all_at_once(scaled[0].double(), targets, *[tensor.double() for tensor in scaled[1:]])
+    expected = reference.exact_nll(scaled[0].double(), targets, *[tensor.double() for tensor in scaled[1:]])
     assert_same(exact_nll(scaled[0], targets, *scaled[1:], 4).double(), expected, 1e-2)
 
 
