@@ -1,11 +1,11 @@
 """
-From raw text to a better tagger, with nothing but what is installed:  python docs/walkthrough.py [DIRECTORY]
+Pretrain a biLM and use it in a part-of-speech tagger:  python docs/walkthrough.py [DIRECTORY]
 
-The raw text is the documentation of Python's standard library. The task: which part of speech is each word? A biLM learns from the
-raw text; then a tagger learns from fifty tagged sentences, once over words of its own, once over a biLM that learnt nothing, once
-over the pretrained one, and is tested on fifty others. Under 15 minutes on two CPU cores.
+Nothing is downloaded. The biLM is pretrained on the documentation of Python's standard library. Then three taggers are trained on fifty
+tagged sentences and tested on fifty others: with word vectors of their own, with an untrained biLM, and with the pretrained biLM. This
+takes less than 15 minutes on two CPU cores.
 
-Runs as a script; editors that know `# %%` run it cell by cell. Every step is a command that could be typed in the repository.
+Run it as a script, or cell by cell in an editor that knows `# %%`. Every step is a command that you could type in the repository.
 """
 
 # %% Where things go, and how commands are run
@@ -20,25 +20,25 @@ TAGGED = Path(__file__).with_name("tagged_sentences.txt")
 
 
 def run(*command: Any) -> None:
-    """Runs a command, having printed it."""
+    """Print a command and run it."""
     words = list(map(str, command))
     print("\n$", *words, flush=True)
     subprocess.run([sys.executable, "-m", *words], check=True)
 
 
-# %% 1. Raw text: one sentence a line, words separated by spaces
+# %% 1. Raw text: one sentence per line, words separated by spaces
 def raw_text(directory: Path) -> None:
     run("examples.stdlib_corpus", directory)
 
 
-# %% 2. Pretrain: the weights and everything else end up in one archive
+# %% 2. Pretrain: the result is one archive with the weights, the vocabulary and the config
 def pretrain(directory: Path, config: Path = CONFIG) -> Path:
     data = {"train_data_path": str(directory / "train.txt"), "validation_data_path": str(directory / "heldout.txt")}
     run("allennlp", "train", config, "-s", directory / "bilm", "-f", "-o", json.dumps(data))
     return directory / "bilm" / "model.tar.gz"
 
 
-# %% 3. Tagged sentences, WORD/TAG WORD/TAG ... in each line: every other one to learn from, the rest to test with
+# %% 3. Tagged sentences, WORD/TAG WORD/TAG ... in each line: every second one for training, the others for testing
 def tagged_sentences(directory: Path) -> None:
     lines = TAGGED.read_text("utf-8").splitlines(keepends=True)
     for name, part in (("train", lines[::2]), ("test", lines[1::2])):
@@ -46,7 +46,7 @@ def tagged_sentences(directory: Path) -> None:
         print(f"{name}: {len(part)} sentences, {sum(len(line.split()) for line in part)} words")
 
 
-# %% 4. The tagger: AllenNLP's own; only where its word vectors come from differs
+# %% 4. The tagger is AllenNLP's own; only the source of its word vectors differs
 def tagger(directory: Path, indexer: dict[str, Any], embedder: dict[str, Any], width: int) -> dict[str, Any]:
     return {
         "dataset_reader": {
@@ -68,14 +68,14 @@ def tagger(directory: Path, indexer: dict[str, Any], embedder: dict[str, Any], w
 
 
 def accuracy(directory: Path, name: str, config: dict[str, Any]) -> float:
-    """Of the test sentences' tags, after training with `config`."""
+    """Train with `config` and return the accuracy on the test sentences."""
     path = directory / f"{name}.json"
     path.write_text(json.dumps(config), encoding="utf-8")
     run("allennlp", "train", path, "-s", directory / name, "-f")
     return json.loads((directory / name / "metrics.json").read_text("utf-8"))["test_accuracy"]
 
 
-# %% 5. The same tagger over words, over an untrained biLM and over the pretrained one
+# %% 5. The same tagger with word vectors, with an untrained biLM and with the pretrained biLM
 def compare(directory: Path, archive: Path) -> dict[str, float]:
     archived = json.loads((archive.parent / "config.json").read_text("utf-8"))["model"]
     options = {key: value for key, value in archived.items() if key != "type"}
@@ -91,7 +91,7 @@ def compare(directory: Path, archive: Path) -> dict[str, float]:
     }
 
 
-# %% All of it
+# %% Run all steps
 def main(directory: Path, config: Path = CONFIG) -> None:
     raw_text(directory)
     archive = pretrain(directory, config)
