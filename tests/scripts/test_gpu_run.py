@@ -59,12 +59,12 @@ def test_figures_beyond_their_limit_errors_and_what_did_not_begin_fail_and_the_r
 
 def test_a_wrong_value_on_the_device_ends_with_status_1(tmp_path, monkeypatch, capsys):
     """A thousandth too much, where the device trains in float32."""
-    update = adagrad._update_rows
+    update = adagrad.adagrad_update
 
-    def update_too_far(param, grad, grad_sum, lr, scale):
-        update(param, grad, grad_sum, lr * 1.001 if param.dtype == torch.float32 else lr, scale)
+    def update_too_far(params, grads, sums, lr, scale):
+        update(params, grads, sums, lr * 1.001 if params[0].dtype == torch.float32 else lr, scale)
 
-    monkeypatch.setattr(adagrad, "_update_rows", update_too_far)
+    monkeypatch.setattr(adagrad, "adagrad_update", update_too_far)
     assert main(["prove", "--dry-run", "--device", "cpu", "--output", str(tmp_path), "--only", "optimizer"]) == 1
     assert "1 failed: optimizer: changes in float32" in capsys.readouterr().out
 
