@@ -72,6 +72,8 @@ def work(address: str) -> None:
                 world_size=num_processes,
                 timeout=timedelta(seconds=120),
             )
+            # A process whose job is short must not end while another one still connects to it.
+            dist.barrier()
             result = job(*arguments)
     except BaseException:
         failure = f"process {rank}: {traceback.format_exc()}"
