@@ -19,7 +19,9 @@ def unmarked_overrides(cls: type) -> list[str]:
     unmarked = []
     for name, value in vars(cls).items():
         function = value.__func__ if isinstance(value, (classmethod, staticmethod)) else value
-        if not callable(function) or (name.startswith("__") and name not in _SPECIAL):
+        # torch wraps `step` of each class of optimizers that is constructed, and puts the wrapper into the class.
+        is_torchs_wrapper = getattr(function, "hooked", False)
+        if not callable(function) or is_torchs_wrapper or (name.startswith("__") and name not in _SPECIAL):
             continue
         packages = {base.__module__.partition(".")[0] for base in cls.__mro__[1:] if name in vars(base)}
         if packages & {"allennlp", "torch"} and not getattr(function, "__override__", False):

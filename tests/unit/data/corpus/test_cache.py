@@ -192,6 +192,7 @@ def a_pipe(directory):
 def test_an_encoding_whose_parts_do_not_belong_together_is_made_again(text, cache, encodings, caplog, damage, message):
     directory = writable(open_or_encode(text, cache))
     damage(directory)
+    caplog.clear()
     with caplog.at_level(logging.WARNING):
         corpus = open_or_encode(text, cache)
     assert caplog.messages[0].startswith(f"the encoded text in {directory} is damaged and is made again: {message}")
