@@ -1,7 +1,7 @@
 """
-Runs benchmarks: python -m benchmarks [NAME ...]
+Run benchmarks: python -m benchmarks [NAME ...]
 
-Each prints a table and writes NAME.json and NAME.png. What the figures mean is in benchmarks/README.md.
+Each benchmark prints a table and writes NAME.json and NAME.png. benchmarks/README.md explains the figures.
 """
 
 import argparse
@@ -19,10 +19,10 @@ from .settings import Settings
 
 BENCHMARKS = {
     "lstm_stack": "the biLM's LSTM stacks against AllenNLP's ElmoLstm and torch's nn.LSTM",
-    "feeding": "words a second that one core feeds to training, against AllenNLP's streaming",
+    "feeding": "words per second that one core feeds to training, against AllenNLP's streaming",
     "vocabulary": "counting a vocabulary over 100 million tokens: time and peak memory",
     "embedding": "embedding text with a frozen biLM, cache empty and filled, against ElmoTokenEmbedder",
-    "held_out": "the exact softmax over 793,471 words: time against its bare product, peak memory",
+    "held_out": "the exact softmax over 793,471 words: time against the matrix product alone, peak memory",
     "pretraining": "pretraining through `allennlp train`, against AllenNLP's parts under the same trainer",
     "original_size": "a training step at the original size, against AllenNLP's parts",
     "peak_memory_training": "peak memory of training at the original size, and its parts",
@@ -39,7 +39,7 @@ def main(arguments: Optional[list[str]] = None) -> None:
     if unknown:
         parser.error(f"no benchmark is called {', '.join(unknown)}; there are {', '.join(BENCHMARKS)}")
     rounds = options.rounds or (2 if options.quick else DEFAULT_ROUNDS)
-    # After the arguments: `--help` need not wait for PyTorch.
+    # Imported after the arguments are parsed, so that `--help` does not wait for PyTorch.
     import torch
 
     if options.threads is not None:
@@ -47,7 +47,7 @@ def main(arguments: Optional[list[str]] = None) -> None:
     options.output.mkdir(parents=True, exist_ok=True)
     failed = []
     for name in options.names or BENCHMARKS:
-        # Beside the results, as where temporary files go may be memory.
+        # In the directory of the results, because the directory for temporary files may be in memory.
         with tempfile.TemporaryDirectory(dir=options.output, prefix=".scratch-") as scratch, HaltWatch() as halts:
             settings = Settings(
                 quick=options.quick,
@@ -61,7 +61,7 @@ def main(arguments: Optional[list[str]] = None) -> None:
             try:
                 _run(name, settings, options.output / f"{name}.json")
             except Exception:
-                # The others may have hours of work before them.
+                # The remaining benchmarks still run: they may take hours.
                 traceback.print_exc()
                 failed.append(name)
     if failed:
@@ -69,7 +69,7 @@ def main(arguments: Optional[list[str]] = None) -> None:
 
 
 def _run(name: str, settings: Settings, path: Path) -> None:
-    """One benchmark: its table printed, its JSON at `path`, its plot beside it."""
+    """Run one benchmark, print its table, and write its JSON to `path` and its plot beside it."""
     from . import machine
 
     start = time.perf_counter()
@@ -84,7 +84,7 @@ def _run(name: str, settings: Settings, path: Path) -> None:
     about["halted_share"] = settings.halted(start, end) / (end - start)
     report.write_json(path, about, settings.quick)
     print(report.table(), end="", flush=True)
-    _say_what_machine(about)
+    _print_machine(about)
     _plot(path)
 
 
@@ -98,14 +98,14 @@ def _plot(path: Path) -> None:
     print(f"wrote {path}{plotted}\n", flush=True)
 
 
-def _say_what_machine(about: dict[str, Any]) -> None:
+def _print_machine(about: dict[str, Any]) -> None:
     rates = ", ".join(
         f"{about['before'][key]:,.1f} before and {about['after'][key]:,.1f} after {unit}"
         for key, unit in (("sgemm_gflops", "GFLOP/s of sgemm"), ("copy_gigabytes_per_second", "GB/s of copying"))
     )
     print(f"{about['cpu']}, {about['threads']} of {about['cpus']} cores, torch {about['torch']}: {rates}")
     if about["halted_share"] > 0.01:
-        print(f"halted for {100 * about['halted_share']:.0f}% of the time, which no figure above holds")
+        print(f"CPU steal time: {100 * about['halted_share']:.0f}%, subtracted from all figures above")
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -115,18 +115,18 @@ def _parser() -> argparse.ArgumentParser:
         epilog="benchmarks:\n" + "\n".join(f"  {name:<22}{summary}" for name, summary in BENCHMARKS.items()),
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
-    parser.add_argument("names", metavar="NAME", nargs="*", help="which to run (default: all)")
+    parser.add_argument("names", metavar="NAME", nargs="*", help="benchmarks to run (default: all)")
     parser.add_argument(
-        "--quick", action="store_true", help="tiny sizes, to see that all runs: the figures mean nothing"
+        "--quick", action="store_true", help="tiny sizes, to check that all run; the figures mean nothing"
     )
     parser.add_argument(
         "--rounds", type=_positive, help=f"turns of each contender (default: {DEFAULT_ROUNDS}, quick 2)"
     )
-    parser.add_argument("--output", type=Path, default=Path("bench"), help="where results go (default: bench)")
+    parser.add_argument("--output", type=Path, default=Path("bench"), help="directory of the results (default: bench)")
     parser.add_argument("--threads", type=_positive, help="PyTorch's threads (default: PyTorch's own choice)")
     parser.add_argument("--tokens", type=_positive, help="size of generated texts (default: each benchmark's own)")
     parser.add_argument("--text", type=_file, help="text for `pretraining` and `embedding` (default: a generated one)")
-    parser.add_argument("--without-allennlp", action="store_true", help="leave AllenNLP's contenders out")
+    parser.add_argument("--without-allennlp", action="store_true", help="leave out AllenNLP's contenders")
     return parser
 
 

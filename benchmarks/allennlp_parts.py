@@ -1,9 +1,9 @@
 """
-The alternative to this package: AllenNLP's own parts put together into the same training job.
+The alternative to this package: the same training job, built of AllenNLP's own parts.
 
-`_ElmoBiLm` with gradients, and `SampledSoftmaxLoss` with the dense gradient that AllenNLP's trainer can clip. Where there is a
-choice it is the faster one for them: their characters come ready from our loader in the benchmark of a step, the positions that
-`_ElmoBiLm` adds for sentence boundaries are taken off before the LSTM, nothing is dropped out.
+It uses `_ElmoBiLm` with gradients, and `SampledSoftmaxLoss` with the dense gradient that AllenNLP's trainer can clip. Every choice favours
+AllenNLP: the benchmark of a step uses the characters that our loader prepared, the positions that `_ElmoBiLm` adds for sentence
+boundaries are removed before the LSTM, and there is no dropout.
 """
 
 import tempfile
@@ -45,7 +45,7 @@ class AllenNlpParts(nn.Module):
         self.softmax = SampledSoftmaxLoss(vocab_size, parsed.lstm.projection_dim, parsed.n_negative_samples_batch)
 
     def forward(self, characters: Tensor, forward_targets: Tensor, backward_targets: Tensor) -> Tensor:
-        """characters (B, T, 50), targets (B, T) -> the loss of a window, whose LSTM state follows on the one before."""
+        """Return the loss of a window of characters (B, T, 50) and targets (B, T); the LSTM state is carried between calls."""
         embedded = self.bilm._token_embedder(characters)["token_embedding"][:, 1:-1]
         mask = characters.new_ones(characters.shape[:2], dtype=torch.bool)
         top = self.bilm._elmo_lstm(embedded.contiguous(), mask)[-1]
@@ -55,7 +55,7 @@ class AllenNlpParts(nn.Module):
 
 
 def allennlp_step(options: JsonDict, vocab_size: int) -> Callable[[LanguageModelBatch], None]:
-    """A whole training step on one of our batches: loss, gradients, clip by the global norm, Adagrad."""
+    """Return a function that makes a training step on one of our batches: loss, gradients, global-norm clip, Adagrad."""
     model = AllenNlpParts(options, vocab_size)
     optimizer = torch.optim.Adagrad(model.parameters(), lr=LEARNING_RATE, initial_accumulator_value=1.0)
     unroll_steps = options.get("unroll_steps", 20)
@@ -72,7 +72,7 @@ def allennlp_step(options: JsonDict, vocab_size: int) -> Callable[[LanguageModel
 
 @DatasetReader.register("allennlp_parts")
 class LaneReader(DatasetReader):
-    """Running text in `num_lanes` lanes: Instances of `num_steps` words each, the lanes in turn, whole windows only."""
+    """Read running text in `num_lanes` lanes, as instances of `num_steps` words, one per lane in turn; full windows only."""
 
     def __init__(self, num_lanes: int, num_steps: int, vocab_size: int) -> None:
         super().__init__()

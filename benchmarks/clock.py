@@ -1,4 +1,4 @@
-"""`allennlp train` in a process of its own, which trains when it is told to and says how long that took."""
+"""Run `allennlp train` in a separate process that trains on request and reports the time of each batch."""
 
 import os
 import sys
@@ -18,9 +18,8 @@ from .rounds import Interval
 @TrainerCallback.register("benchmark_clock")
 class Clock(TrainerCallback):
     """
-    After `warm_up` batches sends a None on `Clock.pipe` and waits for a message there; then answers each that is True with the
-    intervals of the next `batches_a_turn` batches, from the end of one to the end of the next, and waits again. False ends the
-    training.
+    Send None on `Clock.pipe` after `warm_up` batches, then wait for messages. For each True, send the intervals of the next
+    `batches_a_turn` batches, each from the end of the batch before to its own end. False ends the training.
     """
 
     pipe: Connection
@@ -55,7 +54,7 @@ class Clock(TrainerCallback):
 
 
 def train(arguments: list[str], num_threads: int, pipe: Connection, log: Path) -> None:
-    """Runs `allennlp` with `arguments` and the components of the benchmarks at hand; what it prints goes to `log`."""
+    """Run `allennlp` with `arguments`, with the components of the benchmarks registered; its output goes to `log`."""
     with log.open("w", encoding="utf-8") as file:
         os.dup2(file.fileno(), 1)
         os.dup2(file.fileno(), 2)

@@ -1,4 +1,4 @@
-"""Contenders for one job -> a case of a report."""
+"""Compare contenders for one job, as a case of a report."""
 
 import statistics
 import sys
@@ -12,15 +12,16 @@ from .settings import Settings
 
 def compare(label: str, contenders: Sequence[Optional[Contender]], settings: Settings) -> Case:
     """
-    Runs `contenders` in turn; None stands for one that is not at hand. Each but the first, and but those that are limits, gets
-    its ratio to the first: time for the same amount of work. Each with a `limit` gets its share of it: the limit's time / its
-    own.
+    Run `contenders` in turn and return their figures; a contender that is None is not available and left out.
+
+    Every contender except the first one and the limits gets its ratio to the first: the time for the same amount of work. Every
+    contender with a `limit` gets its share of the limit: the limit's time divided by its own.
     """
     present = [contender for contender in contenders if contender is not None]
     turns = alternate(present, settings.rounds, settings.min_seconds, halted=settings.halted)
     no_rivals = {present[0].name, *(contender.limit for contender in present)}
-    seconds = {each.name: [turn.mean / each.amount for turn in turns[each.name]] for each in present}
-    fastest = {each.name: min(turn.fastest for turn in turns[each.name]) / each.amount for each in present}
+    seconds = {rival.name: [turn.mean / rival.amount for turn in turns[rival.name]] for rival in present}
+    fastest = {rival.name: min(turn.fastest for turn in turns[rival.name]) / rival.amount for rival in present}
     first = present[0].name
 
     def figures(contender: Contender) -> Figures:
@@ -39,7 +40,7 @@ def compare(label: str, contenders: Sequence[Optional[Contender]], settings: Set
         )
 
     case = Case(label, [figures(contender) for contender in present])
-    # A benchmark may be stopped hours later, with a table that was never printed.
-    told = (f"{each.contender} {duration(statistics.median(each.seconds))}" for each in case.figures)
-    print(f"{label}: {', '.join(told)}", file=sys.stderr, flush=True)
+    # Printed now: a benchmark may be stopped hours later, before it prints its table.
+    medians = (f"{line.contender} {duration(statistics.median(line.seconds))}" for line in case.figures)
+    print(f"{label}: {', '.join(medians)}", file=sys.stderr, flush=True)
     return case

@@ -1,4 +1,4 @@
-"""Generated text as the encoded corpora and batches that training reads."""
+"""Encoded corpora and batches of generated text, as training reads them."""
 
 from collections.abc import Iterator
 from itertools import islice
@@ -19,7 +19,7 @@ NUM_STEPS = 20
 
 
 def sample_corpus(directory: Path, num_tokens: int) -> EncodedCorpus:
-    """A generated text, encoded below `directory`; written where it is not there yet."""
+    """Return a generated text, encoded below `directory`; write the text if it is missing."""
     text = directory / f"text-{num_tokens}.txt"
     if not text.exists():
         write_text(text, num_tokens)
@@ -27,7 +27,7 @@ def sample_corpus(directory: Path, num_tokens: int) -> EncodedCorpus:
 
 
 def vocabulary_ids(corpus: EncodedCorpus, vocab_size: int) -> np.ndarray:
-    """An id for each type of `corpus`, all ids below `vocab_size` in use where there are types enough."""
+    """Return an id below `vocab_size` for each type of `corpus`; every id is used if there are enough types."""
     return np.arange(corpus.num_types) % vocab_size
 
 
@@ -38,17 +38,17 @@ def plan_of(corpus: EncodedCorpus, num_lanes: int) -> EpochPlan:
 def training_batches(
     corpus: EncodedCorpus, vocab_size: int, num_lanes: int, num_negatives: int, count: int
 ) -> list[LanguageModelBatch]:
-    """The first `count` batches of an epoch, as the data loader makes them; all whole."""
+    """Return the first `count` batches of an epoch, as the data loader makes them, all full."""
     plan = plan_of(corpus, num_lanes)
-    whole_windows = int(plan.lane_lengths.min()) // NUM_STEPS
-    if whole_windows < count:
-        raise ValueError(f"{corpus.num_tokens} words fill {whole_windows} windows of {num_lanes} lanes, not {count}")
+    full_windows = int(plan.lane_lengths.min()) // NUM_STEPS
+    if full_windows < count:
+        raise ValueError(f"{corpus.num_tokens} words fill {full_windows} windows of {num_lanes} lanes, not {count}")
     return list(islice(epoch_batches(corpus, vocab_size, num_lanes, num_negatives), count))
 
 
 def epoch_batches(
     corpus: EncodedCorpus, vocab_size: int, num_lanes: int, num_negatives: int
 ) -> Iterator[LanguageModelBatch]:
-    """The batches of an epoch, each made when it is asked for."""
+    """Yield the batches of an epoch, each made when it is requested."""
     batcher = WindowBatcher(corpus, vocabulary_ids(corpus, vocab_size), LogUniformSampler(vocab_size, num_negatives))
     return map(batcher, LaneReader(corpus.tokens, plan_of(corpus, num_lanes)))

@@ -1,10 +1,10 @@
 """
 Embedding text with a frozen biLM of the released small size (cell 1024, projection 128) with random weights.
 
-Ours is the token embedder `bilm`, or where AllenNLP is not installed the core's encoder and the mean of its layers: with its
-cache of word vectors empty at first, and with the text's words in it. The alternative is AllenNLP's `ElmoTokenEmbedder` with the
-same exported weights: as it is, and with `vocab_to_cache`. All get the same character ids of the same sentences, in batches
-sorted by length. The limits are the matrix products: the LSTMs' alone, and with them those of each distinct word.
+Ours is the token embedder `bilm`, with its cache of word vectors empty and filled with the words of the text. If AllenNLP is not
+installed, it is the encoder and the mean of its layers. The alternative is AllenNLP's `ElmoTokenEmbedder` with the same exported
+weights, without and with `vocab_to_cache`. All contenders get the same character ids of the same sentences, in batches sorted by
+length. The limits are matrix products: those of the LSTMs, and those of the LSTMs and of each distinct word.
 """
 
 import itertools
@@ -31,7 +31,7 @@ from .sample_text import read_sentences, write_text
 from .settings import Settings
 
 LIMIT_WITH_WORDS = "limit: the products alone"
-LIMIT_OF_LSTM = "limit: those of the LSTMs"
+LIMIT_OF_LSTM = "limit: products of the LSTMs"
 
 Sentences = list[list[str]]
 # Character ids of a batch (B, T, C) -> its vectors (B, T, K)
@@ -47,7 +47,7 @@ def run(settings: Settings) -> Report:
     num_tokens = sum(len(sentence) for batch in batches for sentence in batch)
 
     reason = settings.why_without_allennlp()
-    load = _core_embedder if reason is not None else _plugin_embedder
+    load = _encoder_embedder if reason is not None else _plugin_embedder
     cold, warm = [load(files)], load(files)
     lstm = [shape for batch in batches for shape in lstm_shapes(options, sum(len(sentence) + 2 for sentence in batch))]
     words = sorted({word for batch in batches for sentence in batch for word in sentence} | {BOS_WORD, EOS_WORD})
@@ -89,7 +89,7 @@ def _batches(settings: Settings) -> list[Sentences]:
 
 
 def _character_ids(batch: Sentences) -> Tensor:
-    """(B, T, 50), 0 where there is no word; also what AllenNLP's `batch_to_ids` gives."""
+    """Return character ids (B, T, 50), 0 for padding, equal to those of AllenNLP's `batch_to_ids`."""
     ids = np.zeros((len(batch), max(map(len, batch)), 50), dtype=np.int64)
     for row, sentence in enumerate(batch):
         ids[row, : len(sentence)] = encode_words(sentence)
@@ -102,7 +102,7 @@ def _embed(embedder: Callable[..., Tensor], *inputs: list[Tensor]) -> None:
         embedder(*batch)
 
 
-def _core_embedder(files: ExportedFiles) -> Embedder:
+def _encoder_embedder(files: ExportedFiles) -> Embedder:
     encoder = load_encoder(BiLMOptions.from_file(files.options), files.weights)
     for parameter in encoder.parameters():
         parameter.requires_grad_(False)
@@ -128,15 +128,15 @@ def _allennlp_contenders(
     def embedder(words: Optional[list[str]] = None) -> Any:
         return ElmoTokenEmbedder(str(files.options), str(files.weights), vocab_to_cache=words).eval()
 
-    # As AllenNLP's vocabulary has it: places 0 and 1 are padding and the unknown word.
+    # In AllenNLP's vocabulary the indices 0 and 1 are padding and the unknown word.
     distinct = sorted(set(itertools.chain.from_iterable(itertools.chain.from_iterable(batches))))
-    place = {word: number for number, word in enumerate(distinct, start=2)}
-    places = [torch.zeros(batch_ids.shape[:2], dtype=torch.int64) for batch_ids in ids]
-    for batch, batch_places in zip(batches, places, strict=True):
+    index_of = {word: index for index, word in enumerate(distinct, start=2)}
+    word_ids = [torch.zeros(batch_ids.shape[:2], dtype=torch.int64) for batch_ids in ids]
+    for batch, batch_word_ids in zip(batches, word_ids, strict=True):
         for row, sentence in enumerate(batch):
-            batch_places[row, : len(sentence)] = torch.tensor([place[word] for word in sentence])
+            batch_word_ids[row, : len(sentence)] = torch.tensor([index_of[word] for word in sentence])
     plain, cached = embedder(), embedder(["@@PADDING@@", "@@UNKNOWN@@", *distinct])
     return [
         Contender("AllenNLP ElmoTokenEmbedder", lambda: _embed(plain, ids), num_tokens, limit=LIMIT_WITH_WORDS),
-        Contender("AllenNLP, vocab_to_cache", lambda: _embed(cached, ids, places), num_tokens, limit=LIMIT_OF_LSTM),
+        Contender("AllenNLP, vocab_to_cache", lambda: _embed(cached, ids, word_ids), num_tokens, limit=LIMIT_OF_LSTM),
     ]

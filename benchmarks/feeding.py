@@ -1,10 +1,10 @@
 """
-Words a second that one core can feed to training.
+Words per second that one core can feed to training.
 
-Every epoch: windows and batches, negative samples included, from the memory map, against AllenNLP's streaming (this package's
-dataset reader's instances through AllenNLP's MultiProcessDataLoader, batches of as many sentences as make about as many words).
-The limit is copying the finished batches. Once for each text: reading and encoding it to that memory map; the limit is reading
-it and splitting its lines into words.
+Every epoch, training reads windows and batches, with negative samples, from the memory map. The alternative is AllenNLP's streaming: the
+instances of this package's dataset reader through AllenNLP's MultiProcessDataLoader, in batches of about the same number of words. The
+limit is copying the finished batches. Once per text, training reads the text and encodes it to the memory map. The limit is reading the
+text and splitting its lines into words.
 """
 
 import shutil
@@ -45,7 +45,7 @@ def _every_epoch(settings: Settings) -> Case:
     num_lanes, num_negatives = settings.size((128, 8192), (4, 64))
     corpus = sample_corpus(settings.scratch, settings.tokens(2_000_000, 2_000))
     plan = plan_of(corpus, num_lanes)
-    # As many words as in the original's vocabulary: drawing distinct ones takes the longer the fewer there are.
+    # The size of the original's vocabulary: to draw distinct words takes longer from a smaller one.
     vocab_size = settings.size(RELEASED_VOCABULARY, 500)
     ids = vocabulary_ids(corpus, vocab_size)
     sampler = LogUniformSampler(vocab_size, num_negatives)
@@ -57,12 +57,12 @@ def _every_epoch(settings: Settings) -> Case:
 
         return epoch
 
-    kept = list(map(WindowBatcher(corpus, ids, sampler), islice(LaneReader(corpus.tokens, plan), 16)))
+    finished = list(map(WindowBatcher(corpus, ids, sampler), islice(LaneReader(corpus.tokens, plan), 16)))
     contenders = [
         Contender("ours", batches(sampler), plan.num_positions, limit=LIMIT_OF_EPOCH),
         _allennlp_streaming(settings, num_lanes),
         Contender("ours, no negatives", batches(None), plan.num_positions),
-        Contender(LIMIT_OF_EPOCH, lambda: _copy(kept), float(sum(int(batch.lengths.sum()) for batch in kept))),
+        Contender(LIMIT_OF_EPOCH, lambda: _copy(finished), float(sum(int(batch.lengths.sum()) for batch in finished))),
     ]
     label = f"every epoch, batch {num_lanes} x {NUM_STEPS}, {num_negatives:,} negatives of {vocab_size:,} words"
     return compare(label, contenders, settings)
@@ -104,7 +104,7 @@ def _allennlp_streaming(settings: Settings, num_lanes: int) -> Optional[Contende
     from allennlp_elmo_plus.plugin.data.dataset_readers.bilm_reader import BilmReader
     from allennlp_elmo_plus.plugin.data.vocabulary import BilmVocabulary
 
-    # Less text: it is slow enough to be measured on that.
+    # Less text, because streaming is slow.
     path: Path = settings.scratch / "streaming.txt"
     num_tokens = write_text(path, settings.tokens(100_000, 2_000))
     with open(path, encoding="ascii") as file:
@@ -119,5 +119,5 @@ def _allennlp_streaming(settings: Settings, num_lanes: int) -> Optional[Contende
         for _ in loader:
             pass
 
-    # A sentence of n words is n + 1 targets, as for us.
+    # A sentence of n words has n + 1 targets, as for ours.
     return Contender("AllenNLP streaming", epoch, num_tokens + num_sentences)

@@ -1,10 +1,10 @@
 """
-How time grows with size: of a training step over the batch, the LSTM and the vocabulary, of feeding over the corpus.
+How time grows with size: a training step with the batch, the LSTM and the vocabulary; feeding with the corpus.
 
-Each size is twice the one before, and all sizes of a row run in turn. `growth` is the time of a size / that of the size before,
-and beside it stands what counting the work gives: multiply-adds for a step, 1 for the vocabulary, on whose size a sampled
-softmax with sparse gradients should not depend, words for the corpus. A step that takes more than 15% longer, or less, than its
-work grew is marked.
+Each size is twice the size before, and all sizes of a case run in turn. `growth` is the time of a size divided by that of the size before.
+`growth_of_work` is the same for the counted work: multiply-adds for a step, words for the corpus. It is 1 for the vocabulary, because
+the time of a sampled softmax with sparse gradients should not depend on its size. A remark marks a size whose time differs from its
+work by more than 15%.
 """
 
 import shutil
@@ -85,7 +85,7 @@ def _windows(settings: Settings, num_sizes: int) -> Case:
 def _step(
     settings: Settings, corpus: EncodedCorpus, batch: int = 0, cell: int = 0, vocab_size: int = 0
 ) -> tuple[Callable[[], None], float]:
-    """A training step of a small biLM, and its multiply-adds."""
+    """Return a training step of a small biLM and its multiply-adds."""
     cell, vocab_size, batch = (
         cell or settings.size(256, 16),
         vocab_size or settings.size(10_000, 200),
@@ -116,7 +116,7 @@ def _epoch(corpus: EncodedCorpus, num_lanes: int) -> Callable[[], None]:
 
 
 def _grown(label: str, jobs: dict[str, tuple[Callable[[], Any], float]], settings: Settings) -> Case:
-    """`jobs`: a job and its work, by name, each twice the size of the one before."""
+    """Compare `jobs`, a job and its work by name, each twice the size of the job before."""
     case = compare(label, [Contender(name, run) for name, (run, _) in jobs.items()], settings)
     works = [work for _, work in jobs.values()]
     for figures in case.figures:
@@ -143,5 +143,5 @@ def _corpus(settings: Settings) -> EncodedCorpus:
 
 
 def _corpus_sizes(settings: Settings, num_sizes: int) -> list[int]:
-    # Up to a million: beyond that the generated text repeats itself, and only numbers are new words.
+    # At most a million: longer generated texts repeat themselves, and only their numbers are new words.
     return _doubled(settings.size(62_500, 500), num_sizes)

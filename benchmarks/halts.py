@@ -1,11 +1,10 @@
 """
-When the whole machine stood still.
+CPU steal time of the whole machine.
 
-A virtual machine may be halted by its host, for seconds out of every ten. Its clock goes on meanwhile, so that a job's time tells
-how often it was halted rather than what it does. A process with real-time priority, which wakes on every processor some hundred
-times a second, notices: whenever it wakes late on all of them, nothing else ran either.
+A host may halt a virtual machine for seconds out of every ten, while the clock of the virtual machine continues. A process with real-time
+priority wakes on every processor some hundred times per second. Whenever it wakes late on all processors, the machine was halted.
 
-What only one processor waited for is not noticed, and stays in the figures.
+A halt of only one processor is not detected, and stays in the figures.
 """
 
 import ctypes
@@ -18,17 +17,17 @@ from typing import Any, Optional
 import numpy as np
 
 INTERVAL, THRESHOLD = 0.002, 0.005
-# The last so many are remembered, some ten hours of a machine that is halted ten times a second.
+# The number of halts that are remembered: more than ten hours of a machine that is halted ten times per second.
 CAPACITY = 1 << 19
-# On machines with many processors some of them tell.
+# At most this many processors are watched.
 _MAX_WATCHED = 4
 
 
 class HaltWatch:
     """
-    A context in which halts are noticed. Points of time are those of `time.perf_counter`, on Linux one clock for all processes.
+    A context in which halts are detected. Times are those of `time.perf_counter`, which on Linux is one clock for all processes.
 
-    watching: False where the system does not let us (no Linux, no right to real-time priority): nothing is noticed then.
+    watching: False if halts cannot be detected (no Linux, or no right to real-time priority).
     """
 
     def __init__(self) -> None:
@@ -54,10 +53,10 @@ class HaltWatch:
         self.watching = False
 
     def within(self, start: float, end: float) -> float:
-        """Seconds between `start` and `end` in which the machine was halted."""
+        """Return the seconds between `start` and `end` in which the machine was halted."""
         if not self.watching:
             return 0.0
-        # A halt that ended just now may not have been written down yet.
+        # A halt that ended just now may not have been recorded yet.
         while self._awake.value < end and self._process.is_alive():
             time.sleep(INTERVAL)
         number = min(self._number.value, CAPACITY)
@@ -65,7 +64,7 @@ class HaltWatch:
 
 
 def overlap(halts: np.ndarray, start: float, end: float) -> float:
-    """How much of (start, end) is in `halts`, (n, 2) beginnings and ends."""
+    """Return how many seconds of (start, end) are in `halts` (n, 2), beginnings and ends."""
     return float((np.minimum(halts[:, 1], end) - np.maximum(halts[:, 0], start)).clip(min=0).sum())
 
 
@@ -84,7 +83,7 @@ def _watch(halts: Any, number: Any, awake: Any) -> None:
 
 
 class _Watcher(threading.Thread):
-    """Wakes on one processor. What all of them share: when any of them was awake last."""
+    """A thread that wakes on one processor. All watchers share the last time at which any of them was awake."""
 
     _lock = threading.Lock()
     _latest: Optional[float] = None
@@ -94,15 +93,15 @@ class _Watcher(threading.Thread):
         self._halts, self._number, self._awake, self._cpu = halts, number, awake, cpu
 
     def run(self) -> None:
-        # Of this thread alone, on Linux. It has its priority from the one that started it.
+        # On Linux this sets the affinity of this thread only. The thread inherits its priority.
         os.sched_setaffinity(0, {self._cpu})
         while True:
             with _Watcher._lock:
                 now = time.perf_counter()
                 latest = _Watcher._latest
                 if latest is not None and now - latest > THRESHOLD:
-                    place = 2 * (self._number.value % CAPACITY)
-                    self._halts[place : place + 2] = latest + INTERVAL, now
+                    index = 2 * (self._number.value % CAPACITY)
+                    self._halts[index : index + 2] = latest + INTERVAL, now
                     self._number.value += 1
                 _Watcher._latest = self._awake.value = now
             time.sleep(INTERVAL)

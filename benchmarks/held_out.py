@@ -2,7 +2,7 @@
 The exact softmax of evaluation: the negative log-likelihood of 640 tokens over the 793,471 words of the original vocabulary.
 
 The alternative is the logits of all words at once, as AllenNLP's `SampledSoftmaxLoss` computes them in evaluation. The limit is
-the bare product of the same shapes, as many words at once. Memory is the peak of a child process above the weights.
+the matrix product of the same shapes, with the same number of words at once. Memory is the peak of a child process above the weights.
 """
 
 from functools import partial
@@ -74,14 +74,14 @@ def at_once(problem: Problem) -> Tensor:
 
 @torch.no_grad()
 def product_alone(problem: Problem) -> None:
-    """One product for each chunk of words."""
+    """Compute one product for each chunk of words."""
     for chunk in problem.weight.split(CHUNK_SIZE):
         linear(problem.hidden, chunk.t())
 
 
 def in_child(meter: Meter, job: str, sizes: list[int]) -> None:
     problem = Problem.random(*sizes)
-    # A product makes the libraries behind it take the memory they keep for good.
+    # The first product makes its libraries allocate memory that they keep.
     problem.hidden @ problem.weight[:CHUNK_SIZE].t()
     meter.start()
     {"chunked": chunked, "at_once": at_once}[job](problem)

@@ -1,10 +1,10 @@
 """
 The biLM's LSTM stacks alone: two layers, two directions, windows of 20 steps, state carried from window to window.
 
-Against AllenNLP's `ElmoLstm`, which computes the same, and against PyTorch's `nn.LSTM(proj_size)`, which cannot clip nor add
-skip connections and so is measured beside this package's stack without clips. The limit is the matrix products of the job, all
-steps at once: for each token, layer and direction (input + projection) * 4 * cell + cell * projection multiply-adds, and
-twice as many backward. Nothing is dropped out; the gradient reaches inputs and weights.
+The alternatives are AllenNLP's `ElmoLstm`, which computes the same, and PyTorch's `nn.LSTM(proj_size)`, which has no clips and no skip
+connections and is compared with this package's stack without clips. The limit is the matrix products of the job, with all steps at
+once: for each token, layer and direction (input + projection) * 4 * cell + cell * projection multiply-adds, and twice as many in
+the backward pass. There is no dropout. Gradients of inputs and weights are computed.
 """
 
 import warnings
@@ -28,7 +28,7 @@ from .settings import Settings
 NUM_STEPS = 20
 LIMIT = "limit: the products alone"
 
-# A window's inputs (B, T, P) -> the top layer's outputs of each direction
+# Maps a window's inputs (B, T, P) to the outputs of each direction's top layer.
 Stack = Callable[[Tensor], list[Tensor]]
 
 
@@ -127,9 +127,9 @@ def _elmo_lstm(cell: int, projection: int) -> tuple[nn.Module, Stack]:
 
 
 def _torch_lstm(cell: int, projection: int) -> tuple[nn.Module, Stack]:
-    # It says that oneDNN has no projections and that another implementation takes over.
+    # The warning says that oneDNN has no projections, so another implementation is used.
     warnings.filterwarnings("ignore", message="LSTM with projections")
-    # Not one bidirectional LSTM: that one feeds both directions to each layer above the first.
+    # Two LSTMs, because one bidirectional LSTM feeds both directions to each layer above the first.
     directions = [nn.LSTM(projection, cell, num_layers=2, proj_size=projection) for _ in range(2)]
     states: list[Any] = [None, None]
 

@@ -1,4 +1,4 @@
-"""What the machine can do at its best, and what it is."""
+"""Describe the machine and measure its peak rates."""
 
 import os
 import platform
@@ -18,12 +18,12 @@ from .rounds import Contender, alternate, never_halted
 
 _SGEMM_SIDE = 1024
 _COPY_BYTES = 1 << 28
-# What decides how glibc and OpenMP go about memory and threads.
+# Environment variables that change how glibc and OpenMP handle memory and threads.
 _ENVIRONMENT = ("GLIBC_TUNABLES", "GOMP_SPINCOUNT", "OMP_NUM_THREADS", "MKL_NUM_THREADS")
 
 
 def facts() -> dict[str, Any]:
-    """The machine and the software on it, for a report to carry."""
+    """Return a description of the machine and its software, for a report."""
     return {
         "cpu": cpu_model(),
         "cpus": len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count(),
@@ -40,9 +40,10 @@ def facts() -> dict[str, Any]:
 
 def rates(quick: bool = False, halted: Callable[[float, float], float] = never_halted) -> dict[str, float]:
     """
-    What the machine reaches now: GFLOP/s of float32 products of square matrices by the library that this package takes, with one
-    thread and with the threads at hand, and GB/s of copying memory (each byte counted once). Taken before and after a benchmark,
-    they show how steady the machine is.
+    Return the present rates of the machine: GFLOP/s of float32 products of square matrices, by the library that this package uses, with
+    one thread and with all threads; and GB/s of copying memory (each byte counted once).
+
+    The rates before and after a benchmark show how steady the machine is.
     """
     with threads(1):
         one_thread = _sgemm_gflops(quick, halted)
@@ -67,7 +68,7 @@ def _copy_rate(quick: bool, halted: Callable[[float, float], float]) -> float:
 
 @contextmanager
 def threads(number: int) -> Iterator[None]:
-    """PyTorch with `number` threads, for jobs that are to be measured on one core."""
+    """Run a block with `number` PyTorch threads, for jobs that are measured on one core."""
     before = torch.get_num_threads()
     torch.set_num_threads(number)
     try:
@@ -82,7 +83,7 @@ def _median_seconds(job: Callable[[], Any], halted: Callable[[float, float], flo
 
 
 def cpu_model() -> str:
-    """The processor's name, "unknown" where the system does not tell."""
+    """Return the processor's name, or "unknown"."""
     try:
         for line in Path("/proc/cpuinfo").read_text("utf-8").splitlines():
             if line.startswith("model name"):

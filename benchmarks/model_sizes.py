@@ -13,7 +13,7 @@ _RELEASED_FILTERS = [[1, 32], [2, 32], [3, 64], [4, 128], [5, 256], [6, 512], [7
 def bilm_options(
     cell: int, projection: int, filters: list[list[int]], n_highway: int, n_negatives: int, dropout: float = 0.0
 ) -> Options:
-    """A biLM of two layers with both clips at 3 and skip connections, as all released ones are."""
+    """Return the options of a biLM with two layers, clips of 3 and skip connections, as all released biLMs have."""
     return {
         "bidirectional": True,
         "char_cnn": {"activation": "relu", "embedding": {"dim": 16}, "filters": filters, "n_highway": n_highway},
@@ -32,15 +32,15 @@ def bilm_options(
 
 
 def released_small() -> Options:
-    """The released small size."""
+    """Return the options of the released small size."""
     return bilm_options(1024, 128, _RELEASED_FILTERS, n_highway=1, n_negatives=8192)
 
 
 def released_original() -> Options:
-    """The size of Peters et al. 2018."""
+    """Return the options of Peters et al. 2018."""
     return bilm_options(4096, 512, _RELEASED_FILTERS, n_highway=2, n_negatives=8192)
 
 
 def tiny() -> Options:
-    """No size that anyone would train: for seeing whether a benchmark runs."""
+    """Return options of a tiny size, to check that a benchmark runs."""
     return bilm_options(32, 16, [[1, 8], [2, 8], [3, 16]], n_highway=1, n_negatives=64)

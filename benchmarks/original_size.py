@@ -1,10 +1,10 @@
 """
 A whole training step at the size of Peters et al. 2018: cell 4096, projection 512, 8,192 negatives, 32 lanes of 20 words.
 
-With 50,000 words against AllenNLP's parts put together into the same job (`allennlp_parts.py`, without dropout, which is left
-out here too), and with the 793,471 words of the original vocabulary alone: dense gradients of that many rows make AllenNLP's
-step a matter of minutes. Ours once more with its products in bfloat16, for processors that have them. The limit is the step's
-matrix products in float32: distinct words encoded once, LSTMs, sampled softmax, forward and backward.
+With 50,000 words the alternative is the same job of AllenNLP's parts (`allennlp_parts.py`); both without dropout. With the 793,471 words
+of the original vocabulary there is no alternative: with dense gradients of all rows AllenNLP's step takes minutes. Ours also runs with
+products in bfloat16, for processors that support them. The limit is the step's matrix products in float32: distinct words encoded
+once, LSTMs and sampled softmax, forward and backward.
 """
 
 from collections.abc import Callable
@@ -32,7 +32,7 @@ def run(settings: Settings) -> Report:
     options = settings.size(released_original(), tiny())
     small, large = settings.size((50_000, RELEASED_VOCABULARY), (200, 500))
     reason, allennlp_step = _allennlp_step(settings)
-    # One after the other, so that only one model is in memory.
+    # Sequentially, so that only one model is in memory.
     cases = [_case(options, small, allennlp_step, settings), _case(options, large, None, settings)]
     return Report(
         "original_size", "training step at the original size", cases, notes=[] if reason is None else [reason]
@@ -61,7 +61,7 @@ def _case(options: Options, vocab_size: int, allennlp_step: Optional[AllenNlpSte
 
 
 def _allennlp_step(settings: Settings) -> tuple[Optional[str], Optional[AllenNlpStep]]:
-    """Why there is no such contender, or the function that makes its step."""
+    """Return the reason why AllenNLP's contender is missing, or None, and the function that makes its step."""
     reason = settings.why_without_allennlp()
     if reason is not None:
         return reason, None

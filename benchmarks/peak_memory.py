@@ -1,11 +1,10 @@
 """
-Peak memory of a job: the most resident memory of a fresh child process that does nothing else, above what it held when the job
-began, in bytes.
+Peak memory of a job: the peak resident memory of a fresh child process, minus its memory when the job began, in bytes.
 
     python -m benchmarks.peak_memory MODULE:FUNCTION ARGUMENTS_AS_JSON
 
-calls FUNCTION(meter, **arguments) and prints a line of JSON. Only a fresh process tells: memory that an earlier job gave back to
-the allocator would be reused unseen.
+calls FUNCTION(meter, **arguments) and prints a line of JSON. The process must be fresh, because a job reuses memory that an earlier job
+returned to the allocator, and that memory would not be counted.
 """
 
 import ctypes
@@ -21,12 +20,12 @@ from typing import Any, NamedTuple
 
 _ROOT = Path(__file__).resolve().parents[1]
 _STATUS = Path("/proc/self/status")
-# Writing 5 here makes Linux forget the peak so far.
-_FORGET_PEAK = Path("/proc/self/clear_refs")
+# Writing 5 to this file makes Linux reset the peak.
+_RESET_PEAK = Path("/proc/self/clear_refs")
 
 
 class PeakMemory(NamedTuple):
-    """bytes above the baseline; what the process held then, mostly imports; and what the job returned."""
+    """Peak bytes above the baseline, the baseline, which is mostly imports, and the result of the job."""
 
     peak_bytes: int
     baseline_bytes: int
@@ -34,35 +33,37 @@ class PeakMemory(NamedTuple):
 
 
 class Meter:
-    """Resident memory of this process since the last `start`, which the constructor is too."""
+    """Resident memory of this process since the last `start`; the constructor calls `start`."""
 
     def __init__(self) -> None:
         self.start()
 
     def start(self) -> None:
         """
-        From here on memory counts: called once imports, and whatever else is not the job's, are done. What these have freed goes
-        back to the system first, or the job would use it again unseen.
+        Count memory from now on; called after imports and other preparations.
+
+        Free memory is returned to the system first, because the job would reuse it uncounted.
         """
         gc.collect()
-        _give_back_free_memory()
+        _return_free_memory()
         try:
-            _FORGET_PEAK.write_text("5")
+            _RESET_PEAK.write_text("5")
         except OSError:
-            # The peak then includes what came before `start`: too high at worst, never too low.
+            # The peak then includes the time before `start`, so it may be too high, never too low.
             pass
         self.baseline_bytes = _resident("VmRSS")
 
     def peak_bytes(self) -> int:
-        """The most since `start`, above what was held then."""
+        """Return the peak since `start` above the memory at `start`."""
         return max(0, _resident("VmHWM") - self.baseline_bytes)
 
 
 def peak_of(target: str, num_threads: int, **arguments: Any) -> PeakMemory:
     """
-    Calls `target`, "module:function", in a child process with `num_threads` threads. What the function returns must be JSON.
+    Return the peak memory of `target`, "module:function", in a child process with `num_threads` threads; it must return JSON.
 
-    Raises RuntimeError with the child's last words where it fails.
+    Raises:
+        RuntimeError: The child failed. The message ends with the child's stderr.
     """
     paths = [str(_ROOT), os.environ.get("PYTHONPATH", "")]
     environment = {
@@ -78,7 +79,7 @@ def peak_of(target: str, num_threads: int, **arguments: Any) -> PeakMemory:
 
 
 def peak_in_this_process(target: str, **arguments: Any) -> PeakMemory:
-    """The same without a child: at once, and wrong by what the allocator has in store. For seeing that a job runs."""
+    """Return the peak memory of `target` in this process, without the memory that the allocator reuses; for quick runs."""
     module, function = target.split(":")
     job = getattr(importlib.import_module(module), function)
     meter = Meter()
@@ -86,7 +87,7 @@ def peak_in_this_process(target: str, **arguments: Any) -> PeakMemory:
     return PeakMemory(meter.peak_bytes(), meter.baseline_bytes, result)
 
 
-def _give_back_free_memory() -> None:
+def _return_free_memory() -> None:
     try:
         ctypes.CDLL(None).malloc_trim(0)
     except (AttributeError, OSError, TypeError):
@@ -95,7 +96,7 @@ def _give_back_free_memory() -> None:
 
 
 def _resident(field: str) -> int:
-    """`field` of /proc/self/status in bytes. Where there is none, the peak stands for both."""
+    """Return `field` of /proc/self/status in bytes, or the peak on systems without this file."""
     try:
         for line in _STATUS.read_text("ascii").splitlines():
             if line.startswith(f"{field}:"):
@@ -111,5 +112,5 @@ def _main(target: str, arguments: str) -> None:
 
 
 if __name__ == "__main__":
-    # Under this name, so that jobs see the class they annotate with.
+    # Imported by name, so that jobs use the same class `Meter`.
     importlib.import_module("benchmarks.peak_memory")._main(*sys.argv[1:])

@@ -1,9 +1,9 @@
 """
-Peak memory of training at the original size with the original vocabulary of 793,471 words, and what it consists of.
+Peak memory of training at the original size with the original vocabulary of 793,471 words, and its parts.
 
-A child process takes some steps; its peak is counted above imports, text and batches. Beside it stand the parts that no
-implementation of this step does without: the weights, Adagrad's sums, and what one batch's forward pass keeps for the backward
-pass. The gradients that are left to the optimizer are listed too: they come as activations go.
+A child process makes some steps. Its peak is counted above imports, text and batches. The table also lists the parts that every
+implementation of the step needs: the weights, Adagrad's sums, and the activations of one batch that the backward pass needs. The
+gradients for the optimizer are listed too; they are allocated while activations are freed.
 """
 
 from pathlib import Path
@@ -50,7 +50,7 @@ def run(settings: Settings) -> Report:
 def in_child(
     meter: Meter, options: Options, vocab_size: int, num_lanes: int, num_tokens: int, scratch: str
 ) -> dict[str, int]:
-    """Bytes of each part, and the peak."""
+    """Return the bytes of each part, and the peak."""
     torch.manual_seed(0)
     corpus = sample_corpus(Path(scratch), num_tokens)
     batches = training_batches(corpus, vocab_size, num_lanes, options["n_negative_samples_batch"], NUM_STEPS)
@@ -59,11 +59,11 @@ def in_child(
     job = TrainingJob(options, vocab_size, batches)
     for _ in range(NUM_STEPS):
         job.step()
-    # Before the parts are counted, which takes memory of its own.
+    # Read before the parts are counted, because counting allocates memory.
     peak = meter.peak_bytes()
     job.optimizer.zero_grad()
     activations = _Activations({parameter.untyped_storage().data_ptr() for parameter in job.model.parameters()})
-    with torch.autograd.graph.saved_tensors_hooks(activations.keep, lambda tensor: tensor):
+    with torch.autograd.graph.saved_tensors_hooks(activations.count, lambda tensor: tensor):
         job.backward()
     parameters = list(job.model.parameters())
     sums = [value for state in job.optimizer.state.values() for value in state.values() if torch.is_tensor(value)]
@@ -77,19 +77,19 @@ def in_child(
 
 
 def _take_a_tiny_step(corpus: EncodedCorpus) -> None:
-    """Has all code loaded that a step needs: some of it is imported, or compiled, at the first one."""
+    """Make a small step, so that all code is imported and compiled."""
     options = tiny()
     TrainingJob(options, 500, training_batches(corpus, 500, 4, options["n_negative_samples_batch"], 1)).step()
 
 
 class _Activations:
-    """Bytes of the memory that autograd is given to keep, each piece counted once, weights left out."""
+    """Counts the bytes of the tensors that autograd saves, each storage once, without the storages `left_out`."""
 
     def __init__(self, left_out: set[int]) -> None:
         self.num_bytes = 0
         self._seen = left_out
 
-    def keep(self, tensor: torch.Tensor) -> torch.Tensor:
+    def count(self, tensor: torch.Tensor) -> torch.Tensor:
         storage = tensor.untyped_storage()
         if storage.data_ptr() not in self._seen:
             self._seen.add(storage.data_ptr())
@@ -99,6 +99,6 @@ class _Activations:
 
 def _bytes(tensor: torch.Tensor) -> int:
     if tensor.is_sparse:
-        # As it is: the two directions' rows lie side by side until the optimizer adds them up.
+        # Not coalesced: the rows of the two directions are separate until the optimizer sums them.
         return _bytes(tensor._indices()) + _bytes(tensor._values())
     return tensor.numel() * tensor.element_size()

@@ -1,8 +1,8 @@
 """
-Plots of what the benchmarks wrote as JSON, one PNG a benchmark: python -m benchmarks.plot DIR
+Plot the JSON files of the benchmarks, one PNG per benchmark: python -m benchmarks.plot DIR
 
-A panel for each case and quantity: bars of time a unit of work (or a run) with its quartiles, bars of memory, and for sizes that
-double a line of time, beside what it would be if it grew as the work.
+Each case and quantity has a panel: bars of time per unit of work (or per run) with quartiles, bars of memory, and for sizes that double
+a line of time with a second line of the counted work.
 """
 
 import json
@@ -16,9 +16,9 @@ _COLUMNS = 3
 
 
 def write_plot(report: dict[str, Any], path: Path) -> bool:
-    """Draws `report`, as read from JSON, with a case at least, into the PNG `path`; False, nothing drawn, without matplotlib."""
+    """Draw `report`, as read from JSON and with at least one case, to the PNG `path`; return False without matplotlib."""
     try:
-        # Drawn off screen, whatever the user's settings are.
+        # Drawn without a display, independently of the user's settings.
         from matplotlib.backends.backend_agg import FigureCanvasAgg
         from matplotlib.figure import Figure
     except ImportError:
@@ -63,7 +63,7 @@ def _draw_times(axis: Any, lines: list[dict[str, Any]], work_unit: str) -> None:
     below = [middle - lower for middle, (lower, _) in zip(middles, quartiles)]
     above = [upper - middle for middle, (_, upper) in zip(middles, quartiles)]
     axis.barh([line["contender"] for line in timed], middles, xerr=[below, above], color=_colors(timed))
-    axis.set_xlabel(f"µs a {work_unit}" if timed[0]["amount"] else "µs", fontsize=8)
+    axis.set_xlabel(f"µs per {work_unit}" if timed[0]["amount"] else "µs", fontsize=8)
 
 
 def _draw_memory(axis: Any, lines: list[dict[str, Any]], _: str) -> None:
@@ -88,7 +88,7 @@ def _draw_growth(axis: Any, lines: list[dict[str, Any]], _: str) -> None:
 
 
 def _colors(lines: list[dict[str, Any]]) -> list[str]:
-    """Ours stands out, limits step back."""
+    """Return a colour for each line: blue for ours, grey for limits."""
 
     def color(name: str) -> str:
         return "tab:blue" if name.startswith("ours") else "lightgrey" if name.startswith("limit") else "tab:orange"

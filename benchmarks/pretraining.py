@@ -1,11 +1,11 @@
 """
 Pretraining as a user does it, through `allennlp train`, against AllenNLP's own parts under the same trainer (`allennlp_parts.py`).
 
-LSTM 512/128, 512 filters, 1 highway layer, 1,024 negatives of 9,494 words, batches of 32 lanes x 20 words; ours once more with
-`precision` "bf16", for processors that have such products. All trainings run from beginning to end in a process each, and wait for
-each other by turns: one trains on some batches, then the next. The time is that between the ends of two batches, from the
-`WARM_UP`th on, so that what it takes to start is nobody's job. Everything between them counts: data, loss, gradients, clip,
-optimizer, metrics, progress bar; but for the few batches that our loader may have at hand when its turn begins.
+The model has an LSTM of 512/128, 512 filters, 1 highway layer, and 1,024 negatives of 9,494 words; batches have 32 lanes x 20 words.
+Ours also runs with `precision` "bf16", for processors that support it. Each training runs in its own process. The trainings take
+turns: one trains on some batches while the others wait. The time of a batch is that between the ends of two batches, from batch
+`WARM_UP` on, so the start is not counted. Everything else is: data, loss, gradients, clip, optimizer, metrics, progress bar. Our
+loader may have prefetched a few batches when its turn begins.
 """
 
 import json
@@ -29,7 +29,7 @@ from .settings import Settings
 
 NUM_LANES, NUM_STEPS = 32, 20
 WARM_UP = 5
-# The last windows, which not all lanes fill, are nobody's turn.
+# The last windows, which not all lanes fill, are not measured.
 _REST = 3
 _SECONDS_TO_END = 10
 
@@ -41,7 +41,7 @@ def run(settings: Settings) -> Report:
         return Report("pretraining", title, [], notes=[reason])
     options = settings.size(_options(), tiny())
     vocab_size, num_lanes = settings.size((9_494, NUM_LANES), (150, 4))
-    # Some seconds each.
+    # Each turn takes some seconds.
     ours, theirs = settings.size((50, 10), (2, 2))
 
     def num_batches(batches_a_turn: int) -> int:
@@ -92,7 +92,7 @@ def _options() -> Options:
 
 
 def our_config(options: Options, num_lanes: int, text: Path, vocabulary: Path, vocab_size: int) -> dict[str, Any]:
-    """The config of this package's users, without held-out text."""
+    """Return a config as users of this package write it, without held-out text."""
     indexers = {"characters": {"type": "bilm_characters"}, "tokens": {"type": "single_id"}}
     return {
         "dataset_reader": {"type": "bilm", "token_indexers": indexers},
@@ -116,7 +116,7 @@ def _our_bf16_config(*arguments: Any) -> dict[str, Any]:
 
 
 def their_config(options: Options, num_lanes: int, text: Path, vocabulary: Path, vocab_size: int) -> dict[str, Any]:
-    """The same job with nothing of this package: Adagrad and the clip by the global norm are the trainer's."""
+    """Return the config of the same job without this package: AllenNLP's Adagrad and the trainer's global-norm clip."""
     optimizer = {"type": "adagrad", "lr": 0.2, "initial_accumulator_value": 1.0}
     return {
         "dataset_reader": {
@@ -134,7 +134,7 @@ def their_config(options: Options, num_lanes: int, text: Path, vocabulary: Path,
 
 
 def _trainer(optimizer: dict[str, Any]) -> dict[str, Any]:
-    # Whoever has a GPU is measured on it elsewhere.
+    # On the CPU, also on a machine with a GPU.
     return {
         "num_epochs": 1,
         "cuda_device": -1,
@@ -144,26 +144,26 @@ def _trainer(optimizer: dict[str, Any]) -> dict[str, Any]:
 
 
 class _Training:
-    """`allennlp train` in a process of its own, which goes on for a turn and waits for the next."""
+    """`allennlp train` in a separate process, which trains for a turn and waits for the next turn."""
 
     def __init__(self, config: dict[str, Any], directory: Path, settings: Settings) -> None:
-        # Not above: AllenNLP may be missing.
+        # Imported here, because AllenNLP may be missing.
         from .clock import train
 
         path, self._log = directory / "config.json", directory / "log"
         path.write_text(json.dumps(config), encoding="utf-8")
         arguments = ["train", str(path), "-s", str(directory / "out"), "--include-package", "allennlp_elmo_plus"]
-        # A quick run need not import everything once more.
+        # With fork a quick run does not import everything again.
         context: Any = multiprocessing.get_context("fork" if settings.quick else "spawn")
-        self._pipe, there = context.Pipe()
+        self._pipe, child_pipe = context.Pipe()
         self._process = context.Process(
-            target=train, args=(arguments, torch.get_num_threads(), there, self._log), daemon=True
+            target=train, args=(arguments, torch.get_num_threads(), child_pipe, self._log), daemon=True
         )
         self._process.start()
-        there.close()
+        child_pipe.close()
 
     def turn(self) -> list[Interval]:
-        """Of the next batches."""
+        """Train for a turn and return the intervals of its batches."""
         self._pipe.send(True)
         return self._answer()
 
@@ -175,7 +175,7 @@ class _Training:
             raise RuntimeError(f"allennlp train failed:\n{log[-2000:]}") from None
 
     def __enter__(self) -> "_Training":
-        """Waits until the training has warmed up, and so is in nobody's way."""
+        """Wait until the training has warmed up and waits for its first turn."""
         try:
             self._answer()
         except BaseException:
@@ -186,7 +186,7 @@ class _Training:
     def __exit__(self, *_: Any) -> None:
         with suppress(OSError):
             self._pipe.send(False)
-        # Not one that computes still, as where another one has failed.
+        # The process may still compute if another training has failed; then it is killed.
         self._process.join(_SECONDS_TO_END)
         self._process.kill()
         self._process.join()
@@ -204,14 +204,14 @@ def _commonest_words(text: Path, vocab_size: int) -> list[str]:
 
 
 def _beginning(text: Path, path: Path, num_tokens: int) -> Path:
-    """The first lines of `text` that hold `num_tokens` tokens, ends of sentences counted."""
-    found = 0
+    """Copy to `path` the first lines of `text` with `num_tokens` tokens, counting ends of sentences; return `path`."""
+    copied_tokens = 0
     with text.open(encoding="utf-8") as lines, path.open("w", encoding="utf-8") as beginning:
         for line in islice(lines, num_tokens):
             if not line.strip():
                 continue
             beginning.write(line)
-            found += len(line.split()) + 1
-            if found >= num_tokens:
+            copied_tokens += len(line.split()) + 1
+            if copied_tokens >= num_tokens:
                 break
     return path

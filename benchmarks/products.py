@@ -1,8 +1,8 @@
 """
-The matrix products of a job and nothing else: what the job would take on this machine if all the rest were free.
+The matrix products of a job alone: a lower limit of the job's time on this machine.
 
-A product of (m, k) by (k, n) is m * k * n multiply-adds, 2 floating-point operations each. Backward it is two products of the
-same size: the gradient of each factor.
+A product of (m, k) by (k, n) has m * k * n multiply-adds of 2 floating-point operations. Its backward pass has two products of the same
+size, the gradients of the factors.
 """
 
 from collections.abc import Sequence
@@ -20,8 +20,9 @@ Shape = tuple[int, int, int]
 
 class Products:
     """
-    Runs float32 products of `shapes` (m, k, n), and with `backward` those of their gradients, on factors of its own, by the library
-    that this package takes on this processor and on as many rows as it likes best.
+    A job that computes float32 products of `shapes` (m, k, n), and with `backward` those of their gradients.
+
+    The factors are random. The library and the padding of rows are those that this package uses on this processor.
     """
 
     def __init__(self, shapes: Sequence[Shape], backward: bool = False) -> None:
@@ -51,7 +52,7 @@ class Products:
 
 def lstm_shapes(options: BiLMOptions, num_tokens: int) -> list[Shape]:
     """
-    The LSTM stacks over `num_tokens` tokens, all steps at once as if nothing recurred: for each token, layer and direction
+    Return the products of the LSTM stacks over `num_tokens` tokens, all steps at once: for each token, layer and direction
     (input + projection) * 4 * cell + cell * projection multiply-adds.
     """
     lstm, num_directions = options.lstm, 2 if options.bidirectional else 1
@@ -62,28 +63,28 @@ def lstm_shapes(options: BiLMOptions, num_tokens: int) -> list[Shape]:
 
 
 def word_shapes(options: BiLMOptions, characters: np.ndarray) -> list[Shape]:
-    """The encoding of distinct words, `characters` (U, C): each distinct window of characters meets each filter once."""
+    """Return the products of encoding distinct words, `characters` (U, C): each distinct n-gram meets each filter once."""
     cnn = options.char_cnn
     assert cnn is not None
-    num_words, num_windows = len(characters), count_windows(characters, max(width for width, _ in cnn.filters))
-    shapes: list[Shape] = [(num_windows, width * cnn.embedding_dim, number) for width, number in cnn.filters]
+    num_words, num_ngrams = len(characters), count_ngrams(characters, max(width for width, _ in cnn.filters))
+    shapes: list[Shape] = [(num_ngrams, width * cnn.embedding_dim, number) for width, number in cnn.filters]
     shapes += [(num_words, cnn.n_filters, cnn.n_filters)] * (2 * cnn.n_highway)
     if cnn.n_filters != options.lstm.projection_dim:
         shapes.append((num_words, cnn.n_filters, options.lstm.projection_dim))
     return shapes
 
 
-def count_windows(characters: np.ndarray, width: int) -> int:
-    """Distinct windows of `width` characters in the words (U, C), up to each word's first window of nothing but padding."""
+def count_ngrams(characters: np.ndarray, width: int) -> int:
+    """Count distinct n-grams of `width` characters in words (U, C), up to each word's first n-gram of padding only."""
     padded = np.pad(characters, ((0, 0), (0, width)), constant_values=PADDING_ID)
-    windows = np.lib.stride_tricks.sliding_window_view(padded, width, axis=1)
+    ngrams = np.lib.stride_tricks.sliding_window_view(padded, width, axis=1)
     lengths = (characters != PADDING_ID).sum(axis=1)
-    needed = np.arange(windows.shape[1]) <= lengths[:, None]
-    return len(np.unique(windows[needed], axis=0))
+    needed = np.arange(ngrams.shape[1]) <= lengths[:, None]
+    return len(np.unique(ngrams[needed], axis=0))
 
 
 def training_shapes(options: BiLMOptions, batch: LanguageModelBatch) -> list[Shape]:
-    """A training step on `batch`: distinct words once, both LSTM stacks, and each direction's sampled softmax."""
+    """Return the products of a training step on `batch`: distinct words, both LSTM stacks, sampled softmaxes."""
     num_tokens = int(batch.lengths.sum())
     softmax: Shape = (num_tokens, options.lstm.projection_dim, options.n_negative_samples_batch)
     directions = 2 if options.bidirectional else 1

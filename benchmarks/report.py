@@ -1,4 +1,4 @@
-"""What was measured: as a table for people, as JSON for everything else."""
+"""Reports of benchmarks, as a table for people and as JSON for programs."""
 
 import dataclasses
 import json
@@ -10,18 +10,18 @@ from typing import Any, Optional
 from .rounds import spread
 
 UNITS = {
-    "seconds": "s a run, one number a round",
-    "median_seconds": "s a run",
+    "seconds": "s per run, one number per round",
+    "median_seconds": "s per run",
     "fastest": "s, the fastest run of all",
     "ratio_of_fastest": "fastest run, for the same work / that of the first line",
     "spread": "distance of the quartiles / median",
-    "amount": "units of work a run",
+    "amount": "units of work per run",
     "rate": "units of work/s",
     "gflops": "10^9 floating-point operations/s",
     "share_of_limit": "1 is the limit itself",
     "share_of_limit_fastest": "the same, of fastest runs",
     "bytes": "bytes",
-    "exchanged_bytes": "bytes that a process puts into the sums of a step, by part",
+    "exchanged_bytes": "bytes that a process sends for the sums of a step, by part",
     "growth": "time / time of the size before",
     "growth_of_work": "work / work of the size before",
 }
@@ -30,9 +30,11 @@ UNITS = {
 @dataclass
 class Figures:
     """
-    One line of a table. `seconds` a run, one number a round, empty where nothing was timed; `fastest` of all runs; `amount` units
-    of work in a run; `ratio`: see `Report.ratio_is`; `peak_bytes`: of memory; `exchanged_bytes`: among
-    processes, by part; `growth`: the paired ratio to the line before, and `growth_of_work` what arithmetic says it should be.
+    One line of a table.
+
+    seconds: seconds per run, one number per round, empty if nothing was timed; fastest: the fastest of all runs; amount: units of work
+    in a run; ratio: see `Report.ratio_is`; peak_bytes: peak memory; exchanged_bytes: bytes sent between processes, by part; growth:
+    the paired ratio to the line before; growth_of_work: the growth of the counted work.
     """
 
     contender: str
@@ -56,7 +58,7 @@ class Figures:
 
     @property
     def rate(self) -> Optional[float]:
-        """Units of work a second."""
+        """Units of work per second."""
         return self.amount / self.median_seconds if self.amount and self.median_seconds else None
 
     @property
@@ -72,7 +74,7 @@ class Figures:
 
 @dataclass
 class Case:
-    """A job at one size, with the figures of all who did it."""
+    """A job of one size, with the figures of all contenders."""
 
     label: str
     figures: list[Figures]
@@ -80,7 +82,7 @@ class Case:
 
 @dataclass
 class Report:
-    """What one benchmark found. `work_unit`: what `amount` counts, one of them; `ratio_is`: what the ratios are ratios of."""
+    """The results of one benchmark. work_unit: the name of a unit of `amount`; ratio_is: the definition of ratios."""
 
     name: str
     title: str
@@ -94,7 +96,7 @@ class Report:
         return {
             "benchmark": self.name,
             "title": self.title,
-            # Tiny sizes: the file shows a shape, its figures mean nothing.
+            # With tiny sizes the figures mean nothing.
             "quick": quick,
             "machine": machine,
             "units": {**UNITS, "work": self.work_unit, "ratio": self.ratio_is},
@@ -106,7 +108,7 @@ class Report:
         path.write_text(json.dumps(self.as_json(machine, quick), indent=1, allow_nan=False) + "\n", encoding="utf-8")
 
     def table(self) -> str:
-        """The report as plain text; columns that no line fills are left out."""
+        """Return the report as plain text, without empty columns."""
         lines = [_cells(figures, self.work_unit) for case in self.cases for figures in case.figures]
         columns = [name for name in (lines[0] if lines else {}) if any(line[name] for line in lines)]
         widths = {name: max(len(name), *(len(line[name]) for line in lines)) for name in columns}

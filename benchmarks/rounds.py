@@ -1,9 +1,9 @@
 """
-Contenders in turn: A B C, C B A, A B C, ... and how they compare round by round.
+Run contenders in turn, A B C, C B A, A B C, ..., and compare them round by round.
 
-A machine's speed drifts. What ran a minute apart is not compared; what ran in the same round is, and of those ratios the median
-is taken. The order turns round from round to round, so that no contender always comes first. The fastest run of all is kept too:
-where others use the machine at the same time, it alone says what the job takes.
+A machine's speed drifts. So ratios are taken within a round, and their median over rounds is reported. Every second round has the
+reverse order, so that no contender always comes first. The fastest of all runs is recorded too: it contains the least time of other
+programs.
 """
 
 import statistics
@@ -14,33 +14,35 @@ from typing import Any, NamedTuple, Optional
 
 
 class Interval(NamedTuple):
-    """From when to when a run took, by `time.perf_counter`."""
+    """Start and end of a run, by `time.perf_counter`."""
 
     start: float
     end: float
 
 
 class Turn(NamedTuple):
-    """Seconds a run, of the runs in one turn."""
+    """Seconds per run, over the runs of one turn."""
 
     mean: float
     fastest: float
 
 
 def never_halted(start: float, end: float) -> float:
-    """Of a machine that stands still at no time."""
+    """Return the halted seconds of a machine that is never halted."""
     return 0.0
 
 
 @dataclass(frozen=True)
 class Contender:
     """
-    run: does the job once. Where `times_itself` it may do so several times, and returns the interval of each: what it takes to
-    start a child process is not the job's. Otherwise what it returns is dropped.
-    amount: units of work (tokens) in one run, so that contenders may be given less of a job that is slow for them.
-    prepare: called, untimed, before each run.
-    flops: floating-point operations in one run, where the job is known by them.
-    limit: name of the contender that does nothing but what this one cannot do without.
+    One way to do a job.
+
+    run: does the job once. With `times_itself` it may do the job several times, and returns the interval of each, which leaves out the
+    start of a child process. Otherwise its result is ignored.
+    amount: units of work (tokens) in one run; a slow contender may get less work.
+    prepare: called before each run, not timed.
+    flops: floating-point operations in one run, if known.
+    limit: name of the contender that does only the indispensable part of this job.
     """
 
     name: str
@@ -60,11 +62,10 @@ def alternate(
     halted: Callable[[float, float], float] = never_halted,
 ) -> dict[str, list[Turn]]:
     """
-    The turns of each contender, by name, one a round, each of as many runs as fill `min_seconds`.
+    Return the turns of each contender, by name, one per round, each with the number of runs that fills `min_seconds`.
 
-    Each contender runs once beforehand, outside of all rounds, and once more to find how many runs that is; one that
-    `times_itself` starts afresh each time and does without. `halted(start, end)` says how many seconds of an interval the machine
-    stood still, which are nobody's.
+    Before the first round each contender runs once or twice, to find that number. A contender that `times_itself` does not need this.
+    `halted(start, end)` returns the seconds of an interval in which the machine was halted; they are subtracted.
     """
     if rounds < 1:
         raise ValueError(f"`rounds` must be at least 1, got {rounds}")
@@ -73,7 +74,7 @@ def alternate(
         raise ValueError(f"contenders must have different names, got {names}")
 
     def run(contender: Contender, times: int = 1) -> list[float]:
-        # What asks for halts waits for them to be written down: once all runs are over, between which nothing should sleep.
+        # `halted` waits until halts are recorded. So it is called after all runs, and nothing sleeps between them.
         intervals = [interval for _ in range(times) for interval in _run(contender, clock)]
         return [end - start - halted(start, end) for start, end in intervals]
 
@@ -82,7 +83,7 @@ def alternate(
             return 1
         (seconds,) = run(contender)
         if seconds < min_seconds:
-            # The first run may have compiled something, or filled a cache.
+            # The first run may have compiled code or filled a cache.
             (seconds,) = run(contender)
         return max(1, round(min_seconds / max(seconds, 1e-6)))
 
@@ -91,8 +92,8 @@ def alternate(
     for number in range(rounds):
         for contender in contenders if number % 2 == 0 else reversed(contenders):
             seconds = run(contender, numbers[contender.name])
-            # Not the median: where processors are given out by slices, half of all short runs wait for none, and as many for a
-            # whole one, and which of them the median is says nothing of the job.
+            # The mean, not the median: where processors are shared by time slices, a short run waits for none or for a whole slice,
+            # and the median of such runs depends on chance.
             turns[contender.name].append(Turn(statistics.fmean(seconds), min(seconds)))
     return turns
 
@@ -106,12 +107,12 @@ def _run(contender: Contender, clock: Callable[[], float]) -> list[Interval]:
 
 
 def paired_ratio(seconds: Sequence[float], others: Sequence[float]) -> float:
-    """The median over rounds of `seconds` / `others`."""
+    """Return the median over rounds of `seconds` / `others`."""
     return statistics.median(mine / theirs for mine, theirs in zip(seconds, others, strict=True))
 
 
 def spread(values: Sequence[float]) -> float:
-    """The distance of the quartiles as a share of the median: how much rounds differ; 0 for a single one."""
+    """Return the interquartile range divided by the median; 0 for a single value."""
     if len(values) < 2:
         return 0.0
     lower, middle, upper = statistics.quantiles(values, n=4, method="inclusive")

@@ -1,8 +1,8 @@
 """
 Text for benchmarks: sentences of words whose frequencies follow Zipf's law, the same on every machine.
 
-Words are made of syllables, the common ones short. A share of the tokens is numbers, each one new, so that distinct words go on
-coming however long the text is, as they do in real text; the rest repeats itself every million tokens.
+Words consist of syllables; frequent words are short. A share of the tokens is numbers that occur once, so that the number of distinct words
+grows with the text, as in real text. The other words repeat every million tokens.
 """
 
 from pathlib import Path
@@ -13,13 +13,13 @@ NUM_WORDS = 50_000
 NUMBER_SHARE = 0.01
 _BLOCK_TOKENS = 1_000_000
 _SYLLABLES = [consonant + vowel for consonant in "bdfghjklmnprstvz" for vowel in "aeiou"]
-# Zipf-Mandelbrot: flattens the law for the very commonest words.
+# Zipf-Mandelbrot: flattens the distribution for the most frequent words.
 _RANK_SHIFT = 2.7
 _SENTENCE_WORDS = (4, 40)
 
 
 def spell(rank: int) -> str:
-    """The word of frequency rank `rank`, counted from 0: its own for each rank."""
+    """Return the word of frequency rank `rank`, counted from 0; each rank has its own word."""
     word, rest = "", rank + 1
     while rest:
         rest, syllable = divmod(rest - 1, len(_SYLLABLES))
@@ -29,8 +29,9 @@ def spell(rank: int) -> str:
 
 def write_text(path: Path, num_tokens: int, num_words: int = NUM_WORDS, seed: int = 0) -> int:
     """
-    Writes at most `num_tokens` tokens to `path`, one sentence a line, a full stop as a word of its own at the end of each, and
-    returns how many: whole blocks of a million where it is more than one.
+    Write at most `num_tokens` tokens to `path`, one sentence per line with a full stop as its last word, and return their number.
+
+    More than a million tokens are rounded down to full blocks of a million.
     """
     block_tokens = min(num_tokens, _BLOCK_TOKENS)
     template = _template(block_tokens, num_words, np.random.default_rng(seed))
@@ -44,21 +45,21 @@ def write_text(path: Path, num_tokens: int, num_words: int = NUM_WORDS, seed: in
 
 
 def read_sentences(path: Path, num_tokens: int) -> list[list[str]]:
-    """The words of each line, up to the line in which the last of `num_tokens` words is; lines without words are left out."""
-    sentences, found = [], 0
+    """Return the words of each line, up to the line that reaches `num_tokens` words; blank lines are left out."""
+    sentences, num_words = [], 0
     with open(path, encoding="utf-8") as file:
         for line in file:
             words = line.split()
             if words:
                 sentences.append(words)
-                found += len(words)
-            if found >= num_tokens:
+                num_words += len(words)
+            if num_words >= num_tokens:
                 break
     return sentences
 
 
 def _template(num_tokens: int, num_words: int, rng: np.random.Generator) -> str:
-    """Lines of `num_tokens` tokens in all, "%d" where a number goes."""
+    """Return lines with `num_tokens` tokens in total and "%d" in place of numbers."""
     cumulative = np.cumsum(1 / (np.arange(num_words) + _RANK_SHIFT))
     ranks = np.searchsorted(cumulative, rng.random(num_tokens) * cumulative[-1])
     words = np.array([spell(rank) for rank in range(num_words)], dtype=object)[ranks]

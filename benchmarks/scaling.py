@@ -1,13 +1,12 @@
 """
-How a training step scales from one process to two on the same machine, and what the processes have to tell each other for it.
+How a training step scales from one process to two on the same machine, and how many bytes the processes exchange.
 
-LSTM 512/128, 512 filters, 1 highway layer, 50,000 words, 1,024 negatives; 32 lanes x 20 words in each process, one thread each, by
-gloo. Two processes do twice the work of one. The limit is two processes that train apart, each for itself: what the machine's cores
-and memory allow, so that the rest of the time is what the exchange costs.
+The model has an LSTM of 512/128, 512 filters, 1 highway layer, 50,000 words and 1,024 negatives. Each process has 32 lanes x 20 words and
+one thread, over gloo. Two processes do twice the work of one. The limit is two processes that train without any exchange; the
+difference to it is the cost of the exchange.
 
-`exchanged` is what a process puts into the sums of a step: the dense gradients, which `DistributedDataParallel` adds up, and those
-of the softmax's rows (`training.distributed.sparse_gradients`), a byte for each row of the vocabulary and the values of rows
-that a process held.
+`exchanged` counts the bytes that a process sends for the sums of a step: the dense gradients, which `DistributedDataParallel` sums, and
+those of the softmax's rows (`training.distributed.sparse_gradients`), which are the rows in use and their values.
 """
 
 import multiprocessing
@@ -73,7 +72,7 @@ def _add_exchanged(case: Case, exchanged: Sequence[dict[str, int]]) -> None:
 
 def _notes(case: Case) -> list[str]:
     return [
-        f"{figures.contender}: each puts into the sums of a step, in bytes, "
+        f"{figures.contender}: bytes that each process sends for the sums of a step: "
         + ", ".join(f"{part} {number:,}" for part, number in figures.exchanged_bytes.items())
         for figures in case.figures
         if figures.exchanged_bytes is not None
@@ -81,29 +80,29 @@ def _notes(case: Case) -> list[str]:
 
 
 class _Processes:
-    """Processes that train on command, together or apart."""
+    """Processes that train on command, together or separately."""
 
     def __init__(self, scratch: Path, *arguments: Any) -> None:
         context: Any = multiprocessing.get_context("forkserver")
         context.set_forkserver_preload(["torch._dynamo", "torch.nn.parallel", __name__])
         self._pipes, self._workers = [], []
         for rank in range(NUM_PROCESSES):
-            here, there = context.Pipe()
-            worker = context.Process(target=_work, args=(there, rank, scratch, *arguments), daemon=True)
+            pipe, child_pipe = context.Pipe()
+            worker = context.Process(target=_work, args=(child_pipe, rank, scratch, *arguments), daemon=True)
             worker.start()
-            there.close()
-            self._pipes.append(here)
+            child_pipe.close()
+            self._pipes.append(pipe)
             self._workers.append(worker)
 
     def run(self, kind: str) -> Callable[[], list[Interval]]:
-        """Of the process that is the last to end."""
+        """Return a function that trains and returns the intervals of the process that ends last."""
         return lambda: max(self._ask(kind, "step"), key=lambda intervals: intervals[-1].end)
 
     def exchanged(self, kind: str) -> dict[str, int]:
         return self._ask(kind, "exchanged")[0]
 
     def _ask(self, kind: str, what: str) -> list[Any]:
-        """The answers of all processes that take part in `kind`."""
+        """Return the answers of all processes that take part in `kind`."""
         pipes = self._pipes[:1] if kind == "alone" else self._pipes
         for pipe in pipes:
             pipe.send((kind, what))
@@ -120,7 +119,7 @@ class _Processes:
 
 
 class _Loss(nn.Module):
-    """What `DistributedDataParallel` wraps: a loss comes out of its forward."""
+    """A module whose forward pass returns the loss, for `DistributedDataParallel`."""
 
     def __init__(self, model: LanguageModel) -> None:
         super().__init__()
@@ -134,7 +133,7 @@ class _Loss(nn.Module):
 
 
 class _Job:
-    """One process's training, with others or by itself."""
+    """The training of one process, together with others or alone."""
 
     def __init__(
         self, options: Options, vocab_size: int, batches: Sequence[LanguageModelBatch], together: bool
@@ -148,7 +147,7 @@ class _Job:
             exclude_from_ddp(self._loss, by_rows)
             self._loss, self._exchange = DistributedDataParallel(self._loss), SparseGradientAllReduce(by_rows)
         rows = set(map(id, by_rows))
-        self._dense_bytes = sum(each.nbytes for each in model.parameters() if id(each) not in rows)
+        self._dense_bytes = sum(parameter.nbytes for parameter in model.parameters() if id(parameter) not in rows)
         self._optimizer = Adagrad(model.parameters(), max_norm=10.0, row_exchange=self._exchange)
         self._batches = cycle(batches)
         self._state: Optional[BiLMState] = None
@@ -176,7 +175,7 @@ def _work(
     num_steps: int,
 ) -> None:
     torch.set_num_threads(1)
-    dist.init_process_group("gloo", init_method=f"file://{scratch / 'meeting'}", rank=rank, world_size=NUM_PROCESSES)
+    dist.init_process_group("gloo", init_method=f"file://{scratch / 'rendezvous'}", rank=rank, world_size=NUM_PROCESSES)
     jobs: dict[str, _Job] = {}
     while True:
         command = pipe.recv()
@@ -194,7 +193,7 @@ def _work(
 def _batches(
     scratch: Path, options: Options, vocab_size: int, num_lanes: int, num_tokens: int, rank: int, stream: int
 ) -> list[LanguageModelBatch]:
-    """The first windows of the lanes of process `rank`."""
+    """Return the first batches of the lanes of process `rank`."""
     corpus = sample_corpus(scratch, num_tokens)
     sampler = LogUniformSampler(vocab_size, options["n_negative_samples_batch"])
     batcher = WindowBatcher(corpus, vocabulary_ids(corpus, vocab_size), sampler, negatives_stream=stream)

@@ -1,4 +1,4 @@
-"""What a run of the benchmarks was asked for."""
+"""The settings of a run of the benchmarks."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -15,10 +15,10 @@ T = TypeVar("T")
 @dataclass(frozen=True)
 class Settings:
     """
-    quick: tiny sizes, whose figures mean nothing; rounds: how often each contender has its turn; scratch: an empty directory for
-    texts and weights, removed after the run; num_tokens: size of the generated text, None for the benchmark's own;
-    without_allennlp: whether AllenNLP's contenders are left out; text: a file to use in place of a generated one; halted: how many
-    seconds of an interval the machine stood still.
+    quick: use tiny sizes, whose figures mean nothing; rounds: number of turns of each contender; scratch: an empty directory for texts
+    and weights, removed after the run; num_tokens: size of the generated text, None for the benchmark's own; without_allennlp: leave
+    out AllenNLP's contenders; text: a file to use instead of a generated text; halted: returns the seconds of an interval in which the
+    machine was halted.
     """
 
     quick: bool
@@ -31,20 +31,20 @@ class Settings:
 
     @property
     def min_seconds(self) -> float:
-        """The least that a contender's turn lasts: short jobs run several times in it."""
+        """Minimum duration of a turn; short jobs run several times in a turn."""
         return 0.0 if self.quick else 1.0
 
     def size(self, full: T, quick: T) -> T:
-        """`full`, or `quick` where only the shape of the result is of interest."""
+        """Return `full`, or `quick` for a quick run."""
         return quick if self.quick else full
 
     def tokens(self, full: int, quick: int) -> int:
-        """Words of generated text: as asked for, else by size."""
+        """Return the number of words of generated text: `num_tokens` if given, else by size."""
         return self.num_tokens or self.size(full, quick)
 
     def peak_of(self, target: str, **arguments: Any) -> PeakMemory:
-        """Peak memory of `target`, "module:function", in a child process, which is seconds to start; `quick`, without one."""
-        # Not above: reading settings need not wait for PyTorch.
+        """Return the peak memory of `target`, "module:function", in a child process, or for a quick run in this one."""
+        # Imported here, so that reading settings does not wait for PyTorch.
         import torch
 
         if self.quick:
@@ -52,7 +52,7 @@ class Settings:
         return peak_of(target, torch.get_num_threads(), **arguments)
 
     def why_without_allennlp(self) -> Optional[str]:
-        """One line saying why AllenNLP's contenders are left out; None where they take part."""
+        """Return one line with the reason why AllenNLP's contenders are left out, or None."""
         if self.without_allennlp:
             return "AllenNLP's contender is left out, as asked for"
         if find_spec("allennlp") is None:

@@ -1,4 +1,4 @@
-"""A training step as pretraining takes it: loss of a window, gradients, clip by the global norm, Adagrad."""
+"""A training step as in pretraining: loss of a window, gradients, global-norm clip, Adagrad."""
 
 from collections.abc import Iterable, Iterator
 from itertools import cycle
@@ -19,9 +19,10 @@ from .model_sizes import Options
 
 class TrainingJob:
     """
-    A biLM of `options` and its optimizer; each `step` takes the next of `batches`, round and round, state carried. Matrix products
-    in bfloat16 where `bfloat16` says so, as with `precision` "bf16" of the model. `device`: where the model is; batches must be
-    there already. `state`: the recurrent state after the last step, None before the first.
+    A biLM of `options` and its optimizer. Each `step` uses the next of `batches`, in a cycle, and carries the state.
+
+    bfloat16: compute matrix products in bfloat16, as with `precision` "bf16" of the model; device: the device of the model and of the
+    batches; state: the recurrent state after the last step, None before the first.
     """
 
     def __init__(
@@ -40,14 +41,14 @@ class TrainingJob:
         self.state: Optional[BiLMState] = None
 
     def step(self) -> Tensor:
-        """Trains on a batch. Returns the loss before the step, (), on the model's device."""
+        """Train on a batch and return the loss before the step, a scalar tensor on the model's device."""
         self.optimizer.zero_grad()
         loss = self.backward()
         self.optimizer.step()
         return loss
 
     def backward(self) -> Tensor:
-        """Everything but the optimizer."""
+        """Compute the loss and its gradients without the optimizer's update; return the loss."""
         batch = next(self.batches)
         assert batch.forward_negatives is not None and batch.backward_negatives is not None
         with torch.autocast(batch.lengths.device.type, torch.bfloat16, enabled=self._bfloat16):

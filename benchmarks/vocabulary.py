@@ -1,11 +1,11 @@
 """
-Counting a vocabulary over a large text: words a second, and the peak memory of the process that does it.
+Counting a vocabulary over a large text: words per second, and peak memory.
 
-The text is generated, 100 million tokens unless asked otherwise, with new words all along. Ours is the core's `count_words` and
-the order of the vocabulary, with a process for each of PyTorch's threads and with one. The alternative is AllenNLP's
-`Vocabulary.from_instances` over TextFields, on a twentieth of the text; its memory is that of its part alone. The limit is reading
-the text and splitting its lines, in one process. Each runs in a child process of its own and is timed there, imports left out;
-of several processes the memory is that of the first, which holds all counts.
+The generated text has 100 million tokens by default, with new words throughout. Ours is `count_words` and `order_by_frequency`, with one
+process for each PyTorch thread and with a single process. The alternative is AllenNLP's `Vocabulary.from_instances` over TextFields, on
+a twentieth of the text; its memory is that for this part. The limit is reading the text and splitting its lines, in one process. Each
+contender runs in its own child process and is timed there, without imports. With several processes the memory is that of the first
+process, which holds all counts.
 """
 
 import dataclasses
@@ -28,7 +28,7 @@ from .sample_text import write_text
 from .settings import Settings
 
 LIMIT = "limit: reading and splitting"
-# Each takes minutes, so that a stall of the machine weighs little.
+# A turn takes minutes, so a short halt of the machine matters little.
 MAX_ROUNDS = 3
 _PART = 20
 
@@ -66,12 +66,12 @@ def run(settings: Settings) -> Report:
 
 
 def count(meter: Meter, path: str, num_processes: int) -> Interval:
-    """When it took the core's counts and the order they give."""
+    """Return the interval of counting and sorting words."""
     return _timed(meter, lambda: order_by_frequency(count_words(path, num_processes=num_processes)))
 
 
 def only_split(meter: Meter, path: str) -> Interval:
-    """When it took reading and splitting."""
+    """Return the interval of reading and splitting."""
 
     def split() -> None:
         for _ in iter_sentence_blocks(path):
@@ -81,7 +81,7 @@ def only_split(meter: Meter, path: str) -> Interval:
 
 
 def count_with_allennlp(meter: Meter, path: str) -> Interval:
-    """When it took AllenNLP's own vocabulary, over instances as a reader of AllenNLP's makes them."""
+    """Return the interval of AllenNLP's own vocabulary, over instances as a reader of AllenNLP makes them."""
     from allennlp.data import Instance, Vocabulary
     from allennlp.data.fields import TextField
     from allennlp.data.token_indexers import SingleIdTokenIndexer

@@ -1,4 +1,4 @@
-"""The parts that benchmarks are made of: rounds, counts of work, generated text, memory of a child."""
+"""The parts of benchmarks: rounds, counts of work, generated text, memory of a child process."""
 
 import os
 import signal
@@ -11,13 +11,13 @@ import pytest
 from allennlp_elmo_plus.data.text.characters import encode_words
 from benchmarks import peak_memory
 from benchmarks.halts import HaltWatch, overlap
-from benchmarks.products import Products, count_windows
+from benchmarks.products import Products, count_ngrams
 from benchmarks.rounds import Contender, Interval, alternate, paired_ratio, spread
 from benchmarks.sample_text import read_sentences, spell, write_text
 
 
 class FakeClock:
-    """Time that passes only when a job says so."""
+    """A clock that only jobs advance."""
 
     def __init__(self):
         self.now = 0.0
@@ -78,7 +78,7 @@ def test_the_fastest_run_of_a_turn_is_kept():
     assert alternate([itself], rounds=1) == {"ours": [(3.0, 2.0)]}
 
 
-def test_time_in_which_the_machine_stood_still_is_nobodys():
+def test_halted_time_is_subtracted():
     halts = np.array([[2.0, 3.0], [4.0, 9.0]])
     itself = Contender("ours", lambda: [Interval(1.0, 5.0), Interval(8.0, 12.0)], times_itself=True)
     turns = alternate([itself], rounds=1, halted=lambda start, end: overlap(halts, start, end))
@@ -86,11 +86,11 @@ def test_time_in_which_the_machine_stood_still_is_nobodys():
 
 
 @pytest.mark.skipif(not hasattr(os, "sched_setscheduler"), reason="the system has no real-time priorities")
-def test_a_halt_is_noticed():
+def test_a_halt_is_detected():
     with HaltWatch() as halts:
         if not halts.watching:
             pytest.skip("no right to real-time priority")
-        # What does not wake cannot tell whether it or the machine was halted.
+        # A stopped watcher looks like a halted machine.
         start = time.perf_counter()
         os.kill(halts._process.pid, signal.SIGSTOP)
         time.sleep(0.3)
@@ -101,7 +101,7 @@ def test_a_halt_is_noticed():
     assert halts.within(start, end) == 0.0
 
 
-def test_rounds_and_names_that_cannot_be():
+def test_invalid_rounds_and_names_are_refused():
     with pytest.raises(ValueError, match="`rounds` must be at least 1, got 0"):
         alternate([Contender("ours", int)], rounds=0)
     with pytest.raises(ValueError, match="different names"):
@@ -118,10 +118,10 @@ def test_products_are_counted_by_their_multiply_adds():
     assert Products([(2, 3, 5), (7, 1, 1)], backward=True).flops == 3 * 2 * (30 + 7)
 
 
-def test_windows_of_characters():
-    # Begin, a, end and padding: windows of two start at the first three, the last with end and the fourth with padding alone.
-    assert count_windows(encode_words(["a"], 6), 2) == 4
-    assert count_windows(encode_words(["a", "ab"], 6), 2) == 6
+def test_character_ngrams_are_counted():
+    # Begin, a, end, padding: 2-grams start at each of these four; the last one is padding only.
+    assert count_ngrams(encode_words(["a"], 6), 2) == 4
+    assert count_ngrams(encode_words(["a", "ab"], 6), 2) == 6
 
 
 def test_generated_text_is_the_same_each_time_and_numbers_never_come_twice(tmp_path):
@@ -137,9 +137,9 @@ def test_generated_text_is_the_same_each_time_and_numbers_never_come_twice(tmp_p
 
 
 def test_peak_memory_is_that_of_the_child_alone_and_from_the_start_on():
-    here = b"x" * (64 << 20)
+    parent_memory = b"x" * (64 << 20)
     peak = peak_memory.peak_of("tests.helpers.peak_memory_jobs:allocate", 1, num_bytes=32 << 20)
-    assert len(here) == 64 << 20 and peak.result == 32 << 20
+    assert len(parent_memory) == 64 << 20 and peak.result == 32 << 20
     # The first pages of a block may be ones that were in use before.
     assert 31 << 20 <= peak.peak_bytes < 40 << 20
     peak = peak_memory.peak_of("tests.helpers.peak_memory_jobs:allocate_after_start", 1, num_bytes=32 << 20)
@@ -147,7 +147,7 @@ def test_peak_memory_is_that_of_the_child_alone_and_from_the_start_on():
     assert 31 << 20 <= peak.peak_bytes < 40 << 20
 
 
-def test_a_child_that_fails_says_why():
+def test_a_failing_child_is_an_error_with_its_cause():
     with pytest.raises(
         RuntimeError, match="tests.helpers.peak_memory_jobs:absent ended with status 1(.|\n)*no attribute"
     ):
