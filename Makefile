@@ -1,17 +1,17 @@
 # make train   pretrains a small biLM on the documentation of Python's standard library, or on your own text:
 #              make train TRAIN=text.txt HELDOUT=other.txt OUT=runs/mine
-#              The same command again takes an interrupted run up where it was.
+#              The same command again resumes an interrupted run.
 # make test    lint, format check, types, imports, tests
-# make lint    all of these but the tests
-# make bench   measures this package against its alternatives, results in bench/, see benchmarks/README.md; some of it alone:
+# make lint    all of these except the tests
+# make bench   measures this package and its alternatives, results in bench/, see benchmarks/README.md; one benchmark:
 #              make bench BENCH='feeding --rounds 3'
-# make fuzz    feeds damaged files to every parser for ten minutes each, see fuzz/README.md; some of it, for longer or shorter:
+# make fuzz    feeds damaged files to each parser for ten minutes, see fuzz/README.md; some parsers, for another time:
 #              make fuzz FUZZ='options hdf5' FUZZ_SECONDS=60
 # make soak    the long form of the fault tests, a quarter of an hour or more: 50 kills at random moments, 20,000 steps of training,
 #              see docs/reliability.md
-# make clean   removes the environment and the caches, keeps data/, runs/ and bench/
+# make clean   removes the environment and the caches, not data/, runs/ and bench/
 
-# The first of these that runs and is 3.10-3.13: a name on the PATH alone says little (pyenv leaves shims that only print an error).
+# The first of these that runs and is 3.10-3.13. Being on the PATH is not enough: pyenv has shims that only print an error.
 PYTHON ?= $(shell for p in python3.13 python3.12 python3.11 python3.10 python3 python; do \
 	$$p -c 'import sys; sys.exit(not (3, 10) <= sys.version_info < (3, 14))' >/dev/null 2>&1 && echo $$p && break; done)
 VENV := .venv
@@ -32,12 +32,12 @@ FUZZ_SECONDS ?= 600
 
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 export PIP_ROOT_USER_ACTION := ignore
-# glibc, keep the memory of one batch for the next, in huge pages: several times faster where a virtual machine makes small ones dear.
-# In one arena: those of other threads give back what is larger than 64 MB.
+# glibc keeps the memory of one batch for the next, in huge pages: several times faster in virtual machines where small pages are slow.
+# All threads use one arena, because the arenas of other threads return blocks above 64 MB to the system.
 export GLIBC_TUNABLES ?= glibc.malloc.hugetlb=1:glibc.malloc.mmap_threshold=1073741824:glibc.malloc.trim_threshold=4294967296:glibc.malloc.top_pad=67108864:glibc.malloc.arena_max=1
-# An OpenMP thread that has nothing to do, spin for a moment only: the other direction's thread wants its core.
+# An OpenMP thread without work spins only for a moment, because the thread of the other direction needs its core.
 export GOMP_SPINCOUNT ?= 4000
-# Where this is set, every start of AllenNLP compiles PyTorch anew: minutes instead of seconds.
+# With this variable every start of AllenNLP compiles PyTorch's Python code again: minutes instead of seconds.
 unexport PYTHONDONTWRITEBYTECODE
 
 .PHONY: train test lint bench fuzz soak clean
@@ -68,7 +68,7 @@ lint: $(STAMP)
 bench: $(STAMP)
 	$(BIN)/python -m benchmarks --output bench $(BENCH)
 
-# atheris is for this alone, and has no build for Python 3.10.
+# Only this target needs atheris, which has no build for Python 3.10.
 fuzz: $(STAMP)
 	@$(BIN)/python -m pip install -q --no-deps atheris==3.0.0
 	$(BIN)/python -m fuzz --seconds $(FUZZ_SECONDS) $(FUZZ)
@@ -76,7 +76,7 @@ fuzz: $(STAMP)
 soak: $(STAMP)
 	$(BIN)/python -m tests.faults.soak $(SOAK)
 
-# uv installs several times as fast as pip; where it cannot be had, or cannot reach what pip's own settings reach, pip does the work.
+# uv installs several times as fast as pip. If uv is not available, or cannot reach the registry in pip's settings, pip installs.
 $(STAMP): requirements.txt setup.py
 	@test -n "$(PYTHON)" || { echo "No Python 3.10-3.13 found: make PYTHON=/path/to/python3.12" >&2; exit 1; }
 	@echo "Installing the environment into $(VENV) ..."

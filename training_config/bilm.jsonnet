@@ -1,4 +1,4 @@
-// A biLM for a laptop: some minutes on two CPU cores for a corpus of a few hundred thousand words.
+// A biLM for a laptop. Training on a few hundred thousand words takes some minutes on two CPU cores.
 local options = import 'lib/options.libsonnet';
 local pretraining = import 'lib/pretraining.libsonnet';
 

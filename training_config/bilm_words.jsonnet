@@ -1,5 +1,5 @@
-// Word input: a vector for each word of the vocabulary in place of the character CNN, and the same vectors in the softmax. Steps are
-// cheaper than those of bilm.jsonnet; a word outside the vocabulary is <UNK>, so that the vocabulary should be large.
+// Word input: one vector for each word of the vocabulary instead of a character CNN, and the same vectors in the softmax. Steps are
+// faster than those of bilm.jsonnet. A word outside the vocabulary is <UNK>, so use a large vocabulary.
 local options = import 'lib/options.libsonnet';
 local pretraining = import 'lib/pretraining.libsonnet';
 

@@ -1,8 +1,9 @@
-// Goes on training a pretrained biLM on other text:
+// Continues training a pretrained biLM on other text:
 //   -o '{"model.pretrained_file": "OLD/model.tar.gz", "train_data_path": "train.txt", "validation_data_path": "heldout.txt"}'
-// The vocabulary is that of the new text: words the old model knows keep their rows of the softmax, the others get fresh ones. With
+// The vocabulary is that of the new text: words that the old model knows keep their rows of the softmax, other words get random rows.
+// To keep the old vocabulary, add to the overrides:
 //   "vocabulary": {"type": "bilm", "vocab_file": "OLD/model.tar.gz"}
-// among the overrides it stays the old one. The options of the model must be the old ones: import another config here for another.
+// The options must be those of the old model. If it is not of bilm.jsonnet, import its config below.
 local pretraining = import 'bilm.jsonnet';
 
 pretraining {

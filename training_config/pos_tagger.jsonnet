@@ -1,5 +1,5 @@
-// Parts of speech with AllenNLP's own `simple_tagger` over a pretrained biLM, whose weights stay frozen: only the mixing weights, a
-// small LSTM and the output layer learn. Files in CoNLL-U; for CoNLL-2003 give the reader `file_format: 'conll2003'`.
+// A part-of-speech tagger: AllenNLP's `simple_tagger` with a pretrained, frozen biLM. Training changes only the mixing weights, a small
+// LSTM and the output layer. Files are in CoNLL-U; for CoNLL-2003 give the reader `file_format: 'conll2003'`.
 //   -o '{"train_data_path": "train.conllu", "validation_data_path": "dev.conllu",
 //        "model.text_field_embedder.token_embedders.elmo.archive_file": "OUT/model.tar.gz"}'
 local width = 64;  // projection_dim of the biLM

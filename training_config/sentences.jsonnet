@@ -1,5 +1,5 @@
-// Whole sentences in place of lanes: batches of sentences of about one length, each read from a state of zeros, in training and in
-// evaluation. For text whose lines have nothing to do with each other, and for a biLM that is to embed sentences by themselves.
+// Batches of single sentences instead of running text: sentences of similar length, each read from a state of zeros, in training and
+// evaluation. Use it for text whose lines are unrelated, and for a biLM that embeds single sentences.
 //   -o '{"train_data_path": "train.txt", "validation_data_path": "heldout.txt"}'
 local options = import 'lib/options.libsonnet';
 local pretraining = import 'lib/pretraining.libsonnet';
@@ -15,7 +15,7 @@ local config = pretraining(
   heldout='data/heldout.txt',
   vocabulary={ min_count: 2 },
 );
-// As many positions a batch as lanes have.
+// A batch has as many positions as with lanes.
 local sentences = {
   type: 'bilm_sentences',
   batch_tokens: config.model.batch_size * config.model.unroll_steps,

@@ -1,4 +1,4 @@
-// WikiText-2 with the settings of a bilm-tf run, for comparing held-out perplexities. The text, one sentence a line, comes with
+// WikiText-2 with the settings of a bilm-tf run, to compare held-out perplexities. Name the text, one sentence per line, with
 //   -o '{"train_data_path": "train.txt", "validation_data_path": "heldout.txt"}'
 local options = import 'lib/options.libsonnet';
 local pretraining = import 'lib/pretraining.libsonnet';

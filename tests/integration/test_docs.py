@@ -1,4 +1,4 @@
-"""Runs the commands that the pages in docs/ show, page by page, as they stand there, with texts and models made small."""
+"""Run the commands of the pages in docs/, page by page, with small texts and models."""
 
 import io
 import re
@@ -16,7 +16,7 @@ from benchmarks.sample_text import write_text
 
 ROOT = Path(__file__).resolve().parents[2]
 PAGES = {path.name: path for path in (ROOT / "docs").glob("*.md")}
-# What later pages begin with is what the first one leaves.
+# The other pages use the model of pretrain.md.
 ORDER = ["pretrain.md", *sorted(set(PAGES) - {"pretrain.md"})]
 _BLOCK = re.compile(r"^```bash\n(.*?)^```", re.MULTILINE | re.DOTALL)
 
@@ -31,7 +31,7 @@ TAGGED = "".join(
     for noun, verb in [("rain", "falls"), ("mills", "turn"), ("winds", "rise"), ("snow", "melts")]
 )
 
-# The sizes that configs ask for are left out of account, all but the width that the tagger's config counts on.
+# The sizes in the configs are ignored, except the projection's, which the tagger's config needs.
 SMALL_OPTIONS = """
 function(dim, projection_dim, filters=null, n_highway=0) {
   bidirectional: true,
@@ -47,7 +47,7 @@ function(dim, projection_dim, filters=null, n_highway=0) {
 
 
 def commands(page: str) -> list[list[str]]:
-    """The commands of a page's ```bash blocks, one a line; what is not to be run stands in blocks of another kind, as ```sh."""
+    """Return the commands of a page's ```bash blocks, one per line; blocks of another kind, as ```sh, are not run."""
     lines = "".join(_BLOCK.findall(page)).replace("\\\n", " ").splitlines()
     split = (shlex.split(line, comments=True) for line in lines)
     return [command for command in split if command]
@@ -55,7 +55,7 @@ def commands(page: str) -> list[list[str]]:
 
 @pytest.fixture(scope="module")
 def workplace(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A directory with what the pages take for granted: texts, labelled sentences, configs."""
+    """Return a directory with the files that the pages assume: texts, labelled sentences, configs."""
     directory = tmp_path_factory.mktemp("docs")
     shutil.copytree(ROOT / "training_config", directory / "training_config")
     (directory / "training_config" / "lib" / "options.libsonnet").write_text(SMALL_OPTIONS, encoding="utf-8")
@@ -78,7 +78,7 @@ def test_the_requests_are_those_the_page_shows() -> None:
 @pytest.mark.parametrize("name", ORDER)
 def test_the_commands_of_a_page_run(name: str, workplace: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(workplace)
-    # The plugin is imported here; for each command AllenNLP would walk through every module of its own and of allennlp_models.
+    # The plugin is already imported. AllenNLP would import every module of its own and of allennlp_models for each command.
     monkeypatch.setattr("allennlp.commands.import_plugins", lambda: None)
     for command in commands(PAGES[name].read_text("utf-8")):
         run(command, monkeypatch)
@@ -90,7 +90,7 @@ def test_the_walk_through_ends_with_three_taggers(
     monkeypatch.chdir(workplace)
     monkeypatch.setattr("allennlp.commands.import_plugins", lambda: None)
     walkthrough = runpy.run_path(str(ROOT / "docs" / "walkthrough.py"))
-    # Its own functions look these up here.
+    # The functions of the walk-through look up names here.
     names = walkthrough["main"].__globals__
 
     def run_small(*words: object) -> None:
@@ -107,17 +107,17 @@ def test_the_walk_through_ends_with_three_taggers(
 
 
 def run(command: list[str], monkeypatch: pytest.MonkeyPatch) -> None:
-    """In this process, which has imported everything already; `echo TEXT | COMMAND` gives the command its standard input."""
+    """Run `command` in this process, which is fast; `echo TEXT | COMMAND` gives the command its standard input."""
     if command[0] == "echo":
-        assert command[2] == "|", f"only one word can be echoed here, got {shlex.join(command)}"
+        assert command[2] == "|", f"`echo` takes one word here, got {shlex.join(command)}"
         monkeypatch.setattr(sys, "stdin", io.StringIO(f"{command[1]}\n"))
         command = command[3:]
     program, *arguments = command
     if program == "python":
-        assert arguments[0] == "-m", f"only modules are run here, got {shlex.join(command)}"
+        assert arguments[0] == "-m", f"`python` runs only modules here, got {shlex.join(command)}"
         monkeypatch.setattr(sys, "argv", arguments[1:])
         runpy.run_module(arguments[1], run_name="__main__")
         return
-    assert program == "allennlp", f"only `allennlp` and `python -m` are run here, got {shlex.join(command)}"
+    assert program == "allennlp", f"only `allennlp` and `python -m` run here, got {shlex.join(command)}"
     monkeypatch.setattr(sys, "argv", command)
     main(prog="allennlp")

@@ -1,5 +1,5 @@
-// bilm-tf's options.json for a biLM of a given size, with what all published sizes have in common. Without `filters`, words have
-// vectors of their own instead of being read by character.
+// Returns bilm-tf's options.json for a biLM of the given size; all other values are those of the published models. Without `filters` the
+// model has word input: one vector per word instead of a character CNN.
 function(dim, projection_dim, filters=null, n_highway=0) {
   bidirectional: true,
   [if filters != null then 'char_cnn']: {

@@ -1,5 +1,5 @@
-// What every pretraining config shares: options (bilm-tf's options.json, see the model `bilm`) -> an AllenNLP config.
-// Anything can be overridden on the command line, for example
+// Returns an AllenNLP config for `options` (bilm-tf's options.json, see the model `bilm`). All pretraining configs use this function.
+// Override any value on the command line, for example
 //   -o '{"train_data_path": "corpus/*.gz", "validation_data_path": "heldout.txt"}'
 function(options, train, heldout, vocabulary={}) {
   dataset_reader: {
@@ -23,8 +23,8 @@ function(options, train, heldout, vocabulary={}) {
     num_steps: options.unroll_steps,
     n_negative_samples_batch: options.n_negative_samples_batch,
   },
-  // One lane: the text is read as one stream. Every further lane starts from a state of zeros, which training leaves behind after its
-  // first batches; a trained LSTM now and then never finds its way back from there, and one such lane spoils the figure.
+  // One lane reads the text as one stream. Every further lane would start from a state of zeros, which training sees only in its first
+  // batches. A trained LSTM sometimes never recovers from that state, and one such lane spoils the perplexity.
   validation_data_loader: {
     type: 'bilm',
     batch_size: 1,
@@ -41,11 +41,11 @@ function(options, train, heldout, vocabulary={}) {
       initial_accumulator_value: 1.0,
       max_norm: options.all_clip_norm_val,
     },
-    // With the callback 'bilm' below, a run that was interrupted goes on exactly: the same command with --recover.
+    // With the callback 'bilm' below, the same command with --recover resumes an interrupted run exactly.
     checkpointer: { type: 'bilm', save_every_num_seconds: 600 },
     callbacks: [
       { type: 'bilm' },
-      // Before the two that write down what it adds to the metrics of each batch.
+      // Before the two callbacks that log the metrics it adds to each batch.
       { type: 'bilm_plan' },
       { type: 'console_logger', should_log_inputs: false },
       { type: 'tensorboard', should_log_parameter_statistics: false, should_log_learning_rate: true },

@@ -1,5 +1,5 @@
-// The settings the published models were trained with, whatever their size: the 1 Billion Word benchmark, 10 epochs, batches of
-// 128 lanes (on each of 3 GPUs in the original), 8,192 negative samples.
+// The settings of all published models: the 1 Billion Word benchmark, 10 epochs, batches of 128 lanes (on each of 3 GPUs in the
+// original), 8,192 negative samples.
 local filters = [[1, 32], [2, 32], [3, 64], [4, 128], [5, 256], [6, 512], [7, 1024]];
 local options = import 'options.libsonnet';
 local pretraining = import 'pretraining.libsonnet';
