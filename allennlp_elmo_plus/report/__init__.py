@@ -1,4 +1,4 @@
-"""A training run as one HTML page that needs nothing else: no network, no JavaScript.
+"""Show a training run as one self-contained HTML page, without network and JavaScript.
 
 Files of a serialization directory (`run`, `events`) -> curves and bars as SVG (`chart`) -> the page (`page`).
 """

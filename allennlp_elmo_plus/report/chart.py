@@ -1,4 +1,4 @@
-"""Curves and bars as SVG. Colours are the page's, by CSS class, so that it can be read in the dark too."""
+"""Draw curves and bars as SVG. Colours come from the page by CSS class, so that dark mode works."""
 
 import math
 from collections.abc import Sequence
@@ -8,15 +8,17 @@ from typing import NamedTuple
 WIDTH, HEIGHT = 560, 300
 _LEFT, _RIGHT, _TOP, _BOTTOM = 66, 14, 14, 40
 NUM_COLOURS = 6
-# More points than the chart is wide could not be told apart.
+# More points could not be told apart at the width of the chart.
 MAX_POINTS = 400
-# From this ratio of the largest to the smallest on, small values would all lie on the axis.
+# From this ratio of the largest to the smallest value, small values would all lie on the axis.
 _LOGARITHMIC_FROM = 20
 
-_BAR_HEIGHT, _BAR_GAP, _BAR_LABEL = 22, 10, 120
+_BAR_HEIGHT, _BAR_GAP, _BAR_LABEL_WIDTH, _BAR_VALUE_WIDTH = 22, 10, 120, 70
 
 
 class Curve(NamedTuple):
+    """A name for the legend and the points (x, y)."""
+
     name: str
     points: list[tuple[float, float]]
 
@@ -27,38 +29,39 @@ class _Axis(NamedTuple):
     ticks: list[float]
     is_logarithmic: bool
 
-    def place(self, value: float) -> float:
-        """0 at `low`, 1 at `high`."""
+    def relative(self, value: float) -> float:
+        """Return the position of `value` on the axis: 0 at `low`, 1 at `high`."""
         if self.is_logarithmic:
             return (math.log(value) - math.log(self.low)) / (math.log(self.high) - math.log(self.low))
         return (value - self.low) / (self.high - self.low)
 
 
 def line_chart(curves: Sequence[Curve], x_label: str, y_label: str) -> str:
-    """An `<svg>` of the curves over one pair of axes, with a legend where there are several; an empty string where no curve has a
-    finite point. Long curves are drawn through the means of equal numbers of points; an axis of positive values that differ much
-    is logarithmic, and says so.
+    """Return an `<svg>` of `curves` over one pair of axes, with a legend where there are several.
+
+    Curves of more than MAX_POINTS points are thinned (`thinned`). The y axis is logarithmic, and labelled so, where its values
+    are positive and differ by a factor of 20 or more. The result is empty where no curve has a finite point.
     """
-    drawn = [
+    finite = [
         Curve(curve.name, thinned([point for point in curve.points if all(map(math.isfinite, point))]))
         for curve in curves
     ]
-    drawn = [curve for curve in drawn if curve.points]
-    if not drawn:
+    finite = [curve for curve in finite if curve.points]
+    if not finite:
         return ""
-    x_axis = _linear_axis([x for curve in drawn for x, _ in curve.points], only_whole=True)
-    y_axis = _axis([y for curve in drawn for _, y in curve.points])
+    x_axis = _linear_axis([x for curve in finite for x, _ in curve.points], whole_ticks=True)
+    y_axis = _axis([y for curve in finite for _, y in curve.points])
     y_label += " (logarithmic)" if y_axis.is_logarithmic else ""
     parts = [_grid(x_axis, y_axis, x_label, y_label)]
-    for number, curve in enumerate(drawn):
-        colour = f"c{number % NUM_COLOURS}"
-        places = [(_x(x_axis, x), _y(y_axis, y)) for x, y in curve.points]
-        if len(places) > 1:
-            path = " ".join(f"{x:.1f},{y:.1f}" for x, y in places)
+    for index, curve in enumerate(finite):
+        colour = f"c{index % NUM_COLOURS}"
+        positions = [(_x(x_axis, x), _y(y_axis, y)) for x, y in curve.points]
+        if len(positions) > 1:
+            path = " ".join(f"{x:.1f},{y:.1f}" for x, y in positions)
             parts.append(f'<polyline class="curve {colour}" points="{path}"/>')
-        if len(places) <= 30:
-            for (x, y), (x_value, y_value) in zip(places, curve.points, strict=True):
-                text = escape(f"{curve.name}: {number_in_words(y_value)} at {number_in_words(x_value)}")
+        if len(positions) <= 30:
+            for (x, y), (x_value, y_value) in zip(positions, curve.points, strict=True):
+                text = escape(f"{curve.name}: {format_number(y_value)} at {format_number(x_value)}")
                 parts.append(
                     f'<circle class="{colour}" cx="{x:.1f}" cy="{y:.1f}" r="3.5"><title>{text}</title></circle>'
                 )
@@ -66,28 +69,28 @@ def line_chart(curves: Sequence[Curve], x_label: str, y_label: str) -> str:
         f'<svg viewBox="0 0 {WIDTH} {HEIGHT}" role="img" aria-label="{escape(y_label)} by {escape(x_label)}">'
         f"{''.join(parts)}</svg>"
     )
-    return picture + (_legend(drawn) if len(drawn) > 1 else "")
+    return picture + (_legend(finite) if len(finite) > 1 else "")
 
 
 def bar_chart(bars: Sequence[tuple[str, float]]) -> str:
-    """An `<svg>` of horizontal bars for values from 0 to 1, each with its name and value."""
+    """Return an `<svg>` of horizontal bars for values from 0 to 1, each with its name and value."""
     height = len(bars) * (_BAR_HEIGHT + _BAR_GAP) + _BAR_GAP
-    room = WIDTH - _BAR_LABEL - 70
+    max_length = WIDTH - _BAR_LABEL_WIDTH - _BAR_VALUE_WIDTH
     parts = []
-    for number, (name, value) in enumerate(bars):
-        top = _BAR_GAP + number * (_BAR_HEIGHT + _BAR_GAP)
-        length = room * min(1.0, max(0.0, value)) if math.isfinite(value) else 0.0
-        middle = top + _BAR_HEIGHT * 0.68
+    for index, (name, value) in enumerate(bars):
+        top = _BAR_GAP + index * (_BAR_HEIGHT + _BAR_GAP)
+        length = max_length * min(1.0, max(0.0, value)) if math.isfinite(value) else 0.0
+        baseline = top + _BAR_HEIGHT * 0.68
         parts.append(
-            f'<text class="label" x="{_BAR_LABEL - 8}" y="{middle:.1f}" text-anchor="end">{escape(name)}</text>'
-            f'<rect class="c0" x="{_BAR_LABEL}" y="{top}" width="{length:.1f}" height="{_BAR_HEIGHT}" rx="3"/>'
-            f'<text class="label" x="{_BAR_LABEL + length + 8:.1f}" y="{middle:.1f}">{value:.3f}</text>'
+            f'<text class="label" x="{_BAR_LABEL_WIDTH - 8}" y="{baseline:.1f}" text-anchor="end">{escape(name)}</text>'
+            f'<rect class="c0" x="{_BAR_LABEL_WIDTH}" y="{top}" width="{length:.1f}" height="{_BAR_HEIGHT}" rx="3"/>'
+            f'<text class="label" x="{_BAR_LABEL_WIDTH + length + 8:.1f}" y="{baseline:.1f}">{value:.3f}</text>'
         )
     return f'<svg viewBox="0 0 {WIDTH} {height}" role="img" aria-label="bars">{"".join(parts)}</svg>'
 
 
 def thinned(points: list[tuple[float, float]]) -> list[tuple[float, float]]:
-    """At most MAX_POINTS points: each the mean of as many neighbours."""
+    """Return at most MAX_POINTS points, each the mean of an equal number of neighbouring `points`."""
     if len(points) <= MAX_POINTS:
         return points
     size = math.ceil(len(points) / MAX_POINTS)
@@ -95,8 +98,8 @@ def thinned(points: list[tuple[float, float]]) -> list[tuple[float, float]]:
     return [(sum(x for x, _ in group) / len(group), sum(y for _, y in group) / len(group)) for group in groups]
 
 
-def number_in_words(value: float) -> str:
-    """Four digits at most of what is small, whole numbers with commas of what is large."""
+def format_number(value: float) -> str:
+    """Return `value` as text: whole and large numbers with thousands separators, others with four significant digits."""
     if not math.isfinite(value):
         return str(value)
     if abs(value) >= 1000 or value == int(value):
@@ -115,26 +118,26 @@ def _axis(values: list[float]) -> _Axis:
     return _Axis(low / 1.05, high * 1.05, inside, True)
 
 
-def _linear_axis(values: list[float], only_whole: bool = False) -> _Axis:
+def _linear_axis(values: list[float], whole_ticks: bool = False) -> _Axis:
     low, high = min(values), max(values)
     if low == high:
         low, high = low - (abs(low) or 1) * 0.5, high + (abs(high) or 1) * 0.5
     rough = (high - low) / 5
     power = 10.0 ** math.floor(math.log10(rough))
     step = next(multiple * power for multiple in (1, 2, 2.5, 5, 10) if multiple * power >= rough * 0.999)
-    if only_whole:
+    if whole_ticks:
         step = max(1.0, math.ceil(step))
-    ticks = [number * step for number in range(math.ceil(low / step), math.floor(high / step) + 1)]
+    ticks = [multiple * step for multiple in range(math.ceil(low / step), math.floor(high / step) + 1)]
     margin = (high - low) * 0.04
     return _Axis(low - margin, high + margin, ticks, False)
 
 
 def _x(axis: _Axis, value: float) -> float:
-    return _LEFT + axis.place(value) * (WIDTH - _LEFT - _RIGHT)
+    return _LEFT + axis.relative(value) * (WIDTH - _LEFT - _RIGHT)
 
 
 def _y(axis: _Axis, value: float) -> float:
-    return HEIGHT - _BOTTOM - axis.place(value) * (HEIGHT - _TOP - _BOTTOM)
+    return HEIGHT - _BOTTOM - axis.relative(value) * (HEIGHT - _TOP - _BOTTOM)
 
 
 def _grid(x_axis: _Axis, y_axis: _Axis, x_label: str, y_label: str) -> str:
@@ -144,13 +147,13 @@ def _grid(x_axis: _Axis, y_axis: _Axis, x_label: str, y_label: str) -> str:
         y = _y(y_axis, tick)
         parts.append(
             f'<line class="grid" x1="{_LEFT}" x2="{right}" y1="{y:.1f}" y2="{y:.1f}"/>'
-            f'<text class="tick" x="{_LEFT - 7}" y="{y + 4:.1f}" text-anchor="end">{number_in_words(tick)}</text>'
+            f'<text class="tick" x="{_LEFT - 7}" y="{y + 4:.1f}" text-anchor="end">{format_number(tick)}</text>'
         )
     for tick in x_axis.ticks:
         x = _x(x_axis, tick)
         parts.append(
             f'<line class="grid" x1="{x:.1f}" x2="{x:.1f}" y1="{_TOP}" y2="{bottom}"/>'
-            f'<text class="tick" x="{x:.1f}" y="{bottom + 16}" text-anchor="middle">{number_in_words(tick)}</text>'
+            f'<text class="tick" x="{x:.1f}" y="{bottom + 16}" text-anchor="middle">{format_number(tick)}</text>'
         )
     parts.append(
         f'<line class="axis" x1="{_LEFT}" x2="{right}" y1="{bottom}" y2="{bottom}"/>'
@@ -164,7 +167,6 @@ def _grid(x_axis: _Axis, y_axis: _Axis, x_label: str, y_label: str) -> str:
 
 def _legend(curves: Sequence[Curve]) -> str:
     entries = [
-        f'<span><i class="c{number % NUM_COLOURS}"></i>{escape(curve.name)}</span>'
-        for number, curve in enumerate(curves)
+        f'<span><i class="c{index % NUM_COLOURS}"></i>{escape(curve.name)}</span>' for index, curve in enumerate(curves)
     ]
     return f'<p class="legend">{"".join(entries)}</p>'

@@ -1,4 +1,4 @@
-"""The numbers in TensorBoard's event files, which AllenNLP's callback "tensorboard" writes with tensorboardX."""
+"""Read the scalars of TensorBoard's event files, which AllenNLP's callback "tensorboard" writes with tensorboardX."""
 
 import struct
 from collections.abc import Iterator
@@ -8,24 +8,26 @@ from typing import NamedTuple
 from google.protobuf.message import DecodeError
 from tensorboardX.proto.event_pb2 import Event
 
-# Each record: its length, a checksum of that, the event, a checksum of the event.
+# A record is: length, checksum of the length, event, checksum of the event.
 _LENGTH = struct.Struct("<Q")
 _CHECKSUM_BYTES = 4
 
 
 class Scalar(NamedTuple):
+    """One point of a curve."""
+
     step: int
     value: float
 
 
 def read_scalars(directory: Path) -> dict[str, list[Scalar]]:
-    """The curves in the event files of `directory`, by tag, in the order of steps; none where there is no such file.
+    """Return the curves in the event files of `directory` by tag, each sorted by step.
 
-    A run that was taken up again has written a file each time, and some steps twice: the file begun last counts. What follows a
-    damaged record, such as one half written when the run was killed, is left out.
+    A resumed run writes one more file and some steps twice: the newest file counts. A file is read up to its first damaged
+    record, such as the one that was being written when the run was killed.
     """
     curves: dict[str, dict[int, float]] = {}
-    # The name begins with the time in seconds.
+    # Names begin with the time in seconds, so sorting puts the newest file last.
     for path in sorted(directory.glob("events.out.tfevents.*")):
         for event in _events(path):
             for value in event.summary.value:
@@ -35,12 +37,12 @@ def read_scalars(directory: Path) -> dict[str, list[Scalar]]:
 
 
 def _events(path: Path) -> Iterator[Event]:
-    left = path.stat().st_size
+    num_bytes_left = path.stat().st_size
     with open(path, "rb") as file:
         while len(head := file.read(_LENGTH.size + _CHECKSUM_BYTES)) == _LENGTH.size + _CHECKSUM_BYTES:
             (length,) = _LENGTH.unpack_from(head)
-            left -= len(head) + length + _CHECKSUM_BYTES
-            if left < 0:
+            num_bytes_left -= len(head) + length + _CHECKSUM_BYTES
+            if num_bytes_left < 0:
                 return
             try:
                 yield Event.FromString(file.read(length))

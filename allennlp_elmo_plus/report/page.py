@@ -1,4 +1,4 @@
-"""The page itself."""
+"""Write the HTML of the page."""
 
 import json
 import math
@@ -11,8 +11,8 @@ from allennlp_elmo_plus.report.chart import (
     NUM_COLOURS,
     Curve,
     bar_chart,
+    format_number,
     line_chart,
-    number_in_words,
 )
 from allennlp_elmo_plus.report.events import Scalar
 from allennlp_elmo_plus.report.run import Mix, Run
@@ -45,20 +45,25 @@ mark { background: none; color: inherit; font-weight: 700; text-decoration: unde
 pre { overflow-x: auto; font: .85rem/1.45 ui-monospace, monospace; margin: .5rem 0 0; } summary { cursor: pointer; }
 """
 
-# The curves of TensorBoard by what they are called here: tag, heading, label of the axis.
+# Curves of TensorBoard: tag, heading, label of the y axis.
 _BATCH_CURVES = (
-    ("train/batch_loss", "Training loss of a batch", "nats a target"),
-    ("train/batch_tokens_per_second", "Speed", "tokens a second"),
+    ("train/batch_loss", "Training loss of a batch", "nats per target"),
+    ("train/batch_tokens_per_second", "Speed", "tokens per second"),
     ("train/batch_gradient_norm", "Gradient norm before the clip", "norm"),
     ("gradient_norm", "Gradient norm before the clip", "norm"),
     ("train/batch_memory_MB", "Memory", "MB"),
 )
-_NOT_DRAWN = ("epoch", "epochs", "duration", "start_epoch")
+_KEYS_NOT_DRAWN = ("epoch", "epochs", "duration", "start_epoch")
 
 
 def report_page(run: Run, neighbors: Optional[list[dict[str, Any]]] = None) -> str:
-    """The HTML of one run; `neighbors` as `allennlp elmo-neighbors --output` writes them. Nothing of the run gets into the page
-    unescaped, and the page allows itself nothing from elsewhere.
+    """Return the HTML of one run.
+
+    All text of the run is escaped, and the page's Content-Security-Policy forbids scripts and everything from other places.
+
+    Args:
+        run: the content of the run's serialization directory.
+        neighbors: the queries with their neighbours, as `allennlp elmo-neighbors --output` writes them.
     """
     title = escape(run.directory.resolve().name)
     sections = [
@@ -67,9 +72,11 @@ def report_page(run: Run, neighbors: Optional[list[dict[str, Any]]] = None) -> s
         _section("Epochs", '<div class="charts">', _epoch_charts(run), "</div>"),
         _section("Batches", '<div class="charts">', _batch_charts(run), "</div>"),
         _section("How the layers are mixed", '<div class="charts">', [_mix_card(mix) for mix in run.mixes], "</div>"),
-        _section("Nearest neighbours", "", [_neighbor_table(each) for each in neighbors or []], ""),
+        _section("Nearest neighbours", "", [_neighbor_table(query) for query in neighbors or []], ""),
         _section("Plan", '<div class="card">', [f"<p>{escape(line)}</p>" for line in run.plan], "</div>"),
-        _section("Warnings and errors", '<div class="card">', [_lines(run.messages)] if run.messages else [], "</div>"),
+        _section(
+            "Warnings and errors", '<div class="card">', [_preformatted(run.messages)] if run.messages else [], "</div>"
+        ),
         _section("Config", '<div class="card">', [_config(run.config)] if run.config is not None else [], "</div>"),
     ]
     return (
@@ -107,23 +114,23 @@ def _state(run: Run) -> str:
 
 def _tiles(run: Run) -> str:
     last = run.epochs[-1] if run.epochs else {}
-    found = {**last, **run.final}
+    metrics = {**last, **run.final}
     tiles: list[tuple[str, str]] = []
 
     def add(label: str, key: str, unit: str = "") -> None:
-        if isinstance(found.get(key), (int, float)):
-            tiles.append((label, number_in_words(found[key]) + unit))
+        if isinstance(metrics.get(key), (int, float)):
+            tiles.append((label, format_number(metrics[key]) + unit))
 
     add("best held-out perplexity, exact", "best_validation_perplexity")
     add("forward", "best_validation_forward_perplexity")
     add("backward", "best_validation_backward_perplexity")
     add("best held-out accuracy", "best_validation_accuracy")
     add("best held-out loss", "best_validation_loss")
-    add("tokens a second, last epoch", "training_tokens_per_second")
-    if isinstance(found.get("best_epoch"), int):
-        tiles.append(("best epoch", str(found["best_epoch"] + 1)))
-    if isinstance(found.get("training_duration"), str):
-        tiles.append(("time", found["training_duration"].split(".")[0]))
+    add("tokens per second, last epoch", "training_tokens_per_second")
+    if isinstance(metrics.get("best_epoch"), int):
+        tiles.append(("best epoch", str(metrics["best_epoch"] + 1)))
+    if isinstance(metrics.get("training_duration"), str):
+        tiles.append(("time", metrics["training_duration"].split(".")[0]))
     cards = [
         f'<p class="card"><b>{escape(value)}</b><span class="soft">{escape(label)}</span></p>' for label, value in tiles
     ]
@@ -131,12 +138,12 @@ def _tiles(run: Run) -> str:
 
 
 def _epoch_charts(run: Run) -> list[str]:
-    """One for each metric, training and validation together; perplexities, which are many, by kind."""
+    """Return one chart per metric, training and validation together, and one per kind of perplexity."""
     names: dict[str, None] = {}
     for metrics in run.epochs:
         for key, value in metrics.items():
             part, _, name = key.partition("_")
-            if part in ("training", "validation") and _is_number(value) and name not in _NOT_DRAWN:
+            if part in ("training", "validation") and _is_number(value) and name not in _KEYS_NOT_DRAWN:
                 names.setdefault(name)
     perplexities = [name for name in names if name.endswith("perplexity")]
     exact = [name for name in perplexities if "sampled" not in name]
@@ -148,14 +155,14 @@ def _epoch_charts(run: Run) -> list[str]:
     ]
     if sampled:
         charts.append(
-            _card("Loss: training sampled, validation exact", _curves_of(run, ["loss"]), "epoch", "nats a target")
+            _card("Loss: training sampled, validation exact", _curves_of(run, ["loss"]), "epoch", "nats per target")
         )
     else:
         charts.append(_card("Loss", _curves_of(run, ["loss"]), "epoch", "loss"))
-    charts.append(_card("Speed", _curves_of(run, ["tokens_per_second"]), "epoch", "tokens a second"))
+    charts.append(_card("Speed", _curves_of(run, ["tokens_per_second"]), "epoch", "tokens per second"))
     charts.append(_card("Most memory so far", _curves_of(run, memory), "epoch", "MB"))
-    done = {*perplexities, *memory, "loss", "tokens_per_second"}
-    charts += [_card(name, _curves_of(run, [name]), "epoch", name) for name in names if name not in done]
+    drawn = {*perplexities, *memory, "loss", "tokens_per_second"}
+    charts += [_card(name, _curves_of(run, [name]), "epoch", name) for name in names if name not in drawn]
     return charts
 
 
@@ -194,7 +201,7 @@ def _card(heading: str, curves: Sequence[Curve], x_label: str, y_label: str) -> 
 
 def _mix_card(mix: Mix) -> str:
     bars = [(f"layer {layer}" if layer else "characters", share) for layer, share in enumerate(mix.shares)]
-    gamma = "" if mix.gamma is None else f'<p class="soft">gamma {number_in_words(mix.gamma)}</p>'
+    gamma = "" if mix.gamma is None else f'<p class="soft">gamma {format_number(mix.gamma)}</p>'
     return f'<div class="card"><h3>{escape(mix.name)}</h3>{bar_chart(bars)}{gamma}</div>'
 
 
@@ -221,7 +228,7 @@ def _marked(sentence: Sequence[str], position: int) -> str:
     return " ".join(words)
 
 
-def _lines(lines: Sequence[str]) -> str:
+def _preformatted(lines: Sequence[str]) -> str:
     return f"<pre>{escape(chr(10).join(lines))}</pre>"
 
 

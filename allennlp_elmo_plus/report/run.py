@@ -1,60 +1,67 @@
-"""What a serialization directory holds of a run."""
+"""Read the config, metrics, curves, layer mixes and log of a run from its serialization directory."""
 
-import json
 import re
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, NamedTuple, Optional
 
 import torch
+from torch import Tensor
 
 from allennlp_elmo_plus.errors import InputError
 from allennlp_elmo_plus.report.events import Scalar, read_scalars
+from allennlp_elmo_plus.storage.json_file import read_json_mapping
+from allennlp_elmo_plus.storage.torch_weights import read_tensors
 
 MAX_MESSAGES = 30
-# A file that is not one of AllenNLP's should not take all memory.
+# Of a longer log only the end is read, to bound memory.
 _MAX_LOG_BYTES = 1 << 26
-_MAX_JSON_BYTES = 1 << 26
 
 _EPOCH_FILE = re.compile(r"metrics_epoch_(\d+)\.json")
 _MIX = re.compile(r"(.*?)\.?scalar_parameters\.(\d+)")
-# As AllenNLP formats out.log: time - level - logger - message.
+# AllenNLP formats each line of out.log as: time - level - logger - message.
 _LOG_LINE = re.compile(r"[\d-]+ [\d:,]+ - (\w+) - (\S+) - (.*)")
-_PLAN_LOGGER = "allennlp_elmo_plus.plugin.training.callbacks.plan"
+# The logger of the callback "bilm_plan": its module today, and the module in which it was before it moved.
+_PLAN_LOGGERS = ("allennlp_elmo_plus.plugin.training.callbacks.plan", "allennlp_elmo_plus.plugin.plan")
 
 
 class Mix(NamedTuple):
-    """How a downstream model mixes a biLM's layers."""
+    """The learned weights with which a downstream model mixes the layers of a biLM."""
 
     name: str  # of the module that holds the weights
-    shares: list[float]  # of each layer, after the softmax
+    shares: list[float]  # weight per layer after the softmax; they sum to 1
     gamma: Optional[float]
 
 
 class Run(NamedTuple):
-    """Everything is empty or None where the run has not written it."""
+    """The content of a serialization directory; a field is empty or None where the run did not write its file."""
 
     directory: Path
     config: Optional[dict[str, Any]]
-    final: dict[str, Any]  # metrics.json, of a run that has ended
-    epochs: list[dict[str, Any]]  # the metrics of each epoch, with its number as `epoch`
-    training: dict[str, list[Scalar]]
+    final: dict[str, Any]  # metrics.json, which a finished run writes
+    epochs: list[dict[str, Any]]  # metrics per epoch, sorted; the epoch's number, from 0, is `epoch`
+    training: dict[str, list[Scalar]]  # TensorBoard curves by tag
     validation: dict[str, list[Scalar]]
     mixes: list[Mix]
     plan: list[str]  # what the callback "bilm_plan" logged
-    messages: list[str]  # warnings and errors of out.log, the last MAX_MESSAGES
+    messages: list[str]  # the last MAX_MESSAGES warnings and errors of out.log
 
 
 def read_run(directory: Path) -> Run:
-    """Raises `InputError` for a directory in which no run has left anything, and for a file of metrics that is not JSON."""
+    """Return the content of the serialization directory `directory`.
+
+    Raises:
+        InputError: `directory` is missing, holds no files of a run, or holds metrics or weights that cannot be read.
+    """
     if not directory.is_dir():
         raise InputError(f"{directory}: there is no such directory")
     epochs = []
     for path in directory.glob("metrics_epoch_*.json"):
-        found = _EPOCH_FILE.fullmatch(path.name)
-        if found:
-            epochs.append({**_read_json(path), "epoch": int(found[1])})
+        match = _EPOCH_FILE.fullmatch(path.name)
+        if match:
+            epochs.append({**read_json_mapping(path), "epoch": int(match[1])})
     training, validation = (read_scalars(directory / "log" / part) for part in ("train", "validation"))
-    config = _read_json(directory / "config.json") if (directory / "config.json").is_file() else None
+    config = read_json_mapping(directory / "config.json") if (directory / "config.json").is_file() else None
     if config is None and not epochs and not training:
         raise InputError(
             f"{directory}: no `config.json`, `metrics_epoch_*.json` or events under `log`, so this is no serialization directory"
@@ -63,7 +70,7 @@ def read_run(directory: Path) -> Run:
     return Run(
         directory,
         config,
-        _read_json(directory / "metrics.json") if (directory / "metrics.json").is_file() else {},
+        read_json_mapping(directory / "metrics.json") if (directory / "metrics.json").is_file() else {},
         sorted(epochs, key=lambda metrics: metrics["epoch"]),
         training,
         validation,
@@ -73,49 +80,43 @@ def read_run(directory: Path) -> Run:
     )
 
 
-def _read_json(path: Path) -> dict[str, Any]:
-    if path.stat().st_size > _MAX_JSON_BYTES:
-        raise InputError(f"{path}: must be at most {_MAX_JSON_BYTES:,} bytes of JSON")
-    try:
-        content = json.loads(path.read_text("utf-8"))
-    except (ValueError, RecursionError) as error:
-        raise InputError(f"{path}: must be JSON in UTF-8: {error}") from None
-    if not isinstance(content, dict):
-        raise InputError(f"{path}: must hold a JSON object")
-    return content
-
-
 def _read_mixes(directory: Path) -> list[Mix]:
-    """From the best weights, or else from those of the last checkpoint."""
+    """Return the mixes in the best weights, or where there are none in those of the newest checkpoint.
+
+    Raises:
+        InputError: the file of the weights cannot be read.
+    """
     checkpoints = sorted(directory.glob("model_state_*.th"), key=lambda path: path.stat().st_mtime)
     candidates = [path for path in (directory / "best.th", directory / "weights.th") if path.is_file()]
     candidates += reversed(checkpoints)
     if not candidates:
         return []
     try:
-        # Mapped: of a large model, only the few numbers of the mixes are read.
-        state = torch.load(candidates[0], map_location="cpu", weights_only=True, mmap=True)
-        return find_mixes(state)
-    except Exception as error:  # a damaged file makes torch raise nearly anything
-        raise InputError(f"{candidates[0]}: cannot be read as weights: {' '.join(str(error).split())[:200]}") from None
+        # Memory-mapped: of a large model, only the few numbers of the mixes are read.
+        return find_mixes(read_tensors(candidates[0]))
+    except InputError as error:
+        raise InputError(f"{candidates[0]}: {error}") from None
 
 
-def find_mixes(state: dict[str, Any]) -> list[Mix]:
-    """The scalar mixes (AllenNLP's `ScalarMix`) among a model's weights, in the order of their names."""
+def find_mixes(state: Mapping[str, Tensor]) -> list[Mix]:
+    """Return the scalar mixes (AllenNLP's `ScalarMix`) among the weights `state`, sorted by name."""
     weights: dict[str, dict[int, float]] = {}
     for name, value in state.items():
-        found = _MIX.fullmatch(name)
-        if found:
-            weights.setdefault(found[1], {})[int(found[2])] = float(value)
+        match = _MIX.fullmatch(name)
+        if match and value.numel() == 1:
+            weights.setdefault(match[1], {})[int(match[2])] = float(value)
     mixes = []
     for name, layers in sorted(weights.items()):
         raw = torch.tensor([layers[layer] for layer in sorted(layers)], dtype=torch.float64)
         gamma = state.get(f"{name}.gamma" if name else "gamma")
+        if gamma is not None and gamma.numel() != 1:
+            gamma = None
         mixes.append(Mix(name or "scalar mix", torch.softmax(raw, 0).tolist(), None if gamma is None else float(gamma)))
     return mixes
 
 
 def _read_log(path: Path) -> tuple[list[str], list[str]]:
+    """Return the messages of the plan, and all lines of warnings and errors."""
     plan: list[str] = []
     messages: list[str] = []
     if not path.is_file():
@@ -123,11 +124,11 @@ def _read_log(path: Path) -> tuple[list[str], list[str]]:
     with open(path, "rb") as file:
         file.seek(max(0, path.stat().st_size - _MAX_LOG_BYTES))
         for line in file.read().decode("utf-8", "replace").splitlines():
-            found = _LOG_LINE.fullmatch(line)
-            if not found:
+            match = _LOG_LINE.fullmatch(line)
+            if not match:
                 continue
-            level, logger, message = found.groups()
-            if logger == _PLAN_LOGGER and level == "INFO":
+            level, logger, message = match.groups()
+            if logger in _PLAN_LOGGERS and level == "INFO":
                 plan.append(message)
             elif level in ("WARNING", "ERROR", "CRITICAL"):
                 messages.append(line)

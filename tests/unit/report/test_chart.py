@@ -12,8 +12,8 @@ from allennlp_elmo_plus.report import chart
 from allennlp_elmo_plus.report.chart import (
     Curve,
     bar_chart,
+    format_number,
     line_chart,
-    number_in_words,
     thinned,
 )
 
@@ -88,7 +88,7 @@ def test_bars_are_as_long_as_their_values() -> None:
     [(0, "0"), (7.0, "7"), (123.456, "123.5"), (12345.6, "12,346"), (0.00012345, "0.0001234"), (math.inf, "inf")],
 )
 def test_numbers_are_short(value: float, text: str) -> None:
-    assert number_in_words(value) == text
+    assert format_number(value) == text
 
 
 def test_colours_are_the_pages() -> None:

@@ -102,6 +102,15 @@ def test_a_pretraining_run(tmp_path: Path) -> None:
     assert "allennlp.training" not in page.text
 
 
+@pytest.mark.parametrize(
+    "logger", ["allennlp_elmo_plus.plugin.plan", "allennlp_elmo_plus.plugin.training.callbacks.plan"]
+)
+def test_the_plan_is_read_from_logs_before_and_after_the_callback_moved(tmp_path: Path, logger: str) -> None:
+    directory = write_run(tmp_path / "run")
+    (directory / "out.log").write_text(f"2026-01-02 03:04:05,678 - INFO - {logger} - plan: 3 epochs\n", "utf-8")
+    assert read_run(directory).plan == ["plan: 3 epochs"]
+
+
 def test_nothing_of_the_run_gets_in_unescaped_and_nothing_is_fetched(tmp_path: Path) -> None:
     directory = write_run(tmp_path / "run<b>", note=HOSTILE, **{HOSTILE: 1})
     torch.save({f"{HOSTILE}.scalar_parameters.0": torch.zeros(1)}, directory / "best.th")
@@ -150,12 +159,12 @@ def test_directories_and_files_that_are_none(tmp_path: Path) -> None:
     with pytest.raises(InputError, match="so this is no serialization directory$"):
         read_run(tmp_path)
     (tmp_path / "config.json").write_text("[]", "utf-8")
-    with pytest.raises(InputError, match="config.json: must hold a JSON object$"):
+    with pytest.raises(InputError, match="config.json: must hold a JSON object, got"):
         read_run(tmp_path)
     (tmp_path / "config.json").write_text("{", "utf-8")
     with pytest.raises(InputError, match="config.json: must be JSON in UTF-8"):
         read_run(tmp_path)
     (tmp_path / "config.json").write_text("{}", "utf-8")
     (tmp_path / "best.th").write_bytes(b"no weights")
-    with pytest.raises(InputError, match="best.th: cannot be read as weights"):
+    with pytest.raises(InputError, match="best.th: must be a whole file that `torch.save` wrote"):
         read_run(tmp_path)
