@@ -12,8 +12,9 @@ from allennlp_elmo_plus.data.corpus.encoded_corpus import encode_to_temporary
 from allennlp_elmo_plus.data.text.conll import CONLL2003, CONLLU, read_tagged_sentences
 from allennlp_elmo_plus.data.text.vocabulary import read_vocabulary
 from allennlp_elmo_plus.errors import InputError
-from allennlp_elmo_plus.formats.archive import load_archived_weights, read_archive
-from allennlp_elmo_plus.formats.bilm_tf_hdf5 import check_weights, read_weights, write_weights
+from allennlp_elmo_plus.formats.archive import read_archive
+from allennlp_elmo_plus.formats.bilm_tf_hdf5 import read_parameters, write_weights
+from allennlp_elmo_plus.formats.parameters import fill_parameters
 from allennlp_elmo_plus.formats.token_embeddings import read_token_embeddings, write_token_embeddings
 from allennlp_elmo_plus.formats.trained_mix import read_trained_mix
 from allennlp_elmo_plus.modules.build import build_encoder, build_language_model
@@ -66,8 +67,7 @@ def _hdf5(directory: Path) -> list[bytes]:
 
 
 def _read_hdf5(path: Path) -> None:
-    check_weights(path, options_of(_HDF5_VARIANT))
-    read_weights(path, _ENCODER, options_of(_HDF5_VARIANT))
+    fill_parameters(_ENCODER, read_parameters(path, options_of(_HDF5_VARIANT), None), str(path))
 
 
 def _token_embeddings(directory: Path) -> list[bytes]:
@@ -106,7 +106,7 @@ def _weights(_: Path) -> list[bytes]:
 def _read_archive(path: Path) -> None:
     archived = read_archive(path)
     model = build_language_model(archived.options, len(archived.vocabulary))
-    load_archived_weights(model, archived.weights, str(path))
+    fill_parameters(model, archived.weights, str(path))
 
 
 def _read_unpacked_archive(path: Path) -> None:

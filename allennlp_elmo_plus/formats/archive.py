@@ -1,53 +1,52 @@
-"""The options, the vocabulary and the weights inside a `model.tar.gz` that pretraining with AllenNLP leaves behind."""
+"""Read the options, the vocabulary and the weights of a biLM from the `model.tar.gz` that `allennlp train` writes."""
 
 import contextlib
 import dataclasses
 import io
-import os
 import tarfile
 import tempfile
 import zlib
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, NamedTuple, Union
 
-import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from allennlp_elmo_plus.data.text.vocabulary import MAX_VOCABULARY_BYTES, parse_vocabulary
 from allennlp_elmo_plus.errors import InputError
 from allennlp_elmo_plus.modules.build import language_model_shapes
 from allennlp_elmo_plus.options.bilm_options import MAX_PARAMETERS, BiLMOptions, option_keys
 from allennlp_elmo_plus.storage.checked_tar import CheckedTar
-from allennlp_elmo_plus.storage.finite import check_finite
 from allennlp_elmo_plus.storage.json_file import MAX_JSON_BYTES, parse_json_mapping
 from allennlp_elmo_plus.storage.torch_weights import read_state
 
-# Double precision, the widest that weights come in.
+# In double precision, the widest type of weights.
 MAX_ARCHIVE_BYTES = 8 * MAX_PARAMETERS
 
 CONFIG = "config.json"
 VOCABULARY = "vocabulary/tokens.txt"
 WEIGHTS = "weights.th"
-_PREFIX = "language_model."
 
-# Of a file of weights, beside the weights: names and shapes.
+# The attribute of the AllenNLP model that holds the LanguageModel.
+WEIGHTS_PREFIX = "language_model."
+
+# Room in a file of weights for names and shapes.
 _MAX_DESCRIPTION_BYTES = 2**20
 
 
 class ArchivedModel(NamedTuple):
-    """What pretraining left: `vocabulary` in bilm-tf's order, and `weights`, on disk until they are used, named as below a
-    LanguageModel of these options.
-    """
+    """A biLM as an archive holds it."""
 
-    options: BiLMOptions
-    vocabulary: list[str]
-    weights: dict[str, Tensor]
+    options: BiLMOptions  # with `n_tokens_vocab`
+    vocabulary: list[str]  # in bilm-tf's order
+    weights: dict[str, Tensor]  # by their names in a LanguageModel of these options; on disk until they are used
 
 
 def is_archive(path: Union[str, Path]) -> bool:
-    """Whether the file at `path` is compressed as an archive is. By its first bytes, as a downloaded file may lose its
-    name.
+    """Return whether the file at `path` begins with the bytes of gzip. Its name is ignored, as a download may change it.
+
+    Raises:
+        InputError: the file cannot be read.
     """
     try:
         with open(path, "rb") as file:
@@ -57,89 +56,89 @@ def is_archive(path: Union[str, Path]) -> bool:
 
 
 def read_archive(path: Union[str, Path]) -> ArchivedModel:
-    """The biLM in the archive at `path`, whoever made it: nothing in an archive is run, and nothing is written but its weights, to
-    a temporary file that is gone when this returns.
+    """Return the biLM in the archive at `path`, which may come from an untrusted source.
 
-    Every member is checked first (storage/checked_tar.py). Then `config.json` is read as JSON, of which the `model` section
-    must be a `bilm`; `vocabulary/tokens.txt`; and `weights.th`, whose tensors must be exactly those of these options and this
-    vocabulary before any is loaded (storage/torch_weights.py). `options` come back with `n_tokens_vocab`.
+    Nothing in an archive is executed. Only its weights are written to disk, to a temporary file. Every member is checked first
+    (storage/checked_tar.py). The section `model` of `config.json` must be of type `bilm`. The tensors of `weights.th` must be
+    exactly those of the options and the vocabulary; this is checked before any tensor is loaded (storage/torch_weights.py).
 
-    Raises InputError where the file is no such archive, is damaged, or holds another kind of model.
+    Raises:
+        InputError: the file is no such archive, is damaged, or holds another kind of model.
     """
     with open_archive(path) as archive:
-        options = _options(content_of(archive, CONFIG, MAX_JSON_BYTES))
-        words = vocabulary_of(archive)
+        options = _parse_options(read_member(archive, CONFIG, MAX_JSON_BYTES))
+        words = _read_vocabulary(archive)
         shapes = language_model_shapes(options, len(words))
         options = dataclasses.replace(options, n_tokens_vocab=len(words))
-        num_bytes = 8 * sum(options.parameter_counts().values()) + _MAX_DESCRIPTION_BYTES
-        with tempfile.TemporaryDirectory(prefix="bilm-archive-") as directory:
-            weights_file = Path(directory) / WEIGHTS
-            with open(weights_file, "wb") as target:
-                archive.copy(WEIGHTS, target, num_bytes)
-            try:
-                state = read_state(weights_file, {f"{_PREFIX}{name}": shape for name, shape in shapes.items()})
-            except InputError as error:
-                raise InputError(f"its `{WEIGHTS}` {error}") from None
-    return ArchivedModel(options, words, {name: state[f"{_PREFIX}{name}"] for name in shapes})
+        max_bytes = 8 * sum(options.parameter_counts().values()) + _MAX_DESCRIPTION_BYTES
+        with extract_weights(archive, max_bytes) as weights_file:
+            state = read_state(weights_file, {f"{WEIGHTS_PREFIX}{name}": shape for name, shape in shapes.items()})
+    return ArchivedModel(options, words, {name: state[f"{WEIGHTS_PREFIX}{name}"] for name in shapes})
 
 
-def load_archived_weights(model: nn.Module, weights: Mapping[str, Tensor], source: str) -> None:
-    """Fills every parameter of `model`, which has `token_encoder` and `bilm`, from an archive's weights.
+def read_archive_vocabulary(path: Union[str, Path]) -> list[str]:
+    """Return the vocabulary in the archive at `path`, in bilm-tf's order, without reading config and weights.
 
-    Raises InputError, naming the parameter and `source`, where one is missing, has another shape, or holds values that are
-    not finite.
+    Raises:
+        InputError: the file is no archive, is damaged, or holds no vocabulary.
     """
-    parameters = dict(model.named_parameters())
-    for name, parameter in parameters.items():
-        found = tuple(weights[name].shape) if name in weights else None
-        if found != tuple(parameter.shape):
-            raise InputError(
-                f"{source}: `{_PREFIX}{name}` must have shape {tuple(parameter.shape)} by the options, got {found}"
-            )
-        check_finite(weights[name], f"{source}: `{_PREFIX}{name}`")
-    with torch.no_grad():
-        for name, parameter in parameters.items():
-            parameter.copy_(weights[name])
+    with open_archive(path) as archive:
+        return _read_vocabulary(archive)
 
 
 @contextlib.contextmanager
 def open_archive(path: Union[str, Path]) -> Iterator[CheckedTar]:
-    """The members of the tar.gz at `path`, checked; whatever is wrong with it is raised as an InputError that names `path`."""
-    with _damage_named(path), open(path, "rb") as file:
-        yield CheckedTar(file, MAX_ARCHIVE_BYTES)
+    """Yield the checked members of the tar.gz at `path`.
+
+    Raises:
+        InputError: the file cannot be read or is damaged. InputErrors of the block are raised again with `path` in front.
+    """
+    try:
+        with open(path, "rb") as file:
+            yield CheckedTar(file, MAX_ARCHIVE_BYTES)
+    except InputError as error:
+        raise InputError(f"{path}: {error}") from None
+    except OSError as error:
+        # An error of the gzip module has no number.
+        problem = f"cannot be read: {error.strerror}" if error.errno else f"must be a whole model.tar.gz: {error}"
+        raise InputError(f"{path}: {problem}") from None
+    except (EOFError, tarfile.TarError, zlib.error) as error:
+        reason = " ".join(str(error).split())[:200]
+        raise InputError(f"{path}: must be a whole model.tar.gz: {reason}") from None
 
 
-def content_of(archive: CheckedTar, name: str, max_bytes: int) -> bytes:
-    """Raises InputError where the file `name` is missing or over `max_bytes`."""
+def read_member(archive: CheckedTar, name: str, max_bytes: int) -> bytes:
+    """Return the content of the file `name` in `archive`; an InputError is raised where it is missing or over `max_bytes`."""
     content = io.BytesIO()
     archive.copy(name, content, max_bytes)
     return content.getvalue()
 
 
-def vocabulary_of(archive: CheckedTar) -> list[str]:
-    """The vocabulary of pretraining, in bilm-tf's order."""
-    return parse_vocabulary(content_of(archive, VOCABULARY, MAX_VOCABULARY_BYTES), f"its `{VOCABULARY}`")
+@contextlib.contextmanager
+def extract_weights(archive: CheckedTar, max_bytes: int) -> Iterator[Path]:
+    """Yield the path of a temporary copy of the archive's `weights.th`, which is removed after the block.
+
+    Raises:
+        InputError: the member is missing or over `max_bytes`. InputErrors of the block are raised again with its name in front.
+    """
+    with tempfile.TemporaryDirectory(prefix="bilm-archive-") as directory:
+        path = Path(directory) / WEIGHTS
+        with open(path, "wb") as target:
+            archive.copy(WEIGHTS, target, max_bytes)
+        try:
+            yield path
+        except InputError as error:
+            raise InputError(f"its `{WEIGHTS}` {error}") from None
 
 
-def _options(config: bytes) -> BiLMOptions:
+def _read_vocabulary(archive: CheckedTar) -> list[str]:
+    return parse_vocabulary(read_member(archive, VOCABULARY, MAX_VOCABULARY_BYTES), f"its `{VOCABULARY}`")
+
+
+def _parse_options(config: bytes) -> BiLMOptions:
     source = f"its `{CONFIG}`"
     section: Any = parse_json_mapping(config, source).get("model")
     if not isinstance(section, dict) or section.get("type") != "bilm":
         raise InputError(f"{source} must have a `model` of type `bilm`, as pretraining writes it")
     known = {key.split(".")[0] for key in option_keys()}
     return BiLMOptions.from_dict({key: value for key, value in section.items() if key in known}, source, False)
-
-
-@contextlib.contextmanager
-def _damage_named(path: Union[str, "os.PathLike[str]"]) -> Iterator[None]:
-    try:
-        yield
-    except InputError as error:
-        raise InputError(f"{path}: {error}") from None
-    except OSError as error:
-        # gzip's own has no number.
-        problem = f"cannot be read: {error.strerror}" if error.errno else f"must be a whole model.tar.gz: {error}"
-        raise InputError(f"{path}: {problem}") from None
-    except (EOFError, tarfile.TarError, zlib.error) as error:
-        reason = " ".join(str(error).split())[:200]
-        raise InputError(f"{path}: must be a whole model.tar.gz: {reason}") from None

@@ -14,7 +14,7 @@ from allennlp_elmo_plus.formats.bilm_tf_hdf5 import write_weights
 from allennlp_elmo_plus.options.bilm_options import BiLMOptions
 from allennlp_elmo_plus.storage.atomic_files import atomic_path
 
-ALLENNLPS_MAX_CHARACTERS = 50
+ALLENNLP_MAX_CHARACTERS = 50
 
 
 class ExportedFiles(NamedTuple):
@@ -32,9 +32,9 @@ def allennlp_refusal(options: BiLMOptions) -> Optional[str]:
         return "`bidirectional` must be true, as it reads two directions"
     if not options.lstm.use_skip_connections:
         return "`lstm.use_skip_connections` must be true"
-    if cnn.max_characters != ALLENNLPS_MAX_CHARACTERS:
+    if cnn.max_characters != ALLENNLP_MAX_CHARACTERS:
         return (
-            f"`char_cnn.max_characters_per_token` must be {ALLENNLPS_MAX_CHARACTERS}, the width of its indexer, "
+            f"`char_cnn.max_characters_per_token` must be {ALLENNLP_MAX_CHARACTERS}, the width of its indexer, "
             f"got {cnn.max_characters}"
         )
     return None

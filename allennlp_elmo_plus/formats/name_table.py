@@ -114,7 +114,7 @@ def softmax_table(options: BiLMOptions, vocab_size: int) -> list[ParameterMappin
     return rows
 
 
-def filler_table(options: BiLMOptions) -> list[PlaceholderDataset]:
+def placeholder_table(options: BiLMOptions) -> list[PlaceholderDataset]:
     """The datasets that AllenNLP's loader requires although a biLM with these options has no such part."""
     lstm, cnn = options.lstm, options.char_cnn
     rows: list[PlaceholderDataset] = []

@@ -1,6 +1,5 @@
-"""The mix of layers that a downstream model has learned, out of its archive."""
+"""Read the layer mix that a downstream model has learned from the model's archive."""
 
-import tempfile
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -9,16 +8,8 @@ import torch
 from torch import Tensor
 
 from allennlp_elmo_plus.errors import InputError
-from allennlp_elmo_plus.formats.archive import (
-    CONFIG,
-    MAX_ARCHIVE_BYTES,
-    WEIGHTS,
-    content_of,
-    open_archive,
-)
-from allennlp_elmo_plus.modules.encoder import BiLMEncoder
+from allennlp_elmo_plus.formats.archive import CONFIG, MAX_ARCHIVE_BYTES, extract_weights, open_archive, read_member
 from allennlp_elmo_plus.modules.layer_mix import LayerMix
-from allennlp_elmo_plus.storage.checked_tar import CheckedTar
 from allennlp_elmo_plus.storage.finite import check_finite
 from allennlp_elmo_plus.storage.json_file import MAX_JSON_BYTES, parse_json_mapping
 from allennlp_elmo_plus.storage.torch_weights import read_tensors
@@ -29,28 +20,33 @@ _ENCODER = "._encoder."
 
 
 class TrainedMix(NamedTuple):
+    """A learned mix, and the weights of its biLM, which training may have changed (`requires_grad`)."""
+
     mix: LayerMix
-    encoder_weights: dict[str, Tensor]  # of the biLM below the mix, named as in a BiLMEncoder
+    encoder_weights: dict[str, Tensor]  # by their names in a BiLMEncoder
 
 
 def read_trained_mix(path: Path) -> TrainedMix:
-    """The trained weights of the one mix of a token embedder "bilm" in the model.tar.gz at `path`, and the biLM's below it, which
-    training may have changed (`requires_grad`). Only `config.json` and `weights.th` are read, and both are checked first
-    (storage/torch_weights.py).
+    """Return the only mix of a token embedder "bilm" in the model.tar.gz at `path`.
 
-    Raises InputError where there is no such mix, or more than one, or it normalises layers (`do_layer_norm`): the mean and the
-    variance are those of a batch then, so that a sentence has no vectors of its own.
+    Only `config.json` and `weights.th` are read, and both are checked first (storage/torch_weights.py).
+
+    Raises:
+        InputError: the archive holds no such mix or several, or the mix normalises layers (`do_layer_norm`): mean and variance
+            are then those of a whole batch, so a sentence has no vectors of its own.
     """
     with open_archive(path) as archive:
-        if _has_layer_norm(parse_json_mapping(content_of(archive, CONFIG, MAX_JSON_BYTES), f"its `{CONFIG}`")):
+        if _has_layer_norm(parse_json_mapping(read_member(archive, CONFIG, MAX_JSON_BYTES), f"its `{CONFIG}`")):
             raise InputError(
                 "a mix with `do_layer_norm` cannot be used, as it takes its mean and variance from a whole batch"
             )
-        return _mix_in(_read_state(archive))
+        with extract_weights(archive, MAX_ARCHIVE_BYTES) as weights_file:
+            state = read_tensors(weights_file)
+        return _find_mix(state)
 
 
-def _mix_in(state: Mapping[str, Tensor]) -> TrainedMix:
-    names = [name for name in state if name.endswith(_GAMMA) and _owner(name, state)]
+def _find_mix(state: Mapping[str, Tensor]) -> TrainedMix:
+    names = [name for name in state if name.endswith(_GAMMA) and _embedder_of(name, state)]
     if len(names) != 1:
         raise InputError(f"must hold the mix of one token embedder of type `bilm`, got {len(names) or 'none'}")
     gamma, prefix = names[0], names[0][: -len(_GAMMA)] + _WEIGHT
@@ -62,55 +58,27 @@ def _mix_in(state: Mapping[str, Tensor]) -> TrainedMix:
             raise InputError(f"{short_name} must hold one number, got shape {tuple(state[name].shape)}")
         check_finite(state[name], short_name)
     shares = torch.softmax(torch.cat([state[name].double().flatten() for name in layers]), dim=0)
-    owner = _owner(gamma, state) + _ENCODER
+    encoder = _embedder_of(gamma, state) + _ENCODER
     return TrainedMix(
         LayerMix(tuple((float(state[gamma]) * shares).tolist())),
-        {name[len(owner) :]: value for name, value in state.items() if name.startswith(owner)},
+        {name[len(encoder) :]: value for name, value in state.items() if name.startswith(encoder)},
     )
 
 
-def _read_state(archive: CheckedTar) -> dict[str, Tensor]:
-    with tempfile.TemporaryDirectory(prefix="bilm-archive-") as directory:
-        weights_file = Path(directory) / WEIGHTS
-        with open(weights_file, "wb") as target:
-            archive.copy(WEIGHTS, target, MAX_ARCHIVE_BYTES)
-        try:
-            return read_tensors(weights_file)
-        except InputError as error:
-            raise InputError(f"its `{WEIGHTS}` {error}") from None
-
-
-def load_encoder_weights(encoder: BiLMEncoder, weights: Mapping[str, Tensor], source: str) -> None:
-    """Fills every parameter of `encoder`. Raises InputError, naming it and `source`, where one has another shape, or holds values
-    that are not finite.
-    """
-    parameters = dict(encoder.named_parameters())
-    for name, parameter in parameters.items():
-        found = tuple(weights[name].shape) if name in weights else None
-        if found != tuple(parameter.shape):
-            raise InputError(
-                f"{source}: was trained over another biLM: `{name}` must have shape {tuple(parameter.shape)}, got {found}"
-            )
-        check_finite(weights[name], f"{source}: `{name}`")
-    with torch.no_grad():
-        for name, parameter in parameters.items():
-            parameter.copy_(weights[name])
-
-
-def _owner(gamma: str, state: Mapping[str, Any]) -> str:
-    """The embedder that the mix with this `gamma` belongs to, or "" where it belongs to none of ours."""
+def _embedder_of(gamma: str, state: Mapping[str, Any]) -> str:
+    """Return the name of the "bilm" embedder whose mix has this `gamma`, or "" for the mix of another module."""
     if f"{gamma[: -len(_GAMMA)]}{_WEIGHT}0" not in state:
         return ""
-    owner = gamma
-    while "." in owner:
-        owner = owner.rpartition(".")[0]
-        if any(name.startswith(owner + _ENCODER) for name in state):
-            return owner
+    embedder = gamma
+    while "." in embedder:
+        embedder = embedder.rpartition(".")[0]
+        if any(name.startswith(embedder + _ENCODER) for name in state):
+            return embedder
     return ""
 
 
 def _has_layer_norm(config: Any) -> bool:
-    # Not by recursion: a config may be nested more deeply than Python calls functions.
+    # Without recursion, because a config may be nested more deeply than Python's stack allows.
     parts = [config]
     while parts:
         part = parts.pop()

@@ -1,4 +1,4 @@
-"""Starting a biLM from the weights of another: all that does not depend on words as it was, the rest row by row, by word."""
+"""Start a biLM from the weights of another one: rows that belong to words are copied by word, all other weights as they are."""
 
 from pathlib import Path
 from typing import NamedTuple, Optional, Union
@@ -9,46 +9,47 @@ from torch import Tensor
 from allennlp_elmo_plus.errors import InputError, count_in_words
 from allennlp_elmo_plus.formats.archive import is_archive, read_archive
 from allennlp_elmo_plus.formats.bilm_tf_hdf5 import has_softmax, read_parameters
-from allennlp_elmo_plus.formats.pretrained import VOCABULARY_FILE, check_same_model, words_beside
+from allennlp_elmo_plus.formats.model_files import VOCABULARY_NAME
+from allennlp_elmo_plus.formats.parameters import RowMapping, fill_parameters
+from allennlp_elmo_plus.formats.pretrained import check_same_model, words_beside
 from allennlp_elmo_plus.modules.language_model import LanguageModel
 from allennlp_elmo_plus.options.bilm_options import BiLMOptions
-from allennlp_elmo_plus.storage.finite import check_finite
 
-# One row a word of the vocabulary.
+# Weights with one row per word of the vocabulary.
 _SOFTMAX = ("softmax.weight", "softmax.bias")
 _BY_WORD = ("token_encoder.embedding", *_SOFTMAX)
 
 
 class PretrainedWeights(NamedTuple):
-    """The weights of a biLM, named as below a LanguageModel, those of its softmax only where it was trained."""
+    """The weights of a biLM."""
 
-    weights: dict[str, Tensor]
-    words: Optional[
-        list[str]
-    ]  # of the rows of the softmax and of the word embedding; None where there are no such rows
+    weights: dict[str, Tensor]  # by their names in a LanguageModel; the softmax only where it was trained
+    words: Optional[list[str]]  # the word of each row of softmax and word embedding; None without such rows
 
 
 class CarriedOver(NamedTuple):
-    """How much of an old biLM a new one starts from. Rows are those of the softmax, and of the word embedding."""
+    """How much a new biLM has from an old one."""
 
-    num_words: int  # of the new vocabulary
-    num_carried: int  # of these, those whose rows are the old ones; the others' are fresh
-    has_softmax: bool  # whether the old one had a softmax; without, all of the new one's rows are fresh
+    num_words: int  # words of the new vocabulary
+    num_carried: int  # words whose rows were copied; the rows of the other words are fresh
+    has_softmax: bool  # whether the old biLM had a softmax
 
     def describe(self) -> str:
-        """What happened, in a part of a sentence, for people."""
+        """Return a phrase for the log."""
         num_fresh = self.num_words - self.num_carried
         rows = (
             f"{self.num_carried:,} of {count_in_words(self.num_words, 'row')} carried over by word, {num_fresh:,} fresh"
         )
-        return rows if self.has_softmax else f"a fresh softmax, as there was none; {rows}"
+        return rows if self.has_softmax else f"a fresh softmax, as the old model has none; {rows}"
 
 
 def read_pretrained(path: Union[str, Path], options: BiLMOptions) -> PretrainedWeights:
-    """The weights in the file at `path`, a model.tar.gz, or a weights.hdf5 with the `vocab.txt` of its model beside it. Without
-    `vocab.txt`, a softmax cannot be carried over, and word input cannot be read.
+    """Return the weights in the file at `path`: a model.tar.gz, or a weights.hdf5 with its `vocab.txt` in the same directory.
 
-    Raises InputError where the file cannot be read, is of another model than `options` describe, or lacks its vocabulary.
+    Only a weights.hdf5 of character input without a softmax can be read without `vocab.txt`.
+
+    Raises:
+        InputError: the file cannot be read, is of another model than `options` describe, or lacks its vocabulary.
     """
     if is_archive(path):
         archived = read_archive(path)
@@ -61,43 +62,34 @@ def read_pretrained(path: Union[str, Path], options: BiLMOptions) -> PretrainedW
     words = words_beside(path)
     if words is None and (options.char_cnn is None or has_softmax(path)):
         raise InputError(
-            f"{path}: needs a `{VOCABULARY_FILE}` beside it, the vocabulary whose words its rows stand for"
+            f"{path}: needs a `{VOCABULARY_NAME}` beside it, the vocabulary whose words its rows stand for"
         )
     return PretrainedWeights(read_parameters(path, options, None if words is None else len(words)), words)
 
 
 def carry_over(model: LanguageModel, pretrained: PretrainedWeights, words: list[str], source: str) -> CarriedOver:
-    """Fills `model`, whose vocabulary is `words`, from the weights of another of the same options. Of the softmax and of a word
-    embedding, the rows of words that both vocabularies have are carried over; the others stay what they are in `model`, and
-    so does the whole softmax where the old one has none.
+    """Copy the weights of a biLM with the same options into `model`.
 
-    Raises InputError, naming the parameter and `source`, where one is missing, has another shape, or holds values that are
-    not finite.
+    In the softmax and in a word embedding, the rows of words that both vocabularies have are copied. The other rows of `model`
+    stay as they are, and so does its softmax where `pretrained` has none.
+
+    Args:
+        model: the biLM to change.
+        pretrained: the weights, with the words of their rows.
+        words: the vocabulary of `model`.
+        source: the file of `pretrained`, for error messages.
+
+    Raises:
+        InputError: see `fill_parameters`; `model` is then unchanged.
     """
-    parameters = dict(model.named_parameters())
     old_rows = {word: row for row, word in enumerate(pretrained.words or [])}
     pairs = [(new, old_rows[word]) for new, word in enumerate(words) if word in old_rows]
     new_ids, old_ids = (torch.tensor([pair[side] for pair in pairs], dtype=torch.int64) for side in (0, 1))
-    by_word = []
-    for name, parameter in parameters.items():
-        old = pretrained.weights.get(name)
-        if old is None and name in _SOFTMAX:
-            continue
-        expected = tuple(parameter.shape)
-        if name in _BY_WORD:
-            by_word.append(name)
-            expected = (len(old_rows), *expected[1:])
-        if old is None or tuple(old.shape) != expected:
-            found = None if old is None else tuple(old.shape)
-            raise InputError(f"{source}: `{name}` must have shape {expected} by the options, got {found}")
-        check_finite(old, f"{source}: `{name}`")
-    with torch.no_grad():
-        for name, parameter in parameters.items():
-            if name in by_word:
-                parameter[new_ids] = pretrained.weights[name][old_ids].to(parameter)
-            elif name in pretrained.weights:
-                parameter.copy_(pretrained.weights[name])
-    return CarriedOver(len(words), len(pairs) if by_word else 0, "softmax.bias" in by_word)
+    rows = dict.fromkeys(_BY_WORD, RowMapping(new_ids, old_ids, len(old_rows)))
+    missing = [name for name in _SOFTMAX if name not in pretrained.weights]
+    fill_parameters(model, pretrained.weights, source, rows=rows, skip=missing)
+    copied = [name for name, _ in model.named_parameters() if name in _BY_WORD and name not in missing]
+    return CarriedOver(len(words), len(pairs) if copied else 0, "softmax.bias" in copied)
 
 
 def _check_sharing(options: BiLMOptions, other: BiLMOptions, source: str) -> None:

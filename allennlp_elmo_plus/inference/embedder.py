@@ -22,9 +22,8 @@ from allennlp_elmo_plus.formats.model_files import (
     PathLike,
     find_model,
     local_path,
-    read_words,
 )
-from allennlp_elmo_plus.formats.pretrained import load_files
+from allennlp_elmo_plus.formats.pretrained import load_files, read_words
 from allennlp_elmo_plus.formats.token_embeddings import read_token_embeddings
 from allennlp_elmo_plus.inference.chunks import run_in_chunks
 from allennlp_elmo_plus.kernels.dtypes import widest_dtype
@@ -97,9 +96,9 @@ class ElmoEmbedder:
         encoder = load_files(files)
         words = None
         if isinstance(encoder.token_encoder, WordEncoder):
-            words = read_words(files)
-            if words is None:
+            if files.words is None:
                 raise InputError(f"{path}: a biLM of word input needs its vocabulary, `vocab_file`, got none")
+            words = read_words(files.words)
             num_rows = len(encoder.token_encoder.embedding)
             if len(words) != num_rows:
                 raise InputError(f"{path}: the vocabulary must have {num_rows} words, as the biLM, got {len(words)}")

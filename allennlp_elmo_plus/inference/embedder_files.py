@@ -3,7 +3,8 @@
 from typing import NamedTuple, Optional
 
 from allennlp_elmo_plus.formats.model_files import local_path
-from allennlp_elmo_plus.formats.trained_mix import load_encoder_weights, read_trained_mix
+from allennlp_elmo_plus.formats.parameters import fill_parameters
+from allennlp_elmo_plus.formats.trained_mix import read_trained_mix
 from allennlp_elmo_plus.inference.embedder import DEFAULT_BATCH_SIZE, ElmoEmbedder
 
 
@@ -24,5 +25,5 @@ def load_embedder(files: EmbedderFiles) -> ElmoEmbedder:
     *arguments, mix = files
     embedder = ElmoEmbedder.from_pretrained(*arguments)  # type: ignore[arg-type]
     if mix is not None:
-        load_encoder_weights(embedder.encoder, read_trained_mix(local_path(mix)).encoder_weights, mix)
+        fill_parameters(embedder.encoder, read_trained_mix(local_path(mix)).encoder_weights, f"{mix}: in its biLM")
     return embedder

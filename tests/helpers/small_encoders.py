@@ -8,6 +8,8 @@ import h5py
 import pytest
 import torch
 
+from allennlp_elmo_plus.formats.bilm_tf_hdf5 import read_parameters
+from allennlp_elmo_plus.formats.parameters import fill_parameters
 from allennlp_elmo_plus.modules.build import build_encoder
 from allennlp_elmo_plus.modules.encoder import BiLMEncoder
 from allennlp_elmo_plus.options.bilm_options import BiLMOptions
@@ -45,6 +47,11 @@ def random_encoder(options: BiLMOptions, seed: int = 3) -> BiLMEncoder:
         for parameter in encoder.parameters():
             parameter.normal_()
     return encoder
+
+
+def read_weights(path: Path, module: torch.nn.Module, options: BiLMOptions, vocab_size: int | None = None) -> None:
+    """Fill all parameters of `module` from the weights.hdf5 at `path`."""
+    fill_parameters(module, read_parameters(path, options, vocab_size), str(path))
 
 
 def edit(path: Path, change: Callable[[h5py.File], None]) -> None:

@@ -18,7 +18,7 @@ from allennlp_elmo_plus.data.text.characters import (
 from allennlp_elmo_plus.data.text.vocabulary import read_vocabulary
 from allennlp_elmo_plus.errors import InputError
 from allennlp_elmo_plus.formats.export import (
-    ALLENNLPS_MAX_CHARACTERS,
+    ALLENNLP_MAX_CHARACTERS,
     ExportedFiles,
     allennlp_refusal,
     bilm_tf_refusal,
@@ -118,7 +118,7 @@ def _check(language_model: LanguageModel, options: BiLMOptions, files: ExportedF
         print(f"largest difference from AllenNLP's Elmo on {len(SAMPLE_SENTENCES)} sentences: {difference:.2e}")
     else:
         print(f"AllenNLP's Elmo cannot use these files: {refusal}; bilm-tf and this package can", file=sys.stderr)
-        if options.char_cnn is not None and options.char_cnn.max_characters != ALLENNLPS_MAX_CHARACTERS:
+        if options.char_cnn is not None and options.char_cnn.max_characters != ALLENNLP_MAX_CHARACTERS:
             print("it loads them without a word, and at the first text fails or gives wrong vectors", file=sys.stderr)
         difference = difference_read_again(language_model, files)
         print(f"largest difference of the files read again, on {len(SAMPLE_SENTENCES)} sentences: {difference:.2e}")
@@ -131,7 +131,7 @@ def largest_difference(language_model: LanguageModel, files: ExportedFiles) -> f
     ids = batch_to_ids(SAMPLE_SENTENCES)
     with torch.no_grad():
         theirs: list[torch.Tensor] = Elmo(str(files.options), str(files.weights), 1)._elmo_lstm(ids)["activations"]
-    return _largest(_layers(language_model, ALLENNLPS_MAX_CHARACTERS, (0, 1), ids), theirs)
+    return _largest(_layers(language_model, ALLENNLP_MAX_CHARACTERS, (0, 1), ids), theirs)
 
 
 def difference_read_again(language_model: LanguageModel, files: ExportedFiles) -> float:

@@ -4,7 +4,8 @@ import pytest
 import torch
 
 from allennlp_elmo_plus.errors import InputError
-from allennlp_elmo_plus.formats.archive import load_archived_weights, read_archive
+from allennlp_elmo_plus.formats.archive import WEIGHTS_PREFIX, read_archive
+from allennlp_elmo_plus.formats.parameters import fill_parameters
 from allennlp_elmo_plus.formats.pretrained import load_language_model
 from allennlp_elmo_plus.modules.build import build_encoder, build_language_model, language_model_shapes
 from allennlp_elmo_plus.options.bilm_options import BiLMOptions
@@ -75,7 +76,7 @@ def test_weights_that_are_not_finite_are_refused(tmp_path, temporary, value):
     path = write_archive(tmp_path / "model.tar.gz", {**archived_files(), "weights.th": saved(state)})
     archived = read_archive(path)
     with pytest.raises(InputError) as error:
-        load_archived_weights(build_encoder(archived.options), archived.weights, "it")
+        fill_parameters(build_encoder(archived.options), archived.weights, "it", WEIGHTS_PREFIX)
     assert str(error.value) == (
         f"it: `language_model.bilm.forward_layers.1.bias` must hold finite numbers of float32, got {value}"
     )

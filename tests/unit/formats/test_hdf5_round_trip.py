@@ -6,13 +6,14 @@ import pytest
 import torch
 
 from allennlp_elmo_plus.errors import InputError
-from allennlp_elmo_plus.formats.bilm_tf_hdf5 import read_vocab_size, read_weights, write_weights
-from allennlp_elmo_plus.formats.name_table import conversion_table, filler_table
+from allennlp_elmo_plus.formats.bilm_tf_hdf5 import read_vocab_size, write_weights
+from allennlp_elmo_plus.formats.name_table import conversion_table, placeholder_table
 from allennlp_elmo_plus.modules.build import build_encoder
 from tests.helpers.small_encoders import (
     edit,
     options_of,
     random_encoder,
+    read_weights,
     variants,
 )
 
@@ -86,7 +87,7 @@ def test_identities_may_be_missing_but_must_be_identities(tmp_path, variant):
     path = tmp_path / "weights.hdf5"
     encoder, other = random_encoder(options), random_encoder(options, seed=4)
     write_weights(path, encoder, options)
-    for row in filler_table(options):
+    for row in placeholder_table(options):
         kind = "an identity matrix" if len(row.shape) == 2 else "zeros"
         kept = datasets(path)[row.dataset]
         edit(path, lambda file, row=row: file[row.dataset].__setitem__((0, 1)[: len(row.shape)], 0.5))
@@ -95,7 +96,7 @@ def test_identities_may_be_missing_but_must_be_identities(tmp_path, variant):
         ):
             read_weights(path, other, options)
         edit(path, lambda file, row=row, kept=kept: file[row.dataset].__setitem__(..., kept))
-    for row in filler_table(options):
+    for row in placeholder_table(options):
         edit(path, lambda file, row=row: file.__delitem__(row.dataset))
     read_weights(path, other, options)
     assert same(encoder, other)

@@ -11,11 +11,10 @@ from allennlp_elmo_plus.errors import InputError
 from allennlp_elmo_plus.formats.bilm_tf_hdf5 import (
     has_softmax,
     read_parameters,
-    read_weights,
     write_weights,
 )
 from allennlp_elmo_plus.modules.build import build_encoder, build_language_model
-from tests.helpers.small_encoders import edit, options_of, random_encoder
+from tests.helpers.small_encoders import edit, options_of, random_encoder, read_weights
 from tests.helpers.small_models import VOCABULARY, small_model, small_options
 
 WORDS = {"char_cnn": None, "n_tokens_vocab": len(VOCABULARY)}
@@ -35,7 +34,7 @@ def test_a_model_with_its_softmax_is_read_as_it_was_written(tmp_path, overrides)
     path = tmp_path / "weights.hdf5"
     write_weights(path, model, options)
     other = build_language_model(options, len(VOCABULARY))
-    read_weights(path, other, options)
+    read_weights(path, other, options, len(VOCABULARY))
     for name, value in model.state_dict().items():
         assert torch.equal(other.state_dict()[name], value.float()), name
     read = read_parameters(path, options, len(VOCABULARY))
@@ -76,8 +75,8 @@ def test_files_without_one_say_so_and_are_refused_where_one_is_needed(tmp_path):
     write_weights(path, random_encoder(options), options)
     assert not has_softmax(path)
     assert not any(name.startswith("softmax") for name in read_parameters(path, options, 12))
-    with pytest.raises(InputError, match=r"dataset `softmax/W` is missing; expected shape \(12, 5\)"):
-        read_weights(path, build_language_model(options, 12), options)
+    with pytest.raises(InputError, match=r"`softmax.weight` must have shape \(12, 5\) by the options, got None"):
+        read_weights(path, build_language_model(options, 12), options, 12)
 
 
 def test_another_number_of_words_and_a_link_in_its_place_are_refused(tmp_path):

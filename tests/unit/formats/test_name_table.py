@@ -1,4 +1,4 @@
-from allennlp_elmo_plus.formats.name_table import conversion_table, filler_table
+from allennlp_elmo_plus.formats.name_table import conversion_table, placeholder_table
 from allennlp_elmo_plus.modules.build import build_encoder
 from tests.helpers.small_encoders import options_of, variants
 
@@ -9,7 +9,7 @@ def test_the_table_has_one_row_for_each_parameter(variant):
     table = conversion_table(options)
     shapes = {name: tuple(parameter.shape) for name, parameter in build_encoder(options).named_parameters()}
     assert {row.name: row.parameter_shape for row in table} == shapes
-    paths = [row.dataset for row in table] + [row.dataset for row in filler_table(options)]
+    paths = [row.dataset for row in table] + [row.dataset for row in placeholder_table(options)]
     assert len(set(paths)) == len(paths)
 
 

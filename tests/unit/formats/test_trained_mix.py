@@ -9,7 +9,8 @@ import pytest
 import torch
 
 from allennlp_elmo_plus.errors import InputError
-from allennlp_elmo_plus.formats.trained_mix import load_encoder_weights, read_trained_mix
+from allennlp_elmo_plus.formats.parameters import fill_parameters
+from allennlp_elmo_plus.formats.trained_mix import read_trained_mix
 from tests.helpers.small_archives import calling, repacked, write_archive
 from tests.helpers.small_encoders import options_of, random_encoder
 
@@ -52,7 +53,7 @@ def test_the_mix_and_the_bilm_are_those_of_the_archive(tmp_path):
     total = sum(map(math.exp, range(3)))
     assert mix.weights == pytest.approx([2 * math.exp(number) / total for number in range(3)])
     encoder = random_encoder(options_of("usual"), seed=9)
-    load_encoder_weights(encoder, weights, "it")
+    fill_parameters(encoder, weights, "it")
     for ours, theirs in zip(encoder.parameters(), random_encoder(options_of("usual")).parameters(), strict=True):
         assert torch.equal(ours, theirs)
 
@@ -115,7 +116,7 @@ def test_weights_of_the_bilm_that_are_not_finite_are_refused(tmp_path, value):
     with pytest.raises(
         InputError, match=f"^it: `{name}` must hold finite numbers of float32, got {value}$".replace("+", r"\+")
     ):
-        load_encoder_weights(encoder, weights, "it")
+        fill_parameters(encoder, weights, "it")
     assert all(torch.equal(ours, old) for ours, old in zip(encoder.parameters(), before, strict=True))
 
 

@@ -93,7 +93,7 @@ def test_without_an_old_softmax_the_new_one_is_all_fresh():
     weights = {name: value for name, value in old.state_dict().items() if not name.startswith("softmax")}
     carried = carry_over(new, PretrainedWeights(weights, None), NEW, "old")
     assert carried == CarriedOver(8, 0, False)
-    assert carried.describe() == "a fresh softmax, as there was none; 0 of 8 rows carried over by word, 8 fresh"
+    assert carried.describe() == "a fresh softmax, as the old model has none; 0 of 8 rows carried over by word, 8 fresh"
     assert all(torch.equal(value, before[name]) for name, value in new.softmax.state_dict().items())
     assert torch.equal(new.token_encoder.cnn.embedding, old.token_encoder.cnn.embedding)
 

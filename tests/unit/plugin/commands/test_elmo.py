@@ -182,7 +182,7 @@ def test_a_mix_gives_what_the_model_in_the_archive_gets(bilm, text, tmp_path, ru
     "embedder, message",
     [
         ({"do_layer_norm": True}, "a mix with `do_layer_norm` cannot be used"),
-        ({"options": {**OPTIONS, "lstm": {**OPTIONS["lstm"], "dim": 21}}}, "was trained over another biLM: `bilm."),
+        ({"options": {**OPTIONS, "lstm": {**OPTIONS["lstm"], "dim": 21}}}, "in its biLM: `bilm."),
     ],
 )
 def test_a_mix_that_cannot_be_used_is_refused(bilm, text, tmp_path, run, capsys, embedder, message):

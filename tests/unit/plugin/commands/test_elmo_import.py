@@ -21,7 +21,7 @@ from allennlp.predictors import Predictor
 import allennlp_elmo_plus.plugin  # noqa: F401
 from allennlp_elmo_plus.formats.bilm_tf_hdf5 import write_weights
 from allennlp_elmo_plus.formats.export import export_model
-from allennlp_elmo_plus.formats.name_table import filler_table
+from allennlp_elmo_plus.formats.name_table import placeholder_table
 from allennlp_elmo_plus.modules.build import build_language_model
 from allennlp_elmo_plus.options.bilm_options import BiLMOptions
 from allennlp_elmo_plus.plugin.commands import elmo_import as import_command
@@ -104,7 +104,7 @@ def test_what_allennlps_loader_refuses_is_imported_too(tmp_path, monkeypatch, ca
 
 
 def stand_ins(file: h5py.File, options: BiLMOptions) -> list[str]:
-    return [row.dataset for row in filler_table(options) if row.dataset in file]
+    return [row.dataset for row in placeholder_table(options) if row.dataset in file]
 
 
 @pytest.fixture(scope="module")
