@@ -121,7 +121,11 @@ def _require_datasets(file: h5py.File, rows: Sequence[ParameterMapping]) -> list
 
 
 def _pair(model: nn.Module, options: BiLMOptions) -> list[tuple[ParameterMapping, Tensor]]:
-    """Return each row of the conversion tables with its parameter, after checking that their shapes agree."""
+    """Return each row of the conversion tables with its parameter.
+
+    Raises:
+        ValueError: the shapes of a row and its parameter differ.
+    """
     parameters: dict[str, Tensor] = dict(model.named_parameters(remove_duplicate=False))
     embedding, softmax_bias = parameters.get("token_encoder.embedding"), parameters.get("softmax.bias")
     rows = conversion_table(options, None if embedding is None else len(embedding))
@@ -144,7 +148,11 @@ def _has_softmax_group(file: h5py.File) -> bool:
 def _read_rows(
     file: h5py.File, rows: Sequence[ParameterMapping], options: BiLMOptions, path: PathLike
 ) -> Iterator[tuple[ParameterMapping, Tensor]]:
-    """Yield each of `rows` with the parameter's value. Then check placeholders and log a warning about unused datasets."""
+    """Yield each of `rows` with the parameter's value, then log a warning about unused datasets.
+
+    Raises:
+        InputError: a dataset is refused, or a placeholder does not hold its fixed values.
+    """
     datasets = _require_datasets(file, rows)
     used = {dataset.name.lstrip("/") for dataset in datasets} | _SOFTMAX_DATASETS
     for row, dataset in zip(rows, datasets, strict=True):

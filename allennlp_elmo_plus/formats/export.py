@@ -1,4 +1,4 @@
-"""A pretrained biLM as the three files that bilm-tf and AllenNLP load: options.json, weights.hdf5, vocab.txt."""
+"""Write a biLM as the three files that bilm-tf and AllenNLP load: options.json, weights.hdf5, vocab.txt."""
 
 import dataclasses
 import json
@@ -14,20 +14,23 @@ from allennlp_elmo_plus.formats.bilm_tf_hdf5 import write_weights
 from allennlp_elmo_plus.options.bilm_options import BiLMOptions
 from allennlp_elmo_plus.storage.atomic_files import atomic_path
 
+# The width of AllenNLP's "elmo_characters" indexer.
 ALLENNLP_MAX_CHARACTERS = 50
 
 
 class ExportedFiles(NamedTuple):
+    """The paths of the three files."""
+
     options: Path
     weights: Path
     vocabulary: Path
 
 
 def allennlp_refusal(options: BiLMOptions) -> Optional[str]:
-    """Why AllenNLP's `Elmo` cannot load the files of a biLM of these options, by the option's name; None where it can."""
+    """Return why AllenNLP's `Elmo` cannot load a biLM with these options, naming the option; None where it can."""
     cnn = options.char_cnn
     if cnn is None:
-        return "`char_cnn` must be there, as it reads characters only"
+        return "`char_cnn` must be given, as it reads characters only"
     if not options.bidirectional:
         return "`bidirectional` must be true, as it reads two directions"
     if not options.lstm.use_skip_connections:
@@ -41,7 +44,7 @@ def allennlp_refusal(options: BiLMOptions) -> Optional[str]:
 
 
 def bilm_tf_refusal(options: BiLMOptions) -> Optional[str]:
-    """Why bilm-tf's `BidirectionalLanguageModel` cannot load the files, by the option's name; None where it can."""
+    """Return why bilm-tf's `BidirectionalLanguageModel` cannot load such a biLM, naming the option; None where it can."""
     cnn = options.char_cnn
     if not options.bidirectional:
         return "`bidirectional` must be true, as it reads two directions"
@@ -54,10 +57,12 @@ def bilm_tf_refusal(options: BiLMOptions) -> Optional[str]:
 
 
 def check_exportable(options: BiLMOptions) -> None:
-    """Raises InputError, naming the option, for a biLM that neither of the loaders of the format could load (bilm_tf_refusal,
-    allennlp_refusal).
+    """Check that bilm-tf's or AllenNLP's loader can load a biLM with these options.
 
-    One layer, no highway layers and missing projections are no hindrance: see `write_weights`.
+    One layer, no highway layers and missing projections are allowed: see `write_weights`.
+
+    Raises:
+        InputError: neither loader can; the message names the options.
     """
     beyond = options.beyond_bilm_tf()
     if beyond:
@@ -75,21 +80,30 @@ def export_model(
     directory: Union[str, Path],
     on_bytes: Optional[Callable[[int], object]] = None,
 ) -> ExportedFiles:
-    """Writes options.json, weights.hdf5 and vocab.txt of `model`, which has `token_encoder` and `bilm`, into `directory`,
-    made where it is not there. Each file appears whole or not at all. `words`: the vocabulary in bilm-tf's order;
-    `on_bytes`: told of each weight's size once it is written.
+    """Write options.json, weights.hdf5 and vocab.txt of `model`, each atomically.
 
-    A `softmax` that `model` has is kept in weights.hdf5, where only this package looks for it. Where the LSTM has no
-    projection, `proj_clip` is left out of options.json: bilm-tf does not use it then, but AllenNLP would.
+    The softmax goes into weights.hdf5 too, where only this package looks for it. Where the LSTM has no projection, `proj_clip`
+    is left out of options.json: bilm-tf does not use it then, but AllenNLP would.
 
-    Raises InputError where the format could not hold the model (check_exportable) or a file cannot be written.
+    Args:
+        model: a module with `token_encoder`, `bilm` and perhaps `softmax`.
+        options: the options of `model`.
+        words: the vocabulary in bilm-tf's order.
+        directory: the directory for the files; it is created if missing.
+        on_bytes: called with the size of each weight, in bytes, after it is written.
+
+    Returns:
+        The paths of the three files.
+
+    Raises:
+        InputError: the format cannot hold the model (check_exportable), or a file cannot be written.
     """
     check_exportable(options)
     directory = Path(directory)
     try:
         directory.mkdir(parents=True, exist_ok=True)
     except OSError as error:
-        raise InputError(f"{directory}: cannot be made a directory: {error.strerror or error}") from None
+        raise InputError(f"{directory}: cannot be created: {error.strerror or error}") from None
     files = ExportedFiles(directory / "options.json", directory / "weights.hdf5", directory / "vocab.txt")
     lstm = options.lstm if options.lstm.has_projection else dataclasses.replace(options.lstm, proj_clip=None)
     options = dataclasses.replace(options, lstm=lstm, n_tokens_vocab=len(words))

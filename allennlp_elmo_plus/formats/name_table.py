@@ -1,4 +1,4 @@
-"""Which dataset of weights.hdf5 holds which parameter of a biLM."""
+"""The table that maps the parameters of a biLM to the datasets of weights.hdf5."""
 
 from dataclasses import dataclass
 from typing import Optional
@@ -13,11 +13,16 @@ from allennlp_elmo_plus.options.bilm_options import BiLMOptions
 
 @dataclass(frozen=True)
 class ParameterMapping:
-    """One line of the conversion table: a parameter, and the dataset that holds it.
+    """One row of the table: a parameter and its dataset.
 
-    name: the parameter's name below a module that has `token_encoder` and `bilm`; dataset: the path in the file; shape:
-    the dataset's; others: further paths at which files hold the same weights. Every dataset has the parameter's own
-    layout but a convolution's, (1, width, d, num) in the file and (num, d, width) in the parameter.
+    A dataset and its parameter have the same shape, except for a convolution: (1, width, d, num) in the file and
+    (num, d, width) in the parameter.
+
+    Attributes:
+        name: the parameter's name in a module with `token_encoder`, `bilm` and `softmax`.
+        dataset: the path in the file.
+        shape: the shape of the dataset.
+        aliases: other paths at which some files hold the same weights.
     """
 
     name: str
@@ -27,41 +32,48 @@ class ParameterMapping:
 
     @property
     def is_convolution(self) -> bool:
+        """Return whether the parameter is the weight of a convolution."""
         return len(self.shape) == 4
 
     @property
     def parameter_shape(self) -> tuple[int, ...]:
+        """Return the shape of the parameter."""
         return self.shape[:0:-1] if self.is_convolution else self.shape
 
     def to_file(self, parameter: Tensor) -> np.ndarray:
-        """The dataset's value, in single precision, as bilm-tf writes it."""
+        """Return the values of the dataset, in single precision, as bilm-tf writes them."""
         values = parameter.detach().cpu().float().numpy()
         return np.ascontiguousarray(values.transpose(2, 1, 0)[None]) if self.is_convolution else values
 
     def to_parameter(self, values: np.ndarray) -> Tensor:
+        """Return the values of the parameter, in the type of the dataset."""
         return torch.from_numpy(np.ascontiguousarray(values[0].transpose(2, 1, 0)) if self.is_convolution else values)
 
 
 @dataclass(frozen=True)
 class PlaceholderDataset:
-    """A dataset that stands for a part the model does not have: written because AllenNLP's loader requires it, with the
-    values that change nothing (an identity matrix, or a bias of zeros). bilm-tf does not look at it.
+    """A dataset for a part that the model does not have.
+
+    AllenNLP's loader requires it. Its values, an identity matrix or a bias of zeros, have no effect. bilm-tf ignores it.
     """
 
     dataset: str
     shape: tuple[int, ...]
 
     def value(self) -> np.ndarray:
-        return (
-            np.eye(self.shape[0], dtype=np.float32) if len(self.shape) == 2 else np.zeros(self.shape, dtype=np.float32)
-        )
+        """Return the identity matrix or the zeros, float32."""
+        return np.eye(*self.shape, dtype=np.float32) if len(self.shape) == 2 else np.zeros(self.shape, np.float32)
 
 
 def conversion_table(options: BiLMOptions, vocab_size: Optional[int] = None) -> list[ParameterMapping]:
-    """Every weight of a biLM with these options but its softmax's. `vocab_size` is the number of rows of the word embedding,
-    `options.n_tokens_vocab` where None; only word input needs it.
+    """Return the rows for all weights of a biLM with these options, except its softmax.
 
-    Raises InputError, naming them, for options that bilm-tf does not have: the file has no place for such a model.
+    Args:
+        options: the options of the biLM.
+        vocab_size: the number of rows of the word embedding; `options.n_tokens_vocab` where None. Only for word input.
+
+    Raises:
+        InputError: `options` has options that bilm-tf does not know, which are named; or the vocabulary's size is missing.
     """
     beyond = options.beyond_bilm_tf()
     if beyond:
@@ -104,9 +116,10 @@ def conversion_table(options: BiLMOptions, vocab_size: Optional[int] = None) -> 
 
 
 def softmax_table(options: BiLMOptions, vocab_size: int) -> list[ParameterMapping]:
-    """The softmax over `vocab_size` words, which bilm-tf's dump leaves out: in a group of its own, `softmax`, that neither
-    bilm-tf nor AllenNLP looks at, by the names and in the layout of bilm-tf's variables. With `share_embedding_softmax`
-    the weight is the word embedding, and only the bias is there.
+    """Return the rows for the softmax over `vocab_size` words, which bilm-tf's own dump omits.
+
+    They lie in a group `softmax`, which bilm-tf and AllenNLP ignore, with the names and shapes of bilm-tf's variables. With
+    `share_embedding_softmax` the weight is the word embedding, so there is only a row for the bias.
     """
     rows = [ParameterMapping("softmax.bias", "softmax/b", (vocab_size,))]
     if not options.share_embedding_softmax:
@@ -115,7 +128,7 @@ def softmax_table(options: BiLMOptions, vocab_size: int) -> list[ParameterMappin
 
 
 def placeholder_table(options: BiLMOptions) -> list[PlaceholderDataset]:
-    """The datasets that AllenNLP's loader requires although a biLM with these options has no such part."""
+    """Return the datasets that AllenNLP's loader requires although a biLM with these options has no such part."""
     lstm, cnn = options.lstm, options.char_cnn
     rows: list[PlaceholderDataset] = []
     if cnn is not None and cnn.n_filters == lstm.projection_dim:
@@ -137,8 +150,8 @@ def _cell(direction: int, layer: int) -> str:
 def _lstm_row(
     options: BiLMOptions, direction: int, layer: int, name: str, leaf: str, shape: tuple[int, ...]
 ) -> ParameterMapping:
-    # bilm-tf's dump renames what it finds below `RNN_0/rnn/`. A model of one direction has no `RNN_0` around its `rnn`,
-    # which its renaming then leaves as it is, with the names TensorFlow gives the leaves.
+    # bilm-tf's dump renames the variables below `RNN_0/rnn/`. A model of one direction has no `RNN_0` around its `rnn`, so its
+    # variables keep the names of TensorFlow.
     tf_leaf = {"W_0": "kernel", "B": "bias", "W_P_0": "projection/kernel"}[leaf]
     scopes = [(f"RNN_{direction}/RNN", leaf)]
     if not options.bidirectional:

@@ -112,7 +112,11 @@ def check_same_model(options: BiLMOptions, other: BiLMOptions, source: str) -> N
 
 
 def _boundary_ids(options: BiLMOptions, words: Optional[list[str]], weights: Union[str, Path]) -> tuple[int, int]:
-    """Return the ids of `<S>` and `</S>`, which only word input needs."""
+    """Return the ids of `<S>` and `</S>`, which only word input needs.
+
+    Raises:
+        InputError: the vocabulary does not have a word for each row of the embedding.
+    """
     if options.char_cnn is not None:
         return 0, 1
     if not words:

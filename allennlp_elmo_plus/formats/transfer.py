@@ -79,6 +79,9 @@ def carry_over(model: LanguageModel, pretrained: PretrainedWeights, words: list[
         words: the vocabulary of `model`.
         source: the file of `pretrained`, for error messages.
 
+    Returns:
+        How much was copied.
+
     Raises:
         InputError: see `fill_parameters`; `model` is then unchanged.
     """

@@ -84,20 +84,20 @@ def test_the_table_of_another_bilm_is_refused(tmp_path):
 
 def test_a_table_that_is_none_is_refused(tmp_path):
     table, encoder = tmp_path / "table.hdf5", random_encoder(options_of("usual"))
-    with pytest.raises(InputError, match="the biLM must read characters to have vectors of words to keep"):
+    with pytest.raises(InputError, match="the biLM must have character input, got word input"):
         write_token_embeddings(table, random_encoder(options_of("words")), VOCABULARY)
     assert not table.exists()
     write_token_embeddings(table, encoder, VOCABULARY)
     with pytest.raises(InputError, match=r"`vectors` of words to cache must have shape \(11, 7\), got \(11, 5\)"):
         random_encoder(options_of("no LSTM projection")).cache_words(*read_token_embeddings(table))
     edit(table, lambda file: file.__delitem__("words"))
-    with pytest.raises(InputError, match="does not say which words its rows are; give the vocabulary"):
+    with pytest.raises(InputError, match="does not hold the words of its rows; give the vocabulary"):
         read_token_embeddings(table)
     write_vocabulary(tmp_path / "short.txt", VOCABULARY[:-1])
     with pytest.raises(InputError, match="must have a row for each of the 10 words, got 11 rows"):
         read_token_embeddings(table, tmp_path / "short.txt")
     edit(table, lambda file: file.move("embedding", "other"))
-    with pytest.raises(InputError, match="must hold a dataset `embedding` of numbers, one row a word"):
+    with pytest.raises(InputError, match="must hold a dataset `embedding` of numbers, one row per word"):
         read_token_embeddings(table)
     table.write_bytes(table.read_bytes()[:200])
     with pytest.raises(InputError, match="must be a whole HDF5 file of token embeddings"):

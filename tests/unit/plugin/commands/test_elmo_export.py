@@ -121,7 +121,7 @@ MANY_CHARACTERS = changed("char_cnn", max_characters_per_token=70)
         ),
         (
             BiLMOptions.from_dict({**OPTIONS, "char_cnn": None, "bidirectional": False}),
-            "for bilm-tf's loader `bidirectional` must be true, .*; for AllenNLP's `char_cnn` must be there",
+            "for bilm-tf's loader `bidirectional` must be true, .*; for AllenNLP's `char_cnn` must be given",
         ),
     ],
 )
@@ -136,7 +136,7 @@ def test_a_model_that_no_loader_can_hold_is_refused_by_name(tmp_path, options, m
     [
         (MODELS["usual"], None, None),
         (NO_SKIP, "`lstm.use_skip_connections` must be true", None),
-        (WORD_INPUT, "`char_cnn` must be there, as it reads characters only", None),
+        (WORD_INPUT, "`char_cnn` must be given, as it reads characters only", None),
         (FEW_CHARACTERS, "`char_cnn.max_characters_per_token` must be 50, the width of its indexer, got 40", None),
         (FEW_FILTERS, None, "`char_cnn.filters` must number at least `lstm.projection_dim`, which is 8, got 7"),
     ],
@@ -225,7 +225,7 @@ def test_the_softmax_is_kept_where_it_was_trained(monkeypatch, tmp_path, capsys)
 
 def test_a_directory_that_cannot_be_made_is_named(tmp_path):
     (tmp_path / "file").write_text("")
-    with pytest.raises(InputError, match="file: cannot be made a directory: File exists"):
+    with pytest.raises(InputError, match="file: cannot be created: File exists"):
         export_model(trained(MODELS["usual"]), MODELS["usual"], WORDS, tmp_path / "file")
 
 
