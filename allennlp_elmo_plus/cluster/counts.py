@@ -1,4 +1,4 @@
-"""How often each word of a corpus occurs, counted shard by shard, each of its files one, by the processes of a cluster."""
+"""Count the words of a corpus on a cluster, one task per file."""
 
 import hashlib
 import os
@@ -15,32 +15,40 @@ from allennlp_elmo_plus.errors import InputError
 from allennlp_elmo_plus.storage.atomic_files import atomic_path
 
 
-def sharded_counts(
+def count_shards(
     spec: Union[str, "os.PathLike[str]"],
     directory: Union[str, "os.PathLike[str]"],
     runner: ShardRunner,
     report: Callable[[int], object],
     encoding_errors: str = "strict",
 ) -> Counter[str]:
-    """`count_words`, and the same counts, with each file that `spec` names counted by a worker of `runner`, for which `directory`
-    and the files must lie where they do for the caller. `report` is called with the bytes of each shard done.
+    """Return the counts that `count_words` returns, computed by the workers of `runner`, one file each.
 
-    Counts of shards that are done are kept in `directory` until `remove_counts`: a run that was broken off counts only the
-    others, and those that changed. A shard without a word is refused, other than among the files of one process. Else raises what
-    `count_words` raises.
+    The counts of finished shards are kept in `directory` until `remove_counts`: after an interruption only the other shards,
+    and changed ones, are counted.
+
+    Args:
+        spec: the files; each must have at least one word.
+        directory: for the counts; it must be the same directory for all workers.
+        runner: runs the tasks.
+        report: called with the size of each finished shard, in bytes.
+        encoding_errors: see `count_words`.
+
+    Raises:
+        InputError: `count_words` or `shard_files` refuses a file, or a file changes while it is read.
     """
     sources = shard_files(spec)
     Path(directory).mkdir(parents=True, exist_ok=True)
     count_one = partial(_count_shard, directory=Path(directory), encoding_errors=encoding_errors)
     counts: Counter[str] = Counter()
-    for place, path in runner.results(count_one, sources):
-        counts.update(_read(path))
-        report(os.path.getsize(sources[place]))
+    for index, path in runner.run(count_one, sources):
+        counts.update(_read_counts(path))
+        report(os.path.getsize(sources[index]))
     return counts
 
 
 def remove_counts(directory: Union[str, "os.PathLike[str]"]) -> None:
-    """Removes what `sharded_counts` kept in `directory`."""
+    """Remove `directory` with the counts of `count_shards`."""
     shutil.rmtree(directory, ignore_errors=True)
 
 
@@ -59,7 +67,7 @@ def _count_shard(source: Path, directory: Path, encoding_errors: str) -> Path:
     return path
 
 
-def _read(path: Path) -> dict[str, int]:
-    # Words hold no white space, but may hold what other ways of reading lines end a line at.
+def _read_counts(path: Path) -> dict[str, int]:
+    # Words have no white space, but may have characters at which `str.splitlines` ends a line. So read up to newlines only.
     with open(path, encoding="utf-8", newline="\n") as file:
         return {word: int(count) for word, count in (line.split(" ") for line in file)}

@@ -1,4 +1,4 @@
-"""A corpus of tokenized text -> files of vectors, each of its files a shard, by the processes of a cluster."""
+"""Embed a corpus of tokenized text on a cluster, one task and one file of vectors per file of text."""
 
 import json
 import os
@@ -13,7 +13,7 @@ from allennlp_elmo_plus.data.text.tokenized_file import TokenizedFile
 from allennlp_elmo_plus.errors import InputError
 from allennlp_elmo_plus.inference.embed_file import (
     EmbedSettings,
-    described_settings,
+    describe_settings,
     embed_file,
     weights_digest,
 )
@@ -26,7 +26,7 @@ _MANIFEST = "shards.json"
 
 
 class EmbeddedShards(NamedTuple):
-    """Of all shards, those of earlier runs too."""
+    """The size of a corpus, in its shards."""
 
     num_shards: int
     num_sentences: int
@@ -41,20 +41,34 @@ def embed_shards(
     runner: ShardRunner,
     report: Callable[[int], object],
 ) -> EmbeddedShards:
-    """`embed_file`, and the same files, of each file that `spec` names to one of its name and the format's suffix in `directory`, by a
-    worker of `runner`, for which all files must lie where they do for the caller. `report` is called with the bytes of each shard
-    done.
+    """Embed each file that `spec` names with `embed_file`, by the workers of `runner`.
 
-    A run that was broken off goes on where it was, within a shard too. Raises InputError where `directory` holds shards of another
-    biLM, of other settings or of a text that has changed since, where two files have one name, and what `embed_file` raises.
+    The file of a shard has the shard's name and the suffix of the format. An interrupted run is resumed, also within a shard.
+
+    Args:
+        spec: the files of text, with distinct names.
+        directory: for the files of vectors; it is created if missing, and must be the same directory for all workers.
+        files: the embedder, as files that all workers can read.
+        settings: what is written.
+        runner: runs the tasks.
+        report: called with the size of each finished shard, in bytes.
+
+    Returns:
+        The size of the corpus, with the shards of earlier runs.
+
+    Raises:
+        InputError: `directory` holds shards of another biLM, of other settings or of a text that has changed since; two files
+            have the same name; or `embed_file` refuses a file.
     """
     sources = shard_files(spec)
     targets = [Path(directory).absolute() / f"{source.name}.{settings.output_format}" for source in sources]
     for number, target in enumerate(targets):
         if target in targets[:number]:
-            raise InputError(f"`{os.fspath(spec)}`: two files are called {target.stem}, and both would go to {target}")
+            raise InputError(
+                f"`{os.fspath(spec)}`: two files have the name {target.stem}, and the vectors of both would go to {target}"
+            )
     Path(directory).mkdir(parents=True, exist_ok=True)
-    run = {"biLM": weights_digest(_embedder(files).encoder), **described_settings(settings)}
+    run = {"biLM": weights_digest(_embedder(files).encoder), **describe_settings(settings)}
     manifest = _Manifest(Path(directory), run, targets)
     todo = []
     for source, target in zip(sources, targets, strict=True):
@@ -63,15 +77,15 @@ def embed_shards(
         else:
             todo.append((source, target))
     embed_one = partial(_embed_shard, files=files, settings=settings)
-    for place, scan in runner.results(embed_one, todo):
-        source, target = todo[place]
+    for index, scan in runner.run(embed_one, todo):
+        source, target = todo[index]
         manifest.add(target, scan)
         report(os.path.getsize(source))
     return manifest.totals(targets)
 
 
 class _Manifest:
-    """Which shards of a directory are done, kept there."""
+    """The file `shards.json` of a directory, which lists its finished shards."""
 
     def __init__(self, directory: Path, run: dict[str, Any], targets: list[Path]) -> None:
         self._path = directory / _MANIFEST
@@ -79,39 +93,45 @@ class _Manifest:
         if not self._path.exists():
             for target in targets:
                 check_new(target)
-            # Before there is a shard: one that is done, but not written down, is then known as ours.
+            # Written before the first shard: a finished shard that is not listed yet can then only come from this run.
             self._write()
         else:
             try:
-                found = json.loads(self._path.read_text("utf-8"))
-                former, _ = found["run"], found["shards"].items()
+                content = json.loads(self._path.read_text("utf-8"))
+                former, _ = content["run"], content["shards"].items()
             except (ValueError, KeyError, TypeError, AttributeError):
-                raise InputError(f"{self._path}: must be what embedding shards wrote, and is damaged") from None
+                raise InputError(f"{self._path}: must be the list of finished shards, got a damaged file") from None
             for name, value in run.items():
                 if former.get(name) != value:
                     raise InputError(
                         f"{directory}: holds shards of a run with another {name}; write to another directory"
                     )
-            self._content = found
+            self._content = content
 
     def has(self, source: Path, target: Path) -> bool:
-        """Whether `target` is there, of this text."""
+        """Return whether `target` exists and is the finished shard of `source`.
+
+        Raises:
+            InputError: `source` has changed since.
+        """
         entry = self._content["shards"].get(target.name)
         if entry is None or not target.exists():
             return False
         if TokenizedFile(source).scan().digest != entry["text"]:
             raise InputError(
-                f"{target}: holds the vectors of another text than {source} has now; remove it, or write elsewhere"
+                f"{target}: holds the vectors of an earlier text of {source}; remove it, or write to another directory"
             )
         return True
 
     def add(self, target: Path, entry: dict[str, Any]) -> None:
+        """List `target` as finished, and write the file."""
         self._content["shards"][target.name] = entry
         self._write()
 
     def totals(self, targets: list[Path]) -> EmbeddedShards:
+        """Return the size of the shards `targets`."""
         entries = [self._content["shards"][target.name] for target in targets]
-        return EmbeddedShards(len(entries), *(sum(each[name] for each in entries) for name in ("sentences", "words")))
+        return EmbeddedShards(len(entries), *(sum(entry[name] for entry in entries) for name in ("sentences", "words")))
 
     def _write(self) -> None:
         with atomic_path(self._path) as temporary:
@@ -120,7 +140,7 @@ class _Manifest:
 
 def _embed_shard(shard: tuple[Path, Path], files: EmbedderFiles, settings: EmbedSettings) -> dict[str, Any]:
     source, target = shard
-    # Whole, but its worker, or the run that asked for it, ended before that was written down.
+    # A file that exists is complete, but the run was interrupted before it was listed.
     Path(os.path.realpath(target)).unlink(missing_ok=True)
     embedder = _embedder(files)
     embedder.encoder.forget_words()
@@ -129,11 +149,11 @@ def _embed_shard(shard: tuple[Path, Path], files: EmbedderFiles, settings: Embed
 
 
 @contextmanager
-def _silently(what: str, unit: str, total: int, done: int) -> Iterator[Callable[[int], object]]:
+def _silently(description: str, unit: str, total: int, done: int) -> Iterator[Callable[[int], object]]:
     yield lambda steps: None
 
 
 @lru_cache(maxsize=1)
 def _embedder(files: EmbedderFiles) -> ElmoEmbedder:
-    """Kept for the other shards that come to this process."""
+    """Return the embedder of `files`, which this process keeps for its next shards."""
     return load_embedder(files)

@@ -1,4 +1,4 @@
-"""The encoding of a corpus shard by shard, each of its files one, by the processes of a cluster."""
+"""Encode a corpus on a cluster, one task per file."""
 
 import os
 import shutil
@@ -24,11 +24,20 @@ def encode_shards(
     encoding_errors: str = "strict",
     max_characters: int = DEFAULT_MAX_CHARACTERS,
 ) -> EncodedCorpus:
-    """`open_or_encode`, and the same bytes, with each file that `spec` names encoded by a worker of `runner`, for which
-    `cache_directory` and the files must lie where they do for the caller. `report` is called with the bytes of each shard done.
+    """Return the corpus that `open_or_encode` returns, with the same bytes, encoded by the workers of `runner`, one file each.
 
-    Shards that are done are kept below `cache_directory` until all are: a run that was broken off encodes only the others. A
-    shard without a word is refused, other than among the files of one process. Else raises what `open_or_encode` raises.
+    Finished shards are kept below `cache_directory` until all are finished: after an interruption only the others are encoded.
+
+    Args:
+        spec: the files; each must have at least one word.
+        cache_directory: for the encoded text; it must be the same directory for all workers.
+        runner: runs the tasks.
+        report: called with the size of each finished shard, in bytes.
+        encoding_errors: see `open_or_encode`.
+        max_characters: see `open_or_encode`.
+
+    Raises:
+        InputError: `open_or_encode` or `shard_files` refuses a file.
     """
     sources = shard_files(spec)
     shards = Path(cache_directory).absolute() / _SHARDS
@@ -39,11 +48,11 @@ def encode_shards(
         encode_one = partial(
             _encode_shard, cache_directory=shards, encoding_errors=encoding_errors, max_characters=max_characters
         )
-        found: dict[int, Path] = {}
-        for place, shard in runner.results(encode_one, sources):
-            found[place] = shard
-            report(os.path.getsize(sources[place]))
-        merge_corpora([EncodedCorpus(found[place], max_characters) for place in sorted(found)], directory)
+        encoded: dict[int, Path] = {}
+        for index, shard in runner.run(encode_one, sources):
+            encoded[index] = shard
+            report(os.path.getsize(sources[index]))
+        merge_corpora([EncodedCorpus(encoded[index], max_characters) for index in sorted(encoded)], directory)
 
     corpus = open_or_encode(spec, cache_directory, encoding_errors, max_characters, encode)
     shutil.rmtree(shards, ignore_errors=True)

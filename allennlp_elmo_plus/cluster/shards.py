@@ -1,6 +1,6 @@
-"""One function over the shards of a corpus, each shard a task of a Dask cluster.
+"""Run a function over the shards of a corpus on a Dask cluster, one task per shard. A shard is one file.
 
-Dask is an extra (`pip install "allennlp_elmo_plus[dask]"`): nothing here is imported before a scheduler is named.
+Dask is an extra, `pip install "allennlp_elmo_plus[dask]"`. It is imported in `open_cluster`, not with this module.
 """
 
 import logging
@@ -16,16 +16,19 @@ from allennlp_elmo_plus.errors import InputError
 S = TypeVar("S")
 R = TypeVar("R")
 
-# In place of a scheduler's address: a cluster of processes on this machine, for as long as the work lasts.
+# Instead of a scheduler's address: start processes on this machine, and stop them when the work is done.
 LOCAL = "local"
 
-_SECONDS_TO_CONNECT = 10
+_CONNECT_TIMEOUT_SECONDS = 10
 
 
 def shard_files(spec: Union[str, "os.PathLike[str]"]) -> list[Path]:
-    """The files that `spec` names (see `data.text.text_files`), in the order they are read, each a shard, with their whole paths:
-    a worker may
-    have another working directory. Raises InputError for what is no file, and what `resolve_paths` raises.
+    """Return the files that `spec` names (see `data.text.text_files`), in reading order, one per shard.
+
+    The paths are absolute, as a worker may have another working directory.
+
+    Raises:
+        InputError: a path is not a file, or `resolve_paths` refuses `spec`.
     """
     sources = resolve_paths(spec)
     for source in sources:
@@ -35,12 +38,18 @@ def shard_files(spec: Union[str, "os.PathLike[str]"]) -> list[Path]:
 
 
 @contextmanager
-def cluster(scheduler: str, num_processes: int = 1) -> Iterator["ShardRunner"]:
-    """The cluster at `scheduler`, an address such as "tcp://host:8786", or with "local" one of `num_processes` processes of this
-    machine, which ends with the block. Whatever is not done then is dropped.
+def open_cluster(scheduler: str, num_processes: int = 1) -> Iterator["ShardRunner"]:
+    """Yield a runner on a Dask cluster. Tasks that are not done at the end of the block are cancelled.
 
-    Workers elsewhere need this package, and the files that shards name. Raises InputError where Dask is missing or nothing
-    answers at `scheduler`.
+    Workers on other machines need this package, and the files of the shards under the same paths.
+
+    Args:
+        scheduler: the address of a scheduler, such as "tcp://host:8786"; or "local", which starts processes on this machine
+            and stops them at the end of the block.
+        num_processes: the number of these processes.
+
+    Raises:
+        InputError: Dask is not installed, or no scheduler answers at `scheduler`.
     """
     try:
         from distributed import Client, LocalCluster
@@ -49,7 +58,7 @@ def cluster(scheduler: str, num_processes: int = 1) -> Iterator["ShardRunner"]:
             f"`scheduler` {scheduler!r} needs Dask, which is not installed: pip install 'allennlp_elmo_plus[dask]'"
         ) from None
     if scheduler == LOCAL:
-        # Without a dashboard: nobody was told its address.
+        # Without a dashboard, whose address no user would know.
         workers = LocalCluster(
             n_workers=num_processes, threads_per_worker=1, dashboard_address=None, silence_logs=logging.CRITICAL
         )
@@ -57,7 +66,7 @@ def cluster(scheduler: str, num_processes: int = 1) -> Iterator["ShardRunner"]:
             yield ShardRunner(client)
         return
     try:
-        client = Client(scheduler, timeout=_SECONDS_TO_CONNECT)
+        client = Client(scheduler, timeout=_CONNECT_TIMEOUT_SECONDS)
     except (OSError, ValueError) as error:
         raise InputError(f"`scheduler` must be the address of a Dask scheduler, got {scheduler!r}: {error}") from None
     with client:
@@ -70,24 +79,26 @@ class ShardRunner:
     def __init__(self, client: Any) -> None:
         self._client = client
 
-    def results(self, function: Callable[[S], R], shards: Sequence[S]) -> Iterator[tuple[int, R]]:
-        """The place of a shard in `shards`, from 0, and what `function` returns of it, in the order in which they are done.
+    def run(self, function: Callable[[S], R], shards: Sequence[S]) -> Iterator[tuple[int, R]]:
+        """Yield the index of each shard in `shards` and the result of `function`, in the order in which they finish.
 
-        A worker that dies costs the shards it was at, which others begin anew; a shard that kills one worker after the other
-        ends the run with an InputError. What `function` raises is raised here. Either way no further shard is begun.
+        When a worker dies, other workers restart its current shards. After an error no further shard is started.
+
+        Raises:
+            InputError: a shard has killed several workers. Errors of `function` are raised too.
         """
         from distributed import KilledWorker, as_completed
 
         futures = self._client.map(function, shards, pure=False)
-        places = {future.key: place for place, future in enumerate(futures)}
+        indices = {future.key: index for index, future in enumerate(futures)}
         try:
             for future in as_completed(futures):
-                place = places[future.key]
+                index = indices[future.key]
                 try:
-                    yield place, future.result()
+                    yield index, future.result()
                 except KilledWorker:
                     raise InputError(
-                        f"{shards[place]}: every worker that took this shard was killed, perhaps for want of memory"
+                        f"{shards[index]}: every worker that ran this shard was killed, perhaps because it ran out of memory"
                     ) from None
         finally:
             self._client.cancel(futures)

@@ -1,4 +1,4 @@
-"""A biLM over packed rows a few steps at a time: the LSTM's work of long sentences in bounded memory."""
+"""Run a biLM over packed rows a few time steps at a time, so that long sentences need bounded memory."""
 
 from collections.abc import Iterator
 from typing import NamedTuple, Optional
@@ -9,9 +9,9 @@ from allennlp_elmo_plus.modules.bilm import BiLM, BiLMOutput
 
 
 class Chunk(NamedTuple):
-    """What the biLM computes for some of the N packed rows, each direction in its own reading order."""
+    """The biLM's output for some of the N packed rows, each direction in its own reading order."""
 
-    rows: slice
+    rows: slice  # of the N packed rows
     output: BiLMOutput
 
 
@@ -23,14 +23,19 @@ def run_in_chunks(
     batch_sizes: list[int],
     max_rows: int,
 ) -> Iterator[Chunk]:
-    """`bilm` over sentences that begin with zeros, in chunks of whole steps, at most `max_rows` rows where a step has no more.
+    """Yield the output of `bilm` in chunks of complete time steps. The initial state is zero.
 
-    A chunk goes on from the state in which the one before it ended: for the forward direction that is the one to its left,
-    for the backward direction, whose rows are packed as it reads them, the one to its right. So the result is that of one
-    run, and only the gathered input and the LSTM's working memory are those of a chunk.
+    Each chunk starts from the final state of the previous chunk, so the result is exactly that of one run. Only the gathered
+    input and the LSTM's working memory are limited to one chunk. Each direction is packed in its own reading order, so a chunk
+    of the backward direction continues from the words to its right.
 
-    vectors: (U, D), distinct words; forward_rows, backward_rows: (N,) which of them each packed row reads, backward_rows
-    None for a forward-only model; batch_sizes: rows running at each step, never rising.
+    Args:
+        bilm: the biLM.
+        vectors: (U, D), the vectors of the distinct words.
+        forward_rows: (N,) int64, the index into `vectors` that each packed row reads.
+        backward_rows: (N,) int64, the same for the backward direction; None for a forward-only model.
+        batch_sizes: the number of running sentences at each time step, never increasing; N in total.
+        max_rows: the maximum rows of a chunk; a single step may have more.
     """
     state = bilm.zero_state(batch_sizes[0] if batch_sizes else 0)
     first_step = first_row = 0

@@ -1,4 +1,4 @@
-"""A file of tokenized text -> a file of vectors, as AllenNLP 0.9's `elmo` command laid it out."""
+"""Embed a file of tokenized text into a file of vectors, in the format of AllenNLP 0.9's `elmo` command."""
 
 import hashlib
 import json
@@ -35,9 +35,14 @@ SENTENCE_TO_INDEX = "sentence_to_index"
 
 
 class EmbedSettings(NamedTuple):
-    """layers: what each word gets, see ElmoEmbedder. The array of a sentence has as its key the number of its line, counted from
-    0, or with `use_sentence_keys` its text. The text `sentence_to_index` says in JSON which key a sentence has, the last where
-    it comes more than once; not with `use_sentence_keys`, nor with `forget_sentences`. output_format: "hdf5" or "npz".
+    """What is written, and under which keys.
+
+    Attributes:
+        layers: which vectors of a word are written; see `ElmoEmbedder`.
+        use_sentence_keys: the key of a sentence's array is its text; otherwise the number of its line, from 0.
+        forget_sentences: leave out `sentence_to_index`, a JSON text that maps each sentence to its key (to the last one, for a
+            repeated sentence). With `use_sentence_keys` it is always left out.
+        output_format: "hdf5" or "npz".
     """
 
     layers: LayerOutput = ALL
@@ -46,28 +51,41 @@ class EmbedSettings(NamedTuple):
     output_format: str = HDF5
 
 
-# Adds steps to those done.
+# Tells a progress bar that n more units of work are done.
 Advance = Callable[[int], object]
 
 
 class Progress(Protocol):
-    """A bar for `total` steps of work, `done` of which are behind us."""
+    """Opens a progress bar."""
 
-    def __call__(self, what: str, unit: str, total: int, done: int, /) -> AbstractContextManager[Advance]: ...
+    def __call__(self, description: str, unit: str, total: int, done: int, /) -> AbstractContextManager[Advance]:
+        """Return a bar for `total` units of work, of which `done` were done before."""
+        ...
 
 
 def embed_file(
     embedder: ElmoEmbedder, input_file: TextSource, output_file: Path, settings: EmbedSettings, progress: Progress
 ) -> TextSurvey:
-    """Writes the vectors of each line of `input_file` (see `TokenizedFile`), words separated by white space, to `output_file`,
-    float32: a dataset a line, (L + 1, T, K) for "all" and (T, K) else. A blank line has T = 0; AllenNLP refused it.
+    """Write the vectors of each line of `input_file` to `output_file`, atomically, in float32.
 
-    An interrupted run, killed or failed, leaves `output_file` + ".part" and a journal, and the same call goes on with it: see
-    `storage/resumable_hdf5.py`. `output_file` appears whole, under its name, in the end.
+    There is one array per line, (L + 1, T, K) for the layers "all" and (T, K) otherwise. A blank line has T = 0; AllenNLP
+    refused it. An interrupted run leaves `output_file` + ".part" and a journal, and the same call resumes it: see
+    `storage/resumable_hdf5.py`.
 
-    Returns what was read. Raises InputError, nothing lost, where `output_file` is there already, the text cannot be used
-    (`data/text/tokenized_file.py`), or a run begun there is another one; InputError, and nothing is left of the run, where the text
-    changes while it is read; and OSError where the disk fails.
+    Args:
+        embedder: computes the vectors.
+        input_file: one sentence per line, words separated by white space; see `TokenizedFile`.
+        output_file: the file to write, which must not exist.
+        settings: what is written.
+        progress: opens a progress bar.
+
+    Returns:
+        The number of sentences and words of the text, and its digest.
+
+    Raises:
+        InputError: `output_file` exists, the text cannot be used, or an interrupted run at `output_file` had other arguments;
+            what was written is kept. Or the text has changed while it was read; what was written is removed.
+        OSError: the disk fails.
     """
     check_new(output_file)
     check_layer_output(settings.layers, embedder.num_layers)
@@ -79,9 +97,9 @@ def _embed_text(
     embedder: ElmoEmbedder, text: TokenizedFile, output_file: Path, settings: EmbedSettings, progress: Progress
 ) -> TextSurvey:
     scan = text.scan(as_keys=settings.use_sentence_keys)
-    vectors_of_word = embedder.num_layers if settings.layers == ALL else 1
-    num_bytes = 4 * vectors_of_word * embedder.output_size * scan.num_words
-    run = {"text": scan.digest, "biLM": weights_digest(embedder.encoder), **described_settings(settings)}
+    vectors_per_word = embedder.num_layers if settings.layers == ALL else 1
+    num_bytes = 4 * vectors_per_word * embedder.output_size * scan.num_words
+    run = {"text": scan.digest, "biLM": weights_digest(embedder.encoder), **describe_settings(settings)}
     with ResumableHdf5Writer(output_file, run, _layout(embedder, text, settings), num_bytes) as file:
         try:
             with progress("embedding", "word", scan.num_words, file.written.num_words) as advance:
@@ -90,18 +108,18 @@ def _embed_text(
         except NoPlaceError:
             has_changed = True
         if has_changed:
-            # Nobody knows which of the vectors are of which text.
+            # It is unknown which vectors belong to the old text and which to the new.
             file.discard()
-            raise InputError(f"{text.name}: changed while it was read; its vectors are removed, begin anew")
-        with file.finished() as whole:
+            raise InputError(f"{text.name}: changed while it was read; its vectors are removed; start again")
+        with file.finished() as hdf5_file:
             if settings.output_format == NPZ:
                 with progress("writing the npz", "array", scan.num_sentences, 0) as advance:
-                    write_npz(whole, output_file, advance)
+                    write_npz(hdf5_file, output_file, advance)
     return scan
 
 
 def weights_digest(encoder: BiLMEncoder) -> str:
-    """By which to know a biLM again."""
+    """Return a hash of the names, shapes, types and values of all weights of `encoder`."""
     digest = hashlib.blake2b(digest_size=16)
     for name, parameter in encoder.named_parameters():
         digest.update(f"{name} {tuple(parameter.shape)} {parameter.dtype}".encode())
@@ -129,24 +147,24 @@ def _embed_rest(
 
 def _layout(embedder: ElmoEmbedder, text: TokenizedFile, settings: EmbedSettings) -> Layout:
     sentence_to_index: dict[str, str] = {}
-    remembers = not settings.forget_sentences and not settings.use_sentence_keys
+    has_index = not settings.forget_sentences and not settings.use_sentence_keys
 
     def shapes() -> Iterable[tuple[str, tuple[int, ...]]]:
         for number, line in enumerate(text.lines()):
-            if remembers:
+            if has_index:
                 sentence_to_index[line.text] = str(number)
             shape = (len(line.words), embedder.output_size)
             key = line.text if settings.use_sentence_keys else str(number)
             yield key, (embedder.num_layers, *shape) if settings.layers == ALL else shape
 
     def texts() -> dict[str, str]:
-        return {SENTENCE_TO_INDEX: json.dumps(sentence_to_index)} if remembers else {}
+        return {SENTENCE_TO_INDEX: json.dumps(sentence_to_index)} if has_index else {}
 
     return Layout(shapes, texts)
 
 
-def described_settings(settings: EmbedSettings) -> dict[str, object]:
-    """The settings that the file depends on, for JSON; its format is chosen when all vectors are there."""
+def describe_settings(settings: EmbedSettings) -> dict[str, object]:
+    """Return the settings that the vectors depend on, for JSON. The format is not among them: it is chosen at the end."""
     layers = settings.layers
     return {
         "choice of layers": list(layers.weights) if isinstance(layers, LayerMix) else layers,

@@ -1,4 +1,4 @@
-"""Lists of words in, arrays of vectors out."""
+"""`ElmoEmbedder`: lists of words in, arrays of vectors out."""
 
 from collections.abc import Iterable, Iterator, Sequence
 from typing import Optional, Union
@@ -39,29 +39,44 @@ from allennlp_elmo_plus.modules.token_encoder import WordEncoder
 
 DEFAULT_BATCH_SIZE = 2048
 
-# Sentences are sorted by length within as many batches' worth of text; their vectors are in memory together.
-_BATCHES_IN_WINDOW = 8
+# Sentences are sorted by length within this many batches; the vectors of these batches are in memory together.
+_BATCHES_AHEAD = 8
 
 
 class ElmoEmbedder:
-    """ELMo vectors of tokenized sentences from a pretrained biLM (Peters et al. 2018).
+    """Compute ELMo vectors (Peters et al. 2018) of tokenized sentences with a pretrained biLM.
 
         embedder = ElmoEmbedder.from_pretrained("runs/bilm/model.tar.gz")
-        vectors = embedder.embed_sentence("The mill turns .".split())  # (3, 4, 2 D)
+        vectors = embedder.embed_sentence("The mill turns .".split())  # array of shape (3, 4, 1024)
+        top = embedder.embed_sentence("The mill turns .".split(), layers="top")  # (4, 1024)
 
-    Every sentence is read from zeros between its `<S>` and `</S>`, so that it gets the same vectors, to rounding, whatever
-    comes before it and beside it; AllenNLP 0.9's `ElmoEmbedder` went on from the state of the batch before. `layers` of each
-    method is "all", the word's own vector and one of each LSTM layer: `(L + 1, T, K)`, 3 for the usual two; "top", the last:
-    `(T, K)`; "average" of all: `(T, K)`; or a `LayerMix`: `(T, K)`. K = 2 D, forward then backward, or D for a forward-only
-    biLM. A sentence of no words has T = 0. Arrays have the type of the weights, float32 or wider.
+    The argument `layers` of each method selects the vectors of a word. T is the number of words, L the number of LSTM layers
+    (usually 2), and K the width: 2 D (forward, then backward), or D for a forward-only biLM.
 
-    Each distinct word of a batch is encoded once, and its vector kept for later batches, up to 65,536 words. Several threads may
-    use one embedder at once.
+    | `layers` | Result | Content |
+    |---|---|---|
+    | "all" (default) | (L + 1, T, K) | the context-free word vector, then one vector per LSTM layer |
+    | "top" | (T, K) | the last LSTM layer |
+    | "average" | (T, K) | the mean of all L + 1 layers |
+    | a `LayerMix` | (T, K) | a weighted sum of all L + 1 layers |
 
-    encoder: the biLM; vocabulary: for a biLM of word input, its words in the order of their ids; words beyond are `<UNK>`.
-    batch_size: the most tokens at once, a sentence's words and both its boundaries, at least 1. A longer sentence is run in
-    pieces of as many, the LSTM's state carried over in each direction, which is exact; only what it reads and gives, and not
-    what the LSTM computes in between, takes memory that grows with its length.
+    Arrays have the floating-point type of the weights, but at least float32. A sentence without words gives T = 0.
+
+    Each sentence is read between `<S>` and `</S>`, from a zero state. So its vectors do not depend on other sentences, except for
+    rounding. (AllenNLP 0.9's `ElmoEmbedder` kept the state of the previous batch.)
+
+    Each distinct word of a batch is encoded once, and up to 65,536 words are kept for later batches. Several threads may use
+    one embedder at the same time.
+
+    Args:
+        encoder: the biLM. It is put into evaluation mode, and its weights are frozen.
+        vocabulary: the words in the order of their ids, for a biLM of word input; other words are read as `<UNK>`.
+        batch_size: maximum tokens of a batch, `<S>` and `</S>` included; at least 1, default 2048. A longer sentence is read in
+            parts, and the LSTM state is carried over, which is exact. Its input and result then take memory in proportion to its
+            length, the LSTM's working memory does not.
+
+    Raises:
+        InputError: `batch_size` is below 1, or `vocabulary` is missing for word input.
     """
 
     def __init__(
@@ -85,12 +100,20 @@ class ElmoEmbedder:
         device: Union[str, torch.device] = "cpu",
         batch_size: int = DEFAULT_BATCH_SIZE,
     ) -> "ElmoEmbedder":
-        """The biLM in `path`: a model.tar.gz of pretraining, a directory, or an options.json with `weight_file`; each may be a
-        URL, `hf://` too (`formats/model_files.py`). `vocab_file` is needed for word input where there is no archive or vocab.txt.
-        `token_embedding_file`: what `allennlp elmo-cache` or bilm-tf's `dump_token_embeddings` wrote, so that the words in it
-        need no characters; for bilm-tf's also `vocab_file`, the words of its rows.
+        """Return an embedder with the biLM in `path`. All files may be URLs: `https://`, `hf://`, `s3://`, `gs://`.
 
-        Raises InputError where a file cannot be had or used.
+        Args:
+            path: a model.tar.gz of pretraining; a directory with one, or with an options.json and a weights.hdf5; or an
+                options.json, which needs `weight_file`.
+            weight_file: the weights.hdf5 of the options.json `path`.
+            vocab_file: the vocabulary, for word input; not needed with an archive, or a vocab.txt in the directory `path`.
+            token_embedding_file: a table of word vectors, so that its words need not be encoded from characters, as written
+                by `allennlp elmo-cache`, or by bilm-tf's `dump_token_embeddings`, which needs `vocab_file` too.
+            device: the device to compute on, such as "cuda"; default "cpu".
+            batch_size: maximum tokens of a batch; see `ElmoEmbedder`.
+
+        Raises:
+            InputError: a file is missing or cannot be used; the message names the file.
         """
         files = find_model(path, weight_file, vocab_file)
         encoder = load_files(files)
@@ -109,43 +132,55 @@ class ElmoEmbedder:
 
     @property
     def num_layers(self) -> int:
-        """L + 1."""
+        """Return L + 1, the number of layers of "all"."""
         return self.encoder.num_layers
 
     @property
     def output_size(self) -> int:
-        """K."""
+        """Return K, the width of a vector."""
         return self.encoder.output_size
 
     def embed_sentence(self, sentence: Sequence[str], layers: LayerOutput = ALL) -> np.ndarray:
-        """The vectors of one sentence, a list of words."""
+        """Return the vectors of one sentence.
+
+        Args:
+            sentence: the words, a list of strings.
+            layers: "all", "top", "average" or a `LayerMix`; see `ElmoEmbedder`.
+        """
         check_sentence(sentence, "sentence")
         return self.embed_batch([sentence], layers)[0]
 
     def embed_batch(self, sentences: Sequence[Sequence[str]], layers: LayerOutput = ALL) -> list[np.ndarray]:
-        """The vectors of each of `sentences`."""
+        """Return a list with the vectors of each of `sentences`; see `embed_sentence`."""
         return list(self.embed_sentences(sentences, layers))
 
     def embed_sentences(self, sentences: Iterable[Sequence[str]], layers: LayerOutput = ALL) -> Iterator[np.ndarray]:
-        """The vectors of each of `sentences`, in their order, as many as there may be: they are read 8 batches ahead, and within
-        these those of like length are embedded together.
+        """Return an iterator over the vectors of `sentences`, in the same order.
 
-        Raises InputError for `layers` that is none of the above, and for a sentence that is no list of words or a word that is
-        no string, by its place.
+        `sentences` may be a stream of any length: at most 8 batches are read ahead. Within these, sentences of similar length
+        are embedded together.
+
+        Args:
+            sentences: each a list of words.
+            layers: "all", "top", "average" or a `LayerMix`; see `ElmoEmbedder`.
+
+        Raises:
+            InputError: `layers` is not one of these (raised at once); or a sentence is not a list of strings (raised where the
+                iterator reaches the sentence, with its number).
         """
         check_layer_output(layers, self.num_layers)
         return self._embed_windows(_checked(sentences), layers)
 
     def _embed_windows(self, sentences: Iterable[Sequence[str]], layers: LayerOutput) -> Iterator[np.ndarray]:
-        for window in windows_of(sentences, _BATCHES_IN_WINDOW * self.batch_size):
+        for window in windows_of(sentences, _BATCHES_AHEAD * self.batch_size):
             arrays: list[Optional[np.ndarray]] = [None] * len(window)
-            for places in batches_by_length([len(sentence) for sentence in window], self.batch_size):
-                embedded = self._embed([window[place] for place in places], layers)
-                for place, array in zip(places, embedded, strict=True):
-                    arrays[place] = array
-            for place, vectors in enumerate(arrays):
-                # A caller who keeps none should not have all kept.
-                arrays[place] = None
+            for positions in batches_by_length([len(sentence) for sentence in window], self.batch_size):
+                embedded = self._embed([window[position] for position in positions], layers)
+                for position, array in zip(positions, embedded, strict=True):
+                    arrays[position] = array
+            for position, vectors in enumerate(arrays):
+                # Release the array, so that memory is free once the caller has dropped it.
+                arrays[position] = None
                 assert vectors is not None
                 yield vectors
 
@@ -155,43 +190,43 @@ class ElmoEmbedder:
         bilm = self.encoder.bilm
         device = next(bilm.parameters()).device
         layout = SentenceLayout.of_lengths(lengths, max(lengths), device)
-        places = {word: number for number, word in enumerate(dict.fromkeys(_with_boundaries(sentences)))}
-        words = torch.tensor([places[word] for word in _with_boundaries(sentences)], device=device)
-        vectors = self._word_vectors(list(places), device)
+        indices = {word: number for number, word in enumerate(dict.fromkeys(_with_boundaries(sentences)))}
+        words = torch.tensor([indices[word] for word in _with_boundaries(sentences)], device=device)
+        vectors = self._word_vectors(list(indices), device)
         forward_rows = words[layout.word_of_row]
         backward_rows = forward_rows[layout.reversal] if len(bilm.backward_layers) else None
 
         width = bilm.output_size
         shape = (num_vectors(layers, self.num_layers), len(forward_rows), self.output_size)
-        # NumPy has no bfloat16.
+        # At least float32: NumPy has no bfloat16.
         packed = torch.empty(shape, dtype=widest_dtype([vectors, *bilm.parameters()]))
-        mirrored = layout.reversal.cpu()
+        mirrored_rows = layout.reversal.cpu()
         for chunk in run_in_chunks(bilm, vectors, forward_rows, backward_rows, layout.batch_sizes, self.batch_size):
-            read = vectors[forward_rows[chunk.rows]]
-            packed[:, chunk.rows, :width] = combine_layers([read, *chunk.output.forward], layers).to(packed)
+            inputs = vectors[forward_rows[chunk.rows]]
+            packed[:, chunk.rows, :width] = combine_layers([inputs, *chunk.output.forward], layers).to(packed)
             if backward_rows is not None and chunk.output.backward is not None:
-                read = vectors[backward_rows[chunk.rows]]
-                packed[:, mirrored[chunk.rows], width:] = combine_layers([read, *chunk.output.backward], layers).to(
-                    packed
-                )
+                inputs = vectors[backward_rows[chunk.rows]]
+                packed[:, mirrored_rows[chunk.rows], width:] = combine_layers(
+                    [inputs, *chunk.output.backward], layers
+                ).to(packed)
         rows = layout.row_of_word.cpu().split(lengths)
         arrays = [packed[:, rows_of_sentence].numpy() for rows_of_sentence in rows]
         return arrays if layers == ALL else [array[0] for array in arrays]
 
     def _word_vectors(self, words: list[str], device: torch.device) -> Tensor:
-        """(len(words), D)"""
+        """Return the token encoder's vectors of `words`, (U, D)."""
         if self.encoder.max_characters is None:
             unknown = self._word_ids[UNK_WORD]
             ids = [self._word_ids.get(word, unknown) for word in words]
             return self.encoder.token_encoder(torch.tensor(ids, device=device))
-        # Words that are cut alike are spelled alike.
+        # Long words may be equal after truncation to `max_characters`.
         characters = torch.from_numpy(encode_words(words, self.encoder.max_characters))
         distinct, inverse = unique_rows(characters)
         return self.encoder.word_vectors(distinct.to(device))[inverse.to(device)]
 
 
 def _with_boundaries(sentences: Iterable[Sequence[str]]) -> Iterator[str]:
-    """All words one after the other, and then `<S>` and `</S>`, as SentenceLayout counts them."""
+    """Yield the words of all sentences, then `<S>` and `</S>`, in the order in which SentenceLayout numbers them."""
     for sentence in sentences:
         yield from sentence
     yield BOS_WORD

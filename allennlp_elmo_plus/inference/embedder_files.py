@@ -1,4 +1,4 @@
-"""The files that an embedder is made of, by name: what another process needs to make the same one."""
+"""Describe an embedder by the names of its files, from which another process can load the same embedder."""
 
 from typing import NamedTuple, Optional
 
@@ -9,7 +9,11 @@ from allennlp_elmo_plus.inference.embedder import DEFAULT_BATCH_SIZE, ElmoEmbedd
 
 
 class EmbedderFiles(NamedTuple):
-    """The arguments of `ElmoEmbedder.from_pretrained`; and `mix`, an archive whose weights of the biLM take the place of those."""
+    """The arguments of `ElmoEmbedder.from_pretrained`, and a fine-tuned archive.
+
+    Attributes:
+        mix: the model.tar.gz of a downstream model; the weights of its biLM replace those of the other files.
+    """
 
     path: str
     weight_file: Optional[str] = None
@@ -21,7 +25,7 @@ class EmbedderFiles(NamedTuple):
 
 
 def load_embedder(files: EmbedderFiles) -> ElmoEmbedder:
-    """Raises what `ElmoEmbedder.from_pretrained` and, for `mix`, `formats.trained_mix` raise."""
+    """Return the embedder in `files`. Raises what `ElmoEmbedder.from_pretrained`, `read_trained_mix` and `fill_parameters` raise."""
     *arguments, mix = files
     embedder = ElmoEmbedder.from_pretrained(*arguments)  # type: ignore[arg-type]
     if mix is not None:

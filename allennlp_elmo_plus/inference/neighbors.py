@@ -1,6 +1,6 @@
-"""Nearest neighbours of a word in its sentence, and without it (Peters et al. 2018, table 4), among all tokens of a text.
+"""Find the nearest neighbours of a word, in its sentence and without context, in a text (Peters et al. 2018, table 4).
 
-The text goes by once, a batch at a time; of it only the nearest tokens found so far are kept.
+The text is read once, in batches; only the nearest tokens so far are kept.
 """
 
 from collections.abc import Callable, Hashable, Iterable, Iterator, Mapping, Sequence
@@ -18,84 +18,101 @@ from allennlp_elmo_plus.modules.token_encoder import WordEncoder
 
 BATCH_TOKENS = 4096
 MAX_SENTENCE_WORDS = 1000
-_WORDS_AT_ONCE = 1024
+_CHUNK_WORDS = 1024
 
 
-class Place(NamedTuple):
-    """A word in its sentence."""
+class TokenInContext(NamedTuple):
+    """One occurrence of a word: a sentence and the position of the word in it."""
 
     sentence: tuple[str, ...]
     position: int
 
     @property
     def word(self) -> str:
+        """Return the word."""
         return self.sentence[self.position]
 
 
 class NearWord(NamedTuple):
-    similarity: float  # the cosine of the two vectors
+    """A neighbour without context."""
+
+    similarity: float  # cosine of the two vectors
     word: str
 
 
-class NearPlace(NamedTuple):
-    similarity: float
-    place: Place
+class NearToken(NamedTuple):
+    """A neighbour in context."""
+
+    similarity: float  # cosine of the two vectors
+    token: TokenInContext
 
 
 class Neighbors(NamedTuple):
-    """What is nearest to one word, the nearest first."""
+    """The neighbours of one query, the nearest first."""
 
-    query: Place
+    query: TokenInContext
     context_free: list[NearWord]
-    contextual: list[NearPlace]
+    contextual: list[NearToken]
 
 
-class NearestOf:
-    """The `num_kept` nearest of all things seen, each counted once however often it comes; `left_out` is never among them. Of things
-    equally near, those seen first.
+class NearestItems:
+    """The `num_kept` nearest distinct items of all that were added. Of equally near items, the earlier ones are kept.
+
+    Args:
+        num_kept: the maximum number of items, at least 1.
+        excluded: an item that is never kept.
+
+    Raises:
+        ValueError: `num_kept` is below 1.
     """
 
-    def __init__(self, num_kept: int, left_out: Hashable) -> None:
+    def __init__(self, num_kept: int, excluded: Hashable) -> None:
         if num_kept < 1:
             raise ValueError(f"`num_kept` must be at least 1, got {num_kept}")
         self._num_kept = num_kept
-        self._left_out = left_out
-        self._found: dict[Any, float] = {}
+        self._excluded = excluded
+        self._similarities: dict[Any, float] = {}
 
-    def add(self, similarities: Tensor, thing: Callable[[int], Hashable]) -> None:
-        """similarities: (M,); thing: which thing the i-th of them is of."""
-        worst = min(self._found.values()) if len(self._found) == self._num_kept else -torch.inf
+    def add(self, similarities: Tensor, item_at: Callable[[int], Hashable]) -> None:
+        """Add M items with their `similarities`, (M,); `item_at(i)` returns the i-th item."""
+        worst = min(self._similarities.values()) if len(self._similarities) == self._num_kept else -torch.inf
         candidates = (similarities > worst).nonzero().squeeze(1)
         values, order = similarities[candidates].sort(descending=True, stable=True)
         for value, index in zip(values.tolist(), candidates[order].tolist(), strict=True):
-            if len(self._found) == self._num_kept and value <= min(self._found.values()):
+            if len(self._similarities) == self._num_kept and value <= min(self._similarities.values()):
                 break
-            new = thing(index)
-            if new == self._left_out or self._found.get(new, -torch.inf) >= value:
+            item = item_at(index)
+            if item == self._excluded or self._similarities.get(item, -torch.inf) >= value:
                 continue
-            self._found[new] = value
-            if len(self._found) > self._num_kept:
-                # The latest of the farthest, so that the first of equals stays.
-                del self._found[min(reversed(self._found), key=self._found.__getitem__)]
+            self._similarities[item] = value
+            if len(self._similarities) > self._num_kept:
+                # Remove the latest of the farthest items, so that the earliest of equals stays.
+                del self._similarities[min(reversed(self._similarities), key=self._similarities.__getitem__)]
 
     def nearest_first(self) -> list[tuple[float, Any]]:
-        return sorted(((value, thing) for thing, value in self._found.items()), key=lambda pair: -pair[0])
+        """Return the pairs (similarity, item), the nearest first."""
+        return sorted(((value, item) for item, value in self._similarities.items()), key=lambda pair: -pair[0])
 
 
 class NeighborSearch:
-    """Looks for the neighbours of `queries` in the text that `add_text` is given.
+    """Search for the neighbours of `queries` in the text that is passed to `add_text`.
 
-    encoder: in evaluation mode; layer: whose vectors are compared in context, 0 to L, or -1 for the top one; num_neighbors: how
-    many to find of each kind; vocabulary: the words among which neighbours without context are looked for, None for all words of
-    the text; word_ids: each word's id where the biLM takes words.
+    Args:
+        encoder: the biLM, in evaluation mode.
+        queries: the words to find neighbours for.
+        num_neighbors: the number of neighbours per query, with and without context each; at least 1.
+        layer: the layer whose vectors are compared in context, from 0 to L; -1, the default, is the top layer.
+        vocabulary: the words to compare without context; None compares all words of the text.
+        word_ids: the id of each word, for a biLM of word input.
 
-    Raises `ValueError` for a `layer` there is none of and for `num_neighbors` below 1.
+    Raises:
+        ValueError: `layer` does not exist, or `num_neighbors` is below 1.
     """
 
     def __init__(
         self,
         encoder: BiLMEncoder,
-        queries: Sequence[Place],
+        queries: Sequence[TokenInContext],
         num_neighbors: int,
         layer: int = -1,
         vocabulary: Optional[Sequence[str]] = None,
@@ -108,41 +125,44 @@ class NeighborSearch:
         self._layer = layer
         self._word_ids = word_ids
         self._device = next(encoder.parameters()).device
-        self._near_words = [NearestOf(num_neighbors, query.word) for query in queries]
-        self._near_places = [NearestOf(num_neighbors, query) for query in queries]
-        self._searches_text_words = vocabulary is None
+        self._near_words = [NearestItems(num_neighbors, query.word) for query in queries]
+        self._near_tokens = [NearestItems(num_neighbors, query) for query in queries]
+        self._compares_text_words = vocabulary is None
         self.num_skipped = 0
         free, contextual = zip(*(self._vectors_of([query.sentence]) for query in queries), strict=True)
-        places = [query.position for query in queries]
-        self._free = torch.stack([vectors[place] for vectors, place in zip(free, places, strict=True)])
-        self._contextual = torch.stack([vectors[place] for vectors, place in zip(contextual, places, strict=True)])
-        for first in range(0, len(vocabulary or ()), _WORDS_AT_ONCE):
+        positions = [query.position for query in queries]
+        self._free = torch.stack([vectors[position] for vectors, position in zip(free, positions, strict=True)])
+        self._contextual = torch.stack(
+            [vectors[position] for vectors, position in zip(contextual, positions, strict=True)]
+        )
+        for first in range(0, len(vocabulary or ()), _CHUNK_WORDS):
             assert vocabulary is not None
-            words = vocabulary[first : first + _WORDS_AT_ONCE]
+            words = vocabulary[first : first + _CHUNK_WORDS]
             self._add_words(words, self._word_vectors(words))
 
     def add_text(self, sentences: Iterable[Sequence[str]]) -> None:
-        """Looks through more of the text. Sentences longer than `MAX_SENTENCE_WORDS` are left out, which keeps memory bounded, and
-        counted in `num_skipped`.
+        """Search in the next `sentences` of the text.
+
+        To bound memory, sentences of more than `MAX_SENTENCE_WORDS` words are skipped, and counted in `num_skipped`.
         """
         for batch in self._batches(sentences):
             free, contextual = self._vectors_of(batch)
-            places = [(sentence, position) for sentence in batch for position in range(len(sentence))]
+            tokens = [(sentence, position) for sentence in batch for position in range(len(sentence))]
             similarities = contextual @ self._contextual.t()
-            for nearest, column in zip(self._near_places, similarities.t(), strict=True):
-                nearest.add(column, partial(_place_at, places))
-            if self._searches_text_words:
-                self._add_words([sentence[position] for sentence, position in places], free)
+            for nearest, column in zip(self._near_tokens, similarities.t(), strict=True):
+                nearest.add(column, partial(_token_at, tokens))
+            if self._compares_text_words:
+                self._add_words([sentence[position] for sentence, position in tokens], free)
 
     def result(self) -> list[Neighbors]:
-        """Of each query, among all text so far."""
+        """Return the neighbours of each query in the text so far."""
         return [
             Neighbors(
                 query,
-                [NearWord(*each) for each in words.nearest_first()],
-                [NearPlace(*each) for each in places.nearest_first()],
+                [NearWord(*pair) for pair in words.nearest_first()],
+                [NearToken(*pair) for pair in tokens.nearest_first()],
             )
-            for query, words, places in zip(self._queries, self._near_words, self._near_places, strict=True)
+            for query, words, tokens in zip(self._queries, self._near_words, self._near_tokens, strict=True)
         ]
 
     def _add_words(self, words: Sequence[str], vectors: Tensor) -> None:
@@ -156,7 +176,7 @@ class NeighborSearch:
             if len(sentence) > MAX_SENTENCE_WORDS:
                 self.num_skipped += 1
                 continue
-            # Sorted, so that no sentence of the batch is longer than this one.
+            # Sentences are sorted by length, so this one is the longest of the batch.
             if batch and (len(batch) + 1) * len(sentence) > BATCH_TOKENS:
                 yield batch
                 batch = []
@@ -166,7 +186,7 @@ class NeighborSearch:
 
     @torch.no_grad()
     def _vectors_of(self, sentences: Sequence[Sequence[str]]) -> tuple[Tensor, Tensor]:
-        """Of each word of `sentences`, one after the other, of length 1: without context (M, D), and in context (M, K)."""
+        """Return unit vectors of the M words of `sentences`, concatenated: without context (M, D), in context (M, K)."""
         ids = sentence_ids(sentences, self._encoder.max_characters, self._word_ids).to(self._device)
         layers, layout, _ = self._encoder(ids)
         free = layers[0][layout.row_of_word, : self._encoder.bilm.output_size]
@@ -174,6 +194,7 @@ class NeighborSearch:
 
     @torch.no_grad()
     def _word_vectors(self, words: Sequence[str]) -> Tensor:
+        """Return unit vectors of `words` without context, (len(words), D)."""
         token_encoder = self._encoder.token_encoder
         if isinstance(token_encoder, WordEncoder):
             assert self._word_ids is not None
@@ -185,6 +206,6 @@ class NeighborSearch:
         return F.normalize(token_encoder(ids), dim=1)
 
 
-def _place_at(places: Sequence[tuple[Sequence[str], int]], index: int) -> Place:
-    sentence, position = places[index]
-    return Place(tuple(sentence), position)
+def _token_at(tokens: Sequence[tuple[Sequence[str], int]], index: int) -> TokenInContext:
+    sentence, position = tokens[index]
+    return TokenInContext(tuple(sentence), position)

@@ -1,4 +1,4 @@
-"""What each direction of a biLM would have put in each place of a sentence."""
+"""Find the most probable words at each position of a sentence, for each direction of a biLM."""
 
 from collections.abc import Sequence
 from typing import NamedTuple, Optional
@@ -12,10 +12,10 @@ from allennlp_elmo_plus.modules.language_model import LanguageModel
 
 
 class Substitutes(NamedTuple):
-    """For a sentence of n words, the likeliest words of n + 1 places, in the order of the sentence."""
+    """The most probable words at the positions of a sentence of n words, in the order of the sentence."""
 
-    forward: TopWords  # (n + 1, num_words) in the places of w1 .. wn </S>, each given all before it
-    backward: Optional[TopWords]  # (n + 1, num_words) in the places of <S> w1 .. wn, each given all after it
+    forward: TopWords  # (n + 1, num_words), at w1 .. wn </S>, given all words before
+    backward: Optional[TopWords]  # (n + 1, num_words), at <S> w1 .. wn, given all words after
 
 
 @torch.no_grad()
@@ -27,27 +27,36 @@ def substitutes(
     num_words: int,
     chunk_size: int = 1024,
 ) -> list[Substitutes]:
-    """The `num_words` likeliest words in each place of B sentences, given as `data.batching.sentence_ids` makes them: ids (B, T,
-    C) or (B, T),
-    lengths: the words of each.
+    """Return the `num_words` most probable words at each position of B sentences.
 
-    Raises what `top_words` raises, and `ValueError` for a model in training, whose dropout would change the result.
+    Args:
+        model: the language model, in evaluation mode.
+        ids: (B, T, C) or (B, T), of `data.batching.sentence_ids`.
+        lengths: the number of words of each sentence.
+        max_characters: C; None for word input.
+        num_words: the number of words per position.
+        chunk_size: see `top_words`.
+
+    Raises:
+        ValueError: `model` is in training mode, where dropout would change the result; or `top_words` refuses an argument.
     """
     if model.training:
         raise ValueError("`model` must be in evaluation mode, got one in training")
     encoder = BiLMEncoder(model.token_encoder, model.bilm, max_characters).eval()
     layers, layout, _ = encoder(ids)
-    # (B, T + 2, K): what the direction has read at place i, `<S>` being place 0, predicts its neighbour.
+    # (B, T + 2, K), position 0 is `<S>`. The forward half at position i predicts i + 1, the backward half i - 1.
     top = layout.unpack(layers[-1], keep_boundaries=True)
     width = model.bilm.output_size
-    places = [length + 1 for length in lengths]
+    num_positions = [length + 1 for length in lengths]
 
-    def of(hidden: list[Tensor]) -> list[TopWords]:
-        found = top_words(torch.cat(hidden), model.softmax.weight, model.softmax.bias, num_words, chunk_size)
-        return [TopWords(*each) for each in zip(found.ids.split(places), found.log_probs.split(places), strict=True)]
+    def top_words_by_sentence(hidden: list[Tensor]) -> list[TopWords]:
+        ids, log_probs = top_words(torch.cat(hidden), model.softmax.weight, model.softmax.bias, num_words, chunk_size)
+        return list(map(TopWords, ids.split(num_positions), log_probs.split(num_positions)))
 
-    forward = of([row[:number, :width] for row, number in zip(top, places, strict=True)])
+    forward = top_words_by_sentence([row[:number, :width] for row, number in zip(top, num_positions, strict=True)])
     if not model.is_bidirectional:
-        return [Substitutes(each, None) for each in forward]
-    backward = of([row[1 : number + 1, width:] for row, number in zip(top, places, strict=True)])
-    return [Substitutes(*each) for each in zip(forward, backward, strict=True)]
+        return [Substitutes(words, None) for words in forward]
+    backward = top_words_by_sentence(
+        [row[1 : number + 1, width:] for row, number in zip(top, num_positions, strict=True)]
+    )
+    return list(map(Substitutes, forward, backward))

@@ -1,4 +1,4 @@
-"""The likeliest words of a vocabulary, never holding (N, V) logits."""
+"""Find the most probable words of a vocabulary without storing all (N, V) logits."""
 
 import math
 from typing import NamedTuple
@@ -10,18 +10,25 @@ from allennlp_elmo_plus.kernels.softmax.exact_softmax import blocks_of_logits
 
 
 class TopWords(NamedTuple):
-    """The `n` likeliest words of each of N places, the likeliest first."""
+    """The n most probable words at each of N positions, the most probable first."""
 
-    ids: Tensor  # (N, n) int64, vocabulary ids from 0
+    ids: Tensor  # (N, n) int64, from 0
     log_probs: Tensor  # (N, n), natural logarithms
 
 
 @torch.no_grad()
 def top_words(hidden: Tensor, weight: Tensor, bias: Tensor, num_words: int, chunk_size: int = 1024) -> TopWords:
-    """The `num_words` words of the highest probability under the exact softmax of `hidden` (N, D) over `weight` (V, D) and `bias` (V).
-    Holds at most N * chunk_size logits, as `exact_nll` does.
+    """Return the `num_words` most probable words under the exact softmax.
 
-    Raises `ValueError` for a `num_words` below 1 or above V, and for a `chunk_size` below 1.
+    Args:
+        hidden: (N, D), the input of the softmax.
+        weight: (V, D).
+        bias: (V,).
+        num_words: n, from 1 to V.
+        chunk_size: the words of the vocabulary whose logits are in memory together, (N, chunk_size), as in `exact_nll`.
+
+    Raises:
+        ValueError: `num_words` is not from 1 to V, or `chunk_size` is below 1.
     """
     if not 1 <= num_words <= len(weight):
         raise ValueError(f"`num_words` must be from 1 to {len(weight)}, the words of the vocabulary, got {num_words}")
@@ -33,7 +40,7 @@ def top_words(hidden: Tensor, weight: Tensor, bias: Tensor, num_words: int, chun
     ids = torch.zeros(len(hidden), num_words, dtype=torch.int64, device=hidden.device)
     for tokens, words, _, logits in blocks_of_logits(hidden, weight, bias, chunk_size):
         log_totals[tokens] = torch.logaddexp(log_totals[tokens], logits.logsumexp(1).double())
-        highest, places = logits.topk(min(num_words, logits.shape[1]), dim=1)
-        best[tokens], kept = torch.cat([best[tokens], highest], dim=1).topk(num_words, dim=1)
-        ids[tokens] = torch.cat([ids[tokens], places + words.start], dim=1).gather(1, kept)
+        highest, columns = logits.topk(min(num_words, logits.shape[1]), dim=1)
+        best[tokens], order = torch.cat([best[tokens], highest], dim=1).topk(num_words, dim=1)
+        ids[tokens] = torch.cat([ids[tokens], columns + words.start], dim=1).gather(1, order)
     return TopWords(ids, (best - log_totals[:, None]).to(sum_dtype))

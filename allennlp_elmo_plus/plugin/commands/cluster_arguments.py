@@ -4,7 +4,7 @@ import argparse
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-from allennlp_elmo_plus.cluster.shards import LOCAL, ShardRunner, cluster
+from allennlp_elmo_plus.cluster.shards import LOCAL, ShardRunner, open_cluster
 from allennlp_elmo_plus.plugin.commands.command_line import integer_from, num_usable_cores
 
 
@@ -21,8 +21,8 @@ def add_cluster_arguments(parser: argparse.ArgumentParser, what_processes_do: st
 
 @contextmanager
 def cluster_of(args: argparse.Namespace) -> Iterator[ShardRunner]:
-    """The cluster that `args` name. Raises what `cluster.shards.cluster` raises."""
-    with cluster(args.scheduler, args.processes or num_usable_cores()) as runner:
+    """The cluster that `args` name. Raises what `open_cluster` raises."""
+    with open_cluster(args.scheduler, args.processes or num_usable_cores()) as runner:
         yield runner
 
 

@@ -19,7 +19,7 @@ from allennlp_elmo_plus.inference.neighbors import (
     MAX_SENTENCE_WORDS,
     Neighbors,
     NeighborSearch,
-    Place,
+    TokenInContext,
 )
 from allennlp_elmo_plus.modules.encoder import BiLMEncoder
 from allennlp_elmo_plus.modules.token_encoder import WordEncoder
@@ -106,7 +106,7 @@ def neighbors_from_args(args: argparse.Namespace) -> None:
         words = tuple(sentence.split())
         if word not in words:
             args.usage_error(f"--query: {word!r} is not a word of the sentence {sentence!r}")
-        queries.append(Place(words, words.index(word)))
+        queries.append(TokenInContext(words, words.index(word)))
     if args.cuda_device >= torch.cuda.device_count():
         args.usage_error(
             f"--cuda-device must be below {torch.cuda.device_count()}, the GPUs here, got {args.cuda_device}"
@@ -122,7 +122,7 @@ def neighbors_from_args(args: argparse.Namespace) -> None:
             _print(found)
 
 
-def _find(args: argparse.Namespace, queries: Sequence[Place]) -> list[Neighbors]:
+def _find(args: argparse.Namespace, queries: Sequence[TokenInContext]) -> list[Neighbors]:
     encoder, own_vocabulary = _load(args.model)
     encoder.eval()
     if args.cuda_device >= 0:
@@ -186,26 +186,26 @@ def _print(found: Sequence[Neighbors]) -> None:
         for near_word in context_free:
             print(f"    {near_word.similarity:6.3f}  {near_word.word}")
         print(f"  in {shown(query)}")
-        for near_place in contextual:
-            print(f"    {near_place.similarity:6.3f}  {shown(near_place.place)}")
+        for near_token in contextual:
+            print(f"    {near_token.similarity:6.3f}  {shown(near_token.token)}")
 
 
-def shown(place: Place) -> str:
+def shown(token: TokenInContext) -> str:
     """The sentence around the word, which is set in brackets."""
-    before, after = place.sentence[: place.position], place.sentence[place.position + 1 :]
-    words = [*before[-SHOWN_AROUND:], f"[{place.word}]", *after[:SHOWN_AROUND]]
+    before, after = token.sentence[: token.position], token.sentence[token.position + 1 :]
+    words = [*before[-SHOWN_AROUND:], f"[{token.word}]", *after[:SHOWN_AROUND]]
     return " ".join([*["..."] * (len(before) > SHOWN_AROUND), *words, *["..."] * (len(after) > SHOWN_AROUND)])
 
 
 def _as_json(found: Sequence[Neighbors]) -> list[dict[str, Any]]:
-    def of(place: Place) -> dict[str, Any]:
-        return {"sentence": list(place.sentence), "position": place.position}
+    def of(token: TokenInContext) -> dict[str, Any]:
+        return {"sentence": list(token.sentence), "position": token.position}
 
     return [
         {
             **of(query),
             "context_free": [near._asdict() for near in context_free],
-            "contextual": [{"similarity": near.similarity, **of(near.place)} for near in contextual],
+            "contextual": [{"similarity": near.similarity, **of(near.token)} for near in contextual],
         }
         for query, context_free, contextual in found
     ]

@@ -10,7 +10,7 @@ from typing import Optional
 
 from allennlp.commands.subcommand import Subcommand
 
-from allennlp_elmo_plus.cluster.counts import remove_counts, sharded_counts
+from allennlp_elmo_plus.cluster.counts import count_shards, remove_counts
 from allennlp_elmo_plus.data.text.characters import DEFAULT_MAX_CHARACTERS
 from allennlp_elmo_plus.data.text.truncation import truncated_words
 from allennlp_elmo_plus.data.text.vocabulary import (
@@ -166,7 +166,7 @@ def _counts(args: argparse.Namespace) -> Counter[str]:
             cluster_of(args) as runner,
             progress_bar(num_bytes, "B", unit_scale=True, desc="counting words") as bar,
         ):
-            return sharded_counts(args.text, _counts_of_shards(args), runner, bar.update, args.encoding_errors)
+            return count_shards(args.text, _counts_of_shards(args), runner, bar.update, args.encoding_errors)
     processes = args.processes or min(num_usable_cores(), 1 + (num_bytes or 0) // BYTES_WORTH_A_PROCESS)
     with progress_bar(num_bytes, "B", unit_scale=True, desc="counting words") as bar:
         try:

@@ -2,12 +2,14 @@
 
 import os
 import signal
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
 
 from allennlp_elmo_plus.cluster.encoding import encode_shards
-from allennlp_elmo_plus.cluster.shards import LOCAL, ShardRunner, cluster
+from allennlp_elmo_plus.cluster.shards import LOCAL, ShardRunner, open_cluster
 from allennlp_elmo_plus.data.corpus.cache import open_or_encode
 from allennlp_elmo_plus.data.corpus.encoded_corpus import ARRAY_TYPES, WORDS_FILE
 from allennlp_elmo_plus.errors import InputError
@@ -17,7 +19,7 @@ pytest.importorskip("distributed")
 
 @pytest.fixture(scope="module")
 def runner():
-    with cluster(LOCAL, 2) as runner:
+    with open_cluster(LOCAL, 2) as runner:
         yield runner
 
 
@@ -32,26 +34,26 @@ def killed_once(flag: Path) -> int:
 
 
 def test_results_come_with_their_places(runner: ShardRunner) -> None:
-    assert dict(runner.results(str.upper, ["a", "b", "a"])) == {0: "A", 1: "B", 2: "A"}
+    assert dict(runner.run(str.upper, ["a", "b", "a"])) == {0: "A", 1: "B", 2: "A"}
 
 
 def test_a_killed_worker_costs_its_shard_only(runner: ShardRunner, tmp_path: Path) -> None:
     (tmp_path / "calm").touch()
-    processes = dict(runner.results(killed_once, [tmp_path / "calm", tmp_path / "killed"]))
+    processes = dict(runner.run(killed_once, [tmp_path / "calm", tmp_path / "killed"]))
     assert processes.keys() == {0, 1} and os.getpid() not in processes.values()
 
 
 def test_what_a_shard_raises_is_raised(runner: ShardRunner) -> None:
     with pytest.raises(ValueError, match="invalid literal"):
-        dict(runner.results(int, ["1", "one"]))
+        dict(runner.run(int, ["1", "one"]))
 
 
 def test_an_address_where_nobody_answers(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("allennlp_elmo_plus.cluster.shards._SECONDS_TO_CONNECT", 1)
+    monkeypatch.setattr("allennlp_elmo_plus.cluster.shards._CONNECT_TIMEOUT_SECONDS", 1)
     with pytest.raises(
         InputError, match="`scheduler` must be the address of a Dask scheduler, got 'tcp://127.0.0.1:1'"
     ):
-        with cluster("tcp://127.0.0.1:1"):
+        with open_cluster("tcp://127.0.0.1:1"):
             pass
 
 
@@ -88,11 +90,19 @@ def test_shards_that_are_done_are_not_encoded_again(runner: ShardRunner, tmp_pat
     damaged.write_bytes(good)
 
     class Counting(ShardRunner):
-        def results(self, function, shards):
-            for place, directory in runner.results(function, shards):
+        def run(self, function, shards):
+            for place, directory in runner.run(function, shards):
                 kept.append((directory / "tokens").stat().st_ino)
                 yield place, directory
 
     kept: list[int] = []
     encode_shards(spec, tmp_path / "cache", Counting(None), [].append)
     assert set(done.values()) <= set(kept)
+
+
+def test_dask_is_not_imported_with_the_package() -> None:
+    modules = [f"allennlp_elmo_plus.cluster.{name}" for name in ("counts", "embedding", "encoding", "shards")]
+    program = (
+        f"import sys, {', '.join(modules)}; sys.exit(sum(name in sys.modules for name in ('dask', 'distributed')))"
+    )
+    assert subprocess.run([sys.executable, "-c", program]).returncode == 0

@@ -251,7 +251,7 @@ def test_a_text_that_changes_while_it_is_read_is_refused(embedder, text, tmp_pat
             changed.append(text.write_text(TEXT.replace("the river", change, 1), encoding="utf-8"))
         yield lambda steps: None
 
-    with pytest.raises(InputError, match="text.txt: changed while it was read; its vectors are removed, begin anew$"):
+    with pytest.raises(InputError, match="text.txt: changed while it was read; its vectors are removed; start again$"):
         embed_file(embedder, text, tmp_path / "vectors.hdf5", EmbedSettings(), changing)
     # Nothing that could pass for vectors of either text.
     assert left(tmp_path) == set()
@@ -263,6 +263,6 @@ def test_the_same_number_of_other_words_is_a_change_too(embedder, text, tmp_path
         text.write_text(TEXT.replace("mill", "hill"), encoding="utf-8")
         yield lambda steps: None
 
-    with pytest.raises(InputError, match="text.txt: changed while it was read; its vectors are removed, begin anew$"):
+    with pytest.raises(InputError, match="text.txt: changed while it was read; its vectors are removed; start again$"):
         embed_file(embedder, text, tmp_path / "vectors.hdf5", EmbedSettings(), changing)
     assert left(tmp_path) == set()

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from allennlp_elmo_plus.data.batching.sentence_ids import sentence_ids
 from allennlp_elmo_plus.inference import neighbors
-from allennlp_elmo_plus.inference.neighbors import NearestOf, NeighborSearch, Place
+from allennlp_elmo_plus.inference.neighbors import NearestItems, NeighborSearch, TokenInContext
 from allennlp_elmo_plus.modules.build import build_encoder
 from allennlp_elmo_plus.modules.encoder import BiLMEncoder
 from tests.helpers.small_models import VOCABULARY, small_options
@@ -28,7 +28,7 @@ the river rises and falls slowly
 slowly the mill turns .
 """.strip("\n").split("\n")
 ]
-QUERIES = [Place(tuple(TEXT[4]), 2), Place(("the", "mill", "rises"), 1)]
+QUERIES = [TokenInContext(tuple(TEXT[4]), 2), TokenInContext(("the", "mill", "rises"), 1)]
 
 
 def encoder_of(**overrides: object) -> BiLMEncoder:
@@ -60,7 +60,7 @@ def test_all_pairs(overrides: dict, layer: int, batch_tokens: int, monkeypatch: 
         vector = layer_of(encoder, query.sentence, layer)[query.position]
         # A dictionary: the same place of the same sentence counts once.
         expected = {
-            Place(tuple(sentence), position): float(torch.cosine_similarity(vector, other, dim=0))
+            TokenInContext(tuple(sentence), position): float(torch.cosine_similarity(vector, other, dim=0))
             for sentence in TEXT
             for position, other in enumerate(layer_of(encoder, sentence, layer) if sentence else [])
             if (tuple(sentence), position) != query
@@ -68,7 +68,7 @@ def test_all_pairs(overrides: dict, layer: int, batch_tokens: int, monkeypatch: 
         best = sorted(expected.values(), reverse=True)[:4]
         assert [near.similarity for near in found.contextual] == pytest.approx(best, abs=1e-9)
         for near in found.contextual:
-            assert near.similarity == pytest.approx(expected[near.place], abs=1e-9)
+            assert near.similarity == pytest.approx(expected[near.token], abs=1e-9)
 
         free = layer_of(encoder, query.sentence, 0)[query.position]
         expected_words = {
@@ -102,7 +102,7 @@ def test_words_without_context_come_from_the_vocabulary(overrides: dict) -> None
 def test_the_nearest_are_those_of_a_sorted_list(batches: list[list[tuple[int, int]]], num_kept: int) -> None:
     """Each thing has one similarity, that of its first mention."""
     value_of: dict[int, float] = {}
-    nearest = NearestOf(num_kept, left_out=0)
+    nearest = NearestItems(num_kept, excluded=0)
     for batch in batches:
         for thing, value in batch:
             value_of.setdefault(thing, value / 5)
@@ -120,7 +120,7 @@ def test_long_sentences_are_counted_and_left_out(monkeypatch: pytest.MonkeyPatch
     search = NeighborSearch(encoder_of(), QUERIES, 4)
     search.add_text([["the"] * 4, ["mill"], [], ["a"] * 9])
     assert search.num_skipped == 2
-    assert {near.place.word for near in search.result()[0].contextual} == {"mill"}
+    assert {near.token.word for near in search.result()[0].contextual} == {"mill"}
 
 
 @pytest.mark.parametrize(

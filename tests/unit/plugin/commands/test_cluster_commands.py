@@ -53,13 +53,13 @@ def run(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> 
 def begun(monkeypatch: pytest.MonkeyPatch) -> list[Any]:
     """The shards that workers were given."""
     shards: list[Any] = []
-    results = ShardRunner.results
+    results = ShardRunner.run
 
     def noting(self: ShardRunner, function: Any, given: Any) -> Any:
         shards.extend(given)
         return results(self, function, given)
 
-    monkeypatch.setattr(ShardRunner, "results", noting)
+    monkeypatch.setattr(ShardRunner, "run", noting)
     return shards
 
 
@@ -139,7 +139,7 @@ def test_vectors(text: Path, bilm: Path, tmp_path: Path, address: str, run: Any,
     assert refused.status == 1 and "holds shards of a run with another choice of layers" in refused.err
     write_text(text / "2.txt", SENTENCES[:2])
     refused = run(*command)
-    assert refused.status == 1 and "2.txt.hdf5: holds the vectors of another text" in refused.err
+    assert refused.status == 1 and "2.txt.hdf5: holds the vectors of an earlier text" in refused.err
 
 
 def test_vectors_are_not_written_over_files_of_others(
@@ -157,7 +157,7 @@ def test_two_files_of_one_name_are_refused(text: Path, bilm: Path, tmp_path: Pat
     write_text(tmp_path / "more" / "1.txt", SENTENCES[:2])
     both = f"{text},{tmp_path / 'more'}"
     ended = run("elmo", both, tmp_path / "vectors", "--top", "--model", bilm, "--scheduler", address)
-    assert ended.status == 1 and "two files are called 1.txt" in ended.err
+    assert ended.status == 1 and "two files have the name 1.txt" in ended.err
 
 
 @pytest.mark.parametrize(
@@ -176,6 +176,6 @@ def test_arguments_that_do_not_go_together(arguments: list[Any], run: Any) -> No
 
 
 def test_nobody_at_the_address(text: Path, tmp_path: Path, run: Any, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("allennlp_elmo_plus.cluster.shards._SECONDS_TO_CONNECT", 1)
+    monkeypatch.setattr("allennlp_elmo_plus.cluster.shards._CONNECT_TIMEOUT_SECONDS", 1)
     ended = run("elmo-encode", text, tmp_path / "out", "--scheduler", "tcp://127.0.0.1:1")
     assert ended.status == 1 and "`scheduler` must be the address of a Dask scheduler" in ended.err

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from allennlp_elmo_plus.formats.pretrained import load_encoder
-from allennlp_elmo_plus.inference.neighbors import NeighborSearch, Place
+from allennlp_elmo_plus.inference.neighbors import NeighborSearch, TokenInContext
 from allennlp_elmo_plus.options.bilm_options import BiLMOptions
 from allennlp_elmo_plus.plugin.commands import elmo_neighbors as neighbors_command
 from allennlp_elmo_plus.plugin.commands.elmo_neighbors import shown
@@ -19,7 +19,7 @@ from tests.helpers.small_archives import archived_files, write_archive
 from tests.helpers.small_text import SENTENCES, write_text
 
 QUERY = ("mill", "the mill turns when the mill stands")
-PLACE = Place(tuple(QUERY[1].split()), 1)
+PLACE = TokenInContext(tuple(QUERY[1].split()), 1)
 
 
 @pytest.fixture(scope="module")
@@ -45,7 +45,7 @@ def test_the_table_and_the_file(model: Path, text: Path, tmp_path: Path, monkeyp
     )  # fmt: skip
     assert ended.status == 0 and "100%" in ended.err
     encoder = load_encoder(BiLMOptions.from_file(model / "options.json"), model / "weights.hdf5").eval()
-    search = NeighborSearch(encoder.requires_grad_(False), [PLACE, Place(("no", "rain", "today"), 1)], 3)
+    search = NeighborSearch(encoder.requires_grad_(False), [PLACE, TokenInContext(("no", "rain", "today"), 1)], 3)
     search.add_text([*SENTENCES, "a mill by the river".split(), ["rain"] * 20 + ["falls"]])
     written = read_neighbors(output)
     lines = iter(ended.out.splitlines())
@@ -57,9 +57,9 @@ def test_the_table_and_the_file(model: Path, text: Path, tmp_path: Path, monkeyp
             assert next(lines) == f"    {near_word.similarity:6.3f}  {near_word.word}"
             assert entry == {"similarity": pytest.approx(near_word.similarity, abs=1e-5), "word": near_word.word}
         assert next(lines) == f"  in {shown(expected.query)}"
-        for near_place, entry in zip(expected.contextual, found["contextual"], strict=True):
-            assert next(lines) == f"    {near_place.similarity:6.3f}  {shown(near_place.place)}"
-            assert Place(tuple(entry["sentence"]), entry["position"]) == near_place.place
+        for near_token, entry in zip(expected.contextual, found["contextual"], strict=True):
+            assert next(lines) == f"    {near_token.similarity:6.3f}  {shown(near_token.token)}"
+            assert TokenInContext(tuple(entry["sentence"]), entry["position"]) == near_token.token
     assert list(lines) == []
 
 
@@ -113,8 +113,8 @@ def test_an_archive_of_a_bilm_of_words_brings_its_vocabulary(text: Path, tmp_pat
 
 def test_a_long_sentence_is_shown_around_the_word() -> None:
     words = [str(number) for number in range(30)]
-    assert shown(Place(tuple(words), 10)) == f"... {' '.join(words[2:10])} [10] {' '.join(words[11:19])} ..."
-    assert shown(Place(("a", "b"), 0)) == "[a] b"
+    assert shown(TokenInContext(tuple(words), 10)) == f"... {' '.join(words[2:10])} [10] {' '.join(words[11:19])} ..."
+    assert shown(TokenInContext(("a", "b"), 0)) == "[a] b"
 
 
 @pytest.mark.parametrize(
