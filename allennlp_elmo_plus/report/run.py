@@ -81,7 +81,7 @@ def read_run(directory: Path) -> Run:
 
 
 def _read_mixes(directory: Path) -> list[Mix]:
-    """Return the mixes in the best weights, or where there are none in those of the newest checkpoint.
+    """Return the mixes in the best weights, or, if there are no best weights, in those of the newest checkpoint.
 
     Raises:
         InputError: the file of the weights cannot be read.
