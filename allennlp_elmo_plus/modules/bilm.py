@@ -64,6 +64,11 @@ class BiLM(nn.Module):
         self.use_skip_connections = use_skip_connections
         self.dropout_prob = dropout_prob
 
+    def reset_parameters(self, generator: Optional[torch.Generator] = None) -> None:
+        """Draw the initial values of all weights from `generator`, or from torch's own where it is None."""
+        for layer in [*self.forward_layers, *self.backward_layers]:
+            layer.reset_parameters(generator)  # type: ignore[operator]
+
     def zero_state(self, num_rows: int) -> BiLMState:
         """The state of `num_rows` rows that have read nothing, in the weights' type, float32 or wider."""
         device, dtype = next(self.parameters()).device, widest_dtype(self.parameters())

@@ -10,12 +10,8 @@ from allennlp_elmo_plus.modules.bilm import BiLM
 from allennlp_elmo_plus.modules.char_cnn import CharacterCNN
 from allennlp_elmo_plus.modules.encoder import BiLMEncoder
 from allennlp_elmo_plus.modules.highway import Highway
-from allennlp_elmo_plus.modules.initialization import initialize_parameters
 from allennlp_elmo_plus.modules.language_model import LanguageModel
-from allennlp_elmo_plus.modules.recurrent.gru_rnn import GruLayer, RnnLayer
-from allennlp_elmo_plus.modules.recurrent.layer import RecurrentLayer
-from allennlp_elmo_plus.modules.recurrent.lstm import LstmLayer
-from allennlp_elmo_plus.modules.recurrent.lstm_layer_norm import LayerNormLstmLayer
+from allennlp_elmo_plus.modules.recurrent.cells import build_layer
 from allennlp_elmo_plus.modules.softmax import SoftmaxLayer
 from allennlp_elmo_plus.modules.token_encoder import CharacterEncoder, WordEncoder
 from allennlp_elmo_plus.options.bilm_options import BiLMOptions
@@ -35,7 +31,7 @@ def build_language_model(options: BiLMOptions, vocab_size: int) -> LanguageModel
     where `options.n_tokens_vocab` is another number of words, or the sizes add up to too much.
     """
     model = _assemble_language_model(options, vocab_size)
-    initialize_parameters(model)
+    model.reset_parameters()
     return model
 
 
@@ -69,7 +65,7 @@ def build_representation_parts(options: BiLMOptions) -> RepresentationParts:
     """
     parts = _build_parts(options, dropout_prob=0.0, sparse_embedding=False)
     for part in parts:
-        initialize_parameters(part)
+        part.reset_parameters()
     return parts
 
 
@@ -83,8 +79,8 @@ def build_encoder(options: BiLMOptions, boundary_ids: tuple[int, int] = (0, 1)) 
 
 def _build_parts(options: BiLMOptions, dropout_prob: float, sparse_embedding: bool) -> RepresentationParts:
     lstm = options.lstm
-    forward = _build_direction(options)
-    backward = _build_direction(options) if options.bidirectional else []
+    num_backward = lstm.n_layers if options.bidirectional else 0
+    forward, backward = ([build_layer(lstm) for _ in range(num)] for num in (lstm.n_layers, num_backward))
     bilm = BiLM(forward, backward, lstm.use_skip_connections, dropout_prob)
     return RepresentationParts(_build_token_encoder(options, sparse_embedding), bilm)
 
@@ -99,18 +95,3 @@ def _build_token_encoder(options: BiLMOptions, sparse_embedding: bool) -> Union[
     highway: Optional[Highway] = Highway(cnn.n_filters, cnn.n_highway) if cnn.n_highway else None
     convolutions = CharacterCNN(cnn.embedding_dim, cnn.filters, cnn.activation, cnn.max_characters)
     return CharacterEncoder(convolutions, highway, width if cnn.n_filters != width else None)
-
-
-def _build_direction(options: BiLMOptions) -> list[RecurrentLayer]:
-    return [_build_layer(options) for _ in range(options.lstm.n_layers)]
-
-
-def _build_layer(options: BiLMOptions) -> RecurrentLayer:
-    lstm = options.lstm
-    projection_size = lstm.projection_dim if lstm.has_projection else None
-    if lstm.cell == "gru":
-        return GruLayer(lstm.projection_dim, lstm.dim, projection_size, lstm.proj_clip)
-    if lstm.cell == "rnn":
-        return RnnLayer(lstm.projection_dim, lstm.dim, projection_size, lstm.proj_clip)
-    layer = LayerNormLstmLayer if lstm.layer_norm else LstmLayer
-    return layer(lstm.projection_dim, lstm.dim, projection_size, lstm.cell_clip, lstm.proj_clip)

@@ -9,7 +9,10 @@ from torch import Tensor, nn
 from allennlp_elmo_plus.data.text.characters import PADDING_ID
 from allennlp_elmo_plus.kernels.char_conv.conv_max_pool import conv_max_pool
 from allennlp_elmo_plus.kernels.dtypes import common_dtype
+from allennlp_elmo_plus.modules.initialization import normal_
 
+# Bound of the filters' initial values with relu, as in bilm-tf.
+_RELU_BOUND = 0.05
 _ACTIVATIONS = {"relu": torch.relu, "tanh": torch.tanh}
 
 
@@ -52,6 +55,17 @@ class CharacterCNN(nn.Module):
         self.embedding = nn.Parameter(torch.zeros(PADDING_ID, embedding_dim))
         self.weights = nn.ParameterList(torch.zeros(number, embedding_dim, width) for width, number in filters)
         self.biases = nn.ParameterList(torch.zeros(number) for _, number in filters)
+
+    def reset_parameters(self, generator: Optional[torch.Generator] = None) -> None:
+        """Draw the initial values of all weights from `generator`, or from torch's own where it is None."""
+        nn.init.uniform_(self.embedding, -1.0, 1.0, generator=generator)
+        for weight, bias in zip(self.weights, self.biases, strict=True):
+            if self.activation == "relu":
+                nn.init.uniform_(weight, -_RELU_BOUND, _RELU_BOUND, generator=generator)
+            else:
+                _, embedding_dim, width = weight.shape
+                normal_(weight, 1 / (width * embedding_dim), generator)
+            nn.init.zeros_(bias)
 
     def forward(self, characters: Tensor, buckets: Optional[Sequence[tuple[int, int]]] = None) -> Tensor:
         """Return the filters' activations for each word, (U, num_filters).

@@ -10,6 +10,10 @@ from torch.autograd.function import once_differentiable
 from allennlp_elmo_plus.kernels.dtypes import common_dtype
 from allennlp_elmo_plus.kernels.gemm.linear import affine_gradients, linear
 from allennlp_elmo_plus.kernels.threads import run_in_threads
+from allennlp_elmo_plus.modules.initialization import normal_
+
+# The gate's initial bias, as in bilm-tf.
+_CARRY_BIAS = -2.0
 
 
 class Highway(nn.Module):
@@ -39,6 +43,15 @@ class Highway(nn.Module):
         self.carry_biases = nn.ParameterList(torch.zeros(dim) for _ in range(num_layers))
         self.transform_weights = nn.ParameterList(torch.zeros(dim, dim) for _ in range(num_layers))
         self.transform_biases = nn.ParameterList(torch.zeros(dim) for _ in range(num_layers))
+
+    def reset_parameters(self, generator: Optional[torch.Generator] = None) -> None:
+        """Draw the initial values of all weights from `generator`, or from torch's own where it is None."""
+        for weight in [*self.carry_weights, *self.transform_weights]:
+            normal_(weight, 1 / len(weight), generator)
+        for bias in self.carry_biases:
+            nn.init.constant_(bias, _CARRY_BIAS)
+        for bias in self.transform_biases:
+            nn.init.zeros_(bias)
 
     def forward(self, inputs: Tensor) -> Tensor:
         """Return the last layer's output, (U, dim) in the weights' type, for `inputs` (U, dim)."""

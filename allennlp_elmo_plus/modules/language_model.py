@@ -78,14 +78,28 @@ class LanguageModel(nn.Module):
         self.softmax = softmax
         self.dropout_prob = dropout_prob
 
+    def reset_parameters(self, generator: Optional[torch.Generator] = None) -> None:
+        """Draw the initial values of all weights from `generator`, or from torch's own where it is None."""
+        self.token_encoder.reset_parameters(generator)
+        self.bilm.reset_parameters(generator)
+        if self._shares_embedding:
+            nn.init.zeros_(self.softmax.bias)
+        else:
+            self.softmax.reset_parameters(generator)
+
     @property
     def is_bidirectional(self) -> bool:
         return len(self.bilm.backward_layers) > 0
 
+    @property
+    def _shares_embedding(self) -> bool:
+        """Return whether the softmax's weight is the word embedding."""
+        return isinstance(self.token_encoder, WordEncoder) and self.token_encoder.embedding is self.softmax.weight
+
     def parameters_with_row_gradients(self) -> list[nn.Parameter]:
         """Those whose gradient `sampled_loss` leaves sparse: of the softmax and, with word input, of the embedding."""
         parameters = [self.softmax.weight, self.softmax.bias]
-        if isinstance(self.token_encoder, WordEncoder) and self.token_encoder.embedding is not self.softmax.weight:
+        if isinstance(self.token_encoder, WordEncoder) and not self._shares_embedding:
             parameters.append(self.token_encoder.embedding)
         return parameters
 

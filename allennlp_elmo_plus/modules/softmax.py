@@ -1,7 +1,11 @@
 """The output layer that both directions share."""
 
+from typing import Optional
+
 import torch
 from torch import nn
+
+from allennlp_elmo_plus.modules.initialization import normal_
 
 
 class SoftmaxLayer(nn.Module):
@@ -25,6 +29,11 @@ class SoftmaxLayer(nn.Module):
                 raise ValueError(f"`{name}` must be at least 1, got {value}")
         self.weight = nn.Parameter(torch.zeros(vocab_size, dim))
         self.bias = nn.Parameter(torch.zeros(vocab_size))
+
+    def reset_parameters(self, generator: Optional[torch.Generator] = None) -> None:
+        """Draw the initial values of all weights from `generator`, or from torch's own where it is None."""
+        normal_(self.weight, 1 / self.weight.shape[1], generator)
+        nn.init.zeros_(self.bias)
 
     @property
     def is_zero_initialized(self) -> bool:

@@ -1,4 +1,4 @@
-"""Distinct words of a batch -> their vectors, the biLM's layer 0: from their characters, or looked up by vocabulary id."""
+"""Distinct words of a batch -> their vectors, the biLM's layer 0: computed from characters, or looked up by vocabulary id."""
 
 from collections.abc import Sequence
 from typing import Optional
@@ -11,14 +11,21 @@ from allennlp_elmo_plus.kernels.dtypes import common_dtype
 from allennlp_elmo_plus.kernels.gemm.linear import affine, pad_rows_to_multiple
 from allennlp_elmo_plus.modules.char_cnn import CharacterCNN
 from allennlp_elmo_plus.modules.highway import Highway
+from allennlp_elmo_plus.modules.initialization import glorot_uniform_, normal_
 
 
 class CharacterEncoder(nn.Module):
-    """Character convolutions, highway layers, a linear projection (Peters et al. 2018, section 3.4). bilm-tf projects only
-    where the number of filters is not the width asked for.
+    """The encoder of Peters et al. 2018, section 3.4: character convolutions, highway layers, a linear projection.
 
-    cnn, highway: `highway` None leaves that step out; projection_dim: D, or None for no projection and D =
-    `cnn.num_filters`. Weights start at zero.
+    The projection's weights are zero until they are initialized or loaded.
+
+    Args:
+        cnn: The character convolutions.
+        highway: The highway layers, as wide as `cnn.num_filters`; None for none.
+        projection_dim: D, at least 1; None for no projection and D = `cnn.num_filters`, as in bilm-tf where both are equal.
+
+    Raises:
+        ValueError: `projection_dim` is below 1.
     """
 
     def __init__(self, cnn: CharacterCNN, highway: Optional[Highway], projection_dim: Optional[int]) -> None:
@@ -34,8 +41,22 @@ class CharacterEncoder(nn.Module):
             self.projection_weight = nn.Parameter(torch.zeros(cnn.num_filters, projection_dim))
             self.projection_bias = nn.Parameter(torch.zeros(projection_dim))
 
+    def reset_parameters(self, generator: Optional[torch.Generator] = None) -> None:
+        """Draw the initial values of all weights from `generator`, or from torch's own where it is None."""
+        if self.projection_weight is not None and self.projection_bias is not None:
+            normal_(self.projection_weight, 1 / len(self.projection_weight), generator)
+            nn.init.zeros_(self.projection_bias)
+        self.cnn.reset_parameters(generator)
+        if self.highway is not None:
+            self.highway.reset_parameters(generator)
+
     def forward(self, characters: Tensor, buckets: Optional[Sequence[tuple[int, int]]] = None) -> Tensor:
-        """characters: (U, C), buckets: as CharacterCNN takes them -> (U, D)."""
+        """Return the vectors of words, (U, D).
+
+        Args:
+            characters: Character ids, (U, C).
+            buckets: Where padding begins, as `CharacterCNN` takes it.
+        """
         vectors = pad_rows_to_multiple(self.cnn(characters, buckets))
         if self.highway is not None:
             vectors = self.highway(vectors)
@@ -46,10 +67,17 @@ class CharacterEncoder(nn.Module):
 
 
 class WordEncoder(nn.Module):
-    """A vector for each word of the vocabulary (bilm-tf's word input).
+    """The embedding of the words of a vocabulary, for bilm-tf's word input.
 
-    vocab_size: V; dim: D; sparse: whether the gradient holds only the rows of the words seen, as a sparse tensor.
-    Weights start at zero.
+    `embedding` (V, D) is zero until it is initialized or loaded.
+
+    Args:
+        vocab_size: V, at least 1.
+        dim: D, at least 1.
+        sparse: Whether the gradient is a sparse tensor that holds only the rows of the words read.
+
+    Raises:
+        ValueError: A size is below 1.
     """
 
     def __init__(self, vocab_size: int, dim: int, sparse: bool = False) -> None:
@@ -62,6 +90,10 @@ class WordEncoder(nn.Module):
         self.sparse = sparse
         self.embedding = nn.Parameter(torch.zeros(vocab_size, dim))
 
+    def reset_parameters(self, generator: Optional[torch.Generator] = None) -> None:
+        """Draw the initial values of all weights from `generator`, or from torch's own where it is None."""
+        glorot_uniform_(self.embedding, generator)
+
     def forward(self, word_ids: Tensor) -> Tensor:
-        """word_ids: (U,), from 0 to V - 1, the line in the vocabulary file -> (U, D)."""
+        """Return the vectors, (U, D), of `word_ids` (U,): lines of the vocabulary file from 0 to V - 1."""
         return F.embedding(word_ids, self.embedding, sparse=self.sparse)

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any, Optional, Union
 
 from allennlp_elmo_plus.errors import InputError
+from allennlp_elmo_plus.options.cells import CELL_NAMES, CELLS, LAYER_NORM, cells_that_take
 from allennlp_elmo_plus.options.mapping import (
     INFERENCE_CHARACTERS,
     N_CHARACTERS,
@@ -61,8 +62,8 @@ class CharacterOptions:
 class LstmOptions:
     """`lstm`: `dim` is the size of the cell, `projection_dim` (D) that of each direction's output and input.
 
-    `cell` and `layer_norm` are ours: which recurrence it is, and whether an LSTM's sums are normalised. A gated unit
-    ("gru") and a simple recurrence ("rnn") have no memory cell to clip, and are not normalised.
+    bilm-tf does not have `cell`, a value of `options.cells.CELL_NAMES`, and `layer_norm`. A gated unit ("gru") and a simple
+    recurrence ("rnn") have no memory cell to clip, and no form with layer normalisation.
     """
 
     dim: int = option("lstm.dim", Integer(1, 65536))
@@ -71,15 +72,17 @@ class LstmOptions:
     cell_clip: Optional[float] = option("lstm.cell_clip", Number(0, above=True), default=None)
     proj_clip: Optional[float] = option("lstm.proj_clip", Number(0, above=True), default=None)
     use_skip_connections: bool = option("lstm.use_skip_connections", Boolean(), default=False)
-    cell: str = option("lstm.cell", Choice("lstm", "gru", "rnn"), default="lstm", in_bilm_tf=False)
+    cell: str = option("lstm.cell", Choice(*CELL_NAMES), default="lstm", in_bilm_tf=False)
     layer_norm: bool = option("lstm.layer_norm", Boolean(), default=False, in_bilm_tf=False)
 
     def __post_init__(self) -> None:
         _check_fields(self)
-        if self.cell != "lstm":
-            for name in ("cell_clip", "layer_norm"):
-                if getattr(self, name):
-                    raise InputError(f"`lstm.{name}` needs `lstm.cell` lstm: leave it out, got `lstm.cell` {self.cell}")
+        for name in (*CELLS[self.cell].refused, "layer_norm"):
+            cells = cells_that_take(name)
+            if getattr(self, name) and self.cell not in cells:
+                raise InputError(
+                    f"`lstm.{name}` needs `lstm.cell` {' or '.join(cells)}: leave it out, got `lstm.cell` {self.cell}"
+                )
         if self.projection_dim > self.dim:
             raise InputError(
                 f"`lstm.projection_dim` must be at most `lstm.dim`, which is {self.dim}, got {self.projection_dim}"
@@ -90,16 +93,15 @@ class LstmOptions:
         """bilm-tf projects only where that makes the output smaller."""
         return self.projection_dim < self.dim
 
+    @property
+    def cell_key(self) -> str:
+        """Return the key of the recurrence in `options.cells.CELLS` and in `modules.recurrent.cells.CELLS`."""
+        return self.cell + LAYER_NORM if self.layer_norm else self.cell
+
     def layer_parameter_count(self) -> int:
-        """Number of parameters of one layer of one direction, which is `projection_dim` wide at both ends."""
-        gates = {"lstm": 4, "gru": 3, "rnn": 1}[self.cell] * self.dim
-        if self.cell == "lstm":
-            kernel_and_biases = 2 * self.projection_dim * gates + gates
-        else:
-            # What recurs is as wide as the cell, and PyTorch keeps two biases.
-            kernel_and_biases = (self.projection_dim + self.dim) * gates + 2 * gates
-        gains = 2 * gates + 2 * self.dim if self.layer_norm else 0
-        return kernel_and_biases + gains + (self.dim * self.projection_dim if self.has_projection else 0)
+        """Return the number of parameters of one layer of one direction."""
+        projection = self.dim * self.projection_dim if self.has_projection else 0
+        return CELLS[self.cell_key].num_parameters(self.dim, self.projection_dim) + projection
 
 
 @dataclass(frozen=True)

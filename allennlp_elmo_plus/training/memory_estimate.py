@@ -4,6 +4,7 @@ from typing import NamedTuple
 
 from allennlp_elmo_plus.kernels.softmax.sampled_softmax import ACCELERATOR_BLOCK_LOGITS, CPU_BLOCK_LOGITS
 from allennlp_elmo_plus.options.bilm_options import BiLMOptions
+from allennlp_elmo_plus.options.cells import CELLS
 
 _FLOAT = 4
 _INDEX = 8
@@ -13,9 +14,6 @@ _DISTINCT_SHARE = 0.5
 _DISTINCT_LEAST = 100
 # What comes and goes with every batch leaves gaps: allocators hold about so much for it.
 _SLACK = 1.2
-# Numbers that the forward pass keeps of each step, in widths of the cell: by hand for the plain LSTM, by autograd for the others.
-_KEPT_WIDTHS = {"lstm": 5, "gru": 10, "rnn": 3}
-_KEPT_WIDTHS_NORMALISED = 17
 # Distinct windows of characters for each distinct word.
 _WINDOWS_A_WORD = 5
 
@@ -132,8 +130,7 @@ def _lstm_layer(
     """
     lstm, directions, num_tokens = options.lstm, _num_directions(options), batch_size * num_steps
     cell, width = lstm.dim, lstm.projection_dim
-    widths = _KEPT_WIDTHS_NORMALISED if lstm.layer_norm else _KEPT_WIDTHS[lstm.cell]
-    kept = num_tokens * widths * cell + batch_size * cell + (num_tokens + batch_size) * width
+    kept = num_tokens * CELLS[lstm.cell_key].saved_widths * cell + batch_size * cell + (num_tokens + batch_size) * width
     if lstm.has_projection:
         kept += num_tokens * cell
     # The layer's input, and where dropout fell on it.

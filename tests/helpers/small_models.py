@@ -10,6 +10,7 @@ from allennlp_elmo_plus.data.text.characters import BOS_WORD, EOS_WORD, encode_w
 from allennlp_elmo_plus.modules.build import build_language_model
 from allennlp_elmo_plus.modules.language_model import LanguageModel
 from allennlp_elmo_plus.options.bilm_options import BiLMOptions
+from allennlp_elmo_plus.options.cells import CELLS, LAYER_NORM
 
 LSTM = {
     "dim": 9,
@@ -19,15 +20,16 @@ LSTM = {
     "proj_clip": 0.4,
     "use_skip_connections": True,
 }
-# The `lstm` section of every recurrence there is, with and without projection.
+# The `lstm` section of every cell, with and without projection.
 RECURRENCES = {
-    f"{name}, {width}": {**LSTM, **changes, **sizes}
-    for name, changes in {
-        "lstm": {},
-        "lstm, layer norm": {"layer_norm": True},
-        "gru": {"cell": "gru", "cell_clip": None},
-        "rnn": {"cell": "rnn", "cell_clip": None},
-    }.items()
+    f"{key.replace(LAYER_NORM, ', layer norm')}, {width}": {
+        **LSTM,
+        "cell": key.removesuffix(LAYER_NORM),
+        "layer_norm": key.endswith(LAYER_NORM),
+        **dict.fromkeys(facts.refused),
+        **sizes,
+    }
+    for key, facts in CELLS.items()
     for width, sizes in {"projected": {}, "not projected": {"dim": 5}}.items()
 }
 VOCABULARY = [BOS_WORD, EOS_WORD, "<UNK>", "the", "river", "rises", "and", "falls", "slowly", "mill", "turns", "."]

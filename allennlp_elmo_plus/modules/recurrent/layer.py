@@ -1,13 +1,16 @@
-"""What a biLM asks of a recurrent layer of one direction, whatever its cell."""
+"""The interface between a biLM and a recurrent layer of one direction, whatever its cell."""
 
 from collections.abc import Sequence
 from typing import NamedTuple, Optional
 
+import torch
 from torch import Tensor, nn
+
+from allennlp_elmo_plus.options.bilm_options import LstmOptions
 
 
 class RecurrentOutput(NamedTuple):
-    """What a layer computes over one window."""
+    """The result of a layer over one window."""
 
     outputs: Tensor  # (N, P) in packed, time-major order
     hidden: Tensor  # (B, hidden_size) after each row's last step
@@ -15,11 +18,15 @@ class RecurrentOutput(NamedTuple):
 
 
 class RecurrentLayer(nn.Module):
-    """A recurrent layer over packed rows, longest row first: `batch_sizes[t]` rows still run at step t, and rows that have ended keep
-    their state. Nothing is computed for padding.
+    """A recurrent layer over packed rows, longest row first.
 
-    input_size: width of the inputs; output_size: P, width of the outputs; hidden_size: width of what recurs; cell_size: width
-    of the memory cell, 0 for a cell that has none, whose state then is a tensor of that width.
+    `batch_sizes[t]` rows run at step t, and rows that have ended keep their state. Nothing is computed for padding.
+
+    Attributes:
+        input_size: Width of the inputs.
+        output_size: P, width of the outputs.
+        hidden_size: Width of the hidden state that recurs.
+        cell_size: Width of the memory cell. It is 0 for a layer without one; its `cell` is then a tensor (B, 0).
     """
 
     input_size: int
@@ -27,9 +34,23 @@ class RecurrentLayer(nn.Module):
     hidden_size: int
     cell_size: int
 
+    @classmethod
+    def from_options(cls, options: LstmOptions) -> "RecurrentLayer":
+        """Return a layer of one direction with these options, its weights zero."""
+        raise NotImplementedError
+
+    def reset_parameters(self, generator: Optional[torch.Generator] = None) -> None:
+        """Draw the initial values of all weights from `generator`, or from torch's own where it is None."""
+        raise NotImplementedError
+
     def forward(self, inputs: Tensor, batch_sizes: list[int], hidden: Tensor, cell: Tensor) -> RecurrentOutput:
-        """Inputs (N, input_size) packed time-major, N = sum(batch_sizes); batch_sizes: rows running at each step, never rising and at
-        most B; hidden (B, hidden_size) and cell (B, cell_size): the state before the first step.
+        """Return the outputs of all steps, and the state after the last one.
+
+        Args:
+            inputs: Packed time-major, (N, input_size) with N = sum(batch_sizes).
+            batch_sizes: Rows that run at each step, never rising and at most B.
+            hidden: The hidden state before the first step, (B, hidden_size).
+            cell: The memory cell before the first step, (B, cell_size).
         """
         raise NotImplementedError
 
@@ -41,19 +62,24 @@ class RecurrentLayer(nn.Module):
         hidden: Sequence[Tensor],
         cell: Sequence[Tensor],
     ) -> list[RecurrentOutput]:
-        """`forward` of the layers of each direction, which are of one kind and size."""
+        """Return the result of `forward` of the layer of each direction. The layers are of one class and size."""
         return [layer(inputs[d], batch_sizes, hidden[d], cell[d]) for d, layer in enumerate(layers)]
 
 
 def check_sizes(**sizes: Optional[int]) -> None:
-    """Raises ValueError for a size, None where there is no such part, below 1."""
+    """Raise ValueError for a size below 1; None stands for a part that is missing."""
     for name, size in sizes.items():
         if size is not None and size < 1:
             raise ValueError(f"`{name}` must be at least 1, got {size}")
 
 
 def check_clips(**clips: Optional[float]) -> None:
-    """Raises ValueError for a clip that is not positive."""
+    """Raise ValueError for a clip that is not positive; None stands for no clip."""
     for name, clip in clips.items():
         if clip is not None and not clip > 0:
             raise ValueError(f"`{name}` must be positive, or None for no clip, got {clip}")
+
+
+def projection_size_of(options: LstmOptions) -> Optional[int]:
+    """Return P, or None where these options have no projection."""
+    return options.projection_dim if options.has_projection else None

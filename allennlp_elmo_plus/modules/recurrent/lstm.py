@@ -12,29 +12,39 @@ from allennlp_elmo_plus.kernels.gemm.linear import product_dtype
 from allennlp_elmo_plus.kernels.lstm.clipped_lstm import LstmTensors, clipped_lstm
 from allennlp_elmo_plus.kernels.lstm.reference import lstm as lstm_reference
 from allennlp_elmo_plus.kernels.lstm.stacked_lstm import has_kernels, run_stacked
+from allennlp_elmo_plus.modules.initialization import glorot_uniform_
 from allennlp_elmo_plus.modules.recurrent.layer import (
     RecurrentLayer,
     RecurrentOutput,
     check_clips,
     check_sizes,
+    projection_size_of,
 )
+from allennlp_elmo_plus.options.bilm_options import LstmOptions
 
 
 class LstmLayer(RecurrentLayer):
-    """An LSTM with an optional projection of its output, and with cell and projection clipped (Sak et al. 2014, as in bilm-tf):
+    """An LSTM layer with clipped memory cell and an optional, clipped projection of its output (Sak et al. 2014, as in bilm-tf).
 
         i, g, f, o = [x; h] W + b,   the forget gate's bias raised by 1
         c = clip(sigmoid(f) * c + sigmoid(i) * tanh(g), cell_clip)
         h = clip((sigmoid(o) * tanh(c)) P, proj_clip)
 
-    Parameters keep bilm-tf's own layout, so that its HDF5 files are read and written without a change: `kernel`
-    (input_size + P, 4 * cell_size) with rows [x; h] and columns i, g, f, o; `bias` (4 * cell_size) without the 1 of the forget
-    gate; `projection` (cell_size, P), or None when `projection_size` is None and P = cell_size.
+    The output, P wide, recurs. Parameters have bilm-tf's layout, so that its HDF5 files are read and written without a change:
+    `kernel` (input_size + P, 4 * cell_size) with rows [x; h] and columns i, g, f, o; `bias` (4 * cell_size,) without the 1 of the
+    forget gate; `projection` (cell_size, P) or None. All are zero until they are initialized or loaded.
 
-    What recurs is the output, P wide. bilm-tf clips the projection only where there is one, and so do we.
+    Args:
+        input_size: Width of the inputs, at least 1.
+        cell_size: Width of the memory cell, at least 1.
+        projection_size: P; None for no projection and P = `cell_size`.
+        cell_clip: Bound of the memory cell; None for none.
+        proj_clip: Bound of the projected output; None for none. Ignored without a projection, as in bilm-tf.
+        reference: Whether to run `kernels.lstm.reference`, which autograd differentiates. It has gradients of gradients; the
+            kernels refuse them.
 
-    With `reference=True` the plain step-by-step form differentiated by autograd runs instead of the manual backward. It is what
-    the manual one is tested against, and supports double backward, which the manual one refuses.
+    Raises:
+        ValueError: A size is below 1, or a clip is not positive.
     """
 
     def __init__(
@@ -60,6 +70,17 @@ class LstmLayer(RecurrentLayer):
         self.bias = nn.Parameter(torch.zeros(4 * cell_size))
         self.projection = None if projection_size is None else nn.Parameter(torch.zeros(cell_size, projection_size))
 
+    @classmethod
+    def from_options(cls, options: LstmOptions) -> "LstmLayer":
+        width, projection_size = options.projection_dim, projection_size_of(options)
+        return cls(width, options.dim, projection_size, options.cell_clip, options.proj_clip)
+
+    def reset_parameters(self, generator: Optional[torch.Generator] = None) -> None:
+        glorot_uniform_(self.kernel, generator)
+        nn.init.zeros_(self.bias)
+        if self.projection is not None:
+            glorot_uniform_(self.projection, generator)
+
     def forward(self, inputs: Tensor, batch_sizes: list[int], hidden: Tensor, cell: Tensor) -> RecurrentOutput:
         return self.run_directions([self], [inputs], batch_sizes, [hidden], [cell])[0]
 
@@ -71,26 +92,32 @@ class LstmLayer(RecurrentLayer):
         hidden: Sequence[Tensor],
         cell: Sequence[Tensor],
     ) -> list[RecurrentOutput]:
-        """`forward` of the layers of each direction, of the same sizes, at once. A ValueError for tensors of other sizes."""
+        """Return the result of `forward` of the layer of each direction; one kernel runs them together.
+
+        Raises:
+            ValueError: A tensor has another shape than the layers' sizes and `batch_sizes` require.
+        """
         first = layers[0]
         for layer in layers:
             common_dtype(layer)
-        for each in zip(inputs, hidden, cell, strict=True):
-            first._check_shapes(batch_sizes, *each)
+        for direction in zip(inputs, hidden, cell, strict=True):
+            first._check_shapes(batch_sizes, *direction)
         tensors = [
             LstmTensors(inputs[d], hidden[d], cell[d], layer.kernel, layer.bias_of_gates(), layer.projection)
             for d, layer in enumerate(layers)
         ]
         if first.reference:
-            results = [lstm_reference(batch_sizes, first.cell_clip, first.proj_clip, *each) for each in tensors]
+            results = [
+                lstm_reference(batch_sizes, first.cell_clip, first.proj_clip, *direction) for direction in tensors
+            ]
         elif first.kernel.device.type == "cuda" and has_kernels(first.kernel.device, product_dtype(first.kernel)):
             results = run_stacked(batch_sizes, first.cell_clip, first.proj_clip, tensors, first.capture)
         else:
             results = clipped_lstm(batch_sizes, first.cell_clip, first.proj_clip, tensors)
-        return [RecurrentOutput(*each) for each in results]
+        return [RecurrentOutput(*result) for result in results]
 
     def _check_shapes(self, batch_sizes: list[int], inputs: Tensor, hidden: Tensor, cell: Tensor) -> None:
-        # Nothing would stop a compiled loop from reading beyond them.
+        # A compiled kernel does not check bounds.
         num_rows = len(cell)
         expected = {
             "inputs": (inputs, (sum(batch_sizes), self.input_size)),
@@ -104,7 +131,7 @@ class LstmLayer(RecurrentLayer):
             raise ValueError(f"`batch_sizes` must be at most {num_rows}, the rows of `cell`, got {max(batch_sizes)}")
 
     def bias_of_gates(self) -> Tensor:
-        """`bias` with the forget gate's 1: (4 * cell_size,)."""
+        """Return `bias` with the forget gate's 1 added, (4 * cell_size,)."""
         forget_bias = torch.zeros_like(self.bias)
         forget_bias[2 * self.cell_size : 3 * self.cell_size] = 1
         return self.bias + forget_bias

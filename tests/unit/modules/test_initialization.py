@@ -6,9 +6,8 @@ from torch import nn
 
 from allennlp_elmo_plus.errors import InputError
 from allennlp_elmo_plus.modules.build import build_language_model, build_representation_parts
-from allennlp_elmo_plus.modules.initialization import initialize_parameters
 from allennlp_elmo_plus.options.bilm_options import BiLMOptions
-from tests.helpers.small_models import RECURRENCES
+from tests.helpers.small_models import RECURRENCES, small_options
 
 VOCAB_SIZE = 300
 
@@ -148,16 +147,21 @@ def test_the_seed_decides_every_weight():
 def test_a_generator_of_its_own_leaves_torchs_alone():
     parts = build_representation_parts(character_options("relu"))
     state = torch.get_rng_state()
-    initialize_parameters(parts.bilm, torch.Generator().manual_seed(3))
+    parts.bilm.reset_parameters(torch.Generator().manual_seed(3))
     first = nn.utils.parameters_to_vector(parts.bilm.parameters())
-    initialize_parameters(parts.bilm, torch.Generator().manual_seed(3))
+    parts.bilm.reset_parameters(torch.Generator().manual_seed(3))
     assert torch.equal(first, nn.utils.parameters_to_vector(parts.bilm.parameters()))
     assert torch.equal(state, torch.get_rng_state())
 
 
-def test_a_part_without_a_rule_is_named():
-    with pytest.raises(TypeError, match="no rule says how to initialise `1.weight`"):
-        initialize_parameters(nn.Sequential(build_representation_parts(word_options_sized()).bilm, nn.Linear(2, 2)))
+@pytest.mark.parametrize("recurrence", RECURRENCES)
+@pytest.mark.parametrize("overrides", [{}, {"char_cnn": None}, {"char_cnn": None, "share_embedding_softmax": True}])
+def test_every_parameter_gets_an_initial_value(recurrence, overrides):
+    model = build_language_model(small_options(lstm=RECURRENCES[recurrence], **overrides), VOCAB_SIZE)
+    for parameter in model.parameters():
+        parameter.data.fill_(math.nan)
+    model.reset_parameters()
+    assert [name for name, parameter in model.named_parameters() if parameter.isnan().any()] == []
 
 
 def word_options_sized():
