@@ -141,14 +141,14 @@ class _Job:
         self._options = BiLMOptions.from_dict(options, inference=False)
         model = build_language_model(self._options, vocab_size)
         self._loss: nn.Module = _Loss(model)
-        by_rows = model.parameters_with_row_gradients()
+        by_rows = model.sparse_parameters()
         self._exchange = None
         if together:
             exclude_from_ddp(self._loss, by_rows)
             self._loss, self._exchange = DistributedDataParallel(self._loss), SparseGradientAllReduce(by_rows)
         rows = set(map(id, by_rows))
         self._dense_bytes = sum(parameter.nbytes for parameter in model.parameters() if id(parameter) not in rows)
-        self._optimizer = Adagrad(model.parameters(), max_norm=10.0, row_exchange=self._exchange)
+        self._optimizer = Adagrad(model.parameters(), max_norm=10.0, sparse_all_reduce=self._exchange)
         self._batches = cycle(batches)
         self._state: Optional[BiLMState] = None
 

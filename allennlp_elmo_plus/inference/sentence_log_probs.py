@@ -5,7 +5,7 @@ from typing import NamedTuple, Optional
 import torch
 from torch import Tensor
 
-from allennlp_elmo_plus.modules.language_model import unpack
+from allennlp_elmo_plus.data.batching.sentence_packing import unpack
 
 
 class SentenceLogProbs(NamedTuple):

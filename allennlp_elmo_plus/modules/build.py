@@ -55,7 +55,7 @@ def _assemble_language_model(options: BiLMOptions, vocab_size: int) -> LanguageM
     softmax = SoftmaxLayer(vocab_size, options.lstm.projection_dim)
     if options.share_embedding_softmax and isinstance(parts.token_encoder, WordEncoder):
         softmax.weight = parts.token_encoder.embedding
-    return LanguageModel(parts.token_encoder, parts.bilm, softmax, options.dropout)
+    return LanguageModel(parts.token_encoder, parts.bilm, softmax, options.dropout, options.sample_softmax)
 
 
 def build_representation_parts(options: BiLMOptions) -> RepresentationParts:

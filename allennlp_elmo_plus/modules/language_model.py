@@ -1,4 +1,4 @@
-"""The bidirectional language model whole: distinct words -> vectors -> two LSTM stacks -> one softmax, and its loss."""
+"""The whole bidirectional language model: distinct words -> vectors -> two stacks of recurrent layers -> softmax -> loss."""
 
 from functools import partial
 from typing import NamedTuple, Optional, Union
@@ -6,6 +6,7 @@ from typing import NamedTuple, Optional, Union
 import torch
 from torch import Tensor, nn
 
+from allennlp_elmo_plus.data.batching.sentence_packing import pack
 from allennlp_elmo_plus.data.batching.window_batcher import LanguageModelBatch
 from allennlp_elmo_plus.kernels.dropout.dropout import dropout
 from allennlp_elmo_plus.kernels.softmax.exact_softmax import exact_nll
@@ -18,7 +19,7 @@ from allennlp_elmo_plus.modules.token_encoder import CharacterEncoder, WordEncod
 
 
 class SampledLoss(NamedTuple):
-    """Sampled negative log-likelihood in nats, summed over the batch's targets."""
+    """The sampled negative log-likelihood in nats, summed over the targets of a batch."""
 
     forward_nll_sum: Tensor  # ()
     backward_nll_sum: Optional[Tensor]  # (), None for a forward-only model
@@ -26,7 +27,7 @@ class SampledLoss(NamedTuple):
 
 
 class ExactLoss(NamedTuple):
-    """Exact negative log-likelihood in nats of each target, in packed order."""
+    """The exact negative log-likelihood in nats of each target, packed."""
 
     forward_nll: Tensor  # (N,)
     backward_nll: Optional[Tensor]  # (N,), None for a forward-only model
@@ -34,31 +35,28 @@ class ExactLoss(NamedTuple):
 
 
 class TopLayer(NamedTuple):
-    """What the softmax reads of each direction, packed, in the direction's own reading order."""
+    """The top layer's output, which the softmax reads, packed, in each direction's own reading order."""
 
     forward: Tensor  # (N, D)
     backward: Optional[Tensor]  # (N, D)
     state: BiLMState
 
 
-def pack(values: Tensor, mask: Tensor) -> Tensor:
-    """The real positions of `values` (B, T), time-major: (N,). Rows are longest first; `mask` (B, T) bool."""
-    return values.t().reshape(-1) if mask.all() else values.t()[mask.t()]
-
-
-def unpack(packed: Tensor, mask: Tensor) -> Tensor:
-    """`packed` (N,) back in its places (B, T), 0 elsewhere."""
-    return packed.new_zeros(mask.t().shape).masked_scatter(mask.t(), packed).t()
-
-
 class LanguageModel(nn.Module):
     """The biLM of Peters et al. 2018, section 3.1, as bilm-tf trains it.
 
-    Each distinct word of the batch is encoded once; the two directions read rows of that table, each in its own order; dropout
-    falls on each LSTM layer's input and, `dropout_prob`, on the top layer's output; one softmax, shared by both directions, gives
-    the loss. With word input and `share_embedding_softmax` the builder makes the embedding and `softmax.weight` one parameter.
+    Each distinct word of a batch is encoded once. Both directions look up their words in this table, each in its own order. One
+    softmax, shared by both directions, gives the loss.
 
-    token_encoder: (U, C) characters or (U,) word ids -> (U, D); bilm: the LSTMs; softmax: over V words, D wide.
+    Args:
+        token_encoder: Encodes characters (U, C) or word ids (U,) as vectors (U, D).
+        bilm: The recurrent layers, which have their own dropout.
+        softmax: Over V words, D wide. Its weight may be the embedding of `token_encoder`.
+        dropout_prob: Dropout on the top layer's output.
+        sample_softmax: Whether training uses `sampled_loss` rather than `exact_loss`.
+
+    Raises:
+        ValueError: `softmax` is not as wide as the output of `bilm`.
     """
 
     def __init__(
@@ -67,6 +65,7 @@ class LanguageModel(nn.Module):
         bilm: BiLM,
         softmax: SoftmaxLayer,
         dropout_prob: float = 0.0,
+        sample_softmax: bool = True,
     ) -> None:
         super().__init__()
         if softmax.weight.shape[1] != bilm.output_size:
@@ -77,6 +76,7 @@ class LanguageModel(nn.Module):
         self.bilm = bilm
         self.softmax = softmax
         self.dropout_prob = dropout_prob
+        self.sample_softmax = sample_softmax
 
     def reset_parameters(self, generator: Optional[torch.Generator] = None) -> None:
         """Draw the initial values of all weights from `generator`, or from torch's own where it is None."""
@@ -89,6 +89,7 @@ class LanguageModel(nn.Module):
 
     @property
     def is_bidirectional(self) -> bool:
+        """Return whether there is a backward direction."""
         return len(self.bilm.backward_layers) > 0
 
     @property
@@ -96,24 +97,29 @@ class LanguageModel(nn.Module):
         """Return whether the softmax's weight is the word embedding."""
         return isinstance(self.token_encoder, WordEncoder) and self.token_encoder.embedding is self.softmax.weight
 
-    def parameters_with_row_gradients(self) -> list[nn.Parameter]:
-        """Those whose gradient `sampled_loss` leaves sparse: of the softmax and, with word input, of the embedding."""
+    def sparse_parameters(self) -> list[nn.Parameter]:
+        """Return the trainable parameters whose gradient in training is sparse by rows: of the softmax and of a word embedding.
+
+        Everything that treats sparse gradients apart (averages over processes, optimizers, clips) asks this method.
+        """
+        if not self.sample_softmax:
+            return []
         parameters = [self.softmax.weight, self.softmax.bias]
         if isinstance(self.token_encoder, WordEncoder) and not self._shares_embedding:
             parameters.append(self.token_encoder.embedding)
-        return parameters
+        return [parameter for parameter in parameters if parameter.requires_grad]
 
     def forward(self, batch: LanguageModelBatch, state: Optional[BiLMState] = None) -> TopLayer:
-        """The top layer's output for each position, from `state`, or from zeros where None."""
+        """Return the top layer's output for each position of `batch`, beginning with `state`, or with zeros where it is None."""
         if isinstance(self.token_encoder, WordEncoder):
             words = self.token_encoder(batch.word_ids)
         else:
             words = self.token_encoder(batch.characters, batch.buckets)
         mask = batch.mask
         if state is None:
-            # One row for each of the batch's, those that have nothing to read yet included.
+            # Rows with nothing to read in this window have a state too.
             state = self.bilm.zero_state(len(batch.lengths))
-        # Not `words[...]`, whose gradient takes several times as long to add up.
+        # The backward pass of `words[...]` takes several times as long.
         forward_inputs = words.index_select(0, pack(batch.forward_inputs, mask))
         backward_inputs = words.index_select(0, pack(batch.backward_inputs, mask)) if self.is_bidirectional else None
         output = self.bilm(forward_inputs, backward_inputs, batch.batch_sizes, state)
@@ -127,8 +133,14 @@ class LanguageModel(nn.Module):
         negatives: tuple[NegativeSample, NegativeSample],
         state: Optional[BiLMState] = None,
     ) -> SampledLoss:
-        """The training loss: each direction against its own sample of negatives, shared by all its positions, as in bilm-tf. The
-        gradient of the softmax's weight and bias is sparse: rows that neither were targets nor negatives have none.
+        """Return the training loss of `batch`, beginning with `state`, or with zeros where it is None.
+
+        The gradient of the softmax's weight and bias is sparse: it holds the rows of targets and of negatives.
+
+        Args:
+            batch: The words.
+            negatives: The forward and the backward direction's sample, which all positions share, as in bilm-tf.
+            state: The recurrent state before the batch.
         """
         top = self(batch, state)
         nlls: list[Tensor] = run_in_threads(
@@ -143,7 +155,13 @@ class LanguageModel(nn.Module):
     def exact_loss(
         self, batch: LanguageModelBatch, state: Optional[BiLMState] = None, chunk_size: int = 1024
     ) -> ExactLoss:
-        """The loss under the full softmax, `chunk_size` words at a time, so that memory does not grow with the vocabulary."""
+        """Return the loss under the full softmax.
+
+        Args:
+            batch: The words.
+            state: The recurrent state before the batch; zeros where it is None.
+            chunk_size: Words of the vocabulary whose logits are held at once, so that memory does not grow with the vocabulary.
+        """
         top = self(batch, state)
         nlls: list[Tensor] = run_in_threads(
             [
@@ -155,7 +173,7 @@ class LanguageModel(nn.Module):
         return ExactLoss(nlls[0], nlls[1] if self.is_bidirectional else None, top.state)
 
     def _for_softmax(self, hidden: Tensor) -> Tensor:
-        """With dropout, and in the type that the softmax's products are to have: autocast's, where that is enabled."""
+        """Return `hidden` (N, D) with dropout, in autocast's type where autocast is enabled: the type of the softmax's products."""
         device_type = hidden.device.type
         if torch.is_autocast_enabled(device_type):
             hidden = hidden.to(torch.get_autocast_dtype(device_type))

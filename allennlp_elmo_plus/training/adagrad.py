@@ -28,7 +28,7 @@ class Adagrad(torch.optim.Optimizer):
         lr: Learning rate, at least 0.
         initial_accumulator_value: Initial value of `sum`, above 0.
         max_norm: The global norm to clip to, above 0; None for no clip.
-        row_exchange: Averages sparse gradients over processes before the norm is computed.
+        sparse_all_reduce: Averages sparse gradients over processes before the norm is computed.
 
     Attributes:
         last_grad_norm: The global norm before the clip at the last `step`; None before the first.
@@ -45,12 +45,12 @@ class Adagrad(torch.optim.Optimizer):
         lr: float = 0.2,
         initial_accumulator_value: float = 1.0,
         max_norm: Optional[float] = None,
-        row_exchange: Optional[SparseGradientAllReduce] = None,
+        sparse_all_reduce: Optional[SparseGradientAllReduce] = None,
     ) -> None:
         if max_norm is not None and not 0 < max_norm < math.inf:
             raise ValueError(f"`max_norm` must be positive and finite, or None for no clip, got {max_norm}")
         self.max_norm = max_norm
-        self.row_exchange = row_exchange
+        self.sparse_all_reduce = sparse_all_reduce
         self.last_grad_norm: Optional[float] = None
         self.on_nonfinite_norm: Optional[Callable[[float], None]] = None
         super().__init__(params, {"lr": lr, "initial_accumulator_value": initial_accumulator_value, "num_steps": 0})
@@ -81,8 +81,8 @@ class Adagrad(torch.optim.Optimizer):
         if closure is not None:
             with torch.enable_grad():
                 loss = closure()
-        if self.row_exchange is not None:
-            self.row_exchange.average()
+        if self.sparse_all_reduce is not None:
+            self.sparse_all_reduce.average()
         self.last_grad_norm = norm = self._global_norm()
         if not math.isfinite(norm):
             if self.on_nonfinite_norm is None:

@@ -5,6 +5,7 @@ from typing import Optional
 import torch
 
 from allennlp_elmo_plus.data.batching.sentence_batch import batch_from_sentences
+from allennlp_elmo_plus.data.batching.sentence_packing import unpack
 from allennlp_elmo_plus.data.batching.window_batcher import LanguageModelBatch
 from allennlp_elmo_plus.data.text.characters import BOS_WORD, EOS_WORD, encode_words
 from allennlp_elmo_plus.modules.build import build_language_model
@@ -75,8 +76,6 @@ def nlls_by_sentence(
     model: LanguageModel, batch: LanguageModelBatch
 ) -> list[tuple[list[float], Optional[list[float]]]]:
     """Each sentence's exact nll of every target, in the direction's reading order and the caller's order of sentences."""
-    from allennlp_elmo_plus.modules.language_model import unpack
-
     result = model.exact_loss(batch)
     forward = unpack(result.forward_nll, batch.mask)
     backward = None if result.backward_nll is None else unpack(result.backward_nll, batch.mask)

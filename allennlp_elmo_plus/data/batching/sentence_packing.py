@@ -1,4 +1,4 @@
-"""Padded sentences <-> packed rows: where each word of a batch of sentences goes, `<S>` and `</S>` put around each."""
+"""Conversion between padded rows and packed rows, and the positions of sentences with `<S>` and `</S>` in both."""
 
 from collections.abc import Sequence
 from typing import NamedTuple
@@ -6,6 +6,16 @@ from typing import NamedTuple
 import numpy as np
 import torch
 from torch import Tensor
+
+
+def pack(values: Tensor, mask: Tensor) -> Tensor:
+    """Return the real positions of `values` (B, T), time-major, (N,). `mask` (B, T) is bool; the longest row is first."""
+    return values.t().reshape(-1) if mask.all() else values.t()[mask.t()]
+
+
+def unpack(packed: Tensor, mask: Tensor) -> Tensor:
+    """Return `packed` (N,) at its positions in `mask` (B, T), 0 elsewhere: the inverse of `pack`."""
+    return packed.new_zeros(mask.t().shape).masked_scatter(mask.t(), packed).t()
 
 
 class SentenceLayout(NamedTuple):

@@ -142,8 +142,7 @@ class BilmModel(StrictFromParams, Model):
             pretrained = read_pretrained(local_path(pretrained_file), self.options)
             report = carry_over(self.language_model, pretrained, words_of(vocab), pretrained_file)
             logger.info("starting from %s: %s", pretrained_file, report.describe())
-        if sample_softmax:
-            exclude_from_ddp(self, self.language_model.parameters_with_row_gradients())
+        exclude_from_ddp(self, self.language_model.sparse_parameters())
         self.exact_chunk_size = exact_chunk_size
         self.precision = precision
         self._sampler = LogUniformSampler(vocab_size, n_negative_samples_batch) if sample_softmax else None
@@ -231,8 +230,7 @@ class BilmModel(StrictFromParams, Model):
         return nullcontext()
 
     def _check_gradient_all_reduce(self) -> None:
-        parameters = self.language_model.parameters_with_row_gradients()
-        if not all(is_all_reduced_by_rows(parameter) for parameter in parameters if parameter.requires_grad):
+        if not all(is_all_reduced_by_rows(parameter) for parameter in self.language_model.sparse_parameters()):
             raise ConfigurationError(
                 'distributed training of the model "bilm" needs AllenNLP\'s trainer or the optimizer "bilm", which average the '
                 "gradient of the softmax over the processes; or set `sample_softmax` to false"

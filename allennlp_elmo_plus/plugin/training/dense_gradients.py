@@ -30,7 +30,7 @@ def adapt_gradients(trainer: GradientDescentTrainer) -> None:
     model = trainer.model
     if not isinstance(model, BilmModel):
         return
-    sparse_parameters = [parameter for parameter in _parameters_with_sparse_gradients(model) if parameter.requires_grad]
+    sparse_parameters = model.language_model.sparse_parameters()
     reason = reason_for_dense_gradients(trainer) if sparse_parameters else None
     _refuse_sparse_adam(trainer.optimizer, set() if reason else set(map(id, sparse_parameters)))
     all_reduce = _all_reduce_for(trainer.optimizer, sparse_parameters, needs_dense=reason is not None)
@@ -79,10 +79,6 @@ def _takes_sparse_gradients(optimizer: torch.optim.Optimizer) -> bool:
     return isinstance(optimizer, (Adagrad, DenseSparseAdam, torch.optim.SparseAdam))
 
 
-def _parameters_with_sparse_gradients(model: BilmModel) -> list[torch.nn.Parameter]:
-    return model.language_model.parameters_with_row_gradients() if model.options.sample_softmax else []
-
-
 def _refuse_sparse_adam(optimizer: torch.optim.Optimizer, sparse_ids: set[int]) -> None:
     for part in _parts(optimizer):
         if isinstance(part, torch.optim.SparseAdam):
@@ -99,12 +95,12 @@ def _all_reduce_for(
     """Return the all-reduce that the trainer must call before `optimizer` steps, or None where it must call none."""
     if world().num_processes == 1 or not sparse_parameters:
         return None
-    averaging = [part for part in _parts(optimizer) if isinstance(part, Adagrad) and part.row_exchange is not None]
-    covered = {id(parameter) for part in averaging for parameter in part.row_exchange.parameters}  # type: ignore[union-attr]
+    averaging = [part for part in _parts(optimizer) if isinstance(part, Adagrad) and part.sparse_all_reduce is not None]
+    covered = {id(parameter) for part in averaging for parameter in part.sparse_all_reduce.parameters}  # type: ignore[union-attr]
     if not needs_dense and covered == set(map(id, sparse_parameters)):
         return None
     for part in averaging:
-        part.row_exchange = None
+        part.sparse_all_reduce = None
     return SparseGradientAllReduce(sparse_parameters)
 
 

@@ -5,10 +5,12 @@ import math
 import pytest
 import torch
 
+from allennlp_elmo_plus.data.batching.sentence_packing import pack, unpack
 from allennlp_elmo_plus.data.text.characters import BOS_WORD, EOS_WORD, encode_words
 from allennlp_elmo_plus.errors import InputError
 from allennlp_elmo_plus.kernels.lstm.reference import lstm as lstm_reference
-from allennlp_elmo_plus.modules.language_model import LanguageModel, pack, unpack
+from allennlp_elmo_plus.kernels.softmax.negatives import NegativeSample
+from allennlp_elmo_plus.modules.language_model import LanguageModel
 from allennlp_elmo_plus.modules.softmax import SoftmaxLayer
 from allennlp_elmo_plus.training.loss import mean_loss, scale_gradient
 from tests.helpers.small_models import (
@@ -122,6 +124,32 @@ def test_word_input_shares_its_matrix_with_the_softmax() -> None:
     assert model.softmax.weight is model.token_encoder.embedding
     model.exact_loss(batch_of(SENTENCES)).forward_nll.sum().backward()
     assert model.softmax.weight.grad is not None and model.softmax.bias.shape == (len(VOCABULARY),)
+
+
+@pytest.mark.parametrize(
+    "overrides",
+    [
+        {},
+        {"char_cnn": None},
+        {"char_cnn": None, "share_embedding_softmax": True},
+        {"sample_softmax": False},
+        {"char_cnn": None, "sample_softmax": False},
+    ],
+    ids=["characters", "words", "shared", "exact", "words, exact"],
+)
+def test_sparse_parameters_are_those_whose_gradient_is_sparse(overrides: dict) -> None:
+    model = small_model(n_negative_samples_batch=3, **overrides)
+    batch, sample = batch_of(SENTENCES), NegativeSample(torch.tensor([1, 4, 7]), torch.zeros(3).double(), 5)
+    if model.sample_softmax:
+        loss = model.sampled_loss(batch, (sample, sample)).forward_nll_sum
+    else:
+        loss = model.exact_loss(batch).forward_nll.sum()
+    loss.backward()
+    with_sparse = {id(each) for each in model.parameters() if each.grad is not None and each.grad.is_sparse}
+    assert {id(each) for each in model.sparse_parameters()} == with_sparse
+    assert bool(with_sparse) == model.sample_softmax
+    model.softmax.requires_grad_(False)
+    assert not {id(model.softmax.weight), id(model.softmax.bias)} & {id(each) for each in model.sparse_parameters()}
 
 
 def test_dropout_on_the_top_layer_only_in_training() -> None:

@@ -123,7 +123,7 @@ def test_what_takes_sparse_gradients_gets_them(name: str, tmp_path: Path) -> Non
     step = trainer.optimizer.step
 
     def watched() -> None:
-        seen.extend(each.grad.is_sparse for each in trainer.model.language_model.parameters_with_row_gradients())
+        seen.extend(each.grad.is_sparse for each in trainer.model.language_model.sparse_parameters())
         step()
 
     trainer.optimizer.step = watched

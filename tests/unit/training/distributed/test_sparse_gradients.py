@@ -116,7 +116,7 @@ def step_under_ddp() -> tuple[dict[str, Tensor], set[str], float]:
     exclude_from_ddp(model, [model.table])
     assert is_excluded_from_ddp(model.table) and not is_excluded_from_ddp(model.scale)
     wrapped = DistributedDataParallel(model)
-    optimizer = Adagrad(model.parameters(), max_norm=1.0, row_exchange=SparseGradientAllReduce([model.table]))
+    optimizer = Adagrad(model.parameters(), max_norm=1.0, sparse_all_reduce=SparseGradientAllReduce([model.table]))
     wrapped(torch.tensor([[0, 3], [3, 1]][dist.get_rank()])).backward()
     optimizer.step()
     return model.state_dict(), wrapped.parameters_to_ignore, optimizer.last_grad_norm

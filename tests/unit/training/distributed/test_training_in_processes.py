@@ -73,10 +73,10 @@ class Job:
         self.wrapped: nn.Module = Loss(self.model)
         exchange = None
         if num_processes > 1:
-            by_rows = self.model.parameters_with_row_gradients()
+            by_rows = self.model.sparse_parameters()
             exclude_from_ddp(self.wrapped, by_rows)
             self.wrapped, exchange = DistributedDataParallel(self.wrapped), SparseGradientAllReduce(by_rows)
-        self.optimizer = Adagrad(self.model.parameters(), max_norm=MAX_NORM, row_exchange=exchange)
+        self.optimizer = Adagrad(self.model.parameters(), max_norm=MAX_NORM, sparse_all_reduce=exchange)
 
     def step(self, batches: list[LanguageModelBatch], state: Optional[BiLMState]) -> tuple[float, Optional[BiLMState]]:
         """The loss of `batches`, whose gradients are added up for one step; and the state after it."""
@@ -127,7 +127,7 @@ def train(text: Path, num_lanes: int, options: dict[str, Any], at_once: int = 1)
         "weights": job.model.state_dict(),
         "state": state,
         "empty": empty,
-        "are_sparse": [each.grad.is_sparse for each in job.model.parameters_with_row_gradients()],
+        "are_sparse": [each.grad.is_sparse for each in job.model.sparse_parameters()],
     }
 
 
