@@ -1,4 +1,4 @@
-"""Two independent stacks of recurrent layers, one for each reading direction."""
+"""Two independent stacks of recurrent layers, one per reading direction."""
 
 from collections.abc import Sequence
 from typing import NamedTuple, Optional
@@ -12,17 +12,18 @@ from allennlp_elmo_plus.modules.recurrent.layer import RecurrentLayer, Recurrent
 
 
 class BiLMState(NamedTuple):
-    """The state of every layer between two windows. Directions: forward, then backward where there is one."""
+    """The recurrent state of all layers between two windows. Directions are forward, then backward if there is one."""
 
     hidden: Tensor  # (directions, L, B, hidden_size); an LSTM's hidden_size is D
     cell: Tensor  # (directions, L, B, cell_size); cell_size is 0 for cells without a memory cell
 
     def detach(self) -> "BiLMState":
+        """Return the same values outside of autograd's graph."""
         return BiLMState(self.hidden.detach(), self.cell.detach())
 
 
 class BiLMOutput(NamedTuple):
-    """Each layer's output, packed, in the direction's own reading order."""
+    """The outputs of all layers, packed, in each direction's own reading order, and the state after the last step."""
 
     forward: list[Tensor]  # L times (N, D)
     backward: Optional[list[Tensor]]  # L times (N, D)
@@ -30,14 +31,23 @@ class BiLMOutput(NamedTuple):
 
 
 class BiLM(nn.Module):
-    """A bidirectional language model's recurrent part (Peters et al. 2018, section 3.1): L layers a direction, the directions sharing
-    nothing, so that neither sees what it predicts.
+    """The recurrent part of a bidirectional language model (Peters et al. 2018, section 3.1): L layers per direction.
 
-    From the second layer up a layer's input is added to its output (`use_skip_connections`); the recurrent state excludes what is
-    added. Dropout falls on each layer's input anew at every step, and the sum uses the dropped input, as in bilm-tf.
+    The directions share nothing, so that neither sees the words it predicts.
 
-    forward_layers, backward_layers: L `RecurrentLayer` each, of one kind; backward_layers is empty for a forward-only model.
-    `output_size`: D, the width of one direction.
+    Args:
+        forward_layers: L layers of one class.
+        backward_layers: L layers of the same class; empty for a forward-only model.
+        use_skip_connections: Whether the input of each layer but the first is added to its output. The recurrent state excludes the
+            sum.
+        dropout_prob: Dropout on the input of each layer, drawn anew at every step. A skip connection adds the input after dropout,
+            as in bilm-tf.
+
+    Attributes:
+        output_size: D, the width of one direction.
+
+    Raises:
+        ValueError: The numbers of layers differ, there is no layer, or `dropout_prob` is out of range.
     """
 
     def __init__(
@@ -70,7 +80,7 @@ class BiLM(nn.Module):
             layer.reset_parameters(generator)  # type: ignore[operator]
 
     def zero_state(self, num_rows: int) -> BiLMState:
-        """The state of `num_rows` rows that have read nothing, in the weights' type, float32 or wider."""
+        """Return a state of zeros for `num_rows` rows, in the weights' type, float32 or wider."""
         device, dtype = next(self.parameters()).device, widest_dtype(self.parameters())
         shape = (2 if len(self.backward_layers) else 1, len(self.forward_layers), num_rows)
         return BiLMState(
@@ -85,9 +95,17 @@ class BiLM(nn.Module):
         batch_sizes: list[int],
         state: Optional[BiLMState] = None,
     ) -> BiLMOutput:
-        """forward_inputs, backward_inputs: (N, D) packed time-major, each in its own reading order, so that step t of the backward one
-        holds the t-th word from a row's end; batch_sizes: rows running at each step; state: of at least batch_sizes[0] rows, zeros
-        where None. Rows of the state that have ended, or never ran, come back as they were.
+        """Return the outputs of all layers, and the state after the last step.
+
+        Args:
+            forward_inputs: Packed time-major, (N, D).
+            backward_inputs: Likewise, (N, D), in the backward reading order: step t holds the t-th word from a row's end.
+            batch_sizes: Rows that run at each step.
+            state: The state before the first step, of at least batch_sizes[0] rows; zeros where it is None. Rows that run no step
+                are returned unchanged.
+
+        Raises:
+            ValueError: `backward_inputs` is missing for a bidirectional model.
         """
         if state is None:
             state = self.zero_state(batch_sizes[0] if batch_sizes else 0)
@@ -102,7 +120,7 @@ class BiLM(nn.Module):
     def _run(
         self, inputs: list[Tensor], batch_sizes: list[int], state: BiLMState
     ) -> tuple[list[list[Tensor]], BiLMState]:
-        """Each direction's layers' outputs, and the new state."""
+        """Return the outputs of each direction's layers, and the new state."""
         stacks = [self.forward_layers, self.backward_layers][: len(inputs)]
         outputs: list[list[Tensor]] = [[] for _ in inputs]
         results: list[list[RecurrentOutput]] = [[] for _ in inputs]

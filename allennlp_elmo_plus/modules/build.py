@@ -1,4 +1,4 @@
-"""Options -> modules, initialised: the one place that knows which parts a biLM with these options has."""
+"""Options -> modules with initial weights: the builder that decides which parts a biLM has."""
 
 import dataclasses
 from typing import NamedTuple, Optional, Union
@@ -25,10 +25,12 @@ class RepresentationParts(NamedTuple):
 
 
 def build_language_model(options: BiLMOptions, vocab_size: int) -> LanguageModel:
-    """A biLM to pretrain, with a softmax over `vocab_size` words, initialised as bilm-tf does from torch's own generator.
+    """Return a biLM to pretrain, with a softmax over `vocab_size` words and initial weights from torch's own generator.
 
-    With `share_embedding_softmax` the softmax's weight is the word embedding; its bias stays its own. Raises InputError
-    where `options.n_tokens_vocab` is another number of words, or the sizes add up to too much.
+    With `share_embedding_softmax` the softmax's weight is the word embedding; its bias is not shared.
+
+    Raises:
+        InputError: `options.n_tokens_vocab` is another number of words, or the model has too many parameters.
     """
     model = _assemble_language_model(options, vocab_size)
     model.reset_parameters()
@@ -36,8 +38,9 @@ def build_language_model(options: BiLMOptions, vocab_size: int) -> LanguageModel
 
 
 def language_model_shapes(options: BiLMOptions, vocab_size: int) -> dict[str, tuple[int, ...]]:
-    """The shape of every weight of the model that `build_language_model` would build, by name, without taking memory for one. Raises
-    what it raises.
+    """Return the shape of each weight of `build_language_model(options, vocab_size)` by name, without allocating the weights.
+
+    It raises the same errors.
     """
     with torch.device("meta"):
         model = _assemble_language_model(options, vocab_size)
@@ -59,9 +62,10 @@ def _assemble_language_model(options: BiLMOptions, vocab_size: int) -> LanguageM
 
 
 def build_representation_parts(options: BiLMOptions) -> RepresentationParts:
-    """The token encoder and the biLM of these options, without dropout, as for anything but pretraining, and initialised.
+    """Return the token encoder and the biLM of `options` for use after pretraining: without dropout, with initial weights.
 
-    Raises InputError where `n_tokens_vocab` is missing for word input.
+    Raises:
+        InputError: `n_tokens_vocab` is missing for word input.
     """
     parts = _build_parts(options, dropout_prob=0.0, sparse_embedding=False)
     for part in parts:
@@ -70,8 +74,11 @@ def build_representation_parts(options: BiLMOptions) -> RepresentationParts:
 
 
 def build_encoder(options: BiLMOptions, boundary_ids: tuple[int, int] = (0, 1)) -> BiLMEncoder:
-    """A biLM as a source of word vectors (`modules/encoder.py`), initialised. `boundary_ids`: for word input, the lines
-    of `<S>` and `</S>` in its vocabulary.
+    """Return a biLM as a source of word vectors, with initial weights.
+
+    Args:
+        options: The options of the biLM.
+        boundary_ids: For word input, the lines of `<S>` and `</S>` in its vocabulary.
     """
     max_characters = None if options.char_cnn is None else options.char_cnn.max_characters
     return BiLMEncoder(*build_representation_parts(options), max_characters, boundary_ids)

@@ -1,4 +1,4 @@
-"""A biLM as a source of word vectors: sentences of words -> the activations of each of its layers."""
+"""A biLM as a source of word vectors: sentences -> the activations of all layers."""
 
 from collections.abc import Iterator, Sequence
 from functools import partial
@@ -32,24 +32,28 @@ _SAMPLED_WORDS = 16
 
 
 class Representation(NamedTuple):
-    """The layers of a batch of sentences, each with its `<S>` and `</S>`. K = 2 D, or D for one direction."""
+    """The layers of a batch of sentences with `<S>` and `</S>`. K is 2 D, or D for a forward-only biLM."""
 
-    layers: list[Tensor]  # L + 1 times (N, K), packed; layer 0 is the word's own vector, once for each direction
-    layout: SentenceLayout  # which word each of the N rows is
+    layers: list[Tensor]  # L + 1 times (N, K), packed; layer 0 is the word's own vector, once per direction
+    layout: SentenceLayout  # the word of each of the N rows
     state: BiLMState  # rows in the order of the sentences, at least B of them
 
 
 class BiLMEncoder(nn.Module):
-    """Layer activations of a biLM without its softmax (Peters et al. 2018, section 3.2), for sentences that get their
-    `<S>` and `</S>` here. Layer 0 is the token representation once for each direction, as bilm-tf concatenates it with
-    itself.
+    """The layer activations of a biLM without its softmax (Peters et al. 2018, section 3.2).
 
-    Each distinct word of a batch is encoded once. While no weight of `token_encoder` asks for a gradient, the vectors
-    of the words met are kept for later batches, up to `WordVectorCache`'s bound, until the value of a weight changes. They
-    have the weights' type, under autocast too. Several threads may use one encoder at once.
+    The encoder puts `<S>` and `</S>` around each sentence. Layer 0 is the token representation once per direction: bilm-tf, too,
+    concatenates it with itself.
 
-    token_encoder: a CharacterEncoder, or a WordEncoder; bilm: without dropout; max_characters: C, or None for word
-    input; boundary_ids: the lines of `<S>` and `</S>` in the vocabulary of word input, which are kept with the weights.
+    Each distinct word of a batch is encoded once. While no weight of `token_encoder` requires a gradient, a `WordVectorCache` keeps
+    the vectors for later batches until a weight changes. They have the weights' type, under autocast too. Several threads may use
+    one encoder.
+
+    Args:
+        token_encoder: The encoder of characters or of word ids.
+        bilm: The recurrent layers, without dropout.
+        max_characters: C, the characters of a word; None for word input.
+        boundary_ids: For word input, the lines of `<S>` and `</S>` in the vocabulary; they are saved with the weights.
     """
 
     boundary_ids: Tensor
@@ -73,51 +77,60 @@ class BiLMEncoder(nn.Module):
 
     @property
     def num_layers(self) -> int:
-        """L + 1: the LSTM layers and the word's own vector."""
+        """Return L + 1: the number of recurrent layers, and one for the word's own vector."""
         return len(self.bilm.forward_layers) + 1
 
     @property
     def output_size(self) -> int:
-        """K, the width of every layer."""
+        """Return K, the width of every layer."""
         return self.bilm.output_size * (2 if len(self.bilm.backward_layers) else 1)
 
     def cache_words(self, words: Sequence[str], vectors: Optional[Tensor] = None) -> np.ndarray:
-        """Has the vectors of `words` in the cache from the first batch on, before those of words met. Returns their
-        character ids: (len(words), C). For character input only, else an InputError.
+        """Return the character ids of `words`, (W, C), whose vectors the cache then holds from the next batch on.
 
-        vectors: (len(words), D), where they are known already (`formats/token_embeddings.py`); the cache is made large
-        enough for all of them. The first batch, and the first after a change of weights, compares some with what the
-        weights give, and raises InputError where they differ.
+        Args:
+            words: W words. Where the cache is too small for all of them, it holds the first ones.
+            vectors: Their known vectors, (W, D), see `formats.token_embeddings`; the cache is then made large enough for all words.
+                The first batch, and the first after a change of weights, compares a sample of them with computed vectors, and
+                raises an InputError where they differ.
+
+        Raises:
+            InputError: The biLM has word input, or `vectors` has another shape.
         """
         if self.max_characters is None:
             raise InputError("`words` can only be cached for character input, and this biLM takes word ids")
         characters = encode_words(words, self.max_characters)
-        # In the order given, as the first ones stay where there are more than the cache holds.
-        _, first = np.unique(characters, axis=0, return_index=True)
-        first.sort()
-        self._words_to_cache = characters[first]
+        # In the order of `words`, so that a full cache holds the first ones.
+        _, first_indices = np.unique(characters, axis=0, return_index=True)
+        first_indices.sort()
+        self._words_to_cache = characters[first_indices]
         self._vectors_to_cache = None
         self._cache.clear()
         if vectors is not None:
             expected = (len(words), self.token_encoder.output_size)
             if vectors.shape != expected:
                 raise InputError(f"`vectors` of words to cache must have shape {expected}, got {tuple(vectors.shape)}")
-            self._vectors_to_cache = vectors[torch.from_numpy(first)]
-            self._cache = WordVectorCache(max(MAX_CACHED_WORDS, len(first)))
+            self._vectors_to_cache = vectors[torch.from_numpy(first_indices)]
+            self._cache = WordVectorCache(max(MAX_CACHED_WORDS, len(first_indices)))
         return characters
 
     def forget_words(self) -> None:
-        """Empties the cache of all but what `cache_words` put there: what comes next is then the same bit for bit, whatever came
-        before.
+        """Remove all words from the cache except those of `cache_words`.
+
+        The next vectors are then the same bit for bit, whatever batches came before.
         """
         self._cache.clear()
 
     def forward(self, ids: Tensor, state: Optional[BiLMState] = None) -> Representation:
-        """ids: character ids (B, T, C), 0 where there is no word; for word input bilm-tf's word ids + 1 (B, T), likewise.
-        Sentences lie at the start of their rows. state: where to begin, one row a sentence; rows it lacks begin with
-        zeros, rows it has beyond B come back as they were. None begins every sentence with zeros.
+        """Return the layers of B sentences, and the state after each.
 
-        Raises ValueError for ids of another width, out of range, or with a gap inside a sentence.
+        Args:
+            ids: Character ids (B, T, C); for word input bilm-tf's word ids + 1, (B, T). 0 is padding, at the end of a row.
+            state: The state before each sentence. Missing rows are zeros; rows beyond B are returned unchanged. None is zeros for
+                every sentence.
+
+        Raises:
+            ValueError: `ids` has another shape, an id is out of range, or padding lies inside a sentence.
         """
         lengths = self._checked_lengths(ids)
         layout = SentenceLayout.of_lengths(lengths, ids.shape[1], ids.device)
@@ -160,14 +173,14 @@ class BiLMEncoder(nn.Module):
         )
 
     def word_vectors(self, words: Tensor) -> Tensor:
-        """The vectors of distinct words, by their character ids: (U, C) -> (U, D)."""
+        """Return the vectors, (U, D), of distinct words (U, C) of character ids."""
         weights = list(self.token_encoder.parameters())
-        # In training every batch changes the weights.
+        # In training every batch changes the weights, so that a cache has no use.
         if any(weight.requires_grad for weight in weights):
             return self.token_encoder(words)
 
         def compute(missing: np.ndarray) -> Tensor:
-            # Not rounded under autocast, so that vectors are the same before, under and after it.
+            # Without autocast, so that cached vectors are the same before, under and after it.
             with torch.no_grad(), torch.autocast(words.device.type, enabled=False):
                 return self.token_encoder(torch.from_numpy(missing).to(words.device))
 
@@ -176,7 +189,11 @@ class BiLMEncoder(nn.Module):
         )
 
     def _first_words(self, compute: Compute) -> Iterator[Words]:
-        """What `cache_words` put into the cache, in chunks. Raises InputError where given vectors are not those of the weights."""
+        """Yield the words of `cache_words` and their vectors, in chunks.
+
+        Raises:
+            InputError: The vectors given to `cache_words` differ from those that the weights give.
+        """
         words, known = self._words_to_cache, self._vectors_to_cache
         if words is None:
             return
@@ -186,11 +203,16 @@ class BiLMEncoder(nn.Module):
             known = known.to(computed)
             if not torch.allclose(known[torch.from_numpy(sample)], computed, rtol=1e-3, atol=1e-4):
                 raise InputError("the cached vectors of words are those of another biLM: make them again from this one")
-        for first in range(0, min(len(words), self._cache.max_words), _CACHING_CHUNK):
-            chunk = slice(first, first + _CACHING_CHUNK)
+        for start in range(0, min(len(words), self._cache.max_words), _CACHING_CHUNK):
+            chunk = slice(start, start + _CACHING_CHUNK)
             yield words[chunk], compute(words[chunk]) if known is None else known[chunk]
 
     def _checked_lengths(self, ids: Tensor) -> list[int]:
+        """Return the number of words of each sentence of `ids`; see `forward` for the errors.
+
+        Raises:
+            ValueError: `ids` is not as `forward` requires.
+        """
         expected = "(B, T)" if self.max_characters is None else f"(B, T, {self.max_characters})"
         if ids.dim() != (2 if self.max_characters is None else 3) or ids.shape[2:] not in ((), (self.max_characters,)):
             raise ValueError(f"`ids` must have shape {expected}, got {tuple(ids.shape)}")
@@ -202,19 +224,18 @@ class BiLMEncoder(nn.Module):
         mask = present.any(dim=2)
         last = (mask * torch.arange(1, ids.shape[1] + 1, device=ids.device)).amax(dim=1)
         lengths = mask.sum(dim=1)
-        faults = torch.stack([(ids < 0).any() | (ids > high).any(), (mask != present.all(dim=2)).any()])
-        found = torch.cat([lengths, last, faults.long()]).tolist()
-        if found[-2]:
+        is_out_of_range, is_mixed = (ids < 0).any() | (ids > high).any(), (mask != present.all(dim=2)).any()
+        # One transfer from the device.
+        *values, out_of_range, mixed = torch.cat([lengths, last, is_out_of_range[None], is_mixed[None]]).tolist()
+        if out_of_range:
             raise ValueError(f"`ids` must lie between 0 and {high}, got from {int(ids.min())} to {int(ids.max())}")
-        if found[-1]:
-            raise ValueError(
-                "`ids` must be 0 at all characters of a place without a word and at none of a word, got a mixture"
-            )
-        num_rows = ids.shape[0]
-        for row in range(num_rows):
-            if found[row] != found[num_rows + row]:
+        if mixed:
+            raise ValueError("`ids` must be 0 at all characters of padding and at none of a word, got a mixture")
+        num_words, last_positions = values[: len(ids)], values[len(ids) :]
+        for sentence, (number, position) in enumerate(zip(num_words, last_positions, strict=True)):
+            if number != position:
                 raise ValueError(
-                    f"`ids` must hold each sentence without a gap, got {found[row]} words up to place "
-                    f"{found[num_rows + row]} in sentence {row}"
+                    f"`ids` must hold each sentence without a gap, got {number} words up to position {position} in "
+                    f"sentence {sentence}"
                 )
-        return found[:num_rows]
+        return num_words

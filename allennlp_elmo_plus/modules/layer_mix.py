@@ -1,4 +1,4 @@
-"""Which vectors a word gets out of its layers: all of them, the top one, their average, or a trained mix."""
+"""The combination of a word's layers into its vectors: all layers, the top layer, their average, or a trained mix."""
 
 from collections.abc import Sequence
 from typing import NamedTuple, Union
@@ -14,7 +14,7 @@ AVERAGE = "average"
 
 
 class LayerMix(NamedTuple):
-    """The sum of the layers, each times its weight: gamma * softmax(s) of Peters et al. 2018, section 3.2."""
+    """A weighted sum of the layers; the weights are gamma * softmax(s) of Peters et al. 2018, section 3.2."""
 
     weights: tuple[float, ...]  # L + 1, from the word's own vector to the top layer
 
@@ -23,23 +23,27 @@ LayerOutput = Union[str, LayerMix]
 
 
 def check_layer_output(output: LayerOutput, num_layers: int) -> None:
-    """Raises InputError unless `output` is "all", "top", "average" or a LayerMix of `num_layers` weights, L + 1."""
+    """Check that `output` fits a biLM of `num_layers` layers, L + 1.
+
+    Raises:
+        InputError: `output` is neither "all", "top" or "average" nor a LayerMix of `num_layers` weights.
+    """
     if isinstance(output, LayerMix):
         if len(output.weights) != num_layers:
             raise InputError(
-                f"a mix of this biLM must have {num_layers} weights, one a layer, got {len(output.weights)}"
+                f"a mix of this biLM must have {num_layers} weights, one per layer, got {len(output.weights)}"
             )
     elif output not in (ALL, TOP, AVERAGE):
         raise InputError(f'`layers` must be "{ALL}", "{TOP}", "{AVERAGE}" or a LayerMix, got {output!r}')
 
 
 def num_vectors(output: LayerOutput, num_layers: int) -> int:
-    """How many vectors a word of `num_layers` layers, L + 1, gets."""
+    """Return the number of vectors per word, where a word has `num_layers` layers, L + 1."""
     return num_layers if output == ALL else 1
 
 
 def combine_layers(layers: Sequence[Tensor], output: LayerOutput) -> Tensor:
-    """layers: L + 1 times (N, D) -> (number of vectors a word gets, N, D)."""
+    """Return the vectors of N words, (num_vectors, N, D), from their `layers`: L + 1 times (N, D)."""
     if output == ALL:
         return torch.stack(list(layers))
     if output == TOP:

@@ -1,4 +1,4 @@
-"""Vectors of words already computed, kept while the weights behind them stay as they are."""
+"""A cache of word vectors that is valid while the weights that they were computed with do not change."""
 
 from collections.abc import Callable, Hashable, Iterable
 from threading import Lock
@@ -10,21 +10,26 @@ from torch import Tensor
 
 MAX_CACHED_WORDS = 2**16
 
-# Computes the vectors (U, D) of words (U, C).
+# A function that returns the vectors (U, D) of words (U, C).
 Compute = Callable[[np.ndarray], Tensor]
 # Words (U, C) and their vectors (U, D).
 Words = tuple[np.ndarray, Tensor]
 
 
 class WordVectorCache:
-    """A table of word vectors, found by the bytes of a word's character ids.
+    """A table of word vectors, with the bytes of a word's character ids as the key.
 
-    Holds at most `max_words` words, 65,536 by default: 134 MB for vectors of 512 in single precision. Once full it
-    takes no new ones, so that the words met first, mostly the common ones, stay. The table lives on the device of the
-    vectors put in.
+    A full table takes no new words: the first words of a text, mostly common ones, stay. The table is on the device of the vectors
+    that are added.
 
-    Several threads may use it at once: a lock is held while words are looked up or put in, and not while vectors of
-    words that are missing are computed. A copy of a cache, and one that was pickled, is empty.
+    Several threads may use one cache. A lock is held while words are looked up or added, not while missing vectors are computed. A
+    copied or unpickled cache is empty.
+
+    Args:
+        max_words: Maximum number of words, at least 1. The default, 65,536, takes 134 MB for vectors of 512 in single precision.
+
+    Raises:
+        ValueError: `max_words` is below 1.
     """
 
     def __init__(self, max_words: int = MAX_CACHED_WORDS) -> None:
@@ -52,13 +57,13 @@ class WordVectorCache:
         weights: Hashable = (),
         first_words: Callable[[], Iterable[Words]] = tuple,
     ) -> Tensor:
-        """Return the vector of each of `words`, distinct character ids (U, C): *Shape:* (U, D).
+        """Return the vectors of `words`, (U, D).
 
         Args:
             words: Distinct character ids, (U, C).
-            compute: Called at most once, with the words that are not in the table, (M, C); returns their vectors (M, D).
-            weights: The values that `compute` depends on; vectors computed with other ones are removed first.
-            first_words: Called where the table is empty, or was made with other weights; gives words to put in first.
+            compute: Returns the vectors (M, D) of the words (M, C) that are not in the table; called at most once.
+            weights: Identifies the weights that `compute` uses; vectors computed with other weights are removed first.
+            first_words: Called for the first words of a new table: at the first call, and after a change of weights.
         """
         keys = _keys(words)
         with self._lock:
@@ -77,16 +82,16 @@ class WordVectorCache:
         result = new.new_empty(len(words), new.shape[1])
         result[torch.from_numpy(missing).to(new.device)] = new
         if stored is not None:
-            found = np.flatnonzero(rows >= 0)
-            result[torch.from_numpy(found).to(new.device)] = stored[torch.from_numpy(rows[found]).to(new.device)]
+            cached = np.flatnonzero(rows >= 0)
+            result[torch.from_numpy(cached).to(new.device)] = stored[torch.from_numpy(rows[cached]).to(new.device)]
         with self._lock:
-            # The table of these weights, though another may have taken its place meanwhile.
+            # The table of these weights: another thread may have replaced it in the cache.
             table.add([keys[index] for index in missing], new, self.max_words)
         return result
 
 
 class _Table:
-    """Words and their vectors, computed with one state of the weights. A row once written never changes."""
+    """Words and their vectors, computed with one state of the weights. A written row never changes."""
 
     def __init__(self, weights: Hashable) -> None:
         self.weights = weights
@@ -95,15 +100,14 @@ class _Table:
 
     @torch.no_grad()
     def add(self, keys: list[bytes], vectors: Tensor, max_words: int) -> None:
-        """Put in the words of `keys` that another thread has not put in meanwhile, as long as there are at most `max_words`."""
-        places = [place for place, key in enumerate(keys) if key not in self.rows]
+        """Add the words of `keys` that another thread has not added meanwhile, up to `max_words` words in all."""
         old_size = len(self.rows)
-        places = places[: max_words - old_size]
-        if not places:
+        new_indices = [index for index, key in enumerate(keys) if key not in self.rows][: max_words - old_size]
+        if not new_indices:
             return
-        new_size = old_size + len(places)
+        new_size = old_size + len(new_indices)
         capacity = 0 if self.vectors is None else len(self.vectors)
-        # A tensor made in inference mode could not be written to outside of it.
+        # A tensor made in inference mode cannot be written to outside of it.
         with torch.inference_mode(False):
             if self.vectors is None or new_size > capacity:
                 larger = torch.empty(
@@ -115,8 +119,8 @@ class _Table:
                 if self.vectors is not None:
                     larger[:old_size] = self.vectors[:old_size]
                 self.vectors = larger
-            self.vectors[old_size:new_size] = vectors[torch.tensor(places, device=vectors.device)]
-        self.rows.update((keys[place], old_size + offset) for offset, place in enumerate(places))
+            self.vectors[old_size:new_size] = vectors[torch.tensor(new_indices, device=vectors.device)]
+        self.rows.update((keys[index], old_size + offset) for offset, index in enumerate(new_indices))
 
 
 def _keys(words: np.ndarray) -> list[bytes]:

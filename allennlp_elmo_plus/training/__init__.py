@@ -1,0 +1,1 @@
+"""Training without a trainer: optimizer, loss, meters, signals, random states, memory."""

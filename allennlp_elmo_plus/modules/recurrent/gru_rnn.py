@@ -3,6 +3,7 @@
 from typing import Optional, Union
 
 import torch
+from overrides import overrides
 from torch import Tensor, nn
 from torch.nn.utils.rnn import PackedSequence
 
@@ -66,9 +67,11 @@ class _HiddenStateLayer(RecurrentLayer):
             self.projection = nn.Parameter(torch.zeros(self.hidden_size, projection_size))
 
     @classmethod
+    @overrides
     def from_options(cls, options: LstmOptions) -> "_HiddenStateLayer":
         return cls(options.projection_dim, options.dim, projection_size_of(options), options.proj_clip)
 
+    @overrides
     def reset_parameters(self, generator: Optional[torch.Generator] = None) -> None:
         input_weight, hidden_weight, input_bias, hidden_bias = self.recurrence.all_weights[0]
         # As one kernel with rows [x; h] and the columns of all gates.
@@ -81,6 +84,7 @@ class _HiddenStateLayer(RecurrentLayer):
         if self.projection is not None:
             glorot_uniform_(self.projection, generator)
 
+    @overrides
     def forward(self, inputs: Tensor, batch_sizes: list[int], hidden: Tensor, cell: Tensor) -> RecurrentOutput:
         if not batch_sizes:
             return RecurrentOutput(inputs.new_zeros(0, self.output_size), hidden, cell)

@@ -67,14 +67,22 @@ class RecurrentLayer(nn.Module):
 
 
 def check_sizes(**sizes: Optional[int]) -> None:
-    """Raise ValueError for a size below 1; None stands for a part that is missing."""
+    """Check `sizes` by name; None stands for a part that is missing.
+
+    Raises:
+        ValueError: A size is below 1.
+    """
     for name, size in sizes.items():
         if size is not None and size < 1:
             raise ValueError(f"`{name}` must be at least 1, got {size}")
 
 
 def check_clips(**clips: Optional[float]) -> None:
-    """Raise ValueError for a clip that is not positive; None stands for no clip."""
+    """Check `clips` by name; None stands for no clip.
+
+    Raises:
+        ValueError: A clip is not positive.
+    """
     for name, clip in clips.items():
         if clip is not None and not clip > 0:
             raise ValueError(f"`{name}` must be positive, or None for no clip, got {clip}")

@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from typing import Optional
 
 import torch
+from overrides import overrides
 from torch import Tensor, nn
 
 from allennlp_elmo_plus.kernels.cuda_graph import GraphCapture
@@ -71,16 +72,19 @@ class LstmLayer(RecurrentLayer):
         self.projection = None if projection_size is None else nn.Parameter(torch.zeros(cell_size, projection_size))
 
     @classmethod
+    @overrides
     def from_options(cls, options: LstmOptions) -> "LstmLayer":
         width, projection_size = options.projection_dim, projection_size_of(options)
         return cls(width, options.dim, projection_size, options.cell_clip, options.proj_clip)
 
+    @overrides
     def reset_parameters(self, generator: Optional[torch.Generator] = None) -> None:
         glorot_uniform_(self.kernel, generator)
         nn.init.zeros_(self.bias)
         if self.projection is not None:
             glorot_uniform_(self.projection, generator)
 
+    @overrides
     def forward(self, inputs: Tensor, batch_sizes: list[int], hidden: Tensor, cell: Tensor) -> RecurrentOutput:
         return self.run_directions([self], [inputs], batch_sizes, [hidden], [cell])[0]
 

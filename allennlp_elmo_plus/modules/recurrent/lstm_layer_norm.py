@@ -3,6 +3,7 @@
 from typing import Optional
 
 import torch
+from overrides import overrides
 from torch import Tensor, nn
 from torch.nn.functional import layer_norm
 
@@ -53,12 +54,14 @@ class LayerNormLstmLayer(LstmLayer):
     # Not the kernel of `LstmLayer`, which runs both directions.
     run_directions = staticmethod(RecurrentLayer.run_directions)
 
+    @overrides
     def reset_parameters(self, generator: Optional[torch.Generator] = None) -> None:
         super().reset_parameters(generator)
         for gain in (self.input_gain, self.recurrent_gain, self.cell_gain):
             nn.init.ones_(gain)
         nn.init.zeros_(self.cell_bias)
 
+    @overrides
     def forward(self, inputs: Tensor, batch_sizes: list[int], hidden: Tensor, cell: Tensor) -> RecurrentOutput:
         # In the parameters' type under autocast too, so that the state carried between windows is not rounded.
         with torch.autocast(self.kernel.device.type, enabled=False):

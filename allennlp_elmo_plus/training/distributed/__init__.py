@@ -1,0 +1,1 @@
+"""Training in several processes: collectives, sparse gradients, lane states, heartbeat."""

@@ -101,7 +101,7 @@ def test_layers_are_all_the_top_one_the_average_or_a_mix(variant):
     "layers, message",
     [
         ("mean", '`layers` must be "all", "top", "average" or a LayerMix, got \'mean\''),
-        (LayerMix((1.0, 2.0)), "a mix of this biLM must have 3 weights, one a layer, got 2"),
+        (LayerMix((1.0, 2.0)), "a mix of this biLM must have 3 weights, one per layer, got 2"),
     ],
 )
 def test_other_layers_are_refused_before_any_sentence(layers, message):

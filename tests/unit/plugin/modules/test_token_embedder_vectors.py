@@ -154,10 +154,10 @@ def test_a_batch_without_words_has_no_vectors(files, shape):
         (torch.ones(2, 3, 25, dtype=torch.int64), r"`ids` must have shape \(B, T, 50\), got \(2, 3, 25\)"),
         (torch.full((1, 1, 50), 262), "`ids` must lie between 0 and 261, got from 262 to 262"),
         (torch.full((1, 1, 50), -1), "`ids` must lie between 0 and 261, got from -1 to -1"),
-        (torch.eye(50, dtype=torch.int64)[None], "`ids` must be 0 at all characters of a place without a word"),
+        (torch.eye(50, dtype=torch.int64)[None], "`ids` must be 0 at all characters of padding and at none of a word"),
         (
             torch.tensor([1, 0, 1])[None, :, None].expand(1, 3, 50),
-            "`ids` must hold each sentence without a gap, got 2 words up to place 3 in sentence 0",
+            "`ids` must hold each sentence without a gap, got 2 words up to position 3 in sentence 0",
         ),
     ],
 )
