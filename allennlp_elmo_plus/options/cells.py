@@ -8,11 +8,11 @@ class CellFacts(NamedTuple):
     """The facts about a cell that are known without its layer class.
 
     Attributes:
-        num_parameters: a function of (`lstm.dim`, `lstm.projection_dim`) that returns the number of parameters of one layer of one
-            direction, without its projection.
-        saved_widths: numbers that the forward pass saves for the backward pass per step, divided by `lstm.dim`. A part of the memory
-            estimate: counted for the LSTM, whose backward pass is our own, and measured for cells that autograd differentiates.
-        refused: options of the section `lstm` that the cell does not have.
+        num_parameters: Returns the number of parameters of one layer of one direction, without its projection, from `lstm.dim` and
+            `lstm.projection_dim`.
+        saved_widths: Numbers that the forward pass saves for the backward pass per row and step, divided by `lstm.dim`, for the
+            estimate of memory. Exact for the LSTM, whose backward pass is our own; a guess for cells that autograd differentiates.
+        refused: Options of the section `lstm` that the cell does not have.
     """
 
     num_parameters: Callable[[int, int], int]

@@ -1,25 +1,29 @@
-"""How much more memory this process may take."""
+"""The memory that this process may still allocate."""
 
 from pathlib import Path
 from typing import Optional
 
 import torch
 
-# What cgroups of the first kind say where there is no limit; a number, near the largest there is.
+# From here on a limit of cgroups v1 means no limit: they write a number near the largest one.
 _NO_LIMIT = 1 << 60
 
 
 def available_memory(device: torch.device, root: Path = Path("/")) -> Optional[int]:
-    """Bytes that can still be had on `device`: of a GPU what is free there, this process's own reserve included; else the least of
-    what Linux calls available and what the limits of this process's control groups leave, of both kinds. None where no one says.
+    """Return the bytes that can still be allocated on `device`, or None where they are unknown.
 
-    `root`: where /proc and /sys are.
+    On a GPU this is its free memory, the unused reserve of this process included. Elsewhere it is the least of Linux's available
+    memory and of what the control groups (v1 and v2) of this process leave below their limits.
+
+    Args:
+        device: The device.
+        root: The directory of /proc and /sys.
     """
     if device.type == "cuda":
         free, _ = torch.cuda.mem_get_info(device)
         return free + torch.cuda.memory_reserved(device) - torch.cuda.memory_allocated(device)
-    found = [_system_memory(root), *_left_by_control_groups(root)]
-    return min((value for value in found if value is not None), default=None)
+    bounds = [_system_memory(root), *_control_group_memory(root)]
+    return min((bound for bound in bounds if bound is not None), default=None)
 
 
 def _system_memory(root: Path) -> Optional[int]:
@@ -29,8 +33,9 @@ def _system_memory(root: Path) -> Optional[int]:
     return None
 
 
-def _left_by_control_groups(root: Path) -> list[int]:
-    left = []
+def _control_group_memory(root: Path) -> list[int]:
+    """Return the bytes that each control group with a limit leaves."""
+    remaining = []
     for line in _read(root / "proc/self/cgroup").splitlines():
         _, controllers, path = line.split(":", 2)
         if controllers == "":
@@ -39,19 +44,19 @@ def _left_by_control_groups(root: Path) -> list[int]:
             base, limit, usage = root / "sys/fs/cgroup/memory", "memory.limit_in_bytes", "memory.usage_in_bytes"
         else:
             continue
-        # A group's limit holds for all groups below; a container may see its own group as the root.
+        # A group's limit holds for all groups below it. A container may see its own group as the root.
         group = base / path.lstrip("/")
         for directory in (group, *group.parents):
-            most, used = _read(directory / limit).strip(), _read(directory / usage).strip()
-            if most.isdigit() and used.isdigit() and int(most) < _NO_LIMIT:
-                left.append(max(0, int(most) - int(used) + _file_cache(directory)))
+            allowed, used = _read(directory / limit).strip(), _read(directory / usage).strip()
+            if allowed.isdigit() and used.isdigit() and int(allowed) < _NO_LIMIT:
+                remaining.append(max(0, int(allowed) - int(used) + _file_cache(directory)))
             if directory == base:
                 break
-    return left
+    return remaining
 
 
 def _file_cache(directory: Path) -> int:
-    """What a group holds of files, and would give up."""
+    """Return the bytes of cached files of the group in `directory`, which the kernel frees on demand."""
     for line in _read(directory / "memory.stat").splitlines():
         name, _, value = line.partition(" ")
         if name in ("inactive_file", "total_inactive_file"):

@@ -1,12 +1,17 @@
-"""How long a batch takes, once the first ones are over."""
+"""The mean time of a batch after the warm-up."""
 
 import time
 from typing import Optional
 
 
 class BatchTimer:
-    """Seconds a batch, whatever lies between batches included. The first `num_warm_up` batches, in which loops are compiled and
-    memory is taken, are not counted. Raises `ValueError` for a `num_warm_up` below 1.
+    """A timer of batches, the time between batches included.
+
+    Args:
+        num_warm_up: Number of first batches, at least 1, that are not measured: kernels are compiled and memory is allocated.
+
+    Raises:
+        ValueError: `num_warm_up` is below 1.
     """
 
     def __init__(self, num_warm_up: int = 5) -> None:
@@ -18,16 +23,17 @@ class BatchTimer:
 
     @property
     def num_measured(self) -> int:
+        """Return the number of batches after the warm-up."""
         return max(0, self._num_done - self._num_warm_up)
 
     def batch_done(self) -> None:
-        """To be called at the end of each batch."""
+        """Count a batch; must be called at the end of each batch."""
         self._num_done += 1
         if self._num_done == self._num_warm_up:
             self._started = time.perf_counter()
 
     def seconds_per_batch(self) -> Optional[float]:
-        """None until a batch was measured."""
+        """Return the mean time of a measured batch, or None before the first one."""
         if not self.num_measured:
             return None
         return (time.perf_counter() - self._started) / self.num_measured

@@ -1,4 +1,4 @@
-"""Does either direction see what it must predict? Answered by gradients, for any language model that follows the interface."""
+"""A check, by gradients, that neither direction of a language model sees the words it must predict."""
 
 from collections.abc import Callable
 from typing import Any, NamedTuple
@@ -13,7 +13,7 @@ _NUM_ROWS = 2
 
 
 class _Probe(nn.Module):
-    """Stands in for the token encoder: hands out one free vector for each position, so that gradients name positions."""
+    """A replacement for the token encoder with one vector per position, so that gradients identify positions."""
 
     def __init__(self, vectors: Tensor) -> None:
         super().__init__()
@@ -24,7 +24,7 @@ class _Probe(nn.Module):
 
 
 class Leak(NamedTuple):
-    """An output that depends on an input it must not see, both counted in the direction's own reading order."""
+    """An output that depends on an input it must not see. Steps are counted in the direction's own reading order."""
 
     direction: str
     output_step: int
@@ -32,12 +32,15 @@ class Leak(NamedTuple):
 
 
 def find_leaks(model: Any) -> list[Leak]:
-    """Every dependence of a direction's top output at step t on an input the direction has not read by then: its own later inputs, or
-    any input of the other direction. An honest biLM has none; one whose directions are mixed between layers, or whose input is read
-    both ways at once, sees the word it predicts and reports a perplexity that means nothing.
+    """Return each dependence of a direction's top output at step t on an input that the direction has not read by step t.
 
-    model: a `LanguageModel`, or a module with its attributes. Parameters that are all zero would hide a leak, so the check runs on
-    weights as they are and should be given initialised ones. The model is left as it was, in the mode it was in.
+    Such inputs are the direction's own later inputs and all inputs of the other direction. A correct biLM has no such dependence. A
+    model that mixes the directions between layers, or reads its input in both directions at once, sees the word that it predicts,
+    and its perplexity means nothing.
+
+    Args:
+        model: A `LanguageModel`, or a module with its attributes. Its weights must be initialized: weights of zero hide leaks. The
+            model is not changed.
     """
     was_training, encoder = model.training, model.token_encoder
     parameter = next(model.bilm.parameters())
@@ -76,12 +79,12 @@ def _leaks(top_layer: Callable[[LanguageModelBatch], Any], vectors: Tensor) -> l
     for index, (direction, output) in enumerate((("forward", top.forward), ("backward", top.backward))):
         if output is None:
             continue
-        # Squares, so that no output's gradient cancels against another's.
+        # Squares, so that the gradients of two outputs do not cancel.
         steps = output.square().view(_NUM_STEPS, _NUM_ROWS, -1).sum((1, 2))
         for step in range(_NUM_STEPS):
             (gradient,) = torch.autograd.grad(steps[step], vectors, retain_graph=True)
             seen = gradient.abs().sum(1).view(2, _NUM_ROWS, _NUM_STEPS).sum(1) > 0
             forbidden = torch.ones_like(seen)
             forbidden[index, : step + 1] = False
-            leaks += [Leak(direction, step, int(place)) for place in (seen & forbidden).any(0).nonzero()]
+            leaks += [Leak(direction, step, int(input_step)) for input_step in (seen & forbidden).any(0).nonzero()]
     return leaks

@@ -1,4 +1,4 @@
-"""From summed negative log-likelihoods to the scalar that training descends."""
+"""The training loss: summed negative log-likelihoods -> the scalar that training minimizes."""
 
 from collections.abc import Iterable
 from typing import Any, Optional
@@ -7,11 +7,17 @@ import torch
 from torch import Tensor
 
 from allennlp_elmo_plus.data.batching.window_batcher import LanguageModelBatch
-from allennlp_elmo_plus.training.distributed.world import mean_of_all, world
+from allennlp_elmo_plus.training.distributed.world import all_reduce_mean, world
 
 
 def mean_loss(forward_nll_sum: Tensor, backward_nll_sum: Optional[Tensor], denominator: int) -> Tensor:
-    """0.5 * (mean forward + mean backward), nats: (); the forward mean alone where there is no backward direction."""
+    """Return 0.5 * (forward + backward) nats per target, (), or the forward mean alone for a forward-only model.
+
+    Args:
+        forward_nll_sum: The forward negative log-likelihood, summed, ().
+        backward_nll_sum: The backward one, (); None for a forward-only model.
+        denominator: The number of targets of one direction.
+    """
     total = forward_nll_sum if backward_nll_sum is None else 0.5 * (forward_nll_sum + backward_nll_sum)
     return total / denominator
 
@@ -19,33 +25,32 @@ def mean_loss(forward_nll_sum: Tensor, backward_nll_sum: Optional[Tensor], denom
 def training_loss(
     batch: LanguageModelBatch, forward_nll_sum: Tensor, backward_nll_sum: Optional[Tensor], gradient_factor: float
 ) -> Tensor:
-    """Return the `mean_loss` of `batch`, (), over its own targets, those of the last windows of an epoch included, in
-    which some lanes have ended; 0 for a batch without targets.
+    """Return the `mean_loss` of `batch` over its own targets, (), with `gradient_factor` times its gradient.
 
-    Where `batch.loss_weight` is set, the processes have unequal shares of the window. The value is then that of the
-    window as a whole, in every process. The gradient is such that its mean over the processes is the whole window's,
-    times `gradient_factor`, as everywhere.
+    In the last windows of an epoch some lanes have ended, and the mean is over the remaining targets; a batch without targets has
+    the loss 0. Where `batch.loss_weight` is set, the processes have unequal shares of a window: the value is then the loss of the
+    whole window in every process, and the mean of the gradients over the processes is the gradient of the whole window.
     """
     loss = mean_loss(forward_nll_sum, backward_nll_sum, max(1, sum(batch.batch_sizes)))
     if batch.loss_weight is None:
         return scale_gradient(loss, gradient_factor)
     value = loss.detach() * batch.loss_weight
     if world().num_processes > 1:
-        value.fill_(mean_of_all(value.item(), value.device))
+        value.fill_(all_reduce_mean(value.item(), value.device))
     return scale_gradient(loss, gradient_factor * batch.loss_weight, value)
 
 
 def scale_gradient(loss: Tensor, factor: float, value: Optional[Tensor] = None) -> Tensor:
-    """Return `value`, by default that of `loss`, with `factor` times the gradient of `loss`.
+    """Return `value`, by default the value of `loss`, with `factor` times the gradient of `loss`.
 
-    bilm-tf descends loss * unroll_steps. That factor decides how often the clip by the global norm acts and how fast Adagrad's
-    sums grow, so the gradient must have it; the loss that is reported should not.
+    bilm-tf minimizes loss * unroll_steps. This factor decides how often the clip by the global norm applies and how fast Adagrad's
+    sums grow. The gradient must therefore have it; the reported loss must not.
     """
     return _ScaleGradient.apply(loss, factor, loss.detach() if value is None else value)  # type: ignore[no-any-return]
 
 
 class _ScaleGradient(torch.autograd.Function):
-    """Not as a sum of terms, which would make NaN of an infinite loss."""
+    """The autograd function of `scale_gradient`. A sum of terms instead would turn an infinite loss into NaN."""
 
     @staticmethod
     def forward(ctx: Any, loss: Tensor, factor: float, value: Tensor) -> Tensor:  # type: ignore[override]
@@ -58,9 +63,9 @@ class _ScaleGradient(torch.autograd.Function):
 
 
 def touch_parameters(loss: Tensor, parameters: Iterable[Tensor]) -> Tensor:
-    """`loss` unchanged, with a gradient of zeros at least for each of `parameters`.
+    """Return `loss` unchanged, with a gradient, of zeros if nothing else, for each of `parameters`.
 
-    The window of a process whose lanes have ended reaches no parameter of a recurrence that runs no step, but those that average
-    the gradients with this process wait for every one of them.
+    Where all lanes of a process have ended, its loss depends on no parameter of the recurrent layers. The other processes still
+    wait for the gradients of all parameters.
     """
     return loss + 0 * sum(parameter.sum() for parameter in parameters)

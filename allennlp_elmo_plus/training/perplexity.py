@@ -8,15 +8,15 @@ import torch.distributed as dist
 
 
 class Perplexities(NamedTuple):
-    """exp of the mean negative log-likelihood a target: of both directions together, and of each."""
+    """The exponential of the mean negative log-likelihood per target: of both directions together, and of each."""
 
     both: float
     forward: float
     backward: Optional[float]  # None for a forward-only model
 
 
-def exponential(nll_mean: float) -> float:
-    """exp, and infinity instead of an error where it overflows (above 709 nats)."""
+def exp_or_inf(nll_mean: float) -> float:
+    """Return exp(`nll_mean`), or infinity where it overflows, above 709 nats."""
     try:
         return math.exp(nll_mean)
     except OverflowError:
@@ -24,11 +24,11 @@ def exponential(nll_mean: float) -> float:
 
 
 class PerplexitySums:
-    """Sums of negative log-likelihood (nats) and of targets, in double precision, and the perplexities they give.
+    """Sums of negative log-likelihoods in nats and of targets, in double precision.
 
-    `both` is the geometric mean of the two directions' perplexities, exp(0.5 * (forward nll + backward nll) / targets), as bilm-tf
-    reports it, with one difference: bilm-tf averages means of batches and drops the tokens of lanes that end early; here every
-    target of the text counts once, whatever the batches were.
+    The perplexity of `both` directions is their geometric mean, exp(0.5 * (forward nll + backward nll) / targets), as bilm-tf
+    reports it, with one difference: bilm-tf averages the means of batches and drops the tokens of lanes that end early. Here each
+    target counts once, independent of the batches.
     """
 
     def __init__(self) -> None:
@@ -37,14 +37,14 @@ class PerplexitySums:
         self.num_targets = 0
 
     def add(self, forward_nll: float, backward_nll: Optional[float], num_targets: int) -> None:
-        """Adds a batch: summed nll of each direction (None: there is no backward one) over `num_targets` targets."""
+        """Add the summed nll of each direction, None for no backward direction, over `num_targets` targets."""
         self.forward_nll += forward_nll
         if backward_nll is not None:
             self.backward_nll = (self.backward_nll or 0.0) + backward_nll
         self.num_targets += num_targets
 
     def sum_over_processes(self, device: torch.device) -> None:
-        """Adds up what each process of `torch.distributed` has, on `device`; all of them call it together."""
+        """Replace the sums by those over all processes of `torch.distributed`, which must call this together, via `device`."""
         sums = torch.tensor([self.forward_nll, self.backward_nll or 0.0, self.num_targets], dtype=torch.double)
         sums = sums.to(device)
         dist.all_reduce(sums)
@@ -53,11 +53,11 @@ class PerplexitySums:
         self.num_targets = round(num_targets)
 
     def perplexities(self) -> Perplexities:
-        """Of all that was added; not a number where nothing was."""
+        """Return the perplexities of all added batches; NaN before the first batch."""
         if not self.num_targets:
             return Perplexities(math.nan, math.nan, None if self.backward_nll is None else math.nan)
         forward = self.forward_nll / self.num_targets
         if self.backward_nll is None:
-            return Perplexities(exponential(forward), exponential(forward), None)
+            return Perplexities(exp_or_inf(forward), exp_or_inf(forward), None)
         backward = self.backward_nll / self.num_targets
-        return Perplexities(exponential((forward + backward) / 2), exponential(forward), exponential(backward))
+        return Perplexities(exp_or_inf((forward + backward) / 2), exp_or_inf(forward), exp_or_inf(backward))

@@ -1,4 +1,4 @@
-"""The states of all generators of random numbers: PyTorch's, of each device, NumPy's and Python's."""
+"""The states of all random number generators: of PyTorch on the CPU and on each GPU, of NumPy and of Python."""
 
 import random
 from typing import Any
@@ -8,7 +8,7 @@ import torch
 
 
 def random_states() -> dict[str, Any]:
-    """The states, as tensors and plain numbers: `torch.load` with `weights_only` reads them."""
+    """Return the states as tensors and plain numbers, which `torch.load` with `weights_only` can read."""
     name, keys, position, has_gauss, cached_gaussian = np.random.get_state(legacy=True)  # type: ignore[misc]
     return {
         "torch": torch.get_rng_state(),
@@ -25,7 +25,7 @@ def random_states() -> dict[str, Any]:
 
 
 def restore_random_states(states: dict[str, Any]) -> None:
-    """Goes on from what `random_states` gave; the devices' only where there are as many as there were."""
+    """Restore `states`, the result of `random_states`; the states of GPUs only where their number is unchanged."""
     torch.set_rng_state(states["torch"])
     if len(states["cuda"]) == torch.cuda.device_count():
         torch.cuda.set_rng_state_all(states["cuda"])

@@ -19,7 +19,7 @@ def unpack(packed: Tensor, mask: Tensor) -> Tensor:
 
 
 class SentenceLayout(NamedTuple):
-    """The places of B sentences' words, each sentence with `<S>` before and `</S>` after it: N = the M words + 2 B.
+    """The positions of the words of B sentences, each with `<S>` before and `</S>` after it: N is M words + 2 B.
 
     Packed order is time-major, the longest sentence first, as `torch.nn.utils.rnn.PackedSequence` has it.
     """
@@ -28,17 +28,15 @@ class SentenceLayout(NamedTuple):
     num_sentences: int  # B
     order: Tensor  # (B,) the sentences, longest first
     batch_sizes: list[int]  # sentences that run at each step
-    word_positions: Tensor  # (M,) places of the words in the padded sentences (B * T)
-    word_of_row: Tensor  # (N,) which word each packed row is; M means `<S>`, M + 1 `</S>`
-    reversal: Tensor  # (N,) the packed row at the mirrored place of the same sentence; its own inverse
+    word_positions: Tensor  # (M,) positions of the words in the padded sentences (B * T)
+    word_of_row: Tensor  # (N,) the word of each packed row; M means `<S>`, M + 1 `</S>`
+    reversal: Tensor  # (N,) the packed row at the mirrored position of the same sentence; its own inverse
     row_of_word: Tensor  # (M,) the packed row of each word
-    row_positions: Tensor  # (N,) places of the packed rows in the padded sentences with boundaries (B * (T + 2))
+    row_positions: Tensor  # (N,) positions of the packed rows in the padded sentences with boundaries (B * (T + 2))
 
     @classmethod
     def of_lengths(cls, lengths: Sequence[int], num_steps: int, device: torch.device) -> "SentenceLayout":
-        """The layout of sentences of `lengths` words, at the start of rows of `num_steps`; index tensors are put on
-        `device`.
-        """
+        """Return the layout of sentences of `lengths` words at the start of rows of `num_steps`, with indices on `device`."""
         words = np.asarray(lengths, dtype=np.int64)
         num_words = int(words.sum())
         order = np.argsort(-words, kind="stable")
@@ -74,8 +72,9 @@ class SentenceLayout(NamedTuple):
         )
 
     def unpack(self, packed: Tensor, keep_boundaries: bool = False) -> Tensor:
-        """`packed` (N, K) as padded sentences, zeros where there is no word: (B, T, K), or (B, T + 2, K) with `<S>` and
-        `</S>`.
+        """Return `packed` (N, K) as padded sentences (B, T, K), zeros as padding.
+
+        With `keep_boundaries` they include `<S>` and `</S>`: (B, T + 2, K).
         """
         num_steps, positions = self.num_steps + 2, self.row_positions
         if not keep_boundaries:

@@ -29,7 +29,7 @@ from allennlp_elmo_plus.plugin.predictors.requests import (
     ScoreRequest,
     read_request,
 )
-from allennlp_elmo_plus.training.perplexity import exponential
+from allennlp_elmo_plus.training.perplexity import exp_or_inf
 
 _BEGINS_AS_JSON = re.compile(r"""\s*\{\s*["'}]""")
 
@@ -235,7 +235,7 @@ def _scores_of(instance: Instance, output: dict[str, Any]) -> JsonDict:
         result[f"{direction}_targets"] = targets
         result[f"{direction}_log_probs"] = log_probs
         result[f"{direction}_log_prob"] = total
-        result[f"{direction}_perplexity"] = exponential(-total / len(targets))
+        result[f"{direction}_perplexity"] = exp_or_inf(-total / len(targets))
     result["log_prob"] = sum(totals) / len(totals)
-    result["perplexity"] = exponential(-result["log_prob"] / (len(words) + 1))
+    result["perplexity"] = exp_or_inf(-result["log_prob"] / (len(words) + 1))
     return result

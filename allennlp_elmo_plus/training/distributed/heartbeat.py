@@ -1,8 +1,8 @@
-"""Ending a run of several processes when one of them is gone.
+"""A heartbeat that ends a training of several processes when one process is lost.
 
-Who waits for a process that died waits for the time limit of its collectives, half an hour with gloo, unless the system tells it
-that the connection is gone, which a machine without power does not. So each process counts up a heartbeat in the store at which
-the processes met. Process 0 watches the others, and they watch whether process 0 still answers.
+A collective waits for a dead process until its time limit, half an hour with gloo. It ends earlier only if the system reports a
+closed connection, which it cannot do for a machine that lost power. Therefore each process increments a heartbeat in the store
+through which the processes met. Process 0 watches the other processes, and they watch whether process 0 still answers.
 """
 
 import math
@@ -16,10 +16,10 @@ from typing import Any, Optional
 
 import torch.distributed as dist
 
-# Together with the grace below, every process has ended within 50 s.
+# With the grace period below, every process has ended within 50 s.
 INTERVAL_SECONDS = 3.0
 PATIENCE_SECONDS = 30.0
-# For a process that fails by itself to say so to whoever started it, before others end and draw the attention to them.
+# Grace period in which a failing process reports its own error to its parent process, before the other processes end.
 GRACE_SECONDS = 12.0
 
 _FAILURE = "bilm/failure"
@@ -27,17 +27,17 @@ _FINISHED = 1 << 40
 
 
 def log(message: str) -> None:
-    """Prints `message` on stderr at once."""
+    """Print `message` to stderr, without buffering."""
     print(message, file=sys.stderr, flush=True)
 
 
 def exit_now() -> None:
-    """Ends this process with status 1, whatever its main thread is waiting for."""
+    """End this process with status 1, even while its main thread waits."""
     os._exit(1)
 
 
-def store_of_processes() -> Optional[dist.Store]:
-    """A connection of its own to the store at which the processes of `torch.distributed` met; None where that has no address."""
+def connect_to_store() -> Optional[dist.Store]:
+    """Return a new connection to the store through which the processes of `torch.distributed` met, or None without an address."""
     store: Any = dist.distributed_c10d._get_default_store()
     while isinstance(store, dist.PrefixStore):
         store = store.underlying_store
@@ -47,11 +47,21 @@ def store_of_processes() -> Optional[dist.Store]:
 
 
 class Heartbeat:
-    """The heartbeat of process `rank` of `num_processes`, from `start` to `stop` or `fail`.
+    """The heartbeat of one process, from `start` to `stop` or `fail`.
 
-    When a process has not been heard of for `timeout` seconds, or one fails, every other process says so (`on_loss`), from a
-    thread, and `end`s, unless within `grace` seconds it fails or stops by itself. Silence is counted in rounds of `interval`
-    seconds that this process itself has lived through: one that was stopped for a while takes nobody for dead.
+    When a process gives no heartbeat for `timeout` seconds, or fails, a thread of every other process calls `on_loss`, and then
+    `end`, unless that process fails or stops by itself within `grace` seconds. Silence is counted in rounds of `interval` seconds in
+    which this process itself ran: after a suspension of its own it does not take other processes for dead.
+
+    Args:
+        store: The store that all processes share.
+        rank: The rank of this process.
+        num_processes: The number of processes.
+        interval: Seconds between two heartbeats.
+        timeout: Seconds without a heartbeat after which a process is lost.
+        grace: Seconds between `on_loss` and `end`.
+        on_loss: Called with one line that names the lost process.
+        end: Ends this process.
     """
 
     def __init__(
@@ -72,33 +82,35 @@ class Heartbeat:
         self._stopped = threading.Event()
         self._threads: list[threading.Thread] = []
         self._rounds_without_answer = 0
-        # Of each process its heartbeat, and the rounds since that last changed.
+        # Per process: its heartbeat, and the rounds since the heartbeat last changed.
         self._beats = {other: (0, 0) for other in self._others}
 
     def start(self) -> None:
-        """Begins to beat and to watch. All processes start within `timeout` seconds of each other."""
+        """Start the threads; all processes must do so within `timeout` seconds of each other."""
         for work in (self._beat, self._watch_process_0):
             self._threads.append(threading.Thread(target=work, name="bilm-heartbeat", daemon=True))
             self._threads[-1].start()
 
     def fail(self, error: str) -> None:
-        """Ends the watch here, and has all other processes end with `error`. Where one failed before, this error may be but what
-        follows from it, such as a connection that is gone: then says what happened there.
+        """Stop watching, and end all other processes with `error`.
+
+        Where another process failed before, `error` may only be a consequence, such as a closed connection. `on_loss` is then
+        called with the first error.
         """
         self._stopped.set()
         try:
             first = self._store.compare_set(_FAILURE, "", error).decode("utf-8", "replace")
         except RuntimeError:
-            # Process 0 is gone, and the others know.
+            # Process 0 is lost, and the other processes notice it.
             return
         if first != error:
             self._on_loss(f"process {self._rank} ends: {first}")
         if self._rank == 0:
-            # The store goes with this process: long enough for all others to look once more.
+            # The store ends with this process; the other processes must read it once more.
             time.sleep(2 * self._interval)
 
     def stop(self) -> None:
-        """Ends the watch. The store goes with process 0, which therefore waits up to `timeout` seconds for the others to stop."""
+        """Stop watching. Process 0 holds the store, and therefore waits up to `timeout` seconds until the other processes stop."""
         self._stopped.set()
         try:
             self._store.add(self._key(self._rank), _FINISHED)
@@ -108,7 +120,7 @@ class Heartbeat:
                     break
                 time.sleep(pause)
         except RuntimeError:
-            # Nobody is left to wait for.
+            # The store, and with it process 0, has ended.
             pass
         for thread in self._threads:
             thread.join(2 * self._interval)
@@ -127,7 +139,7 @@ class Heartbeat:
             self._stopped.wait(self._interval)
 
     def _failure(self) -> Optional[str]:
-        """What ended the run, if anything did. Process 0 finds out who is gone, for all of them."""
+        """Return the error that ends the training, or None. Process 0 detects lost processes for all processes."""
         if self._rank == 0:
             for other, (beat, rounds) in self._beats.items():
                 new = self._beat_of(other)
@@ -139,7 +151,7 @@ class Heartbeat:
         return self._store.get(_FAILURE).decode("utf-8", "replace")
 
     def _watch_process_0(self) -> None:
-        """An answer that never comes leaves the other thread waiting."""
+        """Detect that process 0 does not answer, for which the thread of `_beat` waits."""
         while not self._stopped.wait(self._interval):
             self._rounds_without_answer += 1
             if self._rounds_without_answer > self._patience + 1:

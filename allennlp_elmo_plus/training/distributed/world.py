@@ -1,4 +1,4 @@
-"""What the processes of a training that runs in several must agree on. In a single process each function gives its own answer."""
+"""Collectives over the processes of `torch.distributed`. In a single process each function returns its own value."""
 
 from collections.abc import Hashable, Iterable
 from typing import Any, NamedTuple, Optional, TypeVar
@@ -11,21 +11,21 @@ Item = TypeVar("Item", bound=Hashable)
 
 
 class World(NamedTuple):
-    """Process `rank` of `num_processes`."""
+    """The rank of this process, and the number of processes."""
 
     rank: int
     num_processes: int
 
 
 def world() -> World:
-    """Which process this is, among those of `torch.distributed`."""
+    """Return the rank of this process in `torch.distributed`; rank 0 of 1 without `torch.distributed`."""
     if dist.is_available() and dist.is_initialized():
         return World(dist.get_rank(), dist.get_world_size())
     return World(0, 1)
 
 
 def all_gather_object(value: Any) -> list[Any]:
-    """The `value` of each process, by rank, in every process."""
+    """Return the `value` of each process, by rank, in every process."""
     num_processes = world().num_processes
     if num_processes == 1:
         return [value]
@@ -35,7 +35,7 @@ def all_gather_object(value: Any) -> list[Any]:
 
 
 def gather_object(value: Any, destinations: Iterable[int]) -> Optional[list[Any]]:
-    """The `value` of each process, by rank, in the processes `destinations`; None in the others."""
+    """Return the `value` of each process, by rank, in the processes of the ranks `destinations`; None in other processes."""
     rank, num_processes = world()
     if num_processes == 1:
         return [value]
@@ -48,7 +48,7 @@ def gather_object(value: Any, destinations: Iterable[int]) -> Optional[list[Any]
 
 
 def broadcast_object(value: Any) -> Any:
-    """The `value` of process 0, in every process."""
+    """Return the `value` of process 0 in every process."""
     if world().num_processes == 1:
         return value
     values = [value]
@@ -56,8 +56,8 @@ def broadcast_object(value: Any) -> Any:
     return values[0]
 
 
-def mean_of_all(value: float, device: torch.device) -> float:
-    """Return the mean of each process's `value`, which goes over `device`, in every process."""
+def all_reduce_mean(value: float, device: torch.device) -> float:
+    """Return the mean over all processes of `value`, via `device`, in every process."""
     num_processes = world().num_processes
     if num_processes == 1:
         return value
@@ -67,10 +67,10 @@ def mean_of_all(value: float, device: torch.device) -> float:
 
 
 def common_items(items: Iterable[Item]) -> set[Item]:
-    """Those `items` that every process gives."""
+    """Return the items that are among the `items` of every process."""
     return set.intersection(*map(set, all_gather_object(set(items))))
 
 
-def seed_of(seed: int, rank: int) -> int:
-    """A seed for each process from the one that all were given; that one itself for process 0."""
+def seed_for_rank(seed: int, rank: int) -> int:
+    """Return the seed of process `rank`, derived from the common `seed`; for process 0 it is `seed` itself."""
     return int(np.random.SeedSequence([seed, rank]).generate_state(1, np.uint64)[0] >> 1) if rank else seed

@@ -6,8 +6,8 @@ import torch
 from allennlp.common.checks import ConfigurationError
 from allennlp.training.checkpointer import Checkpointer
 
-from allennlp_elmo_plus.training.distributed.heartbeat import Heartbeat, store_of_processes
-from allennlp_elmo_plus.training.distributed.world import all_gather_object, seed_of, world
+from allennlp_elmo_plus.training.distributed.heartbeat import Heartbeat, connect_to_store
+from allennlp_elmo_plus.training.distributed.world import all_gather_object, seed_for_rank, world
 
 
 class DistributedGuard:
@@ -34,11 +34,11 @@ class DistributedGuard:
         if process.num_processes == 1:
             return
         _check_processes(trainer, identity)
-        store = store_of_processes()
+        store = connect_to_store()
         if store is not None:
             self._heartbeat = Heartbeat(store, *process)
             self._heartbeat.start()
-        torch.manual_seed(seed_of(torch.initial_seed(), process.rank))
+        torch.manual_seed(seed_for_rank(torch.initial_seed(), process.rank))
 
     def end(self, error: Optional[BaseException]) -> None:
         """Stop the heartbeat; where `error` ends this process, end all other processes too."""

@@ -11,7 +11,7 @@ import pytest
 import torch
 import torch.distributed as dist
 
-from allennlp_elmo_plus.training.distributed.heartbeat import Heartbeat, store_of_processes
+from allennlp_elmo_plus.training.distributed.heartbeat import Heartbeat, connect_to_store
 from tests.helpers.fork_server import ForkServer
 
 # Long enough for a process that gets little of a busy machine not to be taken for the one that is lost.
@@ -26,7 +26,7 @@ def work(rank: int, port: int, path: str, fails: bool) -> None:
     directory = Path(path)
     sys.stderr = open(directory / str(rank), "w", buffering=1)
     dist.init_process_group("gloo", f"tcp://127.0.0.1:{port}", rank=rank, world_size=NUM_PROCESSES)
-    store = store_of_processes()
+    store = connect_to_store()
     assert store is not None
     heart = Heartbeat(store, rank, NUM_PROCESSES, INTERVAL, PATIENCE, grace=4 * INTERVAL)
     heart.start()

@@ -8,7 +8,7 @@ from allennlp_elmo_plus.training.distributed.world import (
     broadcast_object,
     common_items,
     gather_object,
-    seed_of,
+    seed_for_rank,
     world,
 )
 from allennlp_elmo_plus.training.perplexity import PerplexitySums
@@ -44,6 +44,6 @@ def test_a_single_process_gives_its_own_answers() -> None:
 
 
 def test_seeds_differ_and_process_0_keeps_the_one_given() -> None:
-    seeds = [seed_of(seed, rank) for seed in (0, 133) for rank in range(50)]
+    seeds = [seed_for_rank(seed, rank) for seed in (0, 133) for rank in range(50)]
     assert len(set(seeds)) == 100 and seeds[0] == 0 and seeds[50] == 133
     assert all(0 <= seed < 2**63 for seed in seeds)
