@@ -50,8 +50,8 @@ class Heartbeat:
     """The heartbeat of one process, from `start` to `stop` or `fail`.
 
     When a process gives no heartbeat for `timeout` seconds, or fails, a thread of every other process calls `on_loss`, and then
-    `end`, unless that process fails or stops by itself within `grace` seconds. Silence is counted in rounds of `interval` seconds in
-    which this process itself ran: after a suspension of its own it does not take other processes for dead.
+    `end`, unless that process fails or stops by itself within `grace` seconds. Silence is counted in rounds of `interval` seconds
+    in which this process itself ran: after a suspension of its own it does not take other processes for dead.
 
     Args:
         store: The store that all processes share.
