@@ -15,7 +15,7 @@ class InputError(ValueError):
 
 
 def truncated_repr(value: Any) -> str:
-    """`value` as it goes into a one-line message: at most 60 characters, no line break."""
+    """Return `value` in the form of a one-line message: at most 60 characters, no line break."""
     try:
         text = repr(value[:_MAX_SHOWN]) if isinstance(value, str) else " ".join(str(value).split())
     except (RecursionError, ValueError):  # Of too many levels, or a number of too many digits.
@@ -24,12 +24,12 @@ def truncated_repr(value: Any) -> str:
 
 
 def count_in_words(number: int, noun: str, plural: Optional[str] = None) -> str:
-    """`number` with its noun: `1 word`, `1,234 words`. `plural` is the noun and an `s` where it is left out."""
+    """Return `number` with its noun: `1 word`, `1,234 words`. The default of `plural` is the noun and an `s`."""
     return f"{number:,} {noun if number == 1 else plural or f'{noun}s'}"
 
 
 def format_bytes(num_bytes: float) -> str:
-    """Three digits in decimal units: `1.25 GB`."""
+    """Return a number of bytes with three digits in decimal units: `1.25 GB`."""
     unit = 0
     # Not 1000: what would be rounded up to it belongs to the next unit.
     while abs(num_bytes) >= 999.5 and unit < len(_UNITS) - 1:
@@ -41,7 +41,7 @@ def format_bytes(num_bytes: float) -> str:
 
 
 def format_duration(seconds: float) -> str:
-    """The two largest units: `2 d 3 h`, `1 h 5 min`, `4 min 2 s`, `12 s`."""
+    """Return a duration in its two largest units: `2 d 3 h`, `1 h 5 min`, `4 min 2 s`, `12 s`."""
     rest = max(0, round(seconds))
     found = []
     for name, size in (("d", 86400), ("h", 3600), ("min", 60), ("s", 1)):
