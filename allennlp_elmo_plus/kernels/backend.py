@@ -15,6 +15,8 @@ decide, never a measurement at run time: the same training must give the same bi
 reports of errors and for tests: those above it are not used, and it is used wherever it can compute.
 
 A backend whose kernel fails to import or to compile is logged once, and the next one computes.
+
+The LSTM and the fingerprint do not use `run` yet: `loops_for` below chooses for them, and no variable forces their backend.
 """
 
 import logging
@@ -23,6 +25,7 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from functools import cache
 from importlib import import_module
+from threading import Lock
 from types import ModuleType
 from typing import NamedTuple, Optional, TypeVar
 
@@ -63,6 +66,8 @@ class Backend(NamedTuple):
 
 _forced: Optional[str] = None
 _failed: set[tuple[str, str]] = set()
+# Both directions may find the same kernel unavailable at once.
+_lock = Lock()
 
 
 def run(operation: str, like: Tensor, implementations: Mapping[str, Callable[[], Result]], **sizes: int) -> Result:
@@ -75,16 +80,21 @@ def run(operation: str, like: Tensor, implementations: Mapping[str, Callable[[],
         implementations: A function without arguments for each backend that the operation has.
         sizes: The sizes that the operation's rules in `TABLE` read.
     """
-    for backend in candidates(operation, like, **sizes):
-        if backend in implementations:
-            try:
-                return implementations[backend]()
-            except (ImportError, KernelUnavailableError) as error:
+    backends = [backend for backend in candidates(operation, like, **sizes) if backend in implementations]
+    # An operation that has no implementation as low as the forced one is computed by its lowest.
+    *others, last = backends or [max(implementations, key=BACKENDS.index)]
+    for backend in others:
+        try:
+            return implementations[backend]()
+        except (ImportError, KernelUnavailableError) as error:
+            with _lock:
+                is_known = (operation, backend) in _failed
                 _failed.add((operation, backend))
+            if not is_known:
                 logger.warning(
                     "`%s` cannot be computed by %s, the next backend computes it: %s", operation, backend, error
                 )
-    raise AssertionError(f"no backend computes `{operation}`")
+    return implementations[last]()
 
 
 def candidates(operation: str, like: Tensor, **sizes: int) -> Iterator[str]:
