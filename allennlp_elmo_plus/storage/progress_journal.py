@@ -1,56 +1,53 @@
-"""The journal of a run that can be killed: which run it is, and how far it has come for sure.
+"""The journal of a run that may be killed: which run it is, and how much of its output is certainly on disk.
 
-A line of JSON each, added one at a time and synced; a line cut short, and what comes after it, counts for nothing. While a process
-has the journal open it holds a lock on it, so that no other takes the run up beside it.
+The journal holds one JSON object per line. Each line is added and synced on its own; an incomplete line and all that follows it are
+ignored. The process that has the journal open holds a lock on it, so that no other process resumes the run at the same time.
 """
 
-import errno
-import fcntl
 import json
 import os
 from pathlib import Path
 from typing import Any, NamedTuple, Optional
 
 from allennlp_elmo_plus.errors import InputError
+from allennlp_elmo_plus.storage.file_lock import FileInUseError, open_locked
 
 
 class Progress(NamedTuple):
-    """How far a run is."""
+    """The number of arrays that are on disk, and of the words in them."""
 
     num_arrays: int
     num_words: int
 
 
 class JournalContent(NamedTuple):
+    """The description of the run, which is the first line, and the progress in the last line."""
+
     run: dict[str, Any]
     written: Progress
 
 
 class ProgressJournal:
-    """Opens or makes the journal at `path`. Raises InputError where another process has it open, or it cannot be made."""
+    """The journal at `path`, opened and locked, and created where it is missing.
+
+    Raises:
+        InputError: Where another process has the journal open, or it cannot be created.
+    """
 
     def __init__(self, path: Path) -> None:
         self._path = path
-        try:
-            self._file = os.open(path, os.O_RDWR | os.O_CREAT | os.O_APPEND, 0o666)
-        except OSError as error:
-            raise InputError(f"cannot write `{path}`: {error.strerror}") from None
-        taken = InputError(f"`{path}`: another process is writing this file")
-        try:
-            fcntl.flock(self._file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError as error:
-            os.close(self._file)
-            raise (taken if error.errno in (errno.EWOULDBLOCK, errno.EACCES) else error) from None
-        # The process that had it may have finished, and removed it, after it was opened here.
-        if os.fstat(self._file).st_nlink == 0:
-            os.close(self._file)
-            raise taken
+        self._file = open_locked(path)
+        # Its last holder may have finished and removed it, after it was opened here and before it was locked.
+        if os.fstat(self._file.fileno()).st_nlink == 0:
+            self._file.close()
+            raise FileInUseError(path, "")
 
     def read(self) -> Optional[JournalContent]:
-        """What it says, or None where not even the run is there whole. Cuts off what comes after the last whole line."""
+        """Return the journal's content, or None without a complete first line. Whatever follows the last whole line is cut off."""
         num_bytes = 0
         lines: list[dict[str, Any]] = []
-        for line in os.pread(self._file, os.fstat(self._file).st_size, 0).splitlines(keepends=True):
+        self._file.seek(0)
+        for line in self._file.read().splitlines(keepends=True):
             try:
                 content = json.loads(line)
             except ValueError:
@@ -59,45 +56,51 @@ class ProgressJournal:
                 break
             lines.append(content)
             num_bytes += len(line)
-        os.ftruncate(self._file, num_bytes)
+        self._file.truncate(num_bytes)
         if not lines:
             return None
         return JournalContent(lines[0], Progress(**lines[-1]) if len(lines) > 1 else Progress(0, 0))
 
     def clear(self) -> None:
-        os.ftruncate(self._file, 0)
+        """Delete all lines."""
+        self._file.truncate(0)
 
     def begin(self, run: dict[str, Any]) -> None:
-        """The first line."""
+        """Write `run`, the description of the run, as the first line."""
         self._add_line(run)
 
     def add(self, written: Progress) -> None:
-        """What is on disk by now."""
+        """Add a line that says what is on disk by now."""
         self._add_line(written._asdict())
 
     def remove(self) -> None:
+        """Delete the journal's file; the lock stays until `close`."""
         self._path.unlink(missing_ok=True)
 
     def close(self) -> None:
-        """Gives the lock back. A journal with no line in it is removed."""
-        try:
-            if os.fstat(self._file).st_size == 0:
+        """Release the lock, and delete a journal without any line."""
+        with self._file:
+            if os.fstat(self._file.fileno()).st_size == 0:
                 self.remove()
-        finally:
-            os.close(self._file)
 
     def _add_line(self, content: dict[str, Any]) -> None:
+        descriptor = self._file.fileno()
+        os.lseek(descriptor, 0, os.SEEK_END)
         line = memoryview(json.dumps(content).encode("utf-8") + b"\n")
         while line:
-            line = line[os.write(self._file, line) :]
-        os.fsync(self._file)
+            line = line[os.write(descriptor, line) :]
+        os.fsync(descriptor)
 
 
-def check_same_run(found: dict[str, Any], run: dict[str, Any], part: Path) -> None:
-    """Raises InputError, naming the first difference, where the run that `part` was begun for is not `run`."""
+def check_same_run(begun: dict[str, Any], run: dict[str, Any], part: Path) -> None:
+    """Check that the unfinished file `part` was begun by the run described as `begun`, for the same output as `run`.
+
+    Raises:
+        InputError: For the first value that differs.
+    """
     for name, value in run.items():
-        if found.get(name) != value:
+        if begun.get(name) != value:
             raise InputError(
-                f"`{part}` was begun with another {name}, {found.get(name)}, got {value}: "
-                f"go on with that, or remove it and begin anew"
+                f"`{part}` was begun with another {name}, {begun.get(name)}, got {value}: "
+                f"continue with the former, or remove the file and begin again"
             )

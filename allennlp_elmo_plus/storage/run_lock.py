@@ -1,69 +1,66 @@
 """One run at a time in a directory."""
 
 import os
+import platform
 import weakref
 from pathlib import Path
 from typing import Union
 
 from allennlp_elmo_plus.errors import InputError
+from allennlp_elmo_plus.storage.file_lock import FileInUseError, open_locked
 
 LOCK_FILE = ".run.lock"
 
 
 class RunLock:
-    """The right to write to `directory`, for as long as this object lives. The system ends it with the process, however that ends.
+    """The right to write to `directory`, for as long as this object lives, and at most as long as the process.
 
-    Use `hold`: a second `RunLock` of a directory is refused in the process of the first as in any other.
+    Call `hold` to get one: a second `RunLock` of a directory is refused, in the process of the first one too.
 
-    Raises `InputError` where another process holds it, naming that process, and where the lock file cannot be opened: in a
-    directory that is read-only, or where a symbolic link is in its place.
+    Raises:
+        InputError: Where another run holds the lock, with that run's process and machine, or where the lock file cannot be opened:
+            in a read-only directory, or with a symbolic link in its place.
     """
 
     def __init__(self, directory: Path) -> None:
-        # Unix only, and the rest of the package need not be
-        import fcntl
-
         self._directory = directory
         self._path = directory / LOCK_FILE
-        # A link is not followed: it would have a file somewhere else cut short.
         try:
-            self._descriptor = os.open(self._path, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW, 0o644)
-        except OSError as error:
-            raise InputError(f"`{self._path}` cannot be locked: {error.strerror}") from None
-        weakref.finalize(self, os.close, self._descriptor)
-        try:
-            fcntl.flock(self._descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            holder = os.pread(self._descriptor, 200, 0).decode("utf-8", "replace") or "another process"
+            self._file = open_locked(self._path)
+        except FileInUseError as error:
+            holder = error.holder or "another process"
             raise InputError(f"`{directory}` is in use by {holder}: two runs cannot write to one directory") from None
-        os.ftruncate(self._descriptor, 0)
-        os.pwrite(self._descriptor, f"process {os.getpid()} on {os.uname().nodename}".encode(), 0)
+        weakref.finalize(self, self._file.close)
+        self._file.truncate(0)
+        self._file.write(f"process {os.getpid()} on {platform.node()}".encode())
 
     def is_current(self) -> bool:
-        """Whether `directory` is still the one that was locked: it may have been removed, and made anew."""
+        """Return whether the locked directory is still at its path: it may have been removed, and created again."""
         try:
-            found = os.stat(self._path)
+            return os.path.samestat(os.stat(self._path), os.fstat(self._file.fileno()))
         except OSError:
             return False
-        locked = os.fstat(self._descriptor)
-        return (found.st_dev, found.st_ino) == (locked.st_dev, locked.st_ino)
 
     def check(self) -> None:
-        """Raises `InputError` unless `is_current`."""
+        """Check that the directory is the one that was locked.
+
+        Raises:
+            InputError: Unless `is_current`.
+        """
         if not self.is_current():
             raise InputError(f"`{self._directory}` was removed or replaced while a run was writing to it: the run ends")
 
 
-_held: "weakref.WeakValueDictionary[str, RunLock]" = weakref.WeakValueDictionary()
+_locks: "weakref.WeakValueDictionary[str, RunLock]" = weakref.WeakValueDictionary()
 
 
 def hold(directory: Union[str, "os.PathLike[str]"]) -> RunLock:
-    """The lock of `directory`, which must exist: all in this process that hold it share one.
+    """Return the lock of `directory`, which must exist; all callers in this process share one, and keep it by a reference to it.
 
     Raises what `RunLock` raises.
     """
     path = os.path.realpath(directory)
-    lock = _held.get(path)
+    lock = _locks.get(path)
     if lock is None or not lock.is_current():
-        lock = _held[path] = RunLock(Path(path))
+        lock = _locks[path] = RunLock(Path(path))
     return lock

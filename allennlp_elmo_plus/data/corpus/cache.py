@@ -17,6 +17,7 @@ from allennlp_elmo_plus.data.text.characters import DEFAULT_MAX_CHARACTERS, chec
 from allennlp_elmo_plus.data.text.text_files import TextSource, check_encoding_errors, resolve_paths
 from allennlp_elmo_plus.errors import InputError
 from allennlp_elmo_plus.storage.atomic_files import flush_to_disk
+from allennlp_elmo_plus.storage.file_lock import open_locked
 
 logger = logging.getLogger(__name__)
 
@@ -58,7 +59,7 @@ def open_or_encode(
     name = f"{Path(sources[0]).name}-{hashlib.blake2b(identity, digest_size=8).hexdigest()}"
     directory = Path(cache_directory) / name
     directory.parent.mkdir(parents=True, exist_ok=True)
-    with _locked(directory.with_name(f".{name}.lock")):
+    with open_locked(directory.with_name(f".{name}.lock"), wait=True):
         if not _is_current(directory, settings, sources):
             _encode(spec, directory, settings, sources, encode or encode_text)
         else:
@@ -148,19 +149,3 @@ def _unreadable_named(source: TextSource) -> Iterator[None]:
         yield
     except OSError as error:
         raise InputError(f"{source}: cannot be read ({error.strerror or error})") from None
-
-
-@contextmanager
-def _locked(path: Path) -> Iterator[None]:
-    """Holds the lock file `path`; the system frees it when the process ends, however that happens."""
-    # Unix only, and the rest of the package need not be
-    import fcntl
-
-    try:
-        # Neither cut short nor followed: a link here may have been laid by somebody else.
-        descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC, 0o666)
-    except OSError as error:
-        raise InputError(f"{path}: cannot be locked: {error.strerror}") from None
-    with open(descriptor, "w") as file:
-        fcntl.flock(file, fcntl.LOCK_EX)
-        yield

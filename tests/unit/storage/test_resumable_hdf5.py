@@ -1,6 +1,5 @@
-"""Killed at any moment, a file of vectors is gone on with, and comes out the same."""
+"""A run that is killed at any moment is resumed, and its file comes out the same."""
 
-import fcntl
 import json
 import os
 import random
@@ -16,7 +15,7 @@ import pytest
 
 from allennlp_elmo_plus.errors import InputError
 from allennlp_elmo_plus.storage import atomic_files as files
-from allennlp_elmo_plus.storage import npz
+from allennlp_elmo_plus.storage import file_lock, npz
 from allennlp_elmo_plus.storage import resumable_hdf5 as vector_file
 from allennlp_elmo_plus.storage.npz import write_npz
 from allennlp_elmo_plus.storage.progress_journal import ProgressJournal
@@ -227,10 +226,11 @@ def test_a_second_process_is_refused_while_the_first_writes(tmp_path):
 def test_a_file_that_came_while_the_lock_was_waited_for_is_kept(tmp_path, monkeypatch):
     path = tmp_path / "vectors.hdf5"
 
-    def locked_late(descriptor, operation):
+    def lock_late(descriptor, blocking):
         path.write_bytes(b"whole")
+        return True
 
-    monkeypatch.setattr(fcntl, "flock", locked_late)
+    monkeypatch.setattr(file_lock, "lock_descriptor", lock_late)
     with pytest.raises(InputError, match="it is there already"):
         write(path)
     assert path.read_bytes() == b"whole" and os.listdir(tmp_path) == ["vectors.hdf5"]

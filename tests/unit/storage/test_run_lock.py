@@ -1,5 +1,6 @@
 import gc
 import os
+import platform
 import shutil
 
 import pytest
@@ -20,7 +21,7 @@ def test_a_second_one_is_refused_and_names_the_first(tmp_path):
     for _ in range(2):
         with pytest.raises(
             InputError,
-            match=f"^`{tmp_path}` is in use by process {os.getpid()} on {os.uname().nodename}: two runs cannot write",
+            match=f"^`{tmp_path}` is in use by process {os.getpid()} on {platform.node()}: two runs cannot write",
         ):
             RunLock(tmp_path)
     first.check()
@@ -29,7 +30,7 @@ def test_a_second_one_is_refused_and_names_the_first(tmp_path):
 def test_the_name_of_a_holder_does_not_keep_the_rest_of_a_longer_one(tmp_path):
     (tmp_path / LOCK_FILE).write_text("process 123456789 on a-machine-with-a-long-name" + "e" * 100)
     first = hold(tmp_path)
-    assert (tmp_path / LOCK_FILE).read_text() == f"process {os.getpid()} on {os.uname().nodename}"
+    assert (tmp_path / LOCK_FILE).read_text() == f"process {os.getpid()} on {platform.node()}"
     first.check()
 
 

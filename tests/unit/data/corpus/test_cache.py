@@ -224,7 +224,7 @@ def test_links_in_a_cache_that_others_write_to_are_not_followed(text, cache, tmp
     lock = directory.with_name(f".{directory.name}.lock")
     lock.unlink()
     lock.symlink_to(precious / "file")
-    with pytest.raises(InputError, match=r"\.lock: cannot be locked: Too many levels of symbolic links$"):
+    with pytest.raises(InputError, match=r"\.lock` cannot be locked: Too many levels of symbolic links$"):
         open_or_encode(text, cache)
     assert [path.read_text() for path in precious.iterdir()] == ["precious"]
 
