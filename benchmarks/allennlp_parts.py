@@ -23,7 +23,7 @@ from allennlp.modules.elmo import _ElmoBiLm
 from allennlp.modules.sampled_softmax_loss import SampledSoftmaxLoss
 from torch import Tensor, nn
 
-from allennlp_elmo_plus.data.batching.window_batcher import LanguageModelBatch
+from allennlp_elmo_plus.data.batching.batch import LanguageModelBatch
 from allennlp_elmo_plus.data.text.vocabulary import SPECIAL_WORDS
 from allennlp_elmo_plus.formats.export import export_model
 from allennlp_elmo_plus.modules.build import build_encoder

@@ -15,9 +15,10 @@ from typing import Optional
 
 from torch import Tensor
 
+from allennlp_elmo_plus.data.batching.batch import LanguageModelBatch
 from allennlp_elmo_plus.data.batching.lane_reader import LaneReader
 from allennlp_elmo_plus.data.batching.negatives import LogUniformSampler
-from allennlp_elmo_plus.data.batching.window_batcher import LanguageModelBatch, WindowBatcher
+from allennlp_elmo_plus.data.batching.window_batcher import WindowBatcher
 from allennlp_elmo_plus.data.corpus.cache import open_or_encode
 from allennlp_elmo_plus.data.text.text_files import iter_sentence_blocks
 

@@ -11,7 +11,7 @@ from collections.abc import Callable
 from itertools import cycle
 from typing import Optional
 
-from allennlp_elmo_plus.data.batching.window_batcher import LanguageModelBatch
+from allennlp_elmo_plus.data.batching.batch import LanguageModelBatch
 
 from .comparison import compare
 from .corpora import sample_corpus, training_batches

@@ -6,8 +6,8 @@ from typing import NamedTuple, Optional, Union
 import torch
 from torch import Tensor, nn
 
+from allennlp_elmo_plus.data.batching.batch import LanguageModelBatch
 from allennlp_elmo_plus.data.batching.sentence_packing import pack
-from allennlp_elmo_plus.data.batching.window_batcher import LanguageModelBatch
 from allennlp_elmo_plus.kernels.dropout.dropout import dropout
 from allennlp_elmo_plus.kernels.softmax.exact_softmax import exact_nll
 from allennlp_elmo_plus.kernels.softmax.negatives import NegativeSample

@@ -6,7 +6,7 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor, nn
 
-from allennlp_elmo_plus.data.batching.window_batcher import LanguageModelBatch
+from allennlp_elmo_plus.data.batching.batch import LanguageModelBatch
 
 _NUM_STEPS = 6
 _NUM_ROWS = 2

@@ -9,7 +9,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from allennlp_elmo_plus.data.batching.window_batcher import LanguageModelBatch
+from allennlp_elmo_plus.data.batching.batch import LanguageModelBatch
 from allennlp_elmo_plus.modules.recurrent.lstm import LstmLayer
 from benchmarks.corpora import sample_corpus, training_batches
 from benchmarks.model_sizes import RELEASED_VOCABULARY, Options, bilm_options, released_original, tiny

@@ -7,11 +7,12 @@ import pytest
 import torch
 from torch import Tensor
 
+from allennlp_elmo_plus.data.batching.batch import LanguageModelBatch
 from allennlp_elmo_plus.data.batching.lane_plan import EpochPlan
 from allennlp_elmo_plus.data.batching.lane_reader import LaneReader
 from allennlp_elmo_plus.data.batching.sentence_batch import batch_from_sentences
 from allennlp_elmo_plus.data.batching.sentence_plan import SentencePlan, SentenceReader
-from allennlp_elmo_plus.data.batching.window_batcher import LanguageModelBatch, WindowBatcher
+from allennlp_elmo_plus.data.batching.window_batcher import WindowBatcher
 from allennlp_elmo_plus.data.corpus.encoded_corpus import EncodedCorpus, encode_to_temporary
 from allennlp_elmo_plus.data.text.characters import DEFAULT_MAX_CHARACTERS, encode_words
 from allennlp_elmo_plus.kernels.char_conv.reference import conv_max_pool as reference_convolution

@@ -5,8 +5,8 @@ from typing import Optional
 import torch
 from torch import Tensor
 
+from allennlp_elmo_plus.data.batching.batch import LanguageModelBatch, length_buckets
 from allennlp_elmo_plus.data.batching.unique_words import unique_rows
-from allennlp_elmo_plus.data.batching.window_batcher import LanguageModelBatch, length_buckets
 from allennlp_elmo_plus.data.text.characters import PADDING_ID
 
 

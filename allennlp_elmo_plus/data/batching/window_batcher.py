@@ -1,15 +1,9 @@
-"""A batch of the language model, and how a window of running text becomes one.
-
-Words are spelled once each: what the model encodes are the U distinct words of a batch, in both directions together;
-its inputs are rows of that table. About one word in three or four is distinct in a batch of real text.
-"""
-
-from typing import NamedTuple
+"""A window of running text -> a batch of the language model."""
 
 import numpy as np
 import torch
-from torch import Tensor
 
+from allennlp_elmo_plus.data.batching.batch import LanguageModelBatch, length_buckets
 from allennlp_elmo_plus.data.batching.lane_reader import Window
 from allennlp_elmo_plus.data.batching.negatives import LogUniformSampler
 from allennlp_elmo_plus.data.corpus.encoded_corpus import BOS_TYPE, EncodedCorpus
@@ -18,54 +12,6 @@ from allennlp_elmo_plus.kernels.softmax.negatives import NegativeSample
 # The second word of a generator's seed says what it is for. 0 and 2 are for the order of an epoch
 # (`data/batching/lane_plan.py`).
 _NEGATIVES = 1
-
-
-class LanguageModelBatch(NamedTuple):
-    """What the language model reads and predicts. Both directions are in their own reading order, from the left of a row.
-
-    `characters` (U, C) int16: the distinct words of both directions' inputs, by rising length, see
-    `data/text/characters.py`.
-    `buckets`: `[(end row, length), ...]`, both rising: the words in the rows up to `end row`, from the bucket before,
-    have at most `length` characters; the columns from there on hold padding alone. How much of the padding a filter
-    reads depends on its width, which the character CNN knows and a batch does not.
-    `word_ids` (U,) int64: vocabulary ids of the distinct words, `<UNK>`'s where they have none.
-    `forward_inputs`, `backward_inputs` (B, T) int64: rows of `characters`; 0 where padded.
-    `forward_targets`, `backward_targets` (B, T) int64: vocabulary ids, counted as bilm-tf does, from 0; 0 where padded.
-    `lengths` (B,) int64: real positions of each row, never rising from row to row.
-    `batch_sizes` T or fewer numbers: how many rows run at each step; the same facts as `lengths`, but never on a
-    device.
-    `carries_state`: whether rows go on where those of the batch before ended (lanes), or are sentences of their own.
-    `forward_negatives`, `backward_negatives`: negative samples; without them the model draws its own.
-    `loss_weight`: how much this batch's mean loss counts in the mean over processes, see `data.batching.lane_reader.Window`.
-    `row_order` (B,) int64: the row in the order the caller gave that each row holds; None when that is this order.
-    """
-
-    characters: Tensor
-    buckets: list[tuple[int, int]]
-    word_ids: Tensor
-    forward_inputs: Tensor
-    backward_inputs: Tensor
-    forward_targets: Tensor
-    backward_targets: Tensor
-    lengths: Tensor
-    batch_sizes: list[int]
-    carries_state: bool
-    forward_negatives: NegativeSample | None = None
-    backward_negatives: NegativeSample | None = None
-    row_order: Tensor | None = None
-    loss_weight: float | None = None
-
-    @property
-    def mask(self) -> Tensor:
-        """(B, T) bool, True at real positions."""
-        steps = torch.arange(self.forward_inputs.shape[1], device=self.lengths.device)
-        return steps < self.lengths[:, None]
-
-
-def length_buckets(lengths: np.ndarray) -> list[tuple[int, int]]:
-    """Return the `buckets` of words of `lengths` (U,), which must rise: one bucket for each length."""
-    ends = np.append(np.flatnonzero(np.diff(lengths)) + 1, len(lengths))
-    return list(zip(ends.tolist(), lengths[ends - 1].tolist(), strict=True))
 
 
 class WindowBatcher:

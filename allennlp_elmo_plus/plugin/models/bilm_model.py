@@ -13,8 +13,8 @@ from allennlp.models import Model
 from allennlp.nn.util import dist_reduce_sum
 from overrides import overrides
 
+from allennlp_elmo_plus.data.batching.batch import LanguageModelBatch
 from allennlp_elmo_plus.data.batching.negatives import LogUniformSampler
-from allennlp_elmo_plus.data.batching.window_batcher import LanguageModelBatch
 from allennlp_elmo_plus.formats.model_files import local_path
 from allennlp_elmo_plus.formats.transfer import carry_over, read_pretrained
 from allennlp_elmo_plus.inference.sentence_log_probs import sentence_log_probs

@@ -5,7 +5,7 @@ from typing import Optional
 import torch
 from allennlp.common.checks import ConfigurationError
 
-from allennlp_elmo_plus.data.batching.window_batcher import LanguageModelBatch
+from allennlp_elmo_plus.data.batching.batch import LanguageModelBatch
 from allennlp_elmo_plus.modules.bilm import BiLMState
 
 

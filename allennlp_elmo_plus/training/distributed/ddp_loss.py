@@ -6,7 +6,7 @@ from typing import Optional
 import torch
 from torch import Tensor, nn
 
-from allennlp_elmo_plus.data.batching.window_batcher import LanguageModelBatch
+from allennlp_elmo_plus.data.batching.batch import LanguageModelBatch
 from allennlp_elmo_plus.training.distributed.sparse_gradients import is_excluded_from_ddp
 from allennlp_elmo_plus.training.distributed.world import world
 from allennlp_elmo_plus.training.loss import touch_parameters, training_loss

@@ -15,11 +15,12 @@ from allennlp.data.vocabulary import Vocabulary
 from allennlp.nn.util import move_to_device
 from overrides import overrides
 
+from allennlp_elmo_plus.data.batching.batch import LanguageModelBatch
 from allennlp_elmo_plus.data.batching.lane_plan import EpochPlan
 from allennlp_elmo_plus.data.batching.lane_reader import LaneReader, Window
 from allennlp_elmo_plus.data.batching.negatives import LogUniformSampler
 from allennlp_elmo_plus.data.batching.prefetch import Prefetcher
-from allennlp_elmo_plus.data.batching.window_batcher import LanguageModelBatch, WindowBatcher
+from allennlp_elmo_plus.data.batching.window_batcher import WindowBatcher
 from allennlp_elmo_plus.data.corpus.cache import open_or_encode
 from allennlp_elmo_plus.data.corpus.encoded_corpus import EncodedCorpus
 from allennlp_elmo_plus.data.text.characters import DEFAULT_MAX_CHARACTERS
@@ -43,7 +44,7 @@ class BilmDataLoader(StrictFromParams, DataLoader):
     """Reads running text in lanes, for language-model training and perplexity.
 
     Each batch is the next `num_steps` positions of `batch_size` lanes, and every word of the text is a target once per epoch in
-    each direction. See `data.batching.lane_plan` and `data.batching.lane_reader` for the order, `data.batching.window_batcher` for
+    each direction. See `data.batching.lane_plan` and `data.batching.lane_reader` for the order, `data.batching.batch` for
     the content of a batch.
 
     Each iteration is the next epoch. `epoch` is the number of the coming one, from 0; `start_window` is the first window of the

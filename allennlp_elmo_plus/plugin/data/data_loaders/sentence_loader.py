@@ -20,7 +20,7 @@ class BilmSentenceLoader(BilmDataLoader):
     """Reads whole sentences, for language-model training and perplexity on each sentence by itself.
 
     A batch holds sentences of similar length. Each sentence starts from a zero state, none is cut, and every word is a target once
-    per epoch in each direction. See `data.batching.sentence_plan` for the order, `data.batching.window_batcher` for the content of
+    per epoch in each direction. See `data.batching.sentence_plan` for the order, `data.batching.batch` for the content of
     a batch. Encoded text, epochs, resumption and negative samples are those of the data loader "bilm", which it replaces in a
     config.
 

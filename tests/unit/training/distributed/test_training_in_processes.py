@@ -14,10 +14,11 @@ import torch
 from torch import Tensor, nn
 from torch.nn.parallel import DistributedDataParallel
 
+from allennlp_elmo_plus.data.batching.batch import LanguageModelBatch
 from allennlp_elmo_plus.data.batching.lane_plan import EpochPlan
 from allennlp_elmo_plus.data.batching.lane_reader import LaneReader
 from allennlp_elmo_plus.data.batching.negatives import LogUniformSampler
-from allennlp_elmo_plus.data.batching.window_batcher import LanguageModelBatch, WindowBatcher
+from allennlp_elmo_plus.data.batching.window_batcher import WindowBatcher
 from allennlp_elmo_plus.data.corpus.cache import open_or_encode
 from allennlp_elmo_plus.data.corpus.encoded_corpus import EncodedCorpus
 from allennlp_elmo_plus.modules.bilm import BiLMState

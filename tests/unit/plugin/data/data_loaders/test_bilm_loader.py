@@ -13,7 +13,7 @@ from allennlp.models import Model
 from allennlp.models.archival import load_archive
 from torch import nn
 
-from allennlp_elmo_plus.data.batching.window_batcher import LanguageModelBatch
+from allennlp_elmo_plus.data.batching.batch import LanguageModelBatch
 from allennlp_elmo_plus.data.corpus import cache as corpus_cache
 from allennlp_elmo_plus.errors import InputError
 from allennlp_elmo_plus.plugin.data.data_loaders.bilm_loader import BilmDataLoader
