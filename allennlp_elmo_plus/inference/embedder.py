@@ -13,10 +13,10 @@ from allennlp_elmo_plus.data.batching.unique_words import unique_rows
 from allennlp_elmo_plus.data.text.characters import (
     BOS_WORD,
     EOS_WORD,
-    UNK_WORD,
     check_sentence,
     encode_words,
 )
+from allennlp_elmo_plus.data.text.vocabulary import look_up_words
 from allennlp_elmo_plus.errors import InputError
 from allennlp_elmo_plus.formats.model_files import (
     PathLike,
@@ -216,9 +216,7 @@ class ElmoEmbedder:
     def _word_vectors(self, words: list[str], device: torch.device) -> Tensor:
         """Return the token encoder's vectors of `words`, (U, D)."""
         if self.encoder.max_characters is None:
-            unknown = self._word_ids[UNK_WORD]
-            ids = [self._word_ids.get(word, unknown) for word in words]
-            return self.encoder.token_encoder(torch.tensor(ids, device=device))
+            return self.encoder.token_encoder(torch.tensor(look_up_words(words, self._word_ids), device=device))
         # Long words may be equal after truncation to `max_characters`.
         characters = torch.from_numpy(encode_words(words, self.encoder.max_characters))
         distinct, inverse = unique_rows(characters)

@@ -12,6 +12,7 @@ from allennlp_elmo_plus.data.text.characters import (
     UNK_WORD,
     encode_words,
 )
+from allennlp_elmo_plus.data.text.vocabulary import look_up_words
 from allennlp_elmo_plus.inference.top_words import top_words
 from allennlp_elmo_plus.modules.bilm import BiLMState
 from allennlp_elmo_plus.modules.language_model import LanguageModel
@@ -84,8 +85,7 @@ class DirectionalLM:
     ) -> tuple[Tensor, BiLMState]:
         encoder, device = self.model.token_encoder, self.model.softmax.weight.device
         if isinstance(encoder, WordEncoder):
-            ids = [self._ids.get(word, self._ids[UNK_WORD]) for word in words]
-            vectors = encoder(torch.tensor(ids, device=device))
+            vectors = encoder(torch.tensor(look_up_words(words, self._ids), device=device))
         else:
             assert self._max_characters is not None
             vectors = encoder(torch.from_numpy(encode_words(words, self._max_characters)).to(device))

@@ -12,7 +12,8 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from allennlp_elmo_plus.data.batching.sentence_ids import sentence_ids
-from allennlp_elmo_plus.data.text.characters import UNK_WORD, encode_words
+from allennlp_elmo_plus.data.text.characters import encode_words
+from allennlp_elmo_plus.data.text.vocabulary import look_up_words
 from allennlp_elmo_plus.modules.encoder import BiLMEncoder
 from allennlp_elmo_plus.modules.token_encoder import WordEncoder
 
@@ -198,8 +199,7 @@ class NeighborSearch:
         token_encoder = self._encoder.token_encoder
         if isinstance(token_encoder, WordEncoder):
             assert self._word_ids is not None
-            unknown = self._word_ids[UNK_WORD]
-            ids = torch.tensor([self._word_ids.get(word, unknown) for word in words], device=self._device)
+            ids = torch.tensor(look_up_words(words, self._word_ids), device=self._device)
         else:
             assert self._encoder.max_characters is not None
             ids = torch.from_numpy(encode_words(words, self._encoder.max_characters)).to(self._device)

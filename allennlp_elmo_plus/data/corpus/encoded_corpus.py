@@ -1,8 +1,8 @@
 """Text -> type ids on disk.
 
-Each distinct word of a text is a type: `<S>` is 0, `</S>` is 1, the others are numbered as they come. The text is read
-once and kept as one number a word, memory-mapped, beside a table that spells each type. Memory, while encoding and
-after, grows with the number of types, not with the text.
+Each distinct word of a text is a type: `<S>` is 0, `</S>` is 1, and the others are numbered in the order of the text. The text is read
+once and stored as one number per word, memory-mapped, beside a table that spells each type. Memory grows with the number of types, not
+with the length of the text, while encoding and afterwards.
 """
 
 import hashlib
@@ -12,11 +12,11 @@ import shutil
 import tempfile
 import time
 import weakref
-from collections.abc import Mapping
-from contextlib import ExitStack
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import ExitStack, contextmanager
 from itertools import chain
 from pathlib import Path
-from typing import Union
+from typing import BinaryIO, Union
 
 import numpy as np
 
@@ -24,20 +24,20 @@ from allennlp_elmo_plus.data.text.characters import (
     BOS_WORD,
     DEFAULT_MAX_CHARACTERS,
     EOS_WORD,
-    UNK_WORD,
     check_max_characters,
     encode_words,
     word_lengths,
 )
 from allennlp_elmo_plus.data.text.text_files import iter_sentence_blocks
 from allennlp_elmo_plus.data.text.truncation import truncated_words
+from allennlp_elmo_plus.data.text.vocabulary import SPECIAL_WORDS, look_up_words
 from allennlp_elmo_plus.errors import InputError, count_in_words
 
 logger = logging.getLogger(__name__)
 
-# Type ids of the sentence boundaries in every corpus.
-_HASHED_AT_ONCE = 1 << 20
+_HASH_BLOCK_BYTES = 1 << 20
 
+# Type ids of the sentence boundaries in every corpus.
 BOS_TYPE = 0
 EOS_TYPE = 1
 
@@ -54,19 +54,20 @@ _SECONDS_BETWEEN_REPORTS = 10
 
 
 class EncodedCorpus:
-    """A text of at least one word, by type ids, as `encode_text` wrote it to `directory`.
+    """A text of at least one word as type ids, which `encode_text` wrote to `directory`.
 
-    `tokens` (num_tokens,) uint32: the type of each word; sentence boundaries are not among them.
-    `offsets` (num_sentences + 1,) int64: where each sentence starts in `tokens`.
-    `type_characters` (num_types, C) int16: how each type is spelled, see `data/text/characters.py`.
-    `type_lengths` (num_types,) int32: positions of `type_characters` before the padding.
-    `type_counts` (num_types,) int64: how often each type occurs in `tokens`.
+    Attributes:
+        tokens: (num_tokens,) uint32, the type of each word, without sentence boundaries.
+        offsets: (num_sentences + 1,) int64, the index in `tokens` at which each sentence starts, and their number.
+        type_characters: (num_types, C) int16, the spelling of each type, see `data/text/characters.py`.
+        type_lengths: (num_types,) int32, positions in `type_characters` before the padding.
+        type_counts: (num_types,) int64, the number of times that each type occurs in `tokens`.
     """
 
     def __init__(self, directory: Path, max_characters: int) -> None:
         self.directory = directory
         arrays: dict[str, np.ndarray] = {
-            # As plain arrays: the subclass for maps makes each small slice several times slower.
+            # Plain arrays: a slice of a few elements of `np.memmap` takes several times as long.
             name: np.asarray(np.memmap(directory / name, dtype, mode="r"))
             for name, dtype in ARRAY_TYPES.items()
         }
@@ -78,57 +79,84 @@ class EncodedCorpus:
 
     @property
     def num_tokens(self) -> int:
-        """Words of the text."""
+        """The number of words."""
         return len(self.tokens)
 
     @property
     def num_sentences(self) -> int:
-        """Lines of the text, blank ones included."""
+        """The number of lines, blank ones included."""
         return len(self.offsets) - 1
 
     @property
     def num_types(self) -> int:
-        """Distinct words of the text, and `<S>` and `</S>`."""
+        """The number of distinct words, with `<S>` and `</S>`."""
         return len(self.type_characters)
 
     def digest(self) -> str:
-        """A hash of all words in their order, and of where sentences end; read from disk at each call."""
+        """Return a hash of all words in order and of the sentences' ends; each call reads the files."""
         digest = hashlib.blake2b(digest_size=16)
         for name in ("tokens", "offsets", WORDS_FILE):
             with open(self.directory / name, "rb") as file:
-                while data := file.read(_HASHED_AT_ONCE):
+                while data := file.read(_HASH_BLOCK_BYTES):
                     digest.update(data)
         return digest.hexdigest()
 
     def type_words(self) -> list[str]:
-        """The word of each type, read from disk at each call."""
+        """Return the word of each type; each call reads the file."""
         return (self.directory / WORDS_FILE).read_bytes().decode("utf-8").split("\n")[:-1]
 
     def vocabulary_ids(self, vocabulary: Mapping[str, int]) -> np.ndarray:
-        """The id that `vocabulary` gives each type, the id of `<UNK>` where it gives none: (num_types,) int64.
+        """Return the id of each type in `vocabulary`, that of `<UNK>` for a word that it lacks: (num_types,) int64.
 
-        Raises `InputError` when `vocabulary` lacks `<S>`, `</S>` or `<UNK>`.
+        Raises:
+            InputError: Where `vocabulary` lacks `<S>`, `</S>` or `<UNK>`.
         """
-        missing = [word for word in (BOS_WORD, EOS_WORD, UNK_WORD) if word not in vocabulary]
+        missing = [word for word in SPECIAL_WORDS if word not in vocabulary]
         if missing:
             raise InputError(f"the vocabulary must hold <S>, </S> and <UNK>, but lacks {', '.join(missing)}")
-        unknown = vocabulary[UNK_WORD]
-        ids = (vocabulary.get(word, unknown) for word in self.type_words())
-        return np.fromiter(ids, dtype=np.int64, count=self.num_types)
+        return np.array(look_up_words(self.type_words(), vocabulary), dtype=np.int64)
+
+
+class CorpusWriter:
+    """Appends to the files of an `EncodedCorpus`, see `create_corpus`."""
+
+    def __init__(self, files: Mapping[str, BinaryIO]) -> None:
+        self._files = files
+
+    def write(self, name: str, values: np.ndarray) -> None:
+        """Append `values` to the array `name`, converted to its type."""
+        self._files[name].write(np.ascontiguousarray(values, dtype=ARRAY_TYPES[name]).data)
+
+    def write_types(self, words: Sequence[str], characters: np.ndarray, lengths: np.ndarray) -> None:
+        """Append types: their `words`, the `characters` (len(words), C) that spell them, and `lengths` (len(words),)."""
+        self.write("type_characters", characters)
+        self.write("type_lengths", lengths)
+        self._files[WORDS_FILE].write("".join(f"{word}\n" for word in words).encode("utf-8"))
+
+
+@contextmanager
+def create_corpus(directory: Path) -> Iterator[CorpusWriter]:
+    """Yield a writer of a new corpus in `directory`, which must exist. The first of the `offsets`, 0, is written already."""
+    with ExitStack() as stack:
+        writer = CorpusWriter(
+            {name: stack.enter_context(open(directory / name, "wb")) for name in (*ARRAY_TYPES, WORDS_FILE)}
+        )
+        writer.write("offsets", np.zeros(1))
+        yield writer
 
 
 class _TypeTable(dict[str, int]):
-    """Word -> type id; a new word gets the next id as it is looked up, and waits in `new_words`."""
+    """The type id of each word; a new word gets the next id when it is looked up, and is added to `new_words`."""
 
     def __init__(self) -> None:
         super().__init__({BOS_WORD: BOS_TYPE, EOS_WORD: EOS_TYPE})
         self.new_words = [BOS_WORD, EOS_WORD]
 
     def __missing__(self, word: str) -> int:
-        number = len(self)
-        self[word] = number
+        type_id = len(self)
+        self[word] = type_id
         self.new_words.append(word)
-        return number
+        return type_id
 
 
 def encode_text(
@@ -137,10 +165,16 @@ def encode_text(
     encoding_errors: str = "strict",
     max_characters: int = DEFAULT_MAX_CHARACTERS,
 ) -> None:
-    """Writes the text that `spec` names to `directory`, for `EncodedCorpus`. Logs how far it is, and in the end the share
-    of words that are cut for being longer than `max_characters` - 2 bytes, see `data/text/truncation.py`.
+    """Write the text that `spec` names to `directory`, as an `EncodedCorpus` reads it.
 
-    Raises what `data/text/text_files.py` raises of a spec or a text, and `ValueError` for a `max_characters` below 3.
+    Logs the progress, and at the end the share of words that `data/text/truncation.py` counts as truncated. Raises what
+    `data.text.text_files.iter_sentences` raises, and `ValueError` for a `max_characters` below 3.
+
+    Args:
+        spec: A path or several, see `data.text.text_files.resolve_paths`.
+        directory: An existing directory.
+        encoding_errors: "strict" or "replace", see `data.text.text_files.iter_sentences`.
+        max_characters: C, the characters per word.
     """
     check_max_characters(max_characters)
     types = _TypeTable()
@@ -148,27 +182,19 @@ def encode_text(
     num_tokens = num_sentences = 0
     started = reported = time.monotonic()
 
-    with ExitStack() as stack:
-        files = {name: stack.enter_context(open(directory / name, "wb")) for name in (*ARRAY_TYPES, WORDS_FILE)}
-
-        def write(name: str, values: np.ndarray) -> None:
-            files[name].write(np.ascontiguousarray(values, dtype=ARRAY_TYPES[name]).data)
-
-        write("offsets", np.zeros(1))
+    with create_corpus(directory) as writer:
         for block in iter_sentence_blocks(spec, encoding_errors):
             lengths = np.fromiter(map(len, block), dtype=np.int64, count=len(block))
             words = chain.from_iterable(block)
             ids = np.fromiter(map(types.__getitem__, words), dtype=np.uint32, count=int(lengths.sum()))
-            write("tokens", ids)
-            write("offsets", num_tokens + np.cumsum(lengths))
+            writer.write("tokens", ids)
+            writer.write("offsets", num_tokens + np.cumsum(lengths))
             num_tokens += len(ids)
             num_sentences += len(block)
 
             if types.new_words:
                 characters = encode_words(types.new_words, max_characters)
-                write("type_characters", characters)
-                write("type_lengths", word_lengths(characters))
-                files[WORDS_FILE].write(("\n".join(types.new_words) + "\n").encode("utf-8"))
+                writer.write_types(types.new_words, characters, word_lengths(characters))
                 types.new_words.clear()
             if len(counts) < len(types):
                 counts = np.append(counts, np.zeros(max(len(counts), len(types) - len(counts)), dtype=counts.dtype))
@@ -177,14 +203,14 @@ def encode_text(
             if time.monotonic() - reported > _SECONDS_BETWEEN_REPORTS:
                 reported = time.monotonic()
                 logger.info("encoded %s, %d distinct", count_in_words(num_tokens, "word"), len(types))
-        write("type_counts", counts[: len(types)])
+        writer.write("type_counts", counts[: len(types)])
 
-    found = {word: count for word, count in zip(types, counts[: len(types)].tolist()) if count}
+    count_of_word = {word: count for word, count in zip(types, counts[: len(types)].tolist()) if count}
     logger.info(
         "encoded %s: %s, %s, %d distinct, in %.0f s; %s",
-        *(spec, count_in_words(num_sentences, "sentence"), count_in_words(num_tokens, "word"), len(found)),
+        *(spec, count_in_words(num_sentences, "sentence"), count_in_words(num_tokens, "word"), len(count_of_word)),
         time.monotonic() - started,
-        truncated_words(found, max_characters).describe(),
+        truncated_words(count_of_word, max_characters).describe(),
     )
 
 
@@ -193,10 +219,9 @@ def encode_to_temporary(
     encoding_errors: str = "strict",
     max_characters: int = DEFAULT_MAX_CHARACTERS,
 ) -> EncodedCorpus:
-    """The text that `spec` names, encoded to a temporary directory that goes when the corpus does, at the latest with the
-    process.
+    """Return the text that `spec` names, encoded in a temporary directory, which is deleted with the returned corpus.
 
-    Raises what `encode_text` raises.
+    The arguments, and the errors, are those of `encode_text`.
     """
     directory = Path(tempfile.mkdtemp(prefix="bilm-corpus-"))
     try:

@@ -1,45 +1,38 @@
-"""Encoded corpora of shards -> that of all of them, as if their texts had been read one after the other."""
+"""Merge the encoded corpora of shards into the corpus of their concatenated texts."""
 
 from collections.abc import Sequence
-from contextlib import ExitStack
 from pathlib import Path
 
 import numpy as np
 
-from allennlp_elmo_plus.data.corpus.encoded_corpus import ARRAY_TYPES, WORDS_FILE, EncodedCorpus
+from allennlp_elmo_plus.data.corpus.encoded_corpus import ARRAY_TYPES, EncodedCorpus, create_corpus
 
-_NUMBERS_AT_ONCE = 1 << 22
+_CHUNK_LENGTH = 1 << 22
 
 
 def merge_corpora(corpora: Sequence[EncodedCorpus], directory: Path) -> None:
-    """Writes to `directory`, for `EncodedCorpus`, what `encode_text` writes of the texts of `corpora` in their order, byte for byte:
-    types are numbered as they come, and each shard lists its own in the order in which it met them.
+    """Write to `directory`, byte for byte, the files that `encode_text` writes for the texts of `corpora`, concatenated in order.
 
-    Memory grows with the number of types. `corpora` have the same number of characters a word.
+    That is possible because types are numbered in the order of the text, in each shard and in the whole. Memory grows with the number
+    of types. All `corpora` must have the same number of characters per word.
     """
     types: dict[str, int] = {}
     counts = np.zeros(0, dtype=ARRAY_TYPES["type_counts"])
     num_tokens = 0
-    with ExitStack() as stack:
-        files = {name: stack.enter_context(open(directory / name, "wb")) for name in (*ARRAY_TYPES, WORDS_FILE)}
-
-        def write(name: str, values: np.ndarray) -> None:
-            files[name].write(np.ascontiguousarray(values, dtype=ARRAY_TYPES[name]).data)
-
-        write("offsets", np.zeros(1))
+    with create_corpus(directory) as writer:
         for corpus in corpora:
             words = corpus.type_words()
-            new = [number for number, word in enumerate(words) if word not in types]
-            types.update((words[number], place) for place, number in enumerate(new, start=len(types)))
-            write("type_characters", corpus.type_characters[new])
-            write("type_lengths", corpus.type_lengths[new])
-            files[WORDS_FILE].write("".join(f"{words[number]}\n" for number in new).encode("utf-8"))
-            type_here = np.fromiter(map(types.__getitem__, words), dtype=ARRAY_TYPES["tokens"], count=len(words))
-            for start in range(0, corpus.num_tokens, _NUMBERS_AT_ONCE):
-                write("tokens", type_here[corpus.tokens[start : start + _NUMBERS_AT_ONCE]])
-            for start in range(1, corpus.num_sentences + 1, _NUMBERS_AT_ONCE):
-                write("offsets", num_tokens + corpus.offsets[start : start + _NUMBERS_AT_ONCE])
+            new_rows = [row for row, word in enumerate(words) if word not in types]
+            types.update((words[row], type_id) for type_id, row in enumerate(new_rows, start=len(types)))
+            writer.write_types(
+                [words[row] for row in new_rows], corpus.type_characters[new_rows], corpus.type_lengths[new_rows]
+            )
+            merged_types = np.fromiter(map(types.__getitem__, words), dtype=ARRAY_TYPES["tokens"], count=len(words))
+            for start in range(0, corpus.num_tokens, _CHUNK_LENGTH):
+                writer.write("tokens", merged_types[corpus.tokens[start : start + _CHUNK_LENGTH]])
+            for start in range(1, corpus.num_sentences + 1, _CHUNK_LENGTH):
+                writer.write("offsets", num_tokens + corpus.offsets[start : start + _CHUNK_LENGTH])
             num_tokens += corpus.num_tokens
-            counts = np.append(counts, np.zeros(len(new), dtype=counts.dtype))
-            counts[type_here] += corpus.type_counts
-        write("type_counts", counts)
+            counts = np.append(counts, np.zeros(len(new_rows), dtype=counts.dtype))
+            counts[merged_types] += corpus.type_counts
+        writer.write("type_counts", counts)

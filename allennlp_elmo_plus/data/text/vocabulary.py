@@ -59,6 +59,12 @@ def order_by_frequency(counts: Mapping[str, int], min_count: int = 1, max_size: 
     return [*SPECIAL_WORDS, *words][:max_size]
 
 
+def look_up_words(words: Iterable[str], ids: Mapping[str, int]) -> list[int]:
+    """Return the id of each of `words` in `ids`, and that of `<UNK>` for a word that `ids` lacks."""
+    unknown = ids[UNK_WORD]
+    return [ids.get(word, unknown) for word in words]
+
+
 class VocabularyFile(NamedTuple):
     """What a vocabulary file holds: the word of each line, and what makes the file unusable, a line of text each."""
 

@@ -12,10 +12,9 @@ from torch import nn
 from allennlp_elmo_plus.data.text.characters import (
     BOS_WORD,
     EOS_WORD,
-    UNK_WORD,
     encode_words,
 )
-from allennlp_elmo_plus.data.text.vocabulary import read_vocabulary
+from allennlp_elmo_plus.data.text.vocabulary import look_up_words, read_vocabulary
 from allennlp_elmo_plus.errors import InputError
 from allennlp_elmo_plus.formats.export import (
     ALLENNLP_MAX_CHARACTERS,
@@ -140,7 +139,7 @@ def difference_read_again(language_model: LanguageModel, files: ExportedFiles) -
     width = encoder.max_characters
     if width is None:
         rows = {word: row for row, word in enumerate(read_vocabulary(files.vocabulary), start=1)}
-        sentences = [torch.tensor([rows.get(word, rows[UNK_WORD]) for word in words]) for words in SAMPLE_SENTENCES]
+        sentences = [torch.tensor(look_up_words(words, rows)) for words in SAMPLE_SENTENCES]
         boundary_ids = rows[BOS_WORD] - 1, rows[EOS_WORD] - 1
     else:
         sentences = [torch.from_numpy(encode_words(words, width)).long() for words in SAMPLE_SENTENCES]

@@ -10,6 +10,7 @@ from allennlp.data.vocabulary import DEFAULT_OOV_TOKEN, DEFAULT_PADDING_TOKEN, V
 from overrides import overrides
 
 from allennlp_elmo_plus.data.text.characters import UNK_WORD, check_words
+from allennlp_elmo_plus.data.text.vocabulary import look_up_words
 from allennlp_elmo_plus.formats.model_files import local_path
 from allennlp_elmo_plus.formats.pretrained import read_words
 from allennlp_elmo_plus.plugin.strict_from_params import StrictFromParams
@@ -62,10 +63,9 @@ class BilmWordsIndexer(StrictFromParams, TokenIndexer):
         if not self._ids:
             words = self._words_of(vocabulary)
             self._ids = {word: row for row, word in enumerate(words, start=1)}
-        unknown = self._ids[UNK_WORD]
         words = [token.text for token in tokens]
         check_words(words, "tokens")
-        return {_KEY: [self._ids.get(word, unknown) for word in words]}
+        return {_KEY: look_up_words(words, self._ids)}
 
     @overrides
     def get_empty_token_list(self) -> IndexedTokenList:

@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 
 from allennlp_elmo_plus.data.text import vocabulary
 from allennlp_elmo_plus.data.text.text_files import iter_sentences
-from allennlp_elmo_plus.data.text.vocabulary import order_by_frequency, read_vocabulary, write_vocabulary
+from allennlp_elmo_plus.data.text.vocabulary import look_up_words, order_by_frequency, read_vocabulary, write_vocabulary
 from allennlp_elmo_plus.errors import InputError
 
 SPECIALS = ["<S>", "</S>", "<UNK>"]
@@ -108,3 +108,8 @@ def test_a_missing_vocabulary_file_is_refused(tmp_path):
         InputError, match=f"^{tmp_path}/no.txt: the vocabulary cannot be read .No such file or directory.$"
     ):
         read_vocabulary(tmp_path / "no.txt")
+
+
+def test_a_word_without_an_id_gets_that_of_unk():
+    ids = {"<S>": 0, "</S>": 1, "<UNK>": 2, "mill": 3}
+    assert look_up_words(["mill", "rain", "<S>"], ids) == [3, 2, 0]
