@@ -233,7 +233,9 @@ def test_a_run_begun_for_something_else_is_not_gone_on_with(embedder, text, tmp_
         (embedder, EmbedSettings("top"), "choice of layers"),
         (embedder, EmbedSettings(forget_sentences=True), "use of `sentence_to_index`"),
     ):
-        with pytest.raises(InputError, match=f"`.*vectors.hdf5.part` was begun with another {what}, .*, got .*: continue"):
+        with pytest.raises(
+            InputError, match=f"`.*vectors.hdf5.part` was begun with another {what}, .*, got .*: continue"
+        ):
             embed_file(of, text, output, settings, silent)
     text.write_text(TEXT.replace("mill", "hill"), encoding="utf-8")
     with pytest.raises(InputError, match="was begun with another text"):
