@@ -7,7 +7,7 @@ import torch
 from torch import Tensor, nn
 
 from allennlp_elmo_plus.errors import InputError
-from allennlp_elmo_plus.storage.finite import check_finite
+from allennlp_elmo_plus.storage.torch_weights import check_finite
 
 
 class RowMapping(NamedTuple):

@@ -10,9 +10,8 @@ from torch import Tensor
 from allennlp_elmo_plus.errors import InputError
 from allennlp_elmo_plus.formats.archive import CONFIG, MAX_ARCHIVE_BYTES, extract_weights, open_archive, read_member
 from allennlp_elmo_plus.modules.layer_mix import LayerMix
-from allennlp_elmo_plus.storage.finite import check_finite
 from allennlp_elmo_plus.storage.json_file import MAX_JSON_BYTES, parse_json_mapping
-from allennlp_elmo_plus.storage.torch_weights import read_tensors
+from allennlp_elmo_plus.storage.torch_weights import check_finite, read_tensors
 
 _GAMMA = ".gamma"
 _WEIGHT = ".scalar_parameters."

@@ -130,3 +130,14 @@ def _check_bytes(name: str, tensor: StoredTensor, num_bytes: int | None) -> None
 
 def _one_line(error: Exception) -> str:
     return " ".join(str(error).split())[:200]
+
+
+def check_finite(values: Tensor, name: str) -> None:
+    """Check that every number of `values` is finite, after conversion to float32 too: weights are computed with in float32.
+
+    Raises:
+        InputError: One is not; the message begins with `name`.
+    """
+    is_finite = torch.isfinite(values.float())
+    if not is_finite.all():
+        raise InputError(f"{name} must hold finite numbers of float32, got {values[~is_finite][0].item()}")

@@ -54,10 +54,8 @@ class BilmDataLoader(StrictFromParams, DataLoader):
     single process with W times as many. Held-out text, which AllenNLP reads under `torch.no_grad()`, is not distributed: each
     process reads the whole of it in `batch_size` lanes, as a single process does.
 
-    The text is kept encoded on disk; after `prepare`, or the first batch, the encoded text may be deleted.
-
-    Registered as a `DataLoader` with name "bilm". The reader must be "bilm" too; its `encoding_errors`, its `max_instances` and the
-    `max_characters_per_token` of its indexer "bilm_characters" also apply to this loader.
+    The text is kept encoded on disk; after `prepare`, or the first batch, the encoded text may be deleted. The reader must be "bilm"
+    too; its `encoding_errors`, its `max_instances` and the `max_characters_per_token` of its indexer apply to this loader.
 
     Args:
         reader, data_path, serialization_dir: passed by AllenNLP.
