@@ -17,7 +17,7 @@ from allennlp_elmo_plus.data.text.characters import (
     encode_words,
 )
 from allennlp_elmo_plus.data.text.vocabulary import look_up_words
-from allennlp_elmo_plus.errors import InputError
+from allennlp_elmo_plus.errors import InputError, check_at_least_one
 from allennlp_elmo_plus.formats.model_files import (
     PathLike,
     find_model,
@@ -82,8 +82,7 @@ class ElmoEmbedder:
     def __init__(
         self, encoder: BiLMEncoder, vocabulary: Optional[Sequence[str]] = None, batch_size: int = DEFAULT_BATCH_SIZE
     ) -> None:
-        if batch_size < 1:
-            raise InputError(f"`batch_size` must be at least 1, got {batch_size}")
+        check_at_least_one(batch_size=batch_size)
         if encoder.max_characters is None and vocabulary is None:
             raise InputError("`vocabulary` must be given for a biLM of word input, got None")
         self.encoder = encoder.eval().requires_grad_(False)
@@ -194,7 +193,7 @@ class ElmoEmbedder:
         words = torch.tensor([indices[word] for word in _with_boundaries(sentences)], device=device)
         vectors = self._word_vectors(list(indices), device)
         forward_rows = words[layout.word_of_row]
-        backward_rows = forward_rows[layout.reversal] if len(bilm.backward_layers) else None
+        backward_rows = forward_rows[layout.reversal] if bilm.is_bidirectional else None
 
         width = bilm.output_size
         shape = (num_vectors(layers, self.num_layers), len(forward_rows), self.output_size)

@@ -14,6 +14,7 @@ from torch.nn import functional as F
 from allennlp_elmo_plus.data.batching.sentence_ids import sentence_ids
 from allennlp_elmo_plus.data.text.characters import encode_words
 from allennlp_elmo_plus.data.text.vocabulary import look_up_words
+from allennlp_elmo_plus.errors import check_at_least_one
 from allennlp_elmo_plus.modules.encoder import BiLMEncoder
 from allennlp_elmo_plus.modules.token_encoder import WordEncoder
 
@@ -64,12 +65,11 @@ class NearestItems:
         excluded: an item that is never kept.
 
     Raises:
-        ValueError: `num_kept` is below 1.
+        InputError: `num_kept` is below 1.
     """
 
     def __init__(self, num_kept: int, excluded: Hashable) -> None:
-        if num_kept < 1:
-            raise ValueError(f"`num_kept` must be at least 1, got {num_kept}")
+        check_at_least_one(num_kept=num_kept)
         self._num_kept = num_kept
         self._excluded = excluded
         self._similarities: dict[Any, float] = {}
@@ -107,7 +107,8 @@ class NeighborSearch:
         word_ids: the id of each word, for a biLM of word input.
 
     Raises:
-        ValueError: `layer` does not exist, or `num_neighbors` is below 1.
+        ValueError: `layer` does not exist.
+        InputError: `num_neighbors` is below 1.
     """
 
     def __init__(

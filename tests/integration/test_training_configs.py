@@ -6,7 +6,7 @@ import pytest
 import torch
 from allennlp.common import Params
 
-from allennlp_elmo_plus.modules.build import build_representation_parts
+from allennlp_elmo_plus.modules.build import build_encoder
 from allennlp_elmo_plus.options.bilm_options import BiLMOptions
 
 CONFIGS = Path(__file__).resolve().parents[2] / "training_config"
@@ -57,9 +57,9 @@ def test_sentences_differ_from_the_default_in_their_loaders_only() -> None:
 def test_the_released_sizes(name: str, millions: float) -> None:
     options = {key: value for key, value in read(name)["model"].items() if key != "type"}
     with torch.device("meta"):
-        parts = build_representation_parts(BiLMOptions.from_dict(options, source=name, inference=False))
+        encoder = build_encoder(BiLMOptions.from_dict(options, source=name, inference=False))
     # The row of zeros that AllenNLP adds for padding is none of ours.
-    assert sum(p.numel() for part in parts for p in part.parameters()) / 1e6 == pytest.approx(millions, abs=0.05)
+    assert sum(parameter.numel() for parameter in encoder.parameters()) / 1e6 == pytest.approx(millions, abs=0.05)
 
 
 def test_words_share_their_vectors_with_the_softmax() -> None:

@@ -1,26 +1,28 @@
 """The LSTM layer against AllenNLP's `ElmoLstm`, against the plain reference, and against itself cut into windows."""
 
 import itertools
+from collections.abc import Callable
 
 import pytest
 import torch
 from torch import Tensor
 
 from allennlp_elmo_plus.modules.bilm import BiLM, BiLMState
+from allennlp_elmo_plus.modules.recurrent.layer import RecurrentOutput
 from allennlp_elmo_plus.modules.recurrent.lstm import LstmLayer
+from tests.helpers.small_models import run_reference
 
 INPUT, CELL, PROJECTION = 5, 7, 5
 CELL_CLIP, PROJ_CLIP = 0.25, 0.12  # low enough that both are active in a good part of the values
 
 
-def random_layer(reference: bool, input_size: int = INPUT, projection: bool = True, clips: bool = True) -> LstmLayer:
+def random_layer(input_size: int = INPUT, projection: bool = True, clips: bool = True) -> LstmLayer:
     layer = LstmLayer(
         input_size,
         CELL,
         PROJECTION if projection else None,
         CELL_CLIP if clips else None,
         PROJ_CLIP if clips else None,
-        reference=reference,
     ).double()
     generator = torch.Generator().manual_seed(1)
     for parameter in layer.parameters():
@@ -28,7 +30,9 @@ def random_layer(reference: bool, input_size: int = INPUT, projection: bool = Tr
     return layer
 
 
-def run_with_gradients(layer: LstmLayer, batch_sizes: list[int], num_rows: int) -> list[Tensor]:
+def run_with_gradients(
+    layer: LstmLayer, batch_sizes: list[int], num_rows: int, run: Callable[..., RecurrentOutput] = LstmLayer.__call__
+) -> list[Tensor]:
     generator = torch.Generator().manual_seed(2)
 
     def draw(*shape: int) -> Tensor:
@@ -39,7 +43,7 @@ def run_with_gradients(layer: LstmLayer, batch_sizes: list[int], num_rows: int) 
         draw(num_rows, layer.output_size).mul(0.1).requires_grad_(),
         draw(num_rows, CELL).mul(0.2).requires_grad_(),
     )
-    results = layer(inputs, batch_sizes, hidden, cell)
+    results = run(layer, inputs, batch_sizes, hidden, cell)
     sum((result * draw(*result.shape)).sum() for result in results).backward()
     assert all(parameter.grad is not None for parameter in layer.parameters())
     return [*results, inputs.grad, hidden.grad, cell.grad, *(parameter.grad for parameter in layer.parameters())]
@@ -50,21 +54,21 @@ def run_with_gradients(layer: LstmLayer, batch_sizes: list[int], num_rows: int) 
 )
 @pytest.mark.parametrize("projection, clips", list(itertools.product([True, False], [True, False])))
 def test_manual_backward_equals_autograd(batch_sizes: list[int], num_rows: int, projection: bool, clips: bool) -> None:
-    manual = run_with_gradients(random_layer(False, projection=projection, clips=clips), batch_sizes, num_rows)
-    plain = run_with_gradients(random_layer(True, projection=projection, clips=clips), batch_sizes, num_rows)
+    manual = run_with_gradients(random_layer(projection=projection, clips=clips), batch_sizes, num_rows)
+    plain = run_with_gradients(random_layer(projection=projection, clips=clips), batch_sizes, num_rows, run_reference)
     for ours, expected in zip(manual, plain):
         torch.testing.assert_close(ours, expected, rtol=0, atol=1e-12)
 
 
 def test_clips_are_active_in_these_tests() -> None:
-    outputs, _, cell, *_ = run_with_gradients(random_layer(False), [4, 4, 4, 4], 4)
+    outputs, _, cell, *_ = run_with_gradients(random_layer(), [4, 4, 4, 4], 4)
     assert (outputs.abs() == PROJ_CLIP).double().mean() > 0.2
     assert (cell.abs() == CELL_CLIP).double().mean() > 0.2
 
 
 @pytest.mark.parametrize("batch_sizes, num_rows", [([4, 4, 4], 4), ([3, 2, 1], 4)])
 def test_without_gradients_the_same(batch_sizes: list[int], num_rows: int) -> None:
-    layer = random_layer(False)
+    layer = random_layer()
     expected = run_with_gradients(layer, batch_sizes, num_rows)[:3]
     with torch.no_grad():
         layer.requires_grad_(False)
@@ -79,7 +83,7 @@ def test_without_gradients_the_same(batch_sizes: list[int], num_rows: int) -> No
 
 
 def test_inputs_and_state_are_left_as_they_were() -> None:
-    layer = random_layer(False)
+    layer = random_layer()
     arguments = [torch.randn(6, INPUT).double(), torch.randn(3, PROJECTION).double(), torch.randn(3, CELL).double()]
     copies = [argument.clone() for argument in arguments]
     layer(arguments[0], [3, 2, 1], *arguments[1:])
@@ -87,7 +91,7 @@ def test_inputs_and_state_are_left_as_they_were() -> None:
 
 
 def test_double_backward_is_refused() -> None:
-    layer = random_layer(False)
+    layer = random_layer()
     inputs = torch.randn(3, INPUT, dtype=torch.double, requires_grad=True)
     outputs = layer(inputs, [3], torch.zeros(3, PROJECTION).double(), torch.zeros(3, CELL).double()).outputs
     (gradient,) = torch.autograd.grad(outputs.pow(2).sum(), inputs, create_graph=True)
@@ -131,7 +135,7 @@ def allennlp_twin(bilm: BiLM) -> torch.nn.Module:
 
 def test_equals_allennlp_with_carried_state_and_active_clips() -> None:
     """Three calls on sentences of different lengths, state carried; outputs and every gradient."""
-    bilm = BiLM([random_layer(False) for _ in range(2)], [random_layer(False) for _ in range(2)])
+    bilm = BiLM([random_layer() for _ in range(2)], [random_layer() for _ in range(2)])
     with torch.no_grad():
         for layer in bilm.backward_layers:
             layer.kernel.neg_()
@@ -187,7 +191,7 @@ def test_equals_allennlp_with_carried_state_and_active_clips() -> None:
 
 
 def test_carried_windows_equal_one_long_sequence() -> None:
-    bilm = BiLM([random_layer(False) for _ in range(2)], [random_layer(False) for _ in range(2)])
+    bilm = BiLM([random_layer() for _ in range(2)], [random_layer() for _ in range(2)])
     generator = torch.Generator().manual_seed(4)
     rows, steps = 3, 12
     forward, backward = (torch.randn(steps * rows, INPUT, generator=generator, dtype=torch.double) for _ in range(2))
@@ -209,7 +213,7 @@ def test_carried_windows_equal_one_long_sequence() -> None:
 
 def test_dropped_input_is_what_the_skip_connection_adds() -> None:
     """With the second layer's weights at 0 its output is the residual alone: the dropped, rescaled output of the first."""
-    bilm = BiLM([random_layer(False) for _ in range(2)], [], dropout_prob=0.5)
+    bilm = BiLM([random_layer() for _ in range(2)], [], dropout_prob=0.5)
     with torch.no_grad():
         for parameter in bilm.forward_layers[1].parameters():
             parameter.zero_()
@@ -222,7 +226,7 @@ def test_dropped_input_is_what_the_skip_connection_adds() -> None:
 
 
 def test_rows_that_never_ran_keep_their_state() -> None:
-    bilm = BiLM([random_layer(False)], [random_layer(False)])
+    bilm = BiLM([random_layer()], [random_layer()])
     state = BiLMState(torch.randn(2, 1, 4, PROJECTION).double(), torch.randn(2, 1, 4, CELL).double())
     inputs = torch.randn(3, INPUT, dtype=torch.double)
     after = bilm(inputs, inputs, [2, 1], state).state
@@ -237,11 +241,11 @@ def test_rows_that_never_ran_keep_their_state() -> None:
     [
         (lambda: BiLM([], []), "`forward_layers` must hold at least 1 layer, got none"),
         (
-            lambda: BiLM([random_layer(False)] * 2, [random_layer(False)]),
+            lambda: BiLM([random_layer()] * 2, [random_layer()]),
             "`backward_layers` must hold 2 layers or none, got 1",
         ),
         (
-            lambda: BiLM([random_layer(False)], [], dropout_prob=1.0),
+            lambda: BiLM([random_layer()], [], dropout_prob=1.0),
             "`dropout_prob` must be at least 0 and below 1, got 1.0",
         ),
     ],

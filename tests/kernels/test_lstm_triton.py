@@ -26,6 +26,7 @@ from allennlp_elmo_plus.modules.recurrent.layer import RecurrentOutput
 from allennlp_elmo_plus.modules.recurrent.lstm import LstmLayer
 from tests.helpers.cuda_graph_stand_in import capture_without_gpu
 from tests.helpers.half_precision_products import FlagsOfProducts, flags
+from tests.helpers.small_models import run_reference
 
 KERNELS = "allennlp_elmo_plus.kernels.lstm._triton_kernels"
 DEVICE = "cuda" if torch.cuda.is_available() else "cpu"
@@ -51,17 +52,16 @@ def kernels() -> Iterator[object]:
 
 
 def random_layers(num=2, projection=True, clips=True, dtype=torch.double) -> list[LstmLayer]:
-    """Called by themselves, these layers compute the plain reference."""
     generator = torch.Generator().manual_seed(1)
     limits = (CELL_CLIP, PROJ_CLIP) if clips else (None, None)
-    layers = [LstmLayer(INPUT, CELL, PROJECTION if projection else None, *limits, reference=True) for _ in range(num)]
+    layers = [LstmLayer(INPUT, CELL, PROJECTION if projection else None, *limits) for _ in range(num)]
     for parameter in (parameter for layer in layers for parameter in layer.parameters()):
         parameter.data = (torch.randn(parameter.shape, generator=generator, dtype=torch.double) * 0.4).to(DEVICE, dtype)
     return layers
 
 
-def run_reference(layers, inputs, batch_sizes, hidden, cell) -> list[RecurrentOutput]:
-    return [layer(inputs[d], batch_sizes, hidden[d], cell[d]) for d, layer in enumerate(layers)]
+def run_references(layers, inputs, batch_sizes, hidden, cell) -> list[RecurrentOutput]:
+    return [run_reference(layer, inputs[d], batch_sizes, hidden[d], cell[d]) for d, layer in enumerate(layers)]
 
 
 def stacked(layers, inputs, batch_sizes, hidden, cell) -> list[RecurrentOutput]:
@@ -107,7 +107,7 @@ def run_with_gradients(run, layers: list[LstmLayer], batch_sizes: list[int], num
 def test_equals_the_reference(batch_sizes: list[int], num_rows: int, dtype: torch.dtype, tolerance: float) -> None:
     layers = random_layers(dtype=dtype)
     ours = run_with_gradients(stacked, layers, batch_sizes, num_rows)
-    expected = run_with_gradients(run_reference, layers, batch_sizes, num_rows)
+    expected = run_with_gradients(run_references, layers, batch_sizes, num_rows)
     torch.testing.assert_close(ours, expected, rtol=tolerance, atol=tolerance)
     for d in range(2):
         for values, clip in ((ours[f"outputs {d}"], PROJ_CLIP), (ours[f"cell {d}"][: batch_sizes[0]], CELL_CLIP)):
@@ -118,7 +118,7 @@ def test_equals_the_reference(batch_sizes: list[int], num_rows: int, dtype: torc
 def test_equals_the_reference_without_some_parts(num: int, projection: bool, clips: bool) -> None:
     layers = random_layers(num, projection, clips)
     ours = run_with_gradients(stacked, layers, FALLING, 4)
-    torch.testing.assert_close(ours, run_with_gradients(run_reference, layers, FALLING, 4), rtol=0, atol=1e-12)
+    torch.testing.assert_close(ours, run_with_gradients(run_references, layers, FALLING, 4), rtol=0, atol=1e-12)
 
 
 def run_autocast(*given) -> list[RecurrentOutput]:
@@ -133,7 +133,7 @@ def run_autocast(*given) -> list[RecurrentOutput]:
 def test_bfloat16_products_come_near_the_float32_reference() -> None:
     """Within a share of each tensor's norm. Without clips: beside one, rounding turns whole gradients off, or on."""
     layers = random_layers(clips=False, dtype=torch.float)
-    expected = run_with_gradients(run_reference, layers, FALLING, 4)
+    expected = run_with_gradients(run_references, layers, FALLING, 4)
     ours = run_with_gradients(run_autocast, layers, FALLING, 4)
     for name, tensor in ours.items():
         error = (tensor.float() - expected[name]).norm() / expected[name].norm()
@@ -145,7 +145,7 @@ def test_bfloat16_products_come_near_the_float32_reference() -> None:
 def test_with_bfloat16_products_no_gradient_passes_a_clip_and_all_pass_beside_it() -> None:
     layers = random_layers(1, dtype=torch.float)
     given = arguments(layers, [3], 3)
-    (result,), (expected,) = run_autocast(layers, *given), run_reference(layers, *given)
+    (result,), (expected,) = run_autocast(layers, *given), run_references(layers, *given)
     for ours, reference in zip(result, expected):
         assert (ours - reference).norm() < 0.02 * reference.norm()
     (grad_cell,) = torch.autograd.grad(result.cell.sum(), given[-1], retain_graph=True)
@@ -215,7 +215,7 @@ def test_windows_that_a_graph_replays_equal_the_reference(monkeypatch) -> None:
     layers = random_layers(dtype=torch.float)
     for _ in range(SIGHTINGS + 1):
         ours = run_with_gradients(stacked, layers, [2, 2], 2)
-        torch.testing.assert_close(ours, run_with_gradients(run_reference, layers, [2, 2], 2), rtol=1e-5, atol=1e-5)
+        torch.testing.assert_close(ours, run_with_gradients(run_references, layers, [2, 2], 2), rtol=1e-5, atol=1e-5)
     assert DEVICE == "cuda" or replays[0].replays == 3
 
 
@@ -281,8 +281,6 @@ def test_the_plain_path_computes_the_same_on_this_device(monkeypatch) -> None:
     monkeypatch.setattr(lstm, "has_kernels", lambda *_: False)
     monkeypatch.setattr(lstm, "run_stacked", lambda *_: pytest.fail("there are no kernels"))
     layers = random_layers()
-    expected = run_with_gradients(run_reference, layers, FALLING, 4)
-    for layer in layers:
-        layer.reference = False
+    expected = run_with_gradients(run_references, layers, FALLING, 4)
     ours = run_with_gradients(LstmLayer.run_directions, layers, FALLING, 4)
     torch.testing.assert_close(ours, expected, rtol=0, atol=1e-12)

@@ -138,7 +138,7 @@ class BilmPredictor(Predictor):
                 raise InputError(
                     f"`top` must be at most {vocab_size}, the words of the vocabulary, got {request.num_substitutes}"
                 )
-        elif request.is_suffix and not self._model.language_model.is_bidirectional:
+        elif request.is_suffix and not self._model.language_model.bilm.is_bidirectional:
             raise InputError("`suffix` needs a model with a backward direction, and this one has none")
 
     def _scores(self, requests: list[ScoreRequest]) -> list[JsonDict]:

@@ -147,7 +147,7 @@ def test_autocast_trains() -> None:
 
 
 def test_a_projection_of_no_width_is_refused() -> None:
-    with pytest.raises(ValueError, match="`projection_dim` must be at least 1 or None, got 0"):
+    with pytest.raises(ValueError, match="`projection_dim` must be at least 1, got 0"):
         make_encoder(projection_dim=0)
 
 
