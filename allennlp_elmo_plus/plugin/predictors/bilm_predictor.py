@@ -29,7 +29,7 @@ from allennlp_elmo_plus.plugin.predictors.requests import (
     ScoreRequest,
     read_request,
 )
-from allennlp_elmo_plus.training.perplexity import exp_or_inf
+from allennlp_elmo_plus.plugin.training.metrics.bilm_perplexity import exp_or_inf
 
 _BEGINS_AS_JSON = re.compile(r"""\s*\{\s*["'}]""")
 
