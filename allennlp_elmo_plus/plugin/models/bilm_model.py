@@ -26,11 +26,10 @@ from allennlp_elmo_plus.plugin.models.bilm_metrics import BilmMetrics
 from allennlp_elmo_plus.plugin.models.carried_state import CarriedState
 from allennlp_elmo_plus.plugin.models.model_inputs import batch_of_source, negatives_of_batch
 from allennlp_elmo_plus.plugin.strict_from_params import StrictFromParams
-from allennlp_elmo_plus.training.distributed.ddp_loss import ddp_loss, skipped_loss
 from allennlp_elmo_plus.training.distributed.sparse_gradients import exclude_from_ddp, is_all_reduced_by_rows
 from allennlp_elmo_plus.training.distributed.world import world
 from allennlp_elmo_plus.training.leak_check import Leak, find_leaks
-from allennlp_elmo_plus.training.loss import mean_loss
+from allennlp_elmo_plus.training.loss import mean_loss, skipped_loss, training_loss
 
 logger = logging.getLogger(__name__)
 
@@ -217,7 +216,7 @@ class BilmModel(StrictFromParams, Model):
         if not self.training:
             loss = mean_loss(forward_sum, backward_sum, sum(batch.batch_sizes))
         else:
-            loss = ddp_loss(self, batch, forward_sum, backward_sum, self.options.unroll_steps)
+            loss = training_loss(self, batch, forward_sum, backward_sum, self.options.unroll_steps)
             if self._skips(loss):
                 return skipped_loss(self, loss)
         self._carried_state.keep(batch, self.training, state)

@@ -3,6 +3,7 @@
 import logging
 import math
 import os
+import time
 from pathlib import Path
 from typing import Any, Optional
 
@@ -18,11 +19,13 @@ from allennlp_elmo_plus.plugin.strict_from_params import StrictFromParams
 from allennlp_elmo_plus.plugin.training.dense_gradients import reason_for_dense_gradients
 from allennlp_elmo_plus.training.adagrad import Adagrad
 from allennlp_elmo_plus.training.available_memory import available_memory
-from allennlp_elmo_plus.training.batch_timer import BatchTimer
 from allennlp_elmo_plus.training.distributed.world import world
 from allennlp_elmo_plus.training.memory_estimate import TrainingMemory, estimate_training_memory
 
 logger = logging.getLogger(__name__)
+
+# In the first batches kernels are compiled and memory is allocated.
+_NUM_WARM_UP = 5
 
 
 @TrainerCallback.register("bilm_plan")
@@ -49,7 +52,8 @@ class BilmPlan(StrictFromParams, TrainerCallback):
         if num_measured_batches < 1:
             raise ConfigurationError(f"`num_measured_batches` must be at least 1, got {num_measured_batches}")
         self._num_measured_batches = num_measured_batches
-        self._timer = BatchTimer()
+        self._num_done = 0
+        self._started = 0.0
         self._num_batches = 0
         self._tokens_per_batch = 0.0
 
@@ -117,12 +121,16 @@ class BilmPlan(StrictFromParams, TrainerCallback):
     ) -> None:
         if not is_training:
             return
-        self._timer.batch_done()
-        seconds = self._timer.seconds_per_batch()
-        remaining = max(0, self._num_batches - trainer._total_batches_completed)
-        if seconds is not None:
+        self._num_done += 1
+        if self._num_done == _NUM_WARM_UP:
+            self._started = time.perf_counter()
+        num_measured = self._num_done - _NUM_WARM_UP
+        if num_measured > 0:
+            # The time between batches included.
+            seconds = (time.perf_counter() - self._started) / num_measured
+            remaining = max(0, self._num_batches - trainer._total_batches_completed)
             batch_metrics["eta_minutes"] = seconds * remaining / 60
-            if is_primary and self._timer.num_measured == self._num_measured_batches:
+            if is_primary and num_measured == self._num_measured_batches:
                 logger.info(
                     "speed: %s tokens/s over %s; the remaining %s take about %s",
                     f"{self._tokens_per_batch / seconds:,.0f}",

@@ -1,8 +1,10 @@
 """What the callback `bilm_plan` logs and adds to the metrics."""
 
+import itertools
 import logging
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -82,6 +84,17 @@ def test_a_run_says_what_it_will_take(tmp_path: Path, log: Any) -> None:
         expected = [each[name] for each in metrics if name in each]
         found = curves[f"train/batch_{name.removeprefix('batch_')}"]
         assert [value for _, value in found] == pytest.approx(expected)
+
+
+def test_the_speed_is_that_of_the_batches_after_the_first(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    clock = itertools.chain([50.0, 53.0, 54.0], itertools.count(56.0))
+    monkeypatch.setattr(plan, "time", SimpleNamespace(perf_counter=lambda: next(clock)))
+    metrics = train(tmp_path, num_epochs=1)
+    left = len(metrics) - 6
+    # After the fifth batch 3 s, then 1 s and 2 s.
+    assert [each["eta_minutes"] * 60 for each in metrics[5:8]] == pytest.approx(
+        [3 * left, 2 * (left - 1), 2 * (left - 2)]
+    )
 
 
 def test_too_little_memory_is_said_before_training(tmp_path: Path, log: Any, monkeypatch: pytest.MonkeyPatch) -> None:
