@@ -21,6 +21,10 @@ class BilmPerplexity(Metric):
         name: the name of the metric. A bidirectional model also has `forward_` and `backward_` before it.
     """
 
+    _forward_nll: float
+    _backward_nll: Optional[float]
+    _num_targets: int
+
     def __init__(self, name: str = "perplexity") -> None:
         self.name = name
         self.reset()
@@ -76,9 +80,9 @@ class BilmPerplexity(Metric):
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         """Restore sums that `state_dict` returned."""
-        self._forward_nll: float = state_dict["forward_nll"]
-        self._backward_nll: Optional[float] = state_dict["backward_nll"]
-        self._num_targets: int = state_dict["num_targets"]
+        self._forward_nll = state_dict["forward_nll"]
+        self._backward_nll = state_dict["backward_nll"]
+        self._num_targets = state_dict["num_targets"]
 
 
 def exp_or_inf(nll_mean: float) -> float:
