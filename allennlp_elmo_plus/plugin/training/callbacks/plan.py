@@ -17,6 +17,7 @@ from allennlp_elmo_plus.plugin.data.data_loaders.bilm_loader import BilmDataLoad
 from allennlp_elmo_plus.plugin.models.bilm_model import BilmModel
 from allennlp_elmo_plus.plugin.strict_from_params import StrictFromParams
 from allennlp_elmo_plus.plugin.training.dense_gradients import reason_for_dense_gradients
+from allennlp_elmo_plus.plugin.training.trainer_state import bilm_parts
 from allennlp_elmo_plus.training.adagrad import Adagrad
 from allennlp_elmo_plus.training.available_memory import available_memory
 from allennlp_elmo_plus.training.distributed.world import world
@@ -38,9 +39,8 @@ class BilmPlan(StrictFromParams, TrainerCallback):
     "tensorboard": `eta_minutes`, until the last epoch ends; with the optimizer "bilm" `gradient_norm`, before the clip; and
     `memory_MB`, of the process, or of PyTorch on the GPU.
 
-    With several processes, tokens and speed are those of all processes, memory is that of each.
-
-    Registered as a `TrainerCallback` with name "bilm_plan". It needs the model and the data loader "bilm".
+    With several processes, tokens and speed are those of all processes, memory is that of each. The callback needs the model and
+    the data loader "bilm".
 
     Args:
         serialization_dir: passed by AllenNLP.
@@ -60,12 +60,7 @@ class BilmPlan(StrictFromParams, TrainerCallback):
     @overrides
     def on_start(self, trainer: Any, is_primary: bool = True, **kwargs: Any) -> None:
         super().on_start(trainer, is_primary, **kwargs)
-        model, loader = trainer.model, trainer.data_loader
-        if not isinstance(model, BilmModel) or not isinstance(loader, BilmDataLoader):
-            raise ConfigurationError(
-                'the callback "bilm_plan" needs the model and the data loader "bilm", '
-                f"got a {type(model).__name__} and a {type(loader).__name__}"
-            )
+        model, loader = bilm_parts(trainer, "bilm_plan")
         batches = math.ceil(len(loader) / trainer._num_gradient_accumulation_steps)
         self._num_batches = batches * trainer._num_epochs
         self._tokens_per_batch = loader.num_positions / batches
