@@ -53,7 +53,7 @@ class BilmModel(StrictFromParams, Model):
     If `on_nonfinite_loss` is set, it is called with each training loss that is not finite. If it returns, the batch is skipped:
     the loss becomes a 0 of which no parameter has a gradient, and state and metrics stay as they were.
 
-    Registered as a `Model` with name "bilm". Every option of bilm-tf's options.json is an argument with its meaning.
+    Every option of bilm-tf's options.json is an argument with its meaning.
 
     Args:
         vocab: a vocabulary "bilm".

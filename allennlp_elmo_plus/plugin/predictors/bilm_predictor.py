@@ -38,7 +38,7 @@ _BEGINS_AS_JSON = re.compile(r"""\s*\{\s*["'}]""")
 class BilmPredictor(Predictor):
     """Scores a text, names the likeliest words at each position, and continues a text.
 
-    Registered as a `Predictor` with name "bilm". `allennlp predict` reads lines, each plain text or a JSON object, and writes one
+    `allennlp predict` reads lines, each plain text or a JSON object, and writes one
     JSON object per line. Words are separated by white space. Logarithms are natural. Words outside the vocabulary are read by their
     characters and scored as `<UNK>`. A forward-only model gives no backward entries. A blank line is a sentence without words. An
     `id` of any kind in a JSON object is returned with the answer. A line that begins with a brace and a quotation mark must be a
@@ -63,8 +63,9 @@ class BilmPredictor(Predictor):
     | Key | Value |
     |---|---|
     | `words` | the whole sentence |
-    | `generated`, `log_probs` | the words added, and the log-probabilities of these and of a boundary that was reached, in the
-    sentence's order | | `log_prob` | the sum of these |
+    | `generated` | the words added |
+    | `log_probs` | their log-probabilities, and that of a boundary that was reached, in the sentence's order |
+    | `log_prob` | the sum of these |
     | `ended` | whether the boundary was reached |
     | `beam` | with `"beam"`, the k best continuations, likeliest first, each with these keys; the first one is that above |
 

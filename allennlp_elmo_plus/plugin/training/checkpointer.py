@@ -47,16 +47,6 @@ class BilmCheckpointer(StrictFromParams, Checkpointer):
     its machine. All save at the same batch. With `save_every_num_seconds`, which AllenNLP refuses there, the clock of process 0
     decides. At recovery all processes take the newest checkpoint that every one of them can read.
 
-    Registered as a `Checkpointer` with name "bilm".
-
-    Args:
-        serialization_dir: passed by AllenNLP, like the next five as in its own checkpointer.
-        save_completed_epochs: see AllenNLP.
-        save_every_num_seconds: see AllenNLP.
-        save_every_num_batches: see AllenNLP.
-        keep_most_recent_by_count: see AllenNLP.
-        keep_most_recent_by_age: see AllenNLP.
-
     Raises:
         InputError: where another process trains into the directory, see `storage.run_lock`.
     """
