@@ -20,6 +20,7 @@ from allennlp_elmo_plus.modules.layer_mix import (
     LayerMix,
     LayerOutput,
     check_layer_output,
+    num_vectors,
 )
 from allennlp_elmo_plus.storage.npz import write_npz
 from allennlp_elmo_plus.storage.resumable_hdf5 import (
@@ -97,8 +98,7 @@ def _embed_text(
     embedder: ElmoEmbedder, text: TokenizedFile, output_file: Path, settings: EmbedSettings, progress: Progress
 ) -> TextSurvey:
     scan = text.scan(as_keys=settings.use_sentence_keys)
-    vectors_per_word = embedder.num_layers if settings.layers == ALL else 1
-    num_bytes = 4 * vectors_per_word * embedder.output_size * scan.num_words
+    num_bytes = 4 * num_vectors(settings.layers, embedder.num_layers) * embedder.output_size * scan.num_words
     run = {"text": scan.digest, "biLM": weights_digest(embedder.encoder), **describe_settings(settings)}
     with ResumableHdf5Writer(output_file, run, _layout(embedder, text, settings), num_bytes) as file:
         try:

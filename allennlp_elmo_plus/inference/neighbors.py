@@ -131,14 +131,10 @@ class NeighborSearch:
         self._near_tokens = [NearestItems(num_neighbors, query) for query in queries]
         self._compares_text_words = vocabulary is None
         self.num_skipped = 0
-        free, contextual = zip(*(self._vectors_of([query.sentence]) for query in queries), strict=True)
-        positions = [query.position for query in queries]
-        self._free = torch.stack([vectors[position] for vectors, position in zip(free, positions, strict=True)])
-        self._contextual = torch.stack(
-            [vectors[position] for vectors, position in zip(contextual, positions, strict=True)]
-        )
-        for first in range(0, len(vocabulary or ()), _CHUNK_WORDS):
-            assert vocabulary is not None
+        pairs = [[vectors[query.position] for vectors in self._vectors_of([query.sentence])] for query in queries]
+        self._free, self._contextual = (torch.stack(vectors) for vectors in zip(*pairs, strict=True))
+        vocabulary = vocabulary or ()
+        for first in range(0, len(vocabulary), _CHUNK_WORDS):
             words = vocabulary[first : first + _CHUNK_WORDS]
             self._add_words(words, self._word_vectors(words))
 

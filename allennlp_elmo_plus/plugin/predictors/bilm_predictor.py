@@ -128,10 +128,6 @@ class BilmPredictor(Predictor):
         outputs = self._model.forward_on_instances(instances)
         return [_scores_of(instance, sanitize(output)) for instance, output in zip(instances, outputs)]
 
-    @overrides
-    def _json_to_instance(self, json_dict: JsonDict) -> Instance:
-        return self._dataset_reader.text_to_instance(json_dict["sentence"].split())
-
     def _check(self, request: Any) -> None:
         if isinstance(request, ScoreRequest):
             vocab_size = len(self._model.language_model.softmax.weight)

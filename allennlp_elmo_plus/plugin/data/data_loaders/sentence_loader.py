@@ -82,4 +82,4 @@ class BilmSentenceLoader(BilmDataLoader):
     @overrides
     def _windows(self, epoch: int, start: int) -> Iterable[Window]:
         plan: SentencePlan = self._plan_of(epoch)  # type: ignore[assignment]
-        return SentenceReader(self._encoded().tokens, plan, start, *share_of_text())
+        return SentenceReader(self._corpus.tokens, plan, start, *share_of_text())

@@ -112,7 +112,7 @@ class BilmResume(StrictFromParams, TrainerCallback):
         self._identity = self._loader.identity()
         held_out = trainer._validation_data_loader
         if isinstance(held_out, BilmDataLoader):
-            self._identity["held-out text (`validation_data_path`)"] = held_out.text_digest()
+            self._identity["held-out text (`validation_data_path`)"] = held_out.text_digest
             # It is read after the first epoch; by then its encoded text may have been deleted.
             held_out.prepare()
         self._environment = environment(next(self._model.parameters()).device)

@@ -202,7 +202,7 @@ def test_the_text_is_kept_where_asked(make, tmp_path):
     assert kept.is_dir() and not serialization_dir.exists()
     len(make(serialization_dir=str(serialization_dir)))
     assert list((serialization_dir / "encoded_text").iterdir())
-    assert "bilm-corpus-" in str(make()._encoded().directory)
+    assert "bilm-corpus-" in str(make()._corpus.directory)
 
 
 def test_the_text_is_not_read_before_it_is_needed(tmp_path):
