@@ -17,8 +17,7 @@ from allennlp_elmo_plus.inference.embed_file import (
     embed_file,
     weights_digest,
 )
-from allennlp_elmo_plus.inference.embedder import ElmoEmbedder
-from allennlp_elmo_plus.inference.embedder_files import EmbedderFiles, load_embedder
+from allennlp_elmo_plus.inference.embedder import ElmoEmbedder, EmbedderFiles, load_embedder
 from allennlp_elmo_plus.storage.atomic_files import atomic_path
 from allennlp_elmo_plus.storage.resumable_hdf5 import check_new
 

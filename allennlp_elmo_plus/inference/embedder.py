@@ -1,7 +1,7 @@
 """`ElmoEmbedder`: lists of words in, arrays of vectors out."""
 
 from collections.abc import Iterable, Iterator, Sequence
-from typing import Optional, Union
+from typing import NamedTuple, Optional, Union
 
 import numpy as np
 import torch
@@ -23,8 +23,10 @@ from allennlp_elmo_plus.formats.model_files import (
     find_model,
     local_path,
 )
+from allennlp_elmo_plus.formats.parameters import fill_parameters
 from allennlp_elmo_plus.formats.pretrained import load_files, read_words
 from allennlp_elmo_plus.formats.token_embeddings import read_token_embeddings
+from allennlp_elmo_plus.formats.trained_mix import read_trained_mix
 from allennlp_elmo_plus.inference.chunks import run_in_chunks
 from allennlp_elmo_plus.kernels.dtypes import widest_dtype
 from allennlp_elmo_plus.modules.encoder import BiLMEncoder
@@ -220,6 +222,29 @@ class ElmoEmbedder:
         characters = torch.from_numpy(encode_words(words, self.encoder.max_characters))
         distinct, inverse = unique_rows(characters)
         return self.encoder.word_vectors(distinct.to(device))[inverse.to(device)]
+
+
+class EmbedderFiles(NamedTuple):
+    """The arguments of `ElmoEmbedder.from_pretrained`, from which another process can load the same embedder."""
+
+    path: str
+    weight_file: Optional[str] = None
+    vocab_file: Optional[str] = None
+    token_embedding_file: Optional[str] = None
+    device: str = "cpu"
+    batch_size: int = DEFAULT_BATCH_SIZE
+    mix: Optional[str] = (
+        None  # the model.tar.gz of a downstream model, whose biLM's weights replace those of the other files
+    )
+
+
+def load_embedder(files: EmbedderFiles) -> ElmoEmbedder:
+    """Return the embedder in `files`. Raises what `ElmoEmbedder.from_pretrained`, `read_trained_mix` and `fill_parameters` raise."""
+    *arguments, mix = files
+    embedder = ElmoEmbedder.from_pretrained(*arguments)  # type: ignore[arg-type]
+    if mix is not None:
+        fill_parameters(embedder.encoder, read_trained_mix(local_path(mix)).encoder_weights, f"{mix}: in its biLM")
+    return embedder
 
 
 def _with_boundaries(sentences: Iterable[Sequence[str]]) -> Iterator[str]:

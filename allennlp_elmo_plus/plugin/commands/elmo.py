@@ -21,8 +21,7 @@ from allennlp_elmo_plus.inference.embed_file import (
     EmbedSettings,
     embed_file,
 )
-from allennlp_elmo_plus.inference.embedder import DEFAULT_BATCH_SIZE
-from allennlp_elmo_plus.inference.embedder_files import EmbedderFiles, load_embedder
+from allennlp_elmo_plus.inference.embedder import DEFAULT_BATCH_SIZE, EmbedderFiles, load_embedder
 from allennlp_elmo_plus.modules.layer_mix import (
     ALL,
     AVERAGE,
