@@ -56,9 +56,8 @@ class DirectionalLM:
         self.model = model
         self.vocabulary = vocabulary
         self.first_word, self.last_word = (EOS_WORD, BOS_WORD) if backward else (BOS_WORD, EOS_WORD)
-        self._ids: dict[str, int] = {}
-        if isinstance(model.token_encoder, WordEncoder):
-            self._ids.update((word, number) for number, word in enumerate(vocabulary))
+        takes_ids = isinstance(model.token_encoder, WordEncoder)
+        self._ids = {word: number for number, word in enumerate(vocabulary)} if takes_ids else {}
         self._max_characters = max_characters
         self._backward = backward
         # `<UNK>` is not a word, and the boundary that begins a sentence never follows.

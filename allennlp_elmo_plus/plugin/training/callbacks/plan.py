@@ -22,11 +22,9 @@ from allennlp_elmo_plus.training.adagrad import Adagrad
 from allennlp_elmo_plus.training.available_memory import available_memory
 from allennlp_elmo_plus.training.distributed.world import world
 from allennlp_elmo_plus.training.memory_estimate import TrainingMemory, estimate_training_memory
+from allennlp_elmo_plus.training.throughput import NUM_WARM_UP
 
 logger = logging.getLogger(__name__)
-
-# In the first batches kernels are compiled and memory is allocated.
-_NUM_WARM_UP = 5
 
 
 @TrainerCallback.register("bilm_plan")
@@ -117,9 +115,9 @@ class BilmPlan(StrictFromParams, TrainerCallback):
         if not is_training:
             return
         self._num_done += 1
-        if self._num_done == _NUM_WARM_UP:
+        if self._num_done == NUM_WARM_UP:
             self._started = time.perf_counter()
-        num_measured = self._num_done - _NUM_WARM_UP
+        num_measured = self._num_done - NUM_WARM_UP
         if num_measured > 0:
             # The time between batches included.
             seconds = (time.perf_counter() - self._started) / num_measured
