@@ -11,12 +11,7 @@ from typing import Any, NamedTuple, Union
 from allennlp_elmo_plus.cluster.shards import ShardRunner, shard_files
 from allennlp_elmo_plus.data.text.tokenized_file import TokenizedFile
 from allennlp_elmo_plus.errors import InputError
-from allennlp_elmo_plus.inference.embed_file import (
-    EmbedSettings,
-    describe_settings,
-    embed_file,
-    weights_digest,
-)
+from allennlp_elmo_plus.inference.embed_file import EmbedSettings, describe_settings, embed_file, weights_digest
 from allennlp_elmo_plus.inference.embedder import ElmoEmbedder, EmbedderFiles, load_embedder
 from allennlp_elmo_plus.storage.atomic_files import atomic_path
 from allennlp_elmo_plus.storage.resumable_hdf5 import check_new

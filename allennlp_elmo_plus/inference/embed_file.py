@@ -15,20 +15,9 @@ from allennlp_elmo_plus.data.text.tokenized_file import TextSurvey, TokenizedFil
 from allennlp_elmo_plus.errors import InputError
 from allennlp_elmo_plus.inference.embedder import ElmoEmbedder
 from allennlp_elmo_plus.modules.encoder import BiLMEncoder
-from allennlp_elmo_plus.modules.layer_mix import (
-    ALL,
-    LayerMix,
-    LayerOutput,
-    check_layer_output,
-    num_vectors,
-)
+from allennlp_elmo_plus.modules.layer_mix import ALL, LayerMix, LayerOutput, check_layer_output, num_vectors
 from allennlp_elmo_plus.storage.npz import write_npz
-from allennlp_elmo_plus.storage.resumable_hdf5 import (
-    Layout,
-    NoPlaceError,
-    ResumableHdf5Writer,
-    check_new,
-)
+from allennlp_elmo_plus.storage.resumable_hdf5 import Layout, NoPlaceError, ResumableHdf5Writer, check_new
 
 HDF5, NPZ = "hdf5", "npz"
 

@@ -10,19 +10,10 @@ from torch import Tensor
 from allennlp_elmo_plus.data.batching.length_buckets import batches_by_length, windows_of
 from allennlp_elmo_plus.data.batching.sentence_packing import SentenceLayout
 from allennlp_elmo_plus.data.batching.unique_words import unique_rows
-from allennlp_elmo_plus.data.text.characters import (
-    BOS_WORD,
-    EOS_WORD,
-    check_sentence,
-    encode_words,
-)
+from allennlp_elmo_plus.data.text.characters import BOS_WORD, EOS_WORD, check_sentence, encode_words
 from allennlp_elmo_plus.data.text.vocabulary import look_up_words
 from allennlp_elmo_plus.errors import InputError, check_at_least_one
-from allennlp_elmo_plus.formats.model_files import (
-    PathLike,
-    find_model,
-    local_path,
-)
+from allennlp_elmo_plus.formats.model_files import PathLike, find_model, local_path
 from allennlp_elmo_plus.formats.parameters import fill_parameters
 from allennlp_elmo_plus.formats.pretrained import load_files, read_words
 from allennlp_elmo_plus.formats.token_embeddings import read_token_embeddings
@@ -30,13 +21,7 @@ from allennlp_elmo_plus.formats.trained_mix import read_trained_mix
 from allennlp_elmo_plus.inference.chunks import run_in_chunks
 from allennlp_elmo_plus.kernels.dtypes import widest_dtype
 from allennlp_elmo_plus.modules.encoder import BiLMEncoder
-from allennlp_elmo_plus.modules.layer_mix import (
-    ALL,
-    LayerOutput,
-    check_layer_output,
-    combine_layers,
-    num_vectors,
-)
+from allennlp_elmo_plus.modules.layer_mix import ALL, LayerOutput, check_layer_output, combine_layers, num_vectors
 from allennlp_elmo_plus.modules.token_encoder import WordEncoder
 
 DEFAULT_BATCH_SIZE = 2048

@@ -6,12 +6,7 @@ from typing import NamedTuple, Optional
 import torch
 from torch import Tensor
 
-from allennlp_elmo_plus.data.text.characters import (
-    BOS_WORD,
-    EOS_WORD,
-    UNK_WORD,
-    encode_words,
-)
+from allennlp_elmo_plus.data.text.characters import BOS_WORD, EOS_WORD, UNK_WORD, encode_words
 from allennlp_elmo_plus.data.text.vocabulary import look_up_words
 from allennlp_elmo_plus.errors import check_at_least_one
 from allennlp_elmo_plus.inference.top_words import top_words

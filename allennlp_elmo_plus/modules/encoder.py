@@ -10,22 +10,12 @@ from torch import Tensor, nn
 
 from allennlp_elmo_plus.data.batching.sentence_packing import SentenceLayout
 from allennlp_elmo_plus.data.batching.unique_words import unique_rows
-from allennlp_elmo_plus.data.text.characters import (
-    BOS_WORD,
-    EOS_WORD,
-    PADDING_ID,
-    encode_words,
-)
+from allennlp_elmo_plus.data.text.characters import BOS_WORD, EOS_WORD, PADDING_ID, encode_words
 from allennlp_elmo_plus.errors import InputError
 from allennlp_elmo_plus.kernels.fingerprint.fingerprint import fingerprint
 from allennlp_elmo_plus.modules.bilm import BiLM, BiLMState
 from allennlp_elmo_plus.modules.token_encoder import CharacterEncoder, WordEncoder
-from allennlp_elmo_plus.modules.word_cache import (
-    MAX_CACHED_WORDS,
-    Compute,
-    Words,
-    WordVectorCache,
-)
+from allennlp_elmo_plus.modules.word_cache import MAX_CACHED_WORDS, Compute, Words, WordVectorCache
 
 _CACHING_CHUNK = 1024
 _SAMPLED_WORDS = 16

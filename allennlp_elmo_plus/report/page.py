@@ -7,13 +7,7 @@ from html import escape
 from typing import Any, Optional
 
 from allennlp_elmo_plus.errors import count_in_words
-from allennlp_elmo_plus.report.chart import (
-    NUM_COLOURS,
-    Curve,
-    bar_chart,
-    format_number,
-    line_chart,
-)
+from allennlp_elmo_plus.report.chart import NUM_COLOURS, Curve, bar_chart, format_number, line_chart
 from allennlp_elmo_plus.report.run import Mix, Run
 
 _LIGHT = ("#0b62a8", "#d1495b", "#2f7d4f", "#8a5a00", "#6d4bab", "#4a5560")

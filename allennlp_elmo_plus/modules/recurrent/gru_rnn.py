@@ -10,12 +10,7 @@ from torch.nn.utils.rnn import PackedSequence
 from allennlp_elmo_plus.errors import check_at_least_one
 from allennlp_elmo_plus.kernels.dtypes import common_dtype
 from allennlp_elmo_plus.modules.initialization import glorot_uniform_
-from allennlp_elmo_plus.modules.recurrent.layer import (
-    RecurrentLayer,
-    RecurrentOutput,
-    check_clips,
-    projection_size_of,
-)
+from allennlp_elmo_plus.modules.recurrent.layer import RecurrentLayer, RecurrentOutput, check_clips, projection_size_of
 from allennlp_elmo_plus.options.bilm_options import LstmOptions
 
 

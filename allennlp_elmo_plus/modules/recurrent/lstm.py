@@ -14,12 +14,7 @@ from allennlp_elmo_plus.kernels.gemm.linear import product_dtype
 from allennlp_elmo_plus.kernels.lstm.clipped_lstm import LstmTensors, clipped_lstm
 from allennlp_elmo_plus.kernels.lstm.stacked_lstm import has_kernels, run_stacked
 from allennlp_elmo_plus.modules.initialization import glorot_uniform_
-from allennlp_elmo_plus.modules.recurrent.layer import (
-    RecurrentLayer,
-    RecurrentOutput,
-    check_clips,
-    projection_size_of,
-)
+from allennlp_elmo_plus.modules.recurrent.layer import RecurrentLayer, RecurrentOutput, check_clips, projection_size_of
 from allennlp_elmo_plus.options.bilm_options import LstmOptions
 
 

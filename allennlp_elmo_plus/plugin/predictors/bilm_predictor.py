@@ -14,21 +14,11 @@ from overrides import overrides
 from allennlp_elmo_plus.data.batching.sentence_ids import sentence_ids
 from allennlp_elmo_plus.data.text.characters import BOS_WORD, EOS_WORD
 from allennlp_elmo_plus.errors import InputError, truncated_repr
-from allennlp_elmo_plus.inference.generation import (
-    Continuation,
-    DirectionalLM,
-    beam_search,
-    sample,
-)
+from allennlp_elmo_plus.inference.generation import Continuation, DirectionalLM, beam_search, sample
 from allennlp_elmo_plus.inference.substitutes import Substitutes, substitutes
 from allennlp_elmo_plus.inference.top_words import TopWords
 from allennlp_elmo_plus.plugin.data.vocabulary import words_of
-from allennlp_elmo_plus.plugin.predictors.requests import (
-    ID,
-    GenerateRequest,
-    ScoreRequest,
-    read_request,
-)
+from allennlp_elmo_plus.plugin.predictors.requests import ID, GenerateRequest, ScoreRequest, read_request
 from allennlp_elmo_plus.plugin.training.metrics.bilm_perplexity import exp_or_inf
 
 _BEGINS_AS_JSON = re.compile(r"""\s*\{\s*["'}]""")

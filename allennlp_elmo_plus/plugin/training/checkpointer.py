@@ -21,12 +21,7 @@ from allennlp_elmo_plus.plugin.training.process_state import rank_on_machine
 from allennlp_elmo_plus.storage.atomic_files import atomic_path, remove_unfinished
 from allennlp_elmo_plus.storage.readable_state import unreadable_parts, with_plain_numbers
 from allennlp_elmo_plus.storage.run_lock import hold
-from allennlp_elmo_plus.training.distributed.world import (
-    all_gather_object,
-    broadcast_object,
-    common_items,
-    world,
-)
+from allennlp_elmo_plus.training.distributed.world import all_gather_object, broadcast_object, common_items, world
 
 logger = logging.getLogger(__name__)
 
