@@ -37,15 +37,9 @@ def embed_shards(
 ) -> EmbeddedShards:
     """Embed each file that `spec` names with `embed_file`, by the workers of `runner`.
 
-    The file of a shard has the shard's name and the suffix of the format. An interrupted run is resumed, also within a shard.
-
-    Args:
-        spec: the files of text, with distinct names.
-        directory: for the files of vectors; it is created if missing, and must be the same directory for all workers.
-        files: the embedder, as files that all workers can read.
-        settings: what is written.
-        runner: runs the tasks.
-        report: called with the size of each finished shard, in bytes.
+    The file of a shard has the shard's name and the suffix of the format. An interrupted run is resumed, also within a shard. The
+    files of text have distinct names. `directory` is created if missing, and must be the same for all workers; all workers must be
+    able to read `files`. `report` is called with the size of each finished shard, in bytes.
 
     Returns:
         The size of the corpus, with the shards of earlier runs.

@@ -62,13 +62,6 @@ def embed_file(
     refused it. An interrupted run leaves `output_file` + ".part" and a journal, and the same call resumes it: see
     `storage/resumable_hdf5.py`.
 
-    Args:
-        embedder: computes the vectors.
-        input_file: one sentence per line, words separated by white space; see `TokenizedFile`.
-        output_file: the file to write, which must not exist.
-        settings: what is written.
-        progress: opens a progress bar.
-
     Returns:
         The number of sentences and words of the text, and its digest.
 

@@ -127,12 +127,7 @@ class ElmoEmbedder:
         return self.encoder.output_size
 
     def embed_sentence(self, sentence: Sequence[str], layers: LayerOutput = ALL) -> np.ndarray:
-        """Return the vectors of one sentence.
-
-        Args:
-            sentence: the words, a list of strings.
-            layers: "all", "top", "average" or a `LayerMix`; see `ElmoEmbedder`.
-        """
+        """Return the vectors of `sentence`, a list of words; `layers` is "all", "top", "average" or a `LayerMix`."""
         check_sentence(sentence, "sentence")
         return self.embed_batch([sentence], layers)[0]
 
@@ -145,10 +140,6 @@ class ElmoEmbedder:
 
         `sentences` may be a stream of any length: at most 8 batches are read ahead. Within these, sentences of similar length
         are embedded together.
-
-        Args:
-            sentences: each a list of words.
-            layers: "all", "top", "average" or a `LayerMix`; see `ElmoEmbedder`.
 
         Raises:
             InputError: `layers` is not one of these (raised at once); or a sentence is not a list of strings (raised where the

@@ -58,9 +58,7 @@ def _assemble_language_model(options: BiLMOptions, vocab_size: int) -> LanguageM
 def build_encoder(options: BiLMOptions, boundary_ids: tuple[int, int] = (0, 1)) -> BiLMEncoder:
     """Return a biLM as a source of word vectors, without dropout, with initial weights.
 
-    Args:
-        options: The options of the biLM.
-        boundary_ids: For word input, the lines of `<S>` and `</S>` in its vocabulary.
+    For word input, `boundary_ids` are the lines of `<S>` and `</S>` in its vocabulary.
 
     Raises:
         InputError: `n_tokens_vocab` is missing for word input.

@@ -133,12 +133,8 @@ class LanguageModel(nn.Module):
     ) -> SampledLoss:
         """Return the training loss of `batch`, beginning with `state`, or with zeros where it is None.
 
-        The gradient of the softmax's weight and bias is sparse: it holds the rows of targets and of negatives.
-
-        Args:
-            batch: The words.
-            negatives: The forward and the backward direction's sample, which all positions share, as in bilm-tf.
-            state: The recurrent state before the batch.
+        The gradient of the softmax's weight and bias is sparse: it holds the rows of targets and of negatives. `negatives` are the
+        forward and the backward direction's sample, which all positions share, as in bilm-tf.
         """
         losses = [partial(sampled_softmax_nll, negatives=sample) for sample in negatives]
         return SampledLoss(*self._nlls(batch, state, losses))
@@ -146,12 +142,9 @@ class LanguageModel(nn.Module):
     def exact_loss(
         self, batch: LanguageModelBatch, state: Optional[BiLMState] = None, chunk_size: int = 1024
     ) -> ExactLoss:
-        """Return the loss under the full softmax.
+        """Return the loss of `batch` under the full softmax, beginning with `state`, or with zeros where it is None.
 
-        Args:
-            batch: The words.
-            state: The recurrent state before the batch; zeros where it is None.
-            chunk_size: Words of the vocabulary whose logits are held at once, so that memory does not grow with the vocabulary.
+        The logits of `chunk_size` words of the vocabulary are held at once, so that memory does not grow with the vocabulary.
         """
         return ExactLoss(*self._nlls(batch, state, [partial(exact_nll, chunk_size=chunk_size)] * 2))
 

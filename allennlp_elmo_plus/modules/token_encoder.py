@@ -51,12 +51,7 @@ class CharacterEncoder(nn.Module):
             self.highway.reset_parameters()
 
     def forward(self, characters: Tensor, buckets: Optional[Sequence[tuple[int, int]]] = None) -> Tensor:
-        """Return the vectors of words, (U, D).
-
-        Args:
-            characters: Character ids, (U, C).
-            buckets: Where padding begins, as `CharacterCNN` takes it.
-        """
+        """Return the vectors, (U, D), of words of `characters` (U, C); `buckets` say where padding begins, see `CharacterCNN`."""
         vectors = pad_rows_to_multiple(self.cnn(characters, buckets))
         if self.highway is not None:
             vectors = self.highway(vectors)

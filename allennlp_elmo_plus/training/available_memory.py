@@ -13,11 +13,7 @@ def available_memory(device: torch.device, root: Path = Path("/")) -> Optional[i
     """Return the bytes that can still be allocated on `device`, or None where they are unknown.
 
     On a GPU this is its free memory, the unused reserve of this process included. Elsewhere it is the least of Linux's available
-    memory and of what the control groups (v1 and v2) of this process leave below their limits.
-
-    Args:
-        device: The device.
-        root: The directory of /proc and /sys.
+    memory and of what the control groups (v1 and v2) of this process leave below their limits. `root` holds /proc and /sys.
     """
     if device.type == "cuda":
         free, _ = torch.cuda.mem_get_info(device)

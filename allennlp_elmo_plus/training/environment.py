@@ -42,12 +42,9 @@ def environment(device: torch.device) -> Environment:
 
 
 def compare_environments(before: Environment, now: Environment, strict: bool) -> None:
-    """Log a warning that names each entry that differs between the environment of a checkpoint and the current one.
+    """Log a warning that names each entry that differs between `before`, the environment of a checkpoint, and the current one.
 
-    Args:
-        before: the environment in which the checkpoint was saved; entries that only one of both has are ignored.
-        now: the current environment.
-        strict: whether a difference is an error instead.
+    Entries that only one of both has are ignored. With `strict` a difference is an error instead.
 
     Raises:
         InputError: with `strict`, where an entry differs.

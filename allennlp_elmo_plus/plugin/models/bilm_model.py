@@ -164,10 +164,10 @@ class BilmModel(StrictFromParams, Model):
         Raises:
             ConfigurationError: unless exactly one of `batch` and `source` is given.
         """
-        if (batch is None) == (source is None):
-            raise ConfigurationError("exactly one of `batch` and `source` must be given")
-        if batch is None:
+        if source is not None and batch is None:
             batch = batch_of_source(source, takes_characters=self.options.char_cnn is not None)
+        elif batch is None or source is not None:
+            raise ConfigurationError("exactly one of `batch` and `source` must be given")
         self._metrics.start_batch(sum(batch.batch_sizes), self.training)
         if self.training and self._sampler is not None:
             return self._sampled_loss(batch, self._sampler)

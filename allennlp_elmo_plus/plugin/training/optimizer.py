@@ -21,10 +21,7 @@ class BilmOptimizer(StrictFromParams, Optimizer, Adagrad):
 
     Args:
         model_parameters: passed by AllenNLP.
-        parameter_groups: as in AllenNLP.
-        lr: the learning rate.
-        initial_accumulator_value: of the sums of squared gradients.
-        max_norm: the global norm that gradients are scaled down to; `null` for no clip.
+        parameter_groups: as in AllenNLP; all other options are those of `Adagrad`.
     """
 
     def __init__(
