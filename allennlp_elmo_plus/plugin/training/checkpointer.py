@@ -21,7 +21,7 @@ from allennlp_elmo_plus.plugin.training.process_state import rank_on_machine
 from allennlp_elmo_plus.storage.atomic_files import atomic_path, remove_unfinished
 from allennlp_elmo_plus.storage.readable_state import unreadable_parts, with_plain_numbers
 from allennlp_elmo_plus.storage.run_lock import hold
-from allennlp_elmo_plus.training.distributed.world import all_gather_object, broadcast_object, common_items, world
+from allennlp_elmo_plus.training.distributed.world import all_gather_object, broadcast_object, world
 
 logger = logging.getLogger(__name__)
 
@@ -126,7 +126,7 @@ class BilmCheckpointer(StrictFromParams, Checkpointer):
         unreadable: list[str] = []
         # The directories of several machines may hold different checkpoints: one machine may have ended before the others.
         own = self._find_all_checkpoints()
-        positions = common_items(own)
+        positions = set.intersection(*all_gather_object(own))
         if not positions and any(all_gather_object(bool(own))):
             raise ConfigurationError("the serialization directories of the machines have no checkpoint in common")
         for position in sorted(positions, reverse=True):
