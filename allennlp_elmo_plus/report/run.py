@@ -106,10 +106,9 @@ def find_mixes(state: Mapping[str, Tensor]) -> list[Mix]:
     mixes = []
     for name, layers in sorted(weights.items()):
         raw = torch.tensor([layers[layer] for layer in sorted(layers)], dtype=torch.float64)
-        gamma = state.get(f"{name}.gamma" if name else "gamma")
-        if gamma is not None and gamma.numel() != 1:
-            gamma = None
-        mixes.append(Mix(name or "scalar mix", torch.softmax(raw, 0).tolist(), None if gamma is None else float(gamma)))
+        tensor = state.get(f"{name}.gamma" if name else "gamma")
+        gamma = float(tensor) if tensor is not None and tensor.numel() == 1 else None
+        mixes.append(Mix(name or "scalar mix", torch.softmax(raw, 0).tolist(), gamma))
     return mixes
 
 
