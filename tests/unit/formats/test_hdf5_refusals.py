@@ -178,7 +178,7 @@ def test_a_file_that_does_not_fit_is_refused_naming_the_dataset(written, change,
 def test_all_datasets_are_checked_before_the_first_is_read(written, monkeypatch):
     path, options = written
     read = []
-    monkeypatch.setattr("allennlp_elmo_plus.formats.bilm_tf_hdf5.read", read.append)
+    monkeypatch.setattr("allennlp_elmo_plus.formats.bilm_tf_hdf5.read_finite", read.append)
     *_, last = conversion_table(options)
     edit(path, replace(last.dataset, None))
     with pytest.raises(InputError, match=f"dataset `{last.dataset}` is missing"):

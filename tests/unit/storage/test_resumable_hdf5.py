@@ -265,7 +265,7 @@ def test_a_disk_that_fills_up_loses_nothing(tmp_path, monkeypatch):
 @pytest.mark.parametrize("key, shape", [("1", (2, 5, 3)), ("absent", (2, 1, 3))])
 def test_an_array_without_a_place_is_refused(tmp_path, key, shape):
     with ResumableHdf5Writer(tmp_path / "vectors.hdf5", RUN, LAYOUT, num_bytes=1000) as file:
-        with pytest.raises(InputError, match="no place for an array of shape .*: the text is not what it was"):
+        with pytest.raises(InputError, match="no dataset for an array of shape .*: the text has changed"):
             file.write(key, np.zeros(shape, dtype=np.float32), shape[1])
 
 
