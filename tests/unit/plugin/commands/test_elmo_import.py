@@ -1,18 +1,17 @@
 """Files of bilm-tf and AllenNLP as archives of the model `bilm`, through the command `elmo-import`."""
 
-import argparse
 import json
 import logging
 import os
 import re
 import shutil
 import tarfile
+from contextlib import nullcontext
 from pathlib import Path
 
 import h5py
 import pytest
 import torch
-from allennlp.commands.subcommand import Subcommand
 from allennlp.data import Token
 from allennlp.models.archival import load_archive
 from allennlp.modules.elmo import Elmo, batch_to_ids
@@ -21,13 +20,12 @@ from allennlp.predictors import Predictor
 import allennlp_elmo_plus.plugin  # noqa: F401
 from allennlp_elmo_plus.formats.bilm_tf_hdf5 import write_weights
 from allennlp_elmo_plus.formats.export import export_model
+from allennlp_elmo_plus.formats.import_model import import_model, write_archive
 from allennlp_elmo_plus.formats.name_table import placeholder_table
 from allennlp_elmo_plus.modules.build import build_language_model
 from allennlp_elmo_plus.options.bilm_options import BiLMOptions
-from allennlp_elmo_plus.plugin.commands import elmo_import as import_command
-from allennlp_elmo_plus.plugin.commands.elmo_import import import_from_args
 from allennlp_elmo_plus.plugin.modules.token_embedders.bilm_token_embedder import BilmTokenEmbedder
-from tests.helpers.command_line import Ended, only_line, run_command
+from tests.helpers.command_line import only_line
 from tests.helpers.small_encoders import (
     VARIANTS,
     edit,
@@ -40,25 +38,8 @@ FIXTURES = Path(__file__).resolve().parents[4] / "fixtures"
 WORDS = ["</S>", "<S>", "<UNK>", "the", "river", "rises", "mill", "turns", "and", "falls", "나비"]
 
 
-def run_import(capsys: pytest.CaptureFixture, *arguments: object) -> Ended:
-    """`allennlp elmo-import ARGUMENTS`, without AllenNLP's search for plugins at each call."""
-    parser = argparse.ArgumentParser("allennlp")
-    Subcommand.by_name("elmo-import")().add_subparser(parser.add_subparsers())
-    capsys.readouterr()
-    status: object = 0
-    try:
-        args = parser.parse_args(["elmo-import", *map(str, arguments)])
-        args.func(args)
-    except SystemExit as leaving:
-        status = leaving.code
-    captured = capsys.readouterr()
-    if isinstance(status, str):
-        return Ended(1, captured.out, f"{captured.err}{status}\n")
-    return Ended(int(status or 0), captured.out, captured.err)
-
-
 def files_of(directory: Path, variant: str) -> tuple[Path, Path, Path]:
-    """options.json, weights.hdf5 and vocab.txt of a small encoder without a softmax, as bilm-tf leaves them."""
+    """Write options.json, weights.hdf5 and vocab.txt of a small encoder without a softmax, as bilm-tf does."""
     options = options_of(variant)
     mapping = options.to_dict()
     for clip in ("cell_clip", "proj_clip"):
@@ -71,7 +52,7 @@ def files_of(directory: Path, variant: str) -> tuple[Path, Path, Path]:
 
 
 @pytest.mark.parametrize("variant", [*VARIANTS, "no skip connections", "tanh", "one layer, unwrapped"])
-def test_what_allennlps_loader_refuses_is_imported_too(tmp_path, monkeypatch, capsys, variant):
+def test_what_allennlps_loader_refuses_is_imported_too(tmp_path, run, monkeypatch, variant):
     changes = {
         "no skip connections": {"lstm": {"dim": 10, "projection_dim": 5, "n_layers": 2}},
         "tanh": {"char_cnn": {"activation": "tanh", "embedding": {"dim": 3}, "filters": [[1, 4], [2, 6]]}},
@@ -85,11 +66,11 @@ def test_what_allennlps_loader_refuses_is_imported_too(tmp_path, monkeypatch, ca
             old = f"RNN_{direction}/RNN/MultiRNNCell/Cell0/LSTMCell"
             edit(weight_file, lambda file, old=old: file.move(old, old.replace("MultiRNNCell/Cell0/", "")))
     if "no " in variant:
-        # bilm-tf writes no stand-ins for the projections it does not have.
-        edit(weight_file, lambda file: [file.__delitem__(name) for name in stand_ins(file, options_of(variant))])
+        # bilm-tf does not write placeholders for projections that a model does not have.
+        edit(weight_file, lambda file: [file.__delitem__(name) for name in placeholders(file, options_of(variant))])
     archive = tmp_path / "imported.tar.gz"
     vocabulary = ["--vocab-file", vocab_file] if options_of(variant).char_cnn is None else []
-    ended = run_import(capsys, options_file, weight_file, archive, *vocabulary)
+    ended = run("elmo-import", options_file, weight_file, archive, *vocabulary)
     assert ended.status == 0 and ended.out == f"wrote {archive}\n"
     assert f"{weight_file} has no softmax: the archive gives word vectors and can be fine-tuned" in ended.err
     model = load_archive(archive).model
@@ -103,16 +84,16 @@ def test_what_allennlps_loader_refuses_is_imported_too(tmp_path, monkeypatch, ca
     assert sorted(os.listdir(tmp_path)) == ["imported.tar.gz", "options.json", "vocab.txt", "weights.hdf5"]
 
 
-def stand_ins(file: h5py.File, options: BiLMOptions) -> list[str]:
+def placeholders(file: h5py.File, options: BiLMOptions) -> list[str]:
     return [row.dataset for row in placeholder_table(options) if row.dataset in file]
 
 
 @pytest.fixture(scope="module")
 def imported(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The archive of the fixture's files, which this package had no part in making."""
+    """Return the archive of the files in `fixtures/`, which other programs than this package wrote."""
     path = tmp_path_factory.mktemp("imported") / "model.tar.gz"
-    files = {"options_file": str(FIXTURES / "options.json"), "weight_file": str(FIXTURES / "weights.hdf5")}
-    import_from_args(argparse.Namespace(**files, archive_file=str(path), vocab_file=None))
+    imported = import_model(FIXTURES / "options.json", FIXTURES / "weights.hdf5")
+    write_archive(path, imported, lambda num_bytes: nullcontext(lambda _: None))
     return path
 
 
@@ -124,10 +105,10 @@ def test_vectors_are_those_of_allennlp(imported):
     torch.testing.assert_close(embedder(ids), expected, rtol=0, atol=1e-5)
 
 
-def test_evaluate_says_that_the_figure_means_nothing(imported, tmp_path, monkeypatch, capsys, caplog):
+def test_evaluate_says_that_the_figure_means_nothing(imported, tmp_path, run, caplog):
     text, output = write_text(tmp_path / "text.txt", SENTENCES), tmp_path / "metrics.json"
     with caplog.at_level(logging.WARNING):
-        ended = run_command(monkeypatch, capsys, "evaluate", imported, text, "--output-file", output)
+        ended = run("evaluate", imported, text, "--output-file", output)
     assert ended.status == 0
     # Guessing among <S>, </S> and <UNK>.
     assert json.loads(output.read_text())["perplexity"] == pytest.approx(3)
@@ -135,13 +116,13 @@ def test_evaluate_says_that_the_figure_means_nothing(imported, tmp_path, monkeyp
     assert "those of guessing among its 3 words; fine-tune it first" in record.getMessage()
 
 
-def test_a_model_with_a_softmax_is_not_warned_of(tmp_path, monkeypatch, capsys, caplog):
+def test_a_model_with_a_softmax_is_not_warned_of(tmp_path, run, caplog):
     options = BiLMOptions.from_dict({**json.loads((FIXTURES / "options.json").read_text()), "n_tokens_vocab": None})
     torch.manual_seed(1)
     model = build_language_model(options, len(WORDS))
     files = export_model(model, options, WORDS, tmp_path)
     archive = tmp_path / "imported.tar.gz"
-    ended = run_import(capsys, files.options, files.weights, archive, "--vocab-file", files.vocabulary)
+    ended = run("elmo-import", files.options, files.weights, archive, "--vocab-file", files.vocabulary)
     assert ended.status == 0 and "no softmax" not in ended.err
     loaded = load_archive(archive).model
     for name, value in model.state_dict().items():
@@ -153,12 +134,12 @@ def test_a_model_with_a_softmax_is_not_warned_of(tmp_path, monkeypatch, capsys, 
     assert "no softmax" not in caplog.text
 
 
-def test_words_are_read_as_wide_as_the_options_say(tmp_path, monkeypatch, capsys):
+def test_words_are_read_as_wide_as_the_options_say(tmp_path, run):
     mapping = json.loads((FIXTURES / "options.json").read_text())
     mapping["char_cnn"]["max_characters_per_token"] = 20
     (tmp_path / "options.json").write_text(json.dumps(mapping))
     archive = tmp_path / "model.tar.gz"
-    run_import(capsys, tmp_path / "options.json", FIXTURES / "weights.hdf5", archive)
+    run("elmo-import", tmp_path / "options.json", FIXTURES / "weights.hdf5", archive)
     loaded = load_archive(archive)
     assert loaded.dataset_reader.token_indexers["characters"].max_characters_per_token == 20
     # Its softmax is blank, so that the vectors are compared.
@@ -169,7 +150,7 @@ def test_words_are_read_as_wide_as_the_options_say(tmp_path, monkeypatch, capsys
     assert torch.equal(vectors[0], vectors[1]) and not torch.equal(vectors[0], vectors[2])
 
 
-def test_what_cannot_be_imported_leaves_nothing(tmp_path, monkeypatch, capsys):
+def test_what_cannot_be_imported_leaves_nothing(tmp_path, run):
     options_file, weight_file, vocab_file = files_of(tmp_path, "words")
     before = sorted(os.listdir(tmp_path))
     archive = tmp_path / "imported.tar.gz"
@@ -191,7 +172,7 @@ def test_what_cannot_be_imported_leaves_nothing(tmp_path, monkeypatch, capsys):
         ),
     ]
     for (options, weights, *rest), message in cases:
-        ended = run_import(capsys, options, weights, archive, *rest)
+        ended = run("elmo-import", options, weights, archive, *rest)
         assert ended.status == 1
         line = only_line(ended.err)
         assert line.startswith("error: ")
@@ -201,23 +182,23 @@ def test_what_cannot_be_imported_leaves_nothing(tmp_path, monkeypatch, capsys):
     assert sorted(os.listdir(tmp_path)) == before
 
 
-def test_an_interrupt_leaves_the_archive_that_was_there(tmp_path, monkeypatch, capsys):
+def test_an_interrupt_leaves_the_archive_that_was_there(tmp_path, run, monkeypatch):
     archive = tmp_path / "model.tar.gz"
     archive.write_bytes(b"the old one")
 
     def interrupt(*_):
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(import_command.torch, "save", interrupt)
-    ended = run_import(capsys, FIXTURES / "options.json", FIXTURES / "weights.hdf5", archive)
+    monkeypatch.setattr(torch, "save", interrupt)
+    ended = run("elmo-import", FIXTURES / "options.json", FIXTURES / "weights.hdf5", archive)
     assert ended.status == 130 and "interrupted: nothing was written" in ended.err
     assert archive.read_bytes() == b"the old one" and os.listdir(tmp_path) == ["model.tar.gz"]
 
 
-def test_usage(monkeypatch, capsys):
-    ended = run_import(capsys, "--help")
+def test_usage(run):
+    ended = run("elmo-import", "--help")
     assert ended.status == 0 and "allennlp elmo-import options.json weights.hdf5 imported.tar.gz" in ended.out
-    ended = run_import(capsys, "options.json")
+    ended = run("elmo-import", "options.json")
     assert ended.status == 2 and "the following arguments are required: weight_file, archive_file" in ended.err
 
 
