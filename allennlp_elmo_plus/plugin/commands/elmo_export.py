@@ -98,7 +98,7 @@ def _compare(model: LanguageModel, options: BiLMOptions, files: ExportedFiles) -
             print(
                 "it loads them without an error, then fails at the first text or gives wrong vectors", file=sys.stderr
             )
-        difference, reader = difference_from_files(model, files), "the files as this package reads them"
+        difference, reader = difference_from_files(model, files), "the written files"
     print(f"largest difference from {reader}, in {len(SAMPLE_SENTENCES)} sentences: {difference:.2e}")
     # `not <=` instead of `>`: a difference that is not a number is an error too.
     if not difference <= MAX_DIFFERENCE:

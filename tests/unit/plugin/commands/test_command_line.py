@@ -1,7 +1,12 @@
+import os
 import re
+import subprocess
+import sys
 
 import pytest
 from allennlp.commands.subcommand import Subcommand
+
+from tests.helpers.command_line import ROOT
 
 COMMANDS = sorted(name for name in Subcommand.list_available() if re.match(r"elmo\b", name))
 
@@ -24,3 +29,12 @@ def test_all_commands_are_in_the_list(run):
     assert ended.status == 0 and len(COMMANDS) == 8
     for name in COMMANDS:
         assert re.search(rf"^    {name}\s", ended.out, re.MULTILINE)
+
+
+def test_the_line_of_the_readme_registers_the_commands(tmp_path):
+    readme = (ROOT / "README.md").read_text("utf-8")
+    (line,) = re.findall(r"^mkdir -p ~/\.allennlp.*$", readme, re.MULTILINE)
+    environment = {**os.environ, "HOME": str(tmp_path), "PYTHONPATH": str(ROOT)}
+    command = f"{line} && {sys.executable} -m allennlp elmo-vocab --help"
+    result = subprocess.run(["bash", "-c", command], cwd=tmp_path, env=environment, capture_output=True, text=True)
+    assert result.returncode == 0 and "Make or check a vocabulary file." in result.stdout, result.stderr

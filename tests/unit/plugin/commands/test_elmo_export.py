@@ -117,7 +117,7 @@ def test_the_command_prints_the_files_and_the_difference(export, tmp_path):
 @pytest.mark.parametrize("options", [NO_SKIP, WORD_INPUT, FEW_CHARACTERS, MANY_CHARACTERS])
 def test_files_that_allennlp_cannot_use_are_compared_with_the_model(export, tmp_path, options):
     ended = export(options)
-    assert "largest difference from the files as this package reads them, in 4 sentences: 0.00e+00" in ended.out
+    assert "largest difference from the written files, in 4 sentences: 0.00e+00" in ended.out
     assert f"AllenNLP's Elmo cannot use these files: {allennlp_refusal(options)}; bilm-tf can\n" in ended.err
     assert ("it loads them without an error, then fails" in ended.err) == (options in (FEW_CHARACTERS, MANY_CHARACTERS))
     assert BiLMOptions.from_file(tmp_path / "out" / "options.json").char_cnn == options.char_cnn
