@@ -11,12 +11,7 @@ import numpy as np
 from torch import Tensor, nn
 
 from allennlp_elmo_plus.errors import InputError
-from allennlp_elmo_plus.formats.name_table import (
-    ParameterMapping,
-    conversion_table,
-    placeholder_table,
-    softmax_table,
-)
+from allennlp_elmo_plus.formats.name_table import ParameterMapping, conversion_table, placeholder_table, softmax_table
 from allennlp_elmo_plus.options.bilm_options import BiLMOptions
 from allennlp_elmo_plus.storage.atomic_files import atomic_path
 from allennlp_elmo_plus.storage.checked_hdf5 import (

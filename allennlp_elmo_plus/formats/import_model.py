@@ -123,10 +123,7 @@ def _config(options: BiLMOptions) -> dict[str, Any]:
     return {
         "dataset_reader": {"type": "bilm", "token_indexers": indexers},
         "vocabulary": {"type": "bilm"},
-        "model": {
-            "type": "bilm",
-            **dataclasses.replace(options, sample_softmax=is_sampled).to_dict(inference=False),
-        },
+        "model": {"type": "bilm", **dataclasses.replace(options, sample_softmax=is_sampled).to_dict(inference=False)},
         "data_loader": {"type": "bilm", "batch_size": 1, "num_steps": _NUM_STEPS, "shuffle": False},
     }
 

@@ -19,12 +19,7 @@ from allennlp_elmo_plus.errors import InputError
 from allennlp_elmo_plus.formats.model_files import PathLike
 from allennlp_elmo_plus.modules.encoder import BiLMEncoder
 from allennlp_elmo_plus.storage.atomic_files import atomic_path
-from allennlp_elmo_plus.storage.checked_hdf5 import (
-    find_dataset,
-    find_table,
-    open_hdf5,
-    read_finite,
-)
+from allennlp_elmo_plus.storage.checked_hdf5 import find_dataset, find_table, open_hdf5, read_finite
 from allennlp_elmo_plus.storage.hdf5_strings import read_strings
 
 EMBEDDING, WORDS = "embedding", "words"

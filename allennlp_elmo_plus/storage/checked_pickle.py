@@ -31,12 +31,7 @@ _STORAGES = {
     "torch ByteStorage": torch.uint8,
     "torch BoolStorage": torch.bool,
 }
-_LITERALS = {
-    "EMPTY_TUPLE": (),
-    "NEWTRUE": True,
-    "NEWFALSE": False,
-    "NONE": None,
-}
+_LITERALS = {"EMPTY_TUPLE": (), "NEWTRUE": True, "NEWFALSE": False, "NONE": None}
 _VALUES = ("BINUNICODE", "BININT", "BININT1", "BININT2", "LONG1")
 _SIZES = {"TUPLE1": 1, "TUPLE2": 2, "TUPLE3": 3}
 _MARK = object()

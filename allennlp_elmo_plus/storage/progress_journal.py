@@ -7,24 +7,10 @@ lines after it are ignored. The process that has the journal open holds a lock o
 import json
 import os
 from pathlib import Path
-from typing import Any, NamedTuple, Optional
+from typing import Any
 
 from allennlp_elmo_plus.errors import InputError
 from allennlp_elmo_plus.storage.file_lock import FileInUseError, open_locked
-
-
-class Progress(NamedTuple):
-    """How much of the output is on disk."""
-
-    num_arrays: int
-    num_words: int  # in these arrays
-
-
-class JournalContent(NamedTuple):
-    """The content of a journal."""
-
-    run: dict[str, Any]  # the first line: the description of the run
-    progress: Progress  # the last line
 
 
 class ProgressJournal:
@@ -42,8 +28,8 @@ class ProgressJournal:
             self._file.close()
             raise FileInUseError(path, "")
 
-    def read(self) -> Optional[JournalContent]:
-        """Return the content, or None if the first line is incomplete. All that follows the last complete line is deleted."""
+    def read(self) -> list[dict[str, Any]]:
+        """Return the complete lines, and delete all that follows them."""
         num_bytes = 0
         lines: list[dict[str, Any]] = []
         self._file.seek(0)
@@ -57,21 +43,20 @@ class ProgressJournal:
             lines.append(content)
             num_bytes += len(line)
         self._file.truncate(num_bytes)
-        if not lines:
-            return None
-        return JournalContent(lines[0], Progress(**lines[-1]) if len(lines) > 1 else Progress(0, 0))
+        return lines
 
     def clear(self) -> None:
         """Delete all lines."""
         self._file.truncate(0)
 
-    def begin(self, run: dict[str, Any]) -> None:
-        """Write `run`, the description of the run, as the first line."""
-        self._add_line(run)
-
-    def add(self, progress: Progress) -> None:
-        """Add a line with `progress`."""
-        self._add_line(progress._asdict())
+    def add(self, content: dict[str, Any]) -> None:
+        """Add the line `content`, and flush it to disk."""
+        descriptor = self._file.fileno()
+        os.lseek(descriptor, 0, os.SEEK_END)
+        line = memoryview(json.dumps(content).encode("utf-8") + b"\n")
+        while line:
+            line = line[os.write(descriptor, line) :]
+        os.fsync(descriptor)
 
     def remove(self) -> None:
         """Delete the file; the lock stays until `close`."""
@@ -82,14 +67,6 @@ class ProgressJournal:
         with self._file:
             if os.fstat(self._file.fileno()).st_size == 0:
                 self.remove()
-
-    def _add_line(self, content: dict[str, Any]) -> None:
-        descriptor = self._file.fileno()
-        os.lseek(descriptor, 0, os.SEEK_END)
-        line = memoryview(json.dumps(content).encode("utf-8") + b"\n")
-        while line:
-            line = line[os.write(descriptor, line) :]
-        os.fsync(descriptor)
 
 
 def check_same_run(begun: dict[str, Any], run: dict[str, Any], part: Path) -> None:

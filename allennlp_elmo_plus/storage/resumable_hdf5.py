@@ -5,7 +5,8 @@ unreadable. Here all datasets are created, and get their space in the file, befo
 closed, flushed to disk and renamed to `NAME.part`. Then HDF5 does not write to the file any more: the bytes of each array are
 written directly to the space of its dataset, so that writing them again after a kill is harmless.
 
-The journal `NAME.part.journal` says which run this is and how many arrays are on disk: see `storage/progress_journal.py`.
+The first line of the journal `NAME.part.journal` describes the run, each further line the arrays that are on disk: see
+`storage/progress_journal.py`.
 """
 
 import glob
@@ -22,13 +23,20 @@ import numpy as np
 
 from allennlp_elmo_plus.errors import InputError
 from allennlp_elmo_plus.storage.atomic_files import atomic_path, flush_to_disk, remove_unfinished
-from allennlp_elmo_plus.storage.progress_journal import Progress, ProgressJournal, check_same_run
+from allennlp_elmo_plus.storage.progress_journal import ProgressJournal, check_same_run
 
 _SECONDS_BETWEEN_RECORDS = 10.0
 
 
 class LayoutError(InputError):
     """An array does not belong to the layout of the file."""
+
+
+class Progress(NamedTuple):
+    """How much of the output is on disk."""
+
+    num_arrays: int
+    num_words: int  # in these arrays
 
 
 class Layout(NamedTuple):
@@ -67,12 +75,12 @@ class ResumableHdf5Writer:
             check_new(path)
             for unfinished in (self.part, path):
                 remove_unfinished(path.parent, glob.escape(unfinished.suffix), glob.escape(unfinished.stem))
-            content = self._journal.read() if self.part.exists() else None
-            if content is None:
-                self._begin(run, layout, num_bytes)
+            lines = self._journal.read() if self.part.exists() else []
+            if lines:
+                check_same_run(lines[0], run, self.part)
             else:
-                check_same_run(content.run, run, self.part)
-            self.written = Progress(0, 0) if content is None else content.progress
+                self._begin(run, layout, num_bytes)
+            self.written = Progress(**lines[-1]) if len(lines) > 1 else Progress(0, 0)
             self._data = os.open(self.part, os.O_RDWR)
             # The lock of the journal protects this file too.
             self._datasets = h5py.File(str(self.part), "r", locking=False)
@@ -101,7 +109,7 @@ class ResumableHdf5Writer:
         """Flush all arrays so far to disk, and record them in the journal."""
         if self.written != self._recorded:
             os.fsync(self._data)
-            self._journal.add(self.written)
+            self._journal.add(self.written._asdict())
             self._recorded = self.written
         self._recorded_at = time.monotonic()
 
@@ -135,7 +143,7 @@ class ResumableHdf5Writer:
         self._journal.clear()
         with atomic_path(self.part) as temporary:
             _create_datasets(temporary, layout)
-        self._journal.begin(run)
+        self._journal.add(run)
 
     def _close(self) -> None:
         self._datasets.close()

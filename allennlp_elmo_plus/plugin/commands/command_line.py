@@ -1,4 +1,4 @@
-"""The parts that the `elmo...` commands share: help, exit status, types of arguments, progress bar."""
+"""The parts that the `elmo...` commands share: help, exit status, arguments, progress bar."""
 
 import argparse
 import inspect
@@ -14,8 +14,6 @@ from typing import Any, Optional
 from allennlp.commands.subcommand import Subcommand
 from allennlp.common.tqdm import Tqdm
 from overrides import overrides
-
-from allennlp_elmo_plus.plugin.commands.error_lines import error_line, wants_traceback
 
 TEXT_HELP = (
     "one sentence per line, white space between words; a file, a directory, a pattern such as 'corpus/*.txt.gz' in quotes, or "
@@ -35,8 +33,7 @@ class ElmoCommand(Subcommand):
     """A command of `allennlp`.
 
     Its docstring is its help: the first paragraph is in `allennlp --help`, all paragraphs are in the help of the command. The
-    command ends with status 2 at a wrong argument, with 130 at an interruption, and with 1 and one line on stderr at an error
-    that has an `error_line`. Other errors are raised, and so are all if the user wants tracebacks.
+    command ends with status 2 at a wrong argument, and with 130 at an interruption. Errors are raised: `error_lines` prints them.
 
     Attributes:
         example: The last part of the help.
@@ -75,11 +72,6 @@ class ElmoCommand(Subcommand):
         except KeyboardInterrupt:
             print(f"\ninterrupted: {self.after_interruption}", file=sys.stderr)
             sys.exit(_INTERRUPTED)
-        except Exception as error:
-            line = None if wants_traceback() else error_line(error)
-            if line is None:
-                raise
-            sys.exit(f"error: {line}")
 
 
 def integer_from(minimum: int) -> Callable[[str], int]:

@@ -51,20 +51,16 @@ def error_line(error: BaseException) -> Optional[str]:
     return None
 
 
-def wants_traceback() -> bool:
-    """Return whether the user wants tracebacks, by the environment variables of AllenNLP's log level."""
-    return bool(os.environ.get("ALLENNLP_DEBUG")) or os.environ.get("ALLENNLP_LOG_LEVEL") == "DEBUG"
-
-
 def hook_with_error_lines(default_hook: ExceptHook) -> ExceptHook:
     """Return a `sys.excepthook` that prints `error_line` on stderr.
 
-    The traceback then goes to the open log files, such as `out.log` of a training. Without an `error_line`, or if the user wants
-    tracebacks, the hook calls `default_hook` instead.
+    The traceback then goes to the open log files, such as `out.log` of a training. Without an `error_line`, or if the user asks for
+    debug messages (`ALLENNLP_DEBUG`, `ALLENNLP_LOG_LEVEL`), the hook calls `default_hook` instead.
     """
 
     def print_line(kind: type[BaseException], error: BaseException, error_traceback: Optional[TracebackType]) -> None:
-        line = None if wants_traceback() else error_line(error)
+        is_debugging = os.environ.get("ALLENNLP_DEBUG") or os.environ.get("ALLENNLP_LOG_LEVEL") == "DEBUG"
+        line = None if is_debugging else error_line(error)
         if line is None:
             default_hook(kind, error, error_traceback)
             return

@@ -7,14 +7,14 @@ from pathlib import Path
 import pytest
 
 from allennlp_elmo_plus.options.bilm_options import BiLMOptions
-from tests.helpers.command_line import Ended, run_command
+from tests.helpers.command_line import Ended, run_command_to_its_end
 from tests.helpers.exported_bilm import LINES, OPTIONS, exported
 
 
 @pytest.fixture
 def run(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Callable[..., Ended]:
     """Return a function that runs `allennlp ARGUMENTS` in this process."""
-    return partial(run_command, monkeypatch, capsys)
+    return partial(run_command_to_its_end, monkeypatch, capsys)
 
 
 @pytest.fixture(scope="module")

@@ -26,12 +26,7 @@ from allennlp_elmo_plus.modules.build import build_language_model
 from allennlp_elmo_plus.options.bilm_options import BiLMOptions
 from allennlp_elmo_plus.plugin.modules.token_embedders.bilm_token_embedder import BilmTokenEmbedder
 from tests.helpers.command_line import only_line
-from tests.helpers.small_encoders import (
-    VARIANTS,
-    edit,
-    options_of,
-    random_encoder,
-)
+from tests.helpers.small_encoders import VARIANTS, edit, options_of, random_encoder
 from tests.helpers.small_text import SENTENCES, write_text
 
 FIXTURES = Path(__file__).resolve().parents[4] / "fixtures"

@@ -22,12 +22,7 @@ def tagger_archive(directory: Path, bilm: Path, **embedder: Any) -> Path:
         "type": "basic_classifier",
         "text_field_embedder": {
             "token_embedders": {
-                "elmo": {
-                    "type": "bilm",
-                    "options": OPTIONS,
-                    "pretrained_file": str(bilm / "weights.hdf5"),
-                    **embedder,
-                }
+                "elmo": {"type": "bilm", "options": OPTIONS, "pretrained_file": str(bilm / "weights.hdf5"), **embedder}
             }
         },
         "seq2vec_encoder": {"type": "boe", "embedding_dim": 16},

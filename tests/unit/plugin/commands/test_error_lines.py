@@ -20,7 +20,7 @@ from torch.multiprocessing import ProcessExitedException
 from allennlp_elmo_plus.errors import InputError
 from allennlp_elmo_plus.plugin.commands.error_lines import error_line, hook_with_error_lines
 from allennlp_elmo_plus.plugin.training import spawn
-from tests.helpers.command_line import Ended, run_command_to_its_end
+from tests.helpers.command_line import Ended
 from tests.helpers.fork_server import ForkServer
 from tests.helpers.small_text import small_config
 
@@ -46,11 +46,6 @@ def trained(tmp_path_factory: pytest.TempPathFactory) -> Path:
     config["trainer"]["num_epochs"] = 1
     train_model(Params(config), str(directory / "out"))
     return directory
-
-
-@pytest.fixture
-def run(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture) -> Callable[..., Ended]:
-    return lambda *arguments: run_command_to_its_end(monkeypatch, capsys, *arguments)
 
 
 def last_line(ended: Ended) -> str:
