@@ -52,11 +52,9 @@ def import_model(options_file: PathLike, weight_file: PathLike, vocab_file: Opti
     options = dataclasses.replace(options, n_tokens_vocab=len(words))
     weights = read_parameters(weights_path, options, len(words))
     model = build_language_model(options, len(words))
-    with torch.no_grad():
-        # A softmax that the files do not have is recognised by its zeros.
-        model.softmax.bias.zero_()
-        if not options.share_embedding_softmax:
-            model.softmax.weight.zero_()
+    if not options.share_embedding_softmax:
+        # A softmax that the files do not have is recognised by its zeros. The initial bias is zero.
+        torch.nn.init.zeros_(model.softmax.weight)
     carried = carry_over(model, PretrainedWeights(weights, words), words, str(weights_path))
     return ImportedModel(model, options, words, carried.has_softmax)
 

@@ -10,7 +10,6 @@ from allennlp.modules.elmo import Elmo, batch_to_ids
 from overrides import overrides
 from torch import nn
 
-from allennlp_elmo_plus.data.text.characters import BOS_WORD, EOS_WORD
 from allennlp_elmo_plus.data.text.vocabulary import read_vocabulary
 from allennlp_elmo_plus.errors import InputError
 from allennlp_elmo_plus.formats.export import (
@@ -125,8 +124,7 @@ def difference_from_files(model: LanguageModel, files: ExportedFiles) -> float:
 def _embedder(model: LanguageModel, files: ExportedFiles) -> ElmoEmbedder:
     options, words = BiLMOptions.from_file(files.options), read_vocabulary(files.vocabulary)
     max_characters = None if options.char_cnn is None else options.char_cnn.max_characters
-    boundary_ids = words.index(BOS_WORD), words.index(EOS_WORD)
-    return ElmoEmbedder(BiLMEncoder(model.token_encoder, model.bilm, max_characters, boundary_ids), words)
+    return ElmoEmbedder(BiLMEncoder(model.token_encoder, model.bilm, max_characters), words)
 
 
 def _largest_difference(ours: list[np.ndarray], theirs: list[np.ndarray]) -> float:
