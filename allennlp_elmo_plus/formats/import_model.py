@@ -107,7 +107,7 @@ def _read_words(
         return words
     if options.char_cnn is None or is_softmax_there:
         part = "softmax" if is_softmax_there else "word embedding"
-        raise InputError(f"`--vocab-file` must be given: {weight_file} has a {part}, whose rows stand for its words")
+        raise InputError(f"`vocab_file` must be given: {weight_file} has a {part}, whose rows belong to its words")
     return list(SPECIAL_WORDS)
 
 

@@ -24,14 +24,14 @@ def add_cluster_arguments(
 
 
 def check_cluster_arguments(args: argparse.Namespace, without_scheduler: bool = False) -> None:
-    """Check `--processes`, which a cluster elsewhere decides itself.
+    """Check `--processes`: a cluster at an address has its own number of workers.
 
     Args:
         args: The arguments of the command.
-        without_scheduler: Whether `--processes` means something without `--scheduler`.
+        without_scheduler: Whether the command uses `--processes` without `--scheduler` too.
 
     Raises:
-        UsageError: `--processes` is given for nothing.
+        UsageError: `--processes` is given without `--scheduler local`.
     """
     allowed = (None, LOCAL) if without_scheduler else (LOCAL,)
     if args.processes is not None and args.scheduler not in allowed:

@@ -2,8 +2,6 @@ import dataclasses
 import json
 
 import pytest
-from allennlp.common.checks import ConfigurationError
-from allennlp.modules.elmo import Elmo, batch_to_ids
 
 from allennlp_elmo_plus.data.text.vocabulary import read_vocabulary
 from allennlp_elmo_plus.errors import InputError
@@ -70,28 +68,6 @@ def test_a_model_that_neither_loader_can_load_is_refused(tmp_path, options, mess
 )
 def test_which_loader_can_load_a_model(options, allennlp, bilm_tf):
     assert (allennlp_refusal(options), bilm_tf_refusal(options)) == (allennlp, bilm_tf)
-
-
-@pytest.mark.parametrize(
-    "options, message", [(NO_SKIP, "only support pretrained biLMs with residual"), (WORD_INPUT, "char_embed")]
-)
-def test_allennlp_refuses_such_a_model(tmp_path, options, message):
-    files = export_model(trained(options), options, WORDS, tmp_path)
-    with pytest.raises((ConfigurationError, KeyError), match=message):
-        Elmo(str(files.options), str(files.weights), 1)
-
-
-@pytest.mark.parametrize("max_characters", [25, 40, 70])
-def test_allennlp_loads_another_number_of_characters_and_fails_later(tmp_path, max_characters):
-    options = changed("char_cnn", max_characters_per_token=max_characters)
-    files = export_model(trained(options), options, WORDS, tmp_path)
-    elmo = Elmo(str(files.options), str(files.weights), 1)
-    with pytest.raises(RuntimeError, match="shape"):
-        elmo(batch_to_ids([["the", "cat", "sat"]]))
-    if max_characters == 25:
-        # AllenNLP reads each word as two words and concatenates their vectors.
-        token_encoder = elmo._elmo_lstm._token_embedder
-        assert token_encoder(batch_to_ids([["the", "cat", "sat"]]))["token_embedding"].shape == (1, 5, 16)
 
 
 def test_a_directory_that_cannot_be_created_is_named(tmp_path):

@@ -5,12 +5,13 @@ import h5py
 import pytest
 import torch
 from allennlp.common import Params
+from allennlp.common.checks import ConfigurationError
 from allennlp.data import Instance, Token, Vocabulary
 from allennlp.data.fields import TextField
 from allennlp.data.token_indexers import SingleIdTokenIndexer
 from allennlp.models import Model
 from allennlp.models.archival import archive_model
-from allennlp.modules.elmo import batch_to_ids
+from allennlp.modules.elmo import Elmo, batch_to_ids
 
 from allennlp_elmo_plus.data.text.vocabulary import read_vocabulary
 from allennlp_elmo_plus.formats.export import allennlp_refusal, bilm_tf_refusal, export_model
@@ -92,6 +93,28 @@ def test_word_vectors_of_sentence_boundaries_are_those_of_their_lines(tmp_path):
     layers, layout, _ = encoder(torch.tensor([[2]]))
     rows = layout.unpack(layers[0], keep_boundaries=True)[0, :, :8]
     torch.testing.assert_close(rows, model.token_encoder.embedding[[2, 1, 0]])
+
+
+@pytest.mark.parametrize(
+    "options, message", [(NO_SKIP, "only support pretrained biLMs with residual"), (WORD_INPUT, "char_embed")]
+)
+def test_allennlp_refuses_such_a_model(tmp_path, options, message):
+    files = export_model(trained(options), options, WORDS, tmp_path)
+    with pytest.raises((ConfigurationError, KeyError), match=message):
+        Elmo(str(files.options), str(files.weights), 1)
+
+
+@pytest.mark.parametrize("max_characters", [25, 40, 70])
+def test_allennlp_loads_another_number_of_characters_and_fails_later(tmp_path, max_characters):
+    options = changed("char_cnn", max_characters_per_token=max_characters)
+    files = export_model(trained(options), options, WORDS, tmp_path)
+    elmo = Elmo(str(files.options), str(files.weights), 1)
+    with pytest.raises(RuntimeError, match="shape"):
+        elmo(batch_to_ids([["the", "cat", "sat"]]))
+    if max_characters == 25:
+        # AllenNLP reads each word as two words and concatenates their vectors.
+        token_encoder = elmo._elmo_lstm._token_embedder
+        assert token_encoder(batch_to_ids([["the", "cat", "sat"]]))["token_embedding"].shape == (1, 5, 16)
 
 
 @pytest.fixture

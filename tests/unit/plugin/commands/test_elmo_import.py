@@ -4,7 +4,15 @@ from pathlib import Path
 
 import pytest
 import torch
+from allennlp.data import Token
+from allennlp.models.archival import load_archive
+from allennlp.modules.elmo import Elmo, batch_to_ids
+from allennlp.predictors import Predictor
 
+from allennlp_elmo_plus.formats.export import export_model
+from allennlp_elmo_plus.modules.build import build_language_model
+from allennlp_elmo_plus.options.bilm_options import BiLMOptions
+from allennlp_elmo_plus.plugin.modules.token_embedders.bilm_token_embedder import BilmTokenEmbedder
 from tests.helpers.command_line import only_line
 from tests.helpers.small_text import SENTENCES, write_text
 
@@ -12,8 +20,51 @@ FIXTURES = Path(__file__).resolve().parents[4] / "fixtures"
 FILES = (FIXTURES / "options.json", FIXTURES / "weights.hdf5")
 
 
-def test_a_missing_softmax_is_reported_at_import_and_at_evaluation(tmp_path, run, caplog):
-    archive = tmp_path / "imported.tar.gz"
+@pytest.fixture
+def archive(tmp_path) -> Path:
+    return tmp_path / "imported.tar.gz"
+
+
+def test_allennlp_loads_the_archive_with_the_same_vectors(archive, run):
+    run("elmo-import", *FILES, archive)
+    reader = load_archive(archive).dataset_reader
+    assert reader.text_to_instance(["a"])["source"].tokens[1] == Token("a")
+    ids = batch_to_ids([["The", "harbour", "froze"], ["나비"]])
+    expected = Elmo(*map(str, FILES), 1, dropout=0).eval()(ids)["elmo_representations"][0]
+    embedder = BilmTokenEmbedder(archive_file=str(archive)).eval()
+    torch.testing.assert_close(embedder(ids), expected, rtol=0, atol=1e-5)
+
+
+def test_the_indexer_reads_as_many_characters_as_the_model(archive, tmp_path, run):
+    mapping = json.loads(FILES[0].read_text())
+    mapping["char_cnn"]["max_characters_per_token"] = 20
+    (tmp_path / "options.json").write_text(json.dumps(mapping))
+    run("elmo-import", tmp_path / "options.json", FILES[1], archive)
+    loaded = load_archive(archive)
+    indexer = loaded.dataset_reader.token_indexers["characters"]
+    assert indexer.max_characters_per_token == 20
+    words = [Token("y" * 18 + tail) for tail in ("abc", "xyz")] + [Token("y" * 17 + "z")]
+    ids = indexer.tokens_to_indices(words, loaded.model.vocab)
+    embedder = BilmTokenEmbedder(archive_file=str(archive)).eval()
+    vectors = embedder(torch.tensor(ids["elmo_tokens"]).unsqueeze(1))
+    assert torch.equal(vectors[0], vectors[1]) and not torch.equal(vectors[0], vectors[2])
+
+
+def test_a_softmax_gives_perplexities(archive, tmp_path, run, caplog):
+    options = BiLMOptions.from_dict({**json.loads(FILES[0].read_text()), "n_tokens_vocab": None})
+    words = ["</S>", "<S>", "<UNK>", "the", "river"]
+    torch.manual_seed(1)
+    files = export_model(build_language_model(options, len(words)), options, words, tmp_path)
+    ended = run("elmo-import", files.options, files.weights, archive, "--vocab-file", files.vocabulary)
+    assert ended.status == 0 and "no softmax" not in ended.err
+    loaded = load_archive(archive)
+    assert loaded.model.vocab.get_token_index("<S>") == 2
+    scores = Predictor.from_archive(loaded).predict_json({"sentence": "the river"})
+    assert scores["perplexity"] != pytest.approx(len(words))
+    assert "no softmax" not in caplog.text
+
+
+def test_a_missing_softmax_is_reported_at_import_and_at_evaluation(archive, tmp_path, run, caplog):
     ended = run("elmo-import", *FILES, archive)
     assert ended.status == 0 and ended.out == f"wrote {archive}\n" and "100%" in ended.err
     assert f"{FILES[1]} has no softmax: the archive gives word vectors and can be fine-tuned" in ended.err
@@ -27,15 +78,14 @@ def test_a_missing_softmax_is_reported_at_import_and_at_evaluation(tmp_path, run
     assert "those of guessing among its 3 words; fine-tune it first" in record.getMessage()
 
 
-def test_an_error_is_one_line_and_leaves_nothing(tmp_path, run):
-    ended = run("elmo-import", tmp_path / "absent.json", FILES[1], tmp_path / "imported.tar.gz")
+def test_an_error_is_one_line_and_leaves_nothing(archive, tmp_path, run):
+    ended = run("elmo-import", tmp_path / "absent.json", FILES[1], archive)
     assert ended.status == 1
     assert only_line(ended.err) == f"error: {tmp_path}/absent.json: there is no such file or directory"
     assert list(tmp_path.iterdir()) == []
 
 
-def test_an_interruption_leaves_the_old_archive(tmp_path, run, monkeypatch):
-    archive = tmp_path / "model.tar.gz"
+def test_an_interruption_leaves_the_old_archive(archive, tmp_path, run, monkeypatch):
     archive.write_bytes(b"the old one")
 
     def interrupt(*_):
