@@ -28,8 +28,8 @@ def test_the_order_is_specials_then_frequency_then_code_points(counts, min_count
     assert order == everything[:max_size]
     assert order[:3] == SPECIALS
     assert len(set(everything)) == len(everything)
-    kept = {word for word, count in counts.items() if count >= min_count} - {*SPECIALS, "<unk>"}
-    assert set(everything[3:]) == kept
+    frequent = {word for word, count in counts.items() if count >= min_count} - {*SPECIALS, "<unk>"}
+    assert set(everything[3:]) == frequent
     keys = [(-counts[word], [ord(character) for character in word]) for word in everything[3:]]
     assert keys == sorted(keys)
 
