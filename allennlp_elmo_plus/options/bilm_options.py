@@ -17,7 +17,7 @@ from allennlp_elmo_plus.options.mapping import (
     flatten,
     use_whole_numbers,
 )
-from allennlp_elmo_plus.options.rules import Boolean, Choice, Filters, Integer, Number, Rule, option
+from allennlp_elmo_plus.options.rules import BOOLEAN, Rule, choice, filters, integer, number, option
 from allennlp_elmo_plus.storage.json_file import read_json_mapping
 
 MAX_PARAMETERS = 2**32
@@ -30,11 +30,11 @@ class CharacterOptions:
     Widths of filters are numbers of character positions; the marks for the begin and the end of a word count.
     """
 
-    embedding_dim: int = option("char_cnn.embedding.dim", Integer(1, 4096))
-    filters: tuple[tuple[int, int], ...] = option("char_cnn.filters", Filters(max_filters=64, max_number=65536))
-    activation: str = option("char_cnn.activation", Choice("relu", "tanh"))
-    max_characters: int = option("char_cnn.max_characters_per_token", Integer(3, 1024), default=50)
-    n_highway: int = option("char_cnn.n_highway", Integer(0, 64), default=0)
+    embedding_dim: int = option("char_cnn.embedding.dim", integer(1, 4096))
+    filters: tuple[tuple[int, int], ...] = option("char_cnn.filters", filters(max_filters=64, max_number=65536))
+    activation: str = option("char_cnn.activation", choice("relu", "tanh"))
+    max_characters: int = option("char_cnn.max_characters_per_token", integer(3, 1024), default=50)
+    n_highway: int = option("char_cnn.n_highway", integer(0, 64), default=0)
 
     def __post_init__(self) -> None:
         _check_fields(self)
@@ -60,14 +60,14 @@ class LstmOptions:
     clip, and no layer normalization.
     """
 
-    dim: int = option("lstm.dim", Integer(1, 65536))
-    projection_dim: int = option("lstm.projection_dim", Integer(1, 65536))
-    n_layers: int = option("lstm.n_layers", Integer(1, 64), default=1)
-    cell_clip: Optional[float] = option("lstm.cell_clip", Number(0, above=True), default=None)
-    proj_clip: Optional[float] = option("lstm.proj_clip", Number(0, above=True), default=None)
-    use_skip_connections: bool = option("lstm.use_skip_connections", Boolean(), default=False)
-    cell: str = option("lstm.cell", Choice(*CELL_NAMES), default="lstm", in_bilm_tf=False)
-    layer_norm: bool = option("lstm.layer_norm", Boolean(), default=False, in_bilm_tf=False)
+    dim: int = option("lstm.dim", integer(1, 65536))
+    projection_dim: int = option("lstm.projection_dim", integer(1, 65536))
+    n_layers: int = option("lstm.n_layers", integer(1, 64), default=1)
+    cell_clip: Optional[float] = option("lstm.cell_clip", number(0, above=True), default=None)
+    proj_clip: Optional[float] = option("lstm.proj_clip", number(0, above=True), default=None)
+    use_skip_connections: bool = option("lstm.use_skip_connections", BOOLEAN, default=False)
+    cell: str = option("lstm.cell", choice(*CELL_NAMES), default="lstm", in_bilm_tf=False)
+    layer_norm: bool = option("lstm.layer_norm", BOOLEAN, default=False, in_bilm_tf=False)
 
     def __post_init__(self) -> None:
         _check_fields(self)
@@ -112,18 +112,18 @@ class BiLMOptions:
 
     lstm: LstmOptions
     char_cnn: Optional[CharacterOptions] = None
-    bidirectional: bool = option("bidirectional", Boolean(), default=False)
-    dropout: float = option("dropout", Number(0, below=1), default=0.0)
-    n_tokens_vocab: Optional[int] = option("n_tokens_vocab", Integer(1, 2**31 - 1), default=None)
-    batch_size: Optional[int] = option("batch_size", Integer(1, 2**20), default=None)
-    unroll_steps: int = option("unroll_steps", Integer(1, 2**16), default=20)
-    n_epochs: Optional[int] = option("n_epochs", Integer(0, 2**31 - 1), default=None)
-    n_train_tokens: int = option("n_train_tokens", Integer(1, 2**63 - 1), default=768648884)
-    all_clip_norm_val: Optional[float] = option("all_clip_norm_val", Number(0, above=True), default=None)
-    n_negative_samples_batch: int = option("n_negative_samples_batch", Integer(1, 2**31 - 1), default=8192)
-    sample_softmax: bool = option("sample_softmax", Boolean(), default=True)
-    learning_rate: float = option("learning_rate", Number(0, above=True), default=0.2)
-    share_embedding_softmax: bool = option("share_embedding_softmax", Boolean(), default=False)
+    bidirectional: bool = option("bidirectional", BOOLEAN, default=False)
+    dropout: float = option("dropout", number(0, below=1), default=0.0)
+    n_tokens_vocab: Optional[int] = option("n_tokens_vocab", integer(1, 2**31 - 1), default=None)
+    batch_size: Optional[int] = option("batch_size", integer(1, 2**20), default=None)
+    unroll_steps: int = option("unroll_steps", integer(1, 2**16), default=20)
+    n_epochs: Optional[int] = option("n_epochs", integer(0, 2**31 - 1), default=None)
+    n_train_tokens: int = option("n_train_tokens", integer(1, 2**63 - 1), default=768648884)
+    all_clip_norm_val: Optional[float] = option("all_clip_norm_val", number(0, above=True), default=None)
+    n_negative_samples_batch: int = option("n_negative_samples_batch", integer(1, 2**31 - 1), default=8192)
+    sample_softmax: bool = option("sample_softmax", BOOLEAN, default=True)
+    learning_rate: float = option("learning_rate", number(0, above=True), default=0.2)
+    share_embedding_softmax: bool = option("share_embedding_softmax", BOOLEAN, default=False)
 
     def __post_init__(self) -> None:
         _check_fields(self)
@@ -231,11 +231,9 @@ class BiLMOptions:
         }
 
     def _fields_and_values(self) -> Iterator[tuple[dataclasses.Field, Any]]:
-        """Yield the field and the value of every option that has a key in options.json."""
         for part in (self.char_cnn, self.lstm, self):
-            for field in dataclasses.fields(part) if part is not None else ():
-                if "key" in field.metadata:
-                    yield field, getattr(part, field.name)
+            for field in _option_fields(part) if part is not None else ():
+                yield field, getattr(part, field.name)
 
 
 def option_keys() -> list[str]:
@@ -243,26 +241,29 @@ def option_keys() -> list[str]:
     return [*_rules(), N_CHARACTERS]
 
 
+def _option_fields(options: Any) -> list[dataclasses.Field]:
+    """Return the fields of a class of options, or of an instance, that have a key in options.json."""
+    return [field for field in dataclasses.fields(options) if "key" in field.metadata]
+
+
 def _rules() -> dict[str, Rule]:
-    """Return the rule of each option by its key."""
-    classes: tuple[type[Any], ...] = (CharacterOptions, LstmOptions, BiLMOptions)
-    fields = [field for options in classes for field in dataclasses.fields(options)]
-    return {field.metadata["key"]: field.metadata["rule"] for field in fields if "key" in field.metadata}
+    fields = [*_option_fields(CharacterOptions), *_option_fields(LstmOptions), *_option_fields(BiLMOptions)]
+    return {field.metadata["key"]: field.metadata["rule"] for field in fields}
 
 
 def _check_fields(options: Any) -> None:
-    for field in dataclasses.fields(options):
+    for field in _option_fields(options):
         value = getattr(options, field.name)
-        if "rule" in field.metadata and not (value is None and field.default is None):
+        if value is not None or field.default is not None:
             field.metadata["rule"].check(field.metadata["key"], value)
 
 
 def _arguments(options: type[Any], flat: Mapping[str, Any]) -> dict[str, Any]:
     arguments = {}
-    for field in dataclasses.fields(options):
-        key = field.metadata.get("key", "")
+    for field in _option_fields(options):
+        key = field.metadata["key"]
         if key in flat:
             arguments[field.name] = flat[key]
-        elif key and field.default is dataclasses.MISSING:
+        elif field.default is dataclasses.MISSING:
             raise InputError(f"`{key}` is missing")
     return arguments

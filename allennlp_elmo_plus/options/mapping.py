@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from allennlp_elmo_plus.errors import InputError, truncated_repr
-from allennlp_elmo_plus.options.rules import Filters, Integer, Rule
+from allennlp_elmo_plus.options.rules import Rule, integer, whole_numbers
 
 logger = logging.getLogger(__name__)
 
@@ -71,10 +71,9 @@ def drop_unknown_keys(flat: dict[str, Any], valid: Sequence[str], source: str) -
 
 def use_whole_numbers(flat: dict[str, Any], rules: Mapping[str, Rule], source: str) -> None:
     """Replace floats without a fraction in `flat` by integers, with a warning, where the rule for a key requires integers."""
-    rules = {**rules, N_CHARACTERS: Integer(TRAINING_CHARACTERS, INFERENCE_CHARACTERS)}
+    rules = {**rules, N_CHARACTERS: integer(TRAINING_CHARACTERS, INFERENCE_CHARACTERS)}
     for key, value in flat.items():
-        rule = rules[key]
-        if isinstance(rule, (Integer, Filters)) and (number := rule.whole(value)) is not value:
+        if rules[key].takes_integers and (number := whole_numbers(value)) is not value:
             logger.warning(
                 "%s: `%s` is %s; it is read as %s", source, key, truncated_repr(value), truncated_repr(number)
             )

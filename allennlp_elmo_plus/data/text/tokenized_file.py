@@ -4,17 +4,10 @@ import hashlib
 import os
 import tempfile
 from collections.abc import Iterator
-from contextlib import contextmanager
-from types import TracebackType
+from contextlib import AbstractContextManager, contextmanager
 from typing import BinaryIO, NamedTuple, Optional
 
-from allennlp_elmo_plus.data.text.text_files import (
-    TextSource,
-    decode_blocks,
-    line_blocks,
-    name_of,
-    open_text,
-)
+from allennlp_elmo_plus.data.text.text_files import TextSource, decode_blocks, line_blocks, name_of, open_text
 from allennlp_elmo_plus.errors import InputError
 
 _COPY_BYTES = 1 << 20
@@ -36,7 +29,7 @@ class TextSurvey(NamedTuple):
     digest: str
 
 
-class TokenizedFile:
+class TokenizedFile(AbstractContextManager):
     """A text in UTF-8 that each call of `lines` reads from its beginning. A blank line is a sentence of no words.
 
     Used in a `with` statement. A source that can be read only once is copied to a temporary file, which is deleted at the end of the
@@ -120,12 +113,7 @@ class TokenizedFile:
         self._copy.seek(0)
         yield self._copy
 
-    def __enter__(self) -> "TokenizedFile":
-        return self
-
-    def __exit__(
-        self, kind: Optional[type[BaseException]], error: Optional[BaseException], trace: Optional[TracebackType]
-    ) -> None:
+    def __exit__(self, *_: object) -> None:
         if self._copy is not None:
             self._copy.close()
             self._copy = None

@@ -190,11 +190,11 @@ def test_an_unknown_key_names_the_nearest(key, nearest):
         ("char_cnn.activation", "gelu", "`char_cnn.activation` must be one of relu, tanh, got 'gelu'"),
         ("char_cnn.activation", ["relu"], "`char_cnn.activation` must be one of relu, tanh, got ['relu']"),
         ("char_cnn.filters", [], "`char_cnn.filters` must be a list of 1 to 64 pairs [width, number], got []"),
-        ("char_cnn.filters", [[1, 2], 3], "`char_cnn.filters` must hold pairs [width, number], got 3"),
+        ("char_cnn.filters", [[1, 2], 3], "`char_cnn.filters` must hold pairs [width, number], "),
         (
             "char_cnn.filters",
             [[1, 10**9]],
-            "`char_cnn.filters` must hold pairs of a width of at least 1 and a number from 1 to 65536, "
+            "`char_cnn.filters` must hold pairs [width, number], the width at least 1 and the number from 1 to 65536, "
             "got [1, 1000000000]",
         ),
         (
