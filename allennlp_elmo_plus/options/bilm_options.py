@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any, Optional, Union
 
 from allennlp_elmo_plus.errors import InputError
+from allennlp_elmo_plus.options import rules
 from allennlp_elmo_plus.options.cells import CELL_NAMES, CELLS, LAYER_NORM, cells_that_take
 from allennlp_elmo_plus.options.mapping import (
     INFERENCE_CHARACTERS,
@@ -17,7 +18,7 @@ from allennlp_elmo_plus.options.mapping import (
     flatten,
     use_whole_numbers,
 )
-from allennlp_elmo_plus.options.rules import BOOLEAN, Rule, choice, filters, integer, number, option
+from allennlp_elmo_plus.options.rules import option
 from allennlp_elmo_plus.storage.json_file import read_json_mapping
 
 MAX_PARAMETERS = 2**32
@@ -27,14 +28,14 @@ MAX_PARAMETERS = 2**32
 class CharacterOptions:
     """The section `char_cnn`: how the characters of a word become its vector.
 
-    Widths of filters are numbers of character positions; the marks for the begin and the end of a word count.
+    Widths of filters are numbers of character positions; the marks at the beginning and the end of a word count.
     """
 
-    embedding_dim: int = option("char_cnn.embedding.dim", integer(1, 4096))
-    filters: tuple[tuple[int, int], ...] = option("char_cnn.filters", filters(max_filters=64, max_number=65536))
-    activation: str = option("char_cnn.activation", choice("relu", "tanh"))
-    max_characters: int = option("char_cnn.max_characters_per_token", integer(3, 1024), default=50)
-    n_highway: int = option("char_cnn.n_highway", integer(0, 64), default=0)
+    embedding_dim: int = option("char_cnn.embedding.dim", rules.integer(1, 4096))
+    filters: tuple[tuple[int, int], ...] = option("char_cnn.filters", rules.filters(max_filters=64, max_number=65536))
+    activation: str = option("char_cnn.activation", rules.choice("relu", "tanh"))
+    max_characters: int = option("char_cnn.max_characters_per_token", rules.integer(3, 1024), default=50)
+    n_highway: int = option("char_cnn.n_highway", rules.integer(0, 64), default=0)
 
     def __post_init__(self) -> None:
         _check_fields(self)
@@ -60,14 +61,14 @@ class LstmOptions:
     clip, and no layer normalization.
     """
 
-    dim: int = option("lstm.dim", integer(1, 65536))
-    projection_dim: int = option("lstm.projection_dim", integer(1, 65536))
-    n_layers: int = option("lstm.n_layers", integer(1, 64), default=1)
-    cell_clip: Optional[float] = option("lstm.cell_clip", number(0, above=True), default=None)
-    proj_clip: Optional[float] = option("lstm.proj_clip", number(0, above=True), default=None)
-    use_skip_connections: bool = option("lstm.use_skip_connections", BOOLEAN, default=False)
-    cell: str = option("lstm.cell", choice(*CELL_NAMES), default="lstm", in_bilm_tf=False)
-    layer_norm: bool = option("lstm.layer_norm", BOOLEAN, default=False, in_bilm_tf=False)
+    dim: int = option("lstm.dim", rules.integer(1, 65536))
+    projection_dim: int = option("lstm.projection_dim", rules.integer(1, 65536))
+    n_layers: int = option("lstm.n_layers", rules.integer(1, 64), default=1)
+    cell_clip: Optional[float] = option("lstm.cell_clip", rules.number(0, above=True), default=None)
+    proj_clip: Optional[float] = option("lstm.proj_clip", rules.number(0, above=True), default=None)
+    use_skip_connections: bool = option("lstm.use_skip_connections", rules.BOOLEAN, default=False)
+    cell: str = option("lstm.cell", rules.choice(*CELL_NAMES), default="lstm", in_bilm_tf=False)
+    layer_norm: bool = option("lstm.layer_norm", rules.BOOLEAN, default=False, in_bilm_tf=False)
 
     def __post_init__(self) -> None:
         _check_fields(self)
@@ -112,18 +113,18 @@ class BiLMOptions:
 
     lstm: LstmOptions
     char_cnn: Optional[CharacterOptions] = None
-    bidirectional: bool = option("bidirectional", BOOLEAN, default=False)
-    dropout: float = option("dropout", number(0, below=1), default=0.0)
-    n_tokens_vocab: Optional[int] = option("n_tokens_vocab", integer(1, 2**31 - 1), default=None)
-    batch_size: Optional[int] = option("batch_size", integer(1, 2**20), default=None)
-    unroll_steps: int = option("unroll_steps", integer(1, 2**16), default=20)
-    n_epochs: Optional[int] = option("n_epochs", integer(0, 2**31 - 1), default=None)
-    n_train_tokens: int = option("n_train_tokens", integer(1, 2**63 - 1), default=768648884)
-    all_clip_norm_val: Optional[float] = option("all_clip_norm_val", number(0, above=True), default=None)
-    n_negative_samples_batch: int = option("n_negative_samples_batch", integer(1, 2**31 - 1), default=8192)
-    sample_softmax: bool = option("sample_softmax", BOOLEAN, default=True)
-    learning_rate: float = option("learning_rate", number(0, above=True), default=0.2)
-    share_embedding_softmax: bool = option("share_embedding_softmax", BOOLEAN, default=False)
+    bidirectional: bool = option("bidirectional", rules.BOOLEAN, default=False)
+    dropout: float = option("dropout", rules.number(0, below=1), default=0.0)
+    n_tokens_vocab: Optional[int] = option("n_tokens_vocab", rules.integer(1, 2**31 - 1), default=None)
+    batch_size: Optional[int] = option("batch_size", rules.integer(1, 2**20), default=None)
+    unroll_steps: int = option("unroll_steps", rules.integer(1, 2**16), default=20)
+    n_epochs: Optional[int] = option("n_epochs", rules.integer(0, 2**31 - 1), default=None)
+    n_train_tokens: int = option("n_train_tokens", rules.integer(1, 2**63 - 1), default=768648884)
+    all_clip_norm_val: Optional[float] = option("all_clip_norm_val", rules.number(0, above=True), default=None)
+    n_negative_samples_batch: int = option("n_negative_samples_batch", rules.integer(1, 2**31 - 1), default=8192)
+    sample_softmax: bool = option("sample_softmax", rules.BOOLEAN, default=True)
+    learning_rate: float = option("learning_rate", rules.number(0, above=True), default=0.2)
+    share_embedding_softmax: bool = option("share_embedding_softmax", rules.BOOLEAN, default=False)
 
     def __post_init__(self) -> None:
         _check_fields(self)
@@ -246,7 +247,7 @@ def _option_fields(options: Any) -> list[dataclasses.Field]:
     return [field for field in dataclasses.fields(options) if "key" in field.metadata]
 
 
-def _rules() -> dict[str, Rule]:
+def _rules() -> dict[str, rules.Rule]:
     fields = [*_option_fields(CharacterOptions), *_option_fields(LstmOptions), *_option_fields(BiLMOptions)]
     return {field.metadata["key"]: field.metadata["rule"] for field in fields}
 

@@ -47,15 +47,11 @@ def flatten(mapping: Mapping[str, Any], prefix: str = "") -> tuple[list[str], di
 def drop_unknown_keys(flat: dict[str, Any], valid: Sequence[str], source: str) -> None:
     """Remove the unknown keys from `flat` that cannot change the model's shape, with a warning.
 
-    These are keys outside of all sections, whose values are not objects and whose names do not resemble the name of an option.
-
-    Args:
-        flat: The values by their keys, see `flatten`.
-        valid: The known keys.
-        source: The name of the file in messages.
+    These are keys that are not `valid`, outside of all sections, whose values are not objects and whose names do not resemble a valid
+    key. `source` is the name of the file in messages.
 
     Raises:
-        InputError: Any other key is unknown.
+        InputError: Any other key is not `valid`.
     """
     by_last_part = {name.rsplit(".", 1)[-1]: name for name in reversed(valid)}
     for key in [key for key in flat if key not in valid]:

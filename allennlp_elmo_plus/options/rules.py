@@ -91,12 +91,8 @@ def whole_numbers(value: Any, depth: int = 2) -> Any:
 
 
 def option(key: str, rule: Rule, default: Any = dataclasses.MISSING, in_bilm_tf: bool = True) -> Any:
-    """Return a dataclass field for the option `key` of options.json, sections joined by dots.
+    """Return a dataclass field for the option `key` of options.json, sections joined by dots, with the `rule` for its value.
 
-    Args:
-        key: The key.
-        rule: The rule for the value.
-        default: The value of a missing key; without a default the option is required.
-        in_bilm_tf: Whether bilm-tf has this option too.
+    Without a `default` the option is required. `in_bilm_tf` is whether bilm-tf has the option too.
     """
     return dataclasses.field(default=default, metadata={"key": key, "rule": rule, "in_bilm_tf": in_bilm_tf})

@@ -46,7 +46,6 @@ class EpochOrder:
         purpose: The use of the generator that orders the blocks.
 
     Attributes:
-        sentence_offsets: As the argument.
         block_bounds: (num_blocks + 1,) int64, the first sentence of each block, and the number of sentences.
         blocks: (num_blocks,) int64, the block that is read at each index.
     """

@@ -43,10 +43,10 @@ def open_or_encode(
     new corpus appears atomically.
 
     Args:
-        spec: The files of the text, see `data.text.text_files.resolve_paths`.
+        spec: As for `data.text.text_files.iter_sentences`.
+        encoding_errors: As for `data.text.text_files.iter_sentences`.
         cache_directory: Created if necessary. The corpus is a temporary one without a cache directory, and for a text that can be read
             only once (standard input, a pipe).
-        encoding_errors: "strict" or "replace", see `data.text.text_files.iter_sentences`.
         max_characters: C, at least 3.
         encode: Writes a corpus to the cache in place of `encode_text`.
 
@@ -76,11 +76,7 @@ def open_or_encode(
 def _encode(
     spec: Union[str, "os.PathLike[str]"], directory: Path, settings: Meta, sources: list[TextSource], encode: Encode
 ) -> None:
-    """Encode to `directory`, and replace its content. The caller must hold the lock.
-
-    Raises:
-        InputError: The text changed meanwhile, or cannot be read.
-    """
+    # The caller must hold the lock.
     unfinished = directory.with_name(f".{directory.name}.unfinished")
     # A killed process may have left this directory.
     _remove(unfinished)

@@ -171,9 +171,9 @@ def encode_text(
     `data.text.text_files.iter_sentences`.
 
     Args:
-        spec: A path or several, see `data.text.text_files.resolve_paths`.
+        spec: As for `data.text.text_files.iter_sentences`.
+        encoding_errors: As for `data.text.text_files.iter_sentences`.
         directory: An existing directory.
-        encoding_errors: "strict" or "replace", see `data.text.text_files.iter_sentences`.
         max_characters: C, at least 3.
     """
     check_max_characters(max_characters)

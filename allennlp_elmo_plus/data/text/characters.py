@@ -119,7 +119,7 @@ def spell_as(character_id: int, max_characters: int = DEFAULT_MAX_CHARACTERS) ->
 def word_lengths(ids: np.ndarray) -> np.ndarray:
     """Return the character positions before the padding of each word of `ids` (..., C): (...) int64, 0 without a word.
 
-    The marks for the begin and the end of a word count.
+    The marks at the beginning and the end of a word count.
     """
     return np.count_nonzero((ids > 0) & (ids < PADDING_ID), axis=-1)
 

@@ -92,11 +92,7 @@ def read_tagged_sentences(path: Union[str, Path], file_format: str, tag_column: 
 
 
 def _numbered_lines(source: TextSource) -> Iterator[tuple[str, str]]:
-    """Yield the location of each line, for messages, and the line.
-
-    Raises:
-        InputError: A line has a carriage return that is not at its end.
-    """
+    # Yields the location of each line, for messages, and the line.
     name = name_of(source)
     with open_text(source) as file:
         blocks = decode_blocks(line_blocks(file, name), name, check_start=drop_byte_order_mark)

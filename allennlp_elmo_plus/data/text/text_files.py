@@ -181,13 +181,7 @@ def decode_lines(data: bytes, name: str, first_line: int, encoding_errors: Optio
 
 
 def decode_block(data: bytes, name: str, first_line: int, encoding_errors: Optional[str] = None) -> str:
-    """Return the text of `data`, which holds whole lines of a file.
-
-    Args:
-        data: The bytes.
-        name: The name of the file in messages.
-        first_line: The number of the first line in the file, counted from 1.
-        encoding_errors: See `iter_sentences`.
+    """Return the text of `data`, which holds whole lines of the file `name`, from line number `first_line` (counted from 1) on.
 
     Raises:
         InputError: A line has a NUL byte, or bytes that are not UTF-8 and are not replaced.
@@ -209,13 +203,9 @@ def decode_blocks(
     encoding_errors: Optional[str] = None,
     check_start: Callable[[bytes, str], bytes] = first_lines,
 ) -> Iterator[list[str]]:
-    """Yield the lines of each of `blocks`, which together are the file `name`.
+    """Yield the lines of each of `blocks`, see `line_blocks`, which together are the file `name`.
 
-    Args:
-        blocks: Whole lines each, see `line_blocks`.
-        name: The name of the file in messages.
-        encoding_errors: See `iter_sentences`.
-        check_start: Returns the first block without a byte order mark, and may refuse it: `first_lines` or `drop_byte_order_mark`.
+    `check_start` returns the first block without a byte order mark, and may refuse it: `first_lines` or `drop_byte_order_mark`.
     """
     num_lines = 0
     for data in blocks:
@@ -243,12 +233,9 @@ def _sentence_blocks(sources: list[TextSource], spec: str, encoding_errors: Opti
 
 
 def line_blocks(file: BinaryIO, name: str, num_bytes: Optional[int] = None) -> Iterator[bytes]:
-    """Yield whole lines of `file`, about a megabyte at a time; the last line may lack its line feed.
+    """Yield the next `num_bytes` of `file`, or all, in blocks of whole lines of about a megabyte; `name` is its name in messages.
 
-    Args:
-        file: The file, read from its current position.
-        name: The name of the file in messages.
-        num_bytes: The number of bytes to read, which end with a line; None for all.
+    The last line may lack its line feed.
 
     Raises:
         InputError: A line is longer than MAX_LINE_BYTES.

@@ -30,13 +30,10 @@ class TextSurvey(NamedTuple):
 
 
 class TokenizedFile(AbstractContextManager):
-    """A text in UTF-8 that each call of `lines` reads from its beginning. A blank line is a sentence of no words.
+    """A text that each call of `lines` reads from its beginning, used in a `with` statement. A blank line is a sentence of no words.
 
-    Used in a `with` statement. A source that can be read only once is copied to a temporary file, which is deleted at the end of the
-    `with` block, or of the process.
-
-    Args:
-        source: The path of a file, plain or `.gz`, or of a pipe, or "-" for standard input.
+    `source` is the path of a file, plain or `.gz`, or of a pipe, or "-" for standard input. A source that can be read only once is
+    copied to a temporary file, which is deleted at the end of the `with` block, or of the process.
     """
 
     def __init__(self, source: TextSource) -> None:
@@ -109,7 +106,7 @@ class TokenizedFile(AbstractContextManager):
             return
         if self._copy is None:
             with open_text(self._source) as file:
-                self._copy = _copy_of(file, self.name)
+                self._copy = _copy_to_temporary_file(file, self.name)
         self._copy.seek(0)
         yield self._copy
 
@@ -119,12 +116,7 @@ class TokenizedFile(AbstractContextManager):
             self._copy = None
 
 
-def _copy_of(file: BinaryIO, name: str) -> BinaryIO:
-    """Return an unnamed temporary file with the content of `file`.
-
-    Raises:
-        InputError: The copy cannot be written, for example because the disk is full.
-    """
+def _copy_to_temporary_file(file: BinaryIO, name: str) -> BinaryIO:
     copy = tempfile.TemporaryFile()
     try:
         while data := file.read(_COPY_BYTES):

@@ -34,12 +34,9 @@ class TruncatedWords(NamedTuple):
 def truncated_words(
     counts: Mapping[str, int], max_characters: int = DEFAULT_MAX_CHARACTERS, num_examples: int = 3
 ) -> TruncatedWords:
-    """Return the words of a text that `encode_words` truncates. The model cannot distinguish words that differ only after that point.
+    """Return the words that `encode_words` truncates, of a text with `counts` occurrences of each word.
 
-    Args:
-        counts: The number of occurrences of each word of the text.
-        max_characters: C; 50 in bilm-tf, which leaves 48 bytes.
-        num_examples: The maximum number of examples.
+    `max_characters` is C; 50 in bilm-tf, which leaves 48 bytes. The model cannot distinguish words that differ only after them.
     """
     truncated = [word for word in counts if is_truncated(word, max_characters)]
     truncated.sort(key=lambda word: (-counts[word], word))

@@ -44,13 +44,13 @@ def count_words(
     spec: Union[str, "os.PathLike[str]"],
     encoding_errors: str = "strict",
     num_processes: int = 1,
-    report: Optional[Report] = None,
+    report: Report = lambda num_bytes: None,
 ) -> Counter[str]:
     """Return the number of occurrences of each word of a text.
 
     Args:
-        spec: The files of the text, see `data.text.text_files.resolve_paths`.
-        encoding_errors: "strict" or "replace", see `data.text.text_files.iter_sentences`.
+        spec: As for `data.text.text_files.iter_sentences`.
+        encoding_errors: As for `data.text.text_files.iter_sentences`.
         num_processes: The maximum number of processes.
         report: Called repeatedly with the number of bytes read since the last call.
 
@@ -61,7 +61,6 @@ def count_words(
     if num_processes < 1:
         raise ValueError(f"`num_processes` must be at least 1, got {num_processes}")
     check_encoding_errors(encoding_errors)
-    report = report or _no_report
     paths = resolve_paths(spec)
     files = [path for path in paths if os.path.isfile(path)]
     parts = [part for path in files for part in _parts(path, num_processes)]
@@ -91,10 +90,6 @@ def num_bytes_to_read(spec: Union[str, "os.PathLike[str]"]) -> Optional[int]:
     """Return the sum of the numbers that `count_words` reports, or None where it is unknown, as for standard input."""
     paths = resolve_paths(spec)
     return sum(map(os.path.getsize, paths)) if all(map(os.path.isfile, paths)) else None
-
-
-def _no_report(num_bytes: int) -> None:
-    pass
 
 
 def _count_in_processes(
@@ -162,7 +157,7 @@ def _parts(path: TextSource, num_processes: int) -> list[_Part]:
     return [_Part(path, start, end) for start, end in zip(starts, [*starts[1:], None], strict=True)]
 
 
-def _count_part(part: _Part, encoding_errors: str, report: Report = _no_report) -> Counter[str]:
+def _count_part(part: _Part, encoding_errors: str, report: Report = lambda num_bytes: None) -> Counter[str]:
     name = name_of(part.path)
     counts: Counter[str] = Counter()
     num_lines = compressed_bytes = 0
