@@ -4,19 +4,22 @@ from enum import IntEnum
 
 import numpy as np
 
-# Sentences are shuffled within blocks of neighbours, and the blocks among each other: no list of all sentences is in memory.
+# Sentences are shuffled within blocks of neighbours, and the blocks among each other, so no order of all sentences is in memory.
 BLOCK_SENTENCES = 16384
 
 
 class Purpose(IntEnum):
-    """The use of a generator: a part of its seed. A changed number would change the batches of a resumed training."""
+    """What a generator draws: negatives, or the order of blocks, of sentences in a block, or of batches in a block.
 
-    LANES_BLOCKS = 0
+    The number is a part of the seed. A changed number would change the batches of a resumed training.
+    """
+
+    LANE_PLAN_BLOCKS = 0
     NEGATIVES = 1
-    LANES_IN_BLOCK = 2
-    SENTENCES_BLOCKS = 3
-    SENTENCES_IN_BLOCK = 4
-    SENTENCES_BATCHES = 5
+    LANE_PLAN_SENTENCES = 2
+    SENTENCE_PLAN_BLOCKS = 3
+    SENTENCE_PLAN_SENTENCES = 4
+    SENTENCE_PLAN_BATCHES = 5
 
 
 def random_generator(seed: int, purpose: Purpose, epoch: int, *details: int) -> np.random.Generator:
@@ -43,7 +46,7 @@ class EpochOrder:
         shuffle: Whether the order follows from `seed` and `epoch`; otherwise the order is that of the text in each epoch.
         seed: At least 0.
         epoch: At least 0.
-        purpose: The use of the generator that orders the blocks.
+        purpose: The purpose of the generator that orders the blocks.
 
     Attributes:
         block_bounds: (num_blocks + 1,) int64, the first sentence of each block, and the number of sentences.

@@ -20,9 +20,9 @@ from allennlp_elmo_plus.data.batching.epoch_order import EpochOrder, Purpose, ch
 class StreamPosition(NamedTuple):
     """A position in the stream of an epoch."""
 
-    block_index: int  # of the block, in reading order
-    rank: int  # of the sentence in its block, in reading order
-    step: int  # in the sentence, 0 at its first position
+    block_index: int  # index of the block in reading order
+    rank: int  # index of the sentence in its block in reading order
+    step: int  # index of the position in the sentence
 
 
 class LanePlan(EpochOrder):
@@ -47,7 +47,7 @@ class LanePlan(EpochOrder):
         self, sentence_offsets: np.ndarray, num_lanes: int, num_steps: int, shuffle: bool, seed: int, epoch: int
     ) -> None:
         check_at_least(1, num_lanes=num_lanes, num_steps=num_steps)
-        super().__init__(sentence_offsets, shuffle, seed, epoch, Purpose.LANES_BLOCKS)
+        super().__init__(sentence_offsets, shuffle, seed, epoch, Purpose.LANE_PLAN_BLOCKS)
         self.num_steps = num_steps
         positions_before_block = sentence_offsets[self.block_bounds] + self.block_bounds
         self._block_starts = np.append(0, np.cumsum(np.diff(positions_before_block)[self.blocks]))
@@ -95,8 +95,8 @@ class LanePlan(EpochOrder):
         return position - step if step <= remaining else position + remaining
 
     def _draw_order_in_block(self, block_index: int) -> np.ndarray:
-        # 16 bits are enough for a rank, and one order per lane is in memory.
+        # One order per lane is in memory; 16 bits are enough for a rank.
         order = np.arange(self.num_sentences_in(block_index), dtype=np.uint16)
         if self._shuffle:
-            self._generator(Purpose.LANES_IN_BLOCK, int(self.blocks[block_index])).shuffle(order)
+            self._generator(Purpose.LANE_PLAN_SENTENCES, int(self.blocks[block_index])).shuffle(order)
         return order

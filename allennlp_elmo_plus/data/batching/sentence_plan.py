@@ -29,7 +29,7 @@ class SentencePlan(EpochOrder):
 
     def __init__(self, sentence_offsets: np.ndarray, batch_tokens: int, shuffle: bool, seed: int, epoch: int) -> None:
         check_at_least(1, batch_tokens=batch_tokens)
-        super().__init__(sentence_offsets, shuffle, seed, epoch, Purpose.SENTENCES_BLOCKS)
+        super().__init__(sentence_offsets, shuffle, seed, epoch, Purpose.SENTENCE_PLAN_BLOCKS)
         self.batch_tokens = batch_tokens
         num_batches = [
             len(self._batch_starts(-np.sort(-self.num_positions_of(self._sentences_in(block)))))
@@ -53,11 +53,11 @@ class SentencePlan(EpochOrder):
     def _batches_in(self, block: int) -> list[np.ndarray]:
         sentences = self._sentences_in(block)
         if self._shuffle:
-            self._generator(Purpose.SENTENCES_IN_BLOCK, block).shuffle(sentences)
+            self._generator(Purpose.SENTENCE_PLAN_SENTENCES, block).shuffle(sentences)
         sentences = sentences[np.argsort(-self.num_positions_of(sentences), kind="stable")]
         batches = np.split(sentences, self._batch_starts(self.num_positions_of(sentences))[1:])
         if self._shuffle:
-            order = self._generator(Purpose.SENTENCES_BATCHES, block).permutation(len(batches))
+            order = self._generator(Purpose.SENTENCE_PLAN_BATCHES, block).permutation(len(batches))
             batches = [batches[index] for index in order]
         return batches
 
@@ -102,16 +102,15 @@ class SentenceReader:
     def __iter__(self) -> Iterator[Window]:
         first_batch = self._start * self._num_processes
         num_in_last_step = self._plan.num_windows % self._num_processes
-        last_step = self._plan.num_windows - num_in_last_step
+        num_in_full_steps = self._plan.num_windows - num_in_last_step
         batches = enumerate(self._plan.batches(first_batch), first_batch)
         for number, sentences in islice(batches, self._rank, None, self._num_processes):
-            yield self._window(
-                number, sentences, None if number < last_step else self._num_processes / num_in_last_step
-            )
+            loss_weight = None if number < num_in_full_steps else self._num_processes / num_in_last_step
+            yield self._window(number, sentences, loss_weight)
         if first_batch < self._plan.num_windows and 0 < num_in_last_step <= self._rank:
             empty = Streams(*[np.zeros((1, 1), dtype=np.int64)] * 4)
             length = np.zeros(1, dtype=np.int64)
-            yield Window(last_step + self._rank, *empty, length, carries_state=False, loss_weight=0.0)
+            yield Window(num_in_full_steps + self._rank, *empty, length, carries_state=False, loss_weight=0.0)
 
     def _window(self, number: int, sentences: np.ndarray, loss_weight: float | None) -> Window:
         lengths = self._plan.num_positions_of(sentences)

@@ -12,7 +12,9 @@ from allennlp_elmo_plus.kernels.softmax.negatives import NegativeSample
 
 
 class WindowBatcher:
-    """Makes batches from the windows of `corpus`, with negatives that follow from the number of the window and the last three arguments.
+    """Makes batches from the windows of `corpus`.
+
+    The negatives of a window follow from its number, `seed`, `epoch` and `negatives_stream` alone.
 
     Args:
         corpus: The corpus to which the type ids belong.
@@ -45,6 +47,7 @@ class WindowBatcher:
         num_steps = window.forward_inputs.shape[1]
         inputs = np.stack([window.forward_inputs, window.backward_inputs])
         targets = self._vocabulary_ids[np.stack([window.forward_targets, window.backward_targets])]
+        # Most windows are full, and need no mask.
         is_ragged = window.lengths[-1] < num_steps
         if is_ragged:
             padding = np.arange(num_steps) >= window.lengths[:, None]

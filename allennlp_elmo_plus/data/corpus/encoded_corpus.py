@@ -66,16 +66,16 @@ class EncodedCorpus:
 
     def __init__(self, directory: Path, max_characters: int) -> None:
         self.directory = directory
-        arrays: dict[str, np.ndarray] = {
-            # Plain arrays: a slice of a few elements of `np.memmap` takes several times as long.
-            name: np.asarray(np.memmap(directory / name, dtype, mode="r"))
-            for name, dtype in ARRAY_TYPES.items()
-        }
-        self.tokens = arrays["tokens"]
-        self.offsets = arrays["offsets"]
-        self.type_characters = arrays["type_characters"].reshape(-1, max_characters)
-        self.type_lengths = arrays["type_lengths"]
-        self.type_counts = arrays["type_counts"]
+
+        def array(name: str) -> np.ndarray:
+            # A plain array: a slice of a few elements of `np.memmap` takes several times as long.
+            return np.asarray(np.memmap(directory / name, ARRAY_TYPES[name], mode="r"))
+
+        self.tokens = array("tokens")
+        self.offsets = array("offsets")
+        self.type_characters = array("type_characters").reshape(-1, max_characters)
+        self.type_lengths = array("type_lengths")
+        self.type_counts = array("type_counts")
 
     @property
     def num_tokens(self) -> int:
