@@ -82,14 +82,12 @@ def check_characters(number: Any, source: str, inference: bool) -> None:
     Raises:
         InputError: `number` is neither 261 nor 262.
     """
-    expected, other = INFERENCE_CHARACTERS, TRAINING_CHARACTERS
-    if not inference:
-        expected, other = other, expected
-    if number is None or (number == expected and type(number) is int):
+    expected, purpose = (INFERENCE_CHARACTERS, "to load weights") if inference else (TRAINING_CHARACTERS, "to train")
+    if number is None:
         return
-    purpose = "to load weights" if inference else "to train"
-    if type(number) is not int or number != other:
+    if type(number) is not int or number not in (INFERENCE_CHARACTERS, TRAINING_CHARACTERS):
         raise InputError(f"`{N_CHARACTERS}` must be {expected} {purpose}, got {truncated_repr(number)}")
-    logger.warning(
-        "%s: `%s` is %d; it should be %d %s, and is read as such", source, N_CHARACTERS, other, expected, purpose
-    )
+    if number != expected:
+        logger.warning(
+            "%s: `%s` is %d; it should be %d %s, and is read as such", source, N_CHARACTERS, number, expected, purpose
+        )

@@ -82,21 +82,20 @@ class TokenizedFile(AbstractContextManager):
             yield block
 
     def _check_key(self, text: str, number: int, seen: set[bytes]) -> None:
-        reason = ""
-        if text in ("", "."):
-            reason = "is blank" if not text else "is `.`, which HDF5 reads as the file itself"
+        # Digests take less memory than the lines.
+        digest = hashlib.blake2b(text.encode("utf-8"), digest_size=16).digest()
+        if not text:
+            reason = "is blank"
+        elif text == ".":
+            reason = "is `.`, which HDF5 reads as the file itself"
         elif "/" in text:
-            reason = "holds `/`, at which HDF5 cuts names apart"
+            reason = "contains `/`, at which HDF5 splits names"
+        elif digest in seen:
+            reason = "repeats an earlier one"
         else:
-            # Digests take less memory than the lines.
-            digest = hashlib.blake2b(text.encode("utf-8"), digest_size=16).digest()
-            if digest in seen:
-                reason = "is one that came before"
             seen.add(digest)
-        if reason:
-            raise InputError(
-                f"{self.name}, line {number}: a sentence cannot be a key where it {reason}; use line numbers"
-            )
+            return
+        raise InputError(f"{self.name}, line {number}: the sentence {reason}, so it cannot be a key; use line numbers")
 
     @contextmanager
     def _open(self) -> Iterator[BinaryIO]:

@@ -21,13 +21,13 @@ class TruncatedWords(NamedTuple):
     def describe(self) -> str:
         """Return the counts and examples as a clause of an English sentence."""
         if not self.num_words:
-            return f"no word is over {self.max_bytes} bytes"
+            return f"no word is longer than {self.max_bytes} bytes"
         examples = ", ".join(
             word if len(word) <= _SHOWN_CHARACTERS else word[:_SHOWN_CHARACTERS] + "..." for word in self.examples
         )
         return (
             f"{self.share:.3%} of words ({self.num_words:,}) and {self.type_share:.3%} of distinct words "
-            f"({self.num_types:,}) are over {self.max_bytes} bytes, and cut there, such as {examples}"
+            f"({self.num_types:,}) are longer than {self.max_bytes} bytes, and truncated, such as {examples}"
         )
 
 

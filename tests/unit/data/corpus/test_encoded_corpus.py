@@ -75,7 +75,9 @@ def test_the_share_of_cut_words_is_logged(tmp_path, caplog):
     with caplog.at_level(logging.INFO):
         encode_to_temporary(path)
     assert "1 sentence, 8 words, 2 distinct" in caplog.text
-    assert "12.500% of words (1) and 50.000% of distinct words (1) are over 48 bytes, and cut there" in caplog.text
+    assert (
+        "12.500% of words (1) and 50.000% of distinct words (1) are longer than 48 bytes, and truncated" in caplog.text
+    )
 
 
 def test_vocabulary_ids_are_those_of_the_types(text):

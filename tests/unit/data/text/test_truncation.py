@@ -30,22 +30,22 @@ def test_scripts_of_three_and_four_bytes_per_character_are_truncated_sooner():
     assert result.examples == ["🙂" * 13, "가" * 17, "न" * 16 + "े"]
     assert (result.num_words, result.num_types) == (10, 3)
     assert result.describe() == (
-        "71.429% of words (10) and 42.857% of distinct words (3) are over 48 bytes, and cut there, such as "
+        "71.429% of words (10) and 42.857% of distinct words (3) are longer than 48 bytes, and truncated, such as "
         f"{'🙂' * 13}, {'가' * 17}, {'न' * 16 + 'े'}"
     )
 
 
 def test_long_examples_are_shortened_and_their_absence_is_reported():
     assert truncated_words({"x" * 1000: 1}).describe().endswith(f"such as {'x' * 24}...")
-    assert truncated_words({"x": 1}).describe() == "no word is over 48 bytes"
-    assert truncated_words({}).describe() == "no word is over 48 bytes"
+    assert truncated_words({"x": 1}).describe() == "no word is longer than 48 bytes"
+    assert truncated_words({}).describe() == "no word is longer than 48 bytes"
 
 
 def test_encoding_a_text_reports_it_once(tmp_path, caplog):
     (tmp_path / "text.txt").write_text("물레방아 가 돌 았 다\n" * 3 + "가" * 5 + "\n", encoding="utf-8")
     with caplog.at_level(logging.INFO):
         encode_to_temporary(tmp_path / "text.txt", max_characters=14)
-    (record,) = [record for record in caplog.records if "cut there" in record.getMessage()]
+    (record,) = [record for record in caplog.records if "and truncated" in record.getMessage()]
     assert record.getMessage().endswith(
-        "6.250% of words (1) and 16.667% of distinct words (1) are over 12 bytes, and cut there, such as 가가가가가"
+        "6.250% of words (1) and 16.667% of distinct words (1) are longer than 12 bytes, and truncated, such as 가가가가가"
     )
