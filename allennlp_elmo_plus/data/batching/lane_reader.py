@@ -30,7 +30,6 @@ class LaneReader:
 
     Args:
         tokens: (num_tokens,) the type ids of the corpus.
-        plan: The lanes of the epoch.
         lanes: Numbers of the lanes to read as rows, rising; None for all. The number of windows does not depend on them.
         start: The number of the first window.
 

@@ -22,7 +22,7 @@ class LogUniformSampler:
 
     Args:
         vocab_size: V.
-        num_samples: S, at least 1 and below V.
+        num_samples: S, from 1 to V - 1.
 
     Raises:
         InputError: `num_samples` is out of range.

@@ -17,7 +17,6 @@ class Prefetcher(Generic[Item]):
     exhausted, closed or deleted.
 
     Args:
-        source: The items.
         depth: The maximum number of items ahead of the consumer, at least 1.
     """
 

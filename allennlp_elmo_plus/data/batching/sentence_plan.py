@@ -84,10 +84,7 @@ class SentenceReader:
 
     Args:
         tokens: (num_tokens,) the type ids of the corpus.
-        plan: The batches of the epoch.
         start: The number of the first window of this process, at least 0.
-        rank: The rank of this process.
-        num_processes: The number of processes.
     """
 
     def __init__(

@@ -17,11 +17,8 @@ class WindowBatcher:
     The negatives of a window follow from its number, `seed`, `epoch` and `negatives_stream` alone.
 
     Args:
-        corpus: The corpus to which the type ids belong.
         vocabulary_ids: (num_types,) int64, the vocabulary id of each type, counted from 0.
         sampler: Draws the negatives; None for no negatives.
-        seed: At least 0.
-        epoch: At least 0.
         negatives_stream: At least 0. Processes with different numbers get different negatives.
     """
 
