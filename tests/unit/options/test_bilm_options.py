@@ -23,7 +23,7 @@ def test_every_key_is_read_and_written():
     assert (options.learning_rate, options.share_embedding_softmax) == (0.1, False)
 
 
-def test_the_full_example_holds_every_key():
+def test_the_full_options_have_every_key():
     def keys(mapping, prefix=""):
         for name, value in mapping.items():
             yield from keys(value, f"{prefix}{name}.") if isinstance(value, dict) else [f"{prefix}{name}"]
@@ -47,7 +47,7 @@ def test_defaults_are_those_of_bilm_tf():
     assert BiLMOptions.from_dict({"lstm": {"dim": 8, "projection_dim": 4}}).char_cnn is None
 
 
-def test_a_file_to_load_weights_with_is_bidirectional_unless_it_says_otherwise():
+def test_a_file_for_loading_weights_is_bidirectional_by_default():
     assert BiLMOptions.from_dict(MINIMAL).bidirectional is True
     assert BiLMOptions.from_dict(with_option(MINIMAL, "bidirectional", False)).bidirectional is False
 
@@ -62,7 +62,7 @@ def test_options_that_bilm_tf_lacks_are_written_only_if_they_change_the_model():
         assert options.to_dict() == mapping and options.beyond_bilm_tf() == beyond
 
 
-def test_keys_that_loaders_require_are_written_without_a_value_of_their_own():
+def test_keys_that_loaders_require_are_written_at_their_defaults():
     written = BiLMOptions.from_dict(MINIMAL).to_dict()
     assert written["lstm"] == {
         "dim": 8,
@@ -84,7 +84,7 @@ def test_keys_that_loaders_require_are_written_without_a_value_of_their_own():
         ("lstm", {"dim": 65536, "projection_dim": 65536}, "`lstm`"),
     ],
 )
-def test_sizes_that_add_up_to_too_much_are_refused_before_anything_is_allocated(key, value, part):
+def test_too_many_parameters_are_refused_before_memory_is_allocated(key, value, part):
     with pytest.raises(
         InputError, match=f"must add up to at most 4,294,967,296 parameters, got .*, of which .* through {part}"
     ):

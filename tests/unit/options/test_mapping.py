@@ -7,7 +7,7 @@ from allennlp_elmo_plus.options.bilm_options import BiLMOptions
 from tests.helpers.bilm_tf_options import FULL, MINIMAL, with_option
 
 
-def test_null_counts_as_left_out():
+def test_null_counts_as_missing():
     mapping = with_option(with_option(MINIMAL, "lstm.cell_clip", None), "char_cnn.n_highway", None)
     assert BiLMOptions.from_dict(mapping) == BiLMOptions.from_dict(MINIMAL)
 
@@ -15,7 +15,7 @@ def test_null_counts_as_left_out():
 @pytest.mark.parametrize(
     "inference, number, expected", [(True, 261, 262), (False, 262, 261), (True, 262, 262), (False, 261, 261)]
 )
-def test_both_numbers_of_characters_are_read_and_the_wrong_one_warned_of(caplog, inference, number, expected):
+def test_both_numbers_of_characters_are_read_and_the_wrong_number_gives_a_warning(caplog, inference, number, expected):
     mapping = with_option(MINIMAL, "char_cnn.n_characters", number)
     with caplog.at_level(logging.WARNING):
         options = BiLMOptions.from_dict(mapping, "my.json", inference)
@@ -41,7 +41,7 @@ def test_both_numbers_of_characters_are_read_and_the_wrong_one_warned_of(caplog,
         ("sampled_softmax", "sample_softmax"),
     ],
 )
-def test_an_unknown_key_names_the_nearest(key, nearest):
+def test_the_message_for_an_unknown_key_names_the_most_similar_key(key, nearest):
     with pytest.raises(InputError) as error:
         BiLMOptions.from_dict(with_option(FULL, key, 3), "my.json")
     assert str(error.value) == f"my.json: unknown option '{key}'; did you mean `{nearest}`?"
@@ -63,7 +63,7 @@ def test_the_message_for_a_very_long_key_is_short(caplog):
 
 
 @pytest.mark.parametrize("key, value", [("optimizer", "adagrad"), ("comment", 3), ("gpu_ids", [0, 1]), ("seed", 1)])
-def test_an_unknown_key_that_cannot_change_the_model_is_warned_of(caplog, key, value):
+def test_an_unknown_key_that_cannot_change_the_model_is_ignored_with_a_warning(caplog, key, value):
     with caplog.at_level(logging.WARNING):
         assert BiLMOptions.from_dict({**FULL, key: value}, "my.json") == BiLMOptions.from_dict(FULL)
     assert caplog.messages == [f"my.json: the option '{key}' is not known, and is ignored"]

@@ -53,7 +53,7 @@ def streams_of(sentence):
     return [BOS, *words[:-1]], words, [EOS, *mirrored[:-1]], mirrored
 
 
-def packed_by_hand(sentences, order, num_lanes):
+def lanes_by_definition(sentences, order, num_lanes):
     """Return the streams of each lane by the definition: cut at the boundaries nearest to equal shares, the longest lane first."""
     boundaries = [0]
     for number in order:
@@ -76,11 +76,11 @@ def packed_by_hand(sentences, order, num_lanes):
 
 @given(LENGTHS, st.integers(1, 9), st.integers(1, 6), st.booleans(), st.integers(0, 3))
 @settings(max_examples=150, deadline=None)
-def test_lanes_are_what_packing_by_hand_gives(lengths, num_lanes, num_steps, shuffle, epoch):
+def test_lanes_are_those_of_the_definition(lengths, num_lanes, num_steps, shuffle, epoch):
     sentences, offsets, tokens = text_of(lengths)
     plan = LanePlan(offsets, num_lanes, num_steps, shuffle, 5, epoch)
     windows = list(LaneReader(tokens, plan))
-    expected = packed_by_hand(sentences, order_of(plan), num_lanes)
+    expected = lanes_by_definition(sentences, order_of(plan), num_lanes)
     assert rows_of(windows, num_lanes) == expected
     assert plan.lane_lengths.tolist() == [len(row[0]) for row in expected]
     assert [window.number for window in windows] == list(range(plan.num_windows))
@@ -117,7 +117,7 @@ def test_each_process_weighs_as_much_as_its_share_of_the_targets(lengths, num_la
 
 @given(LENGTHS, st.integers(1, 9), st.integers(1, 6))
 @settings(max_examples=100, deadline=None)
-def test_windows_are_full_but_for_the_ends_of_lanes(lengths, num_lanes, num_steps):
+def test_windows_are_full_except_at_the_ends_of_lanes(lengths, num_lanes, num_steps):
     _, offsets, tokens = text_of(lengths)
     plan = LanePlan(offsets, num_lanes, num_steps, True, 5, 0)
     windows = list(LaneReader(tokens, plan))
@@ -133,7 +133,7 @@ def test_windows_are_full_but_for_the_ends_of_lanes(lengths, num_lanes, num_step
 
 @given(LENGTHS, st.integers(1, 5), st.integers(1, 4), st.booleans(), st.integers(0, 20))
 @settings(max_examples=100, deadline=None)
-def test_starting_later_is_skipping(lengths, num_lanes, num_steps, shuffle, start):
+def test_a_later_start_skips_windows(lengths, num_lanes, num_steps, shuffle, start):
     _, offsets, tokens = text_of(lengths)
     plan = LanePlan(offsets, num_lanes, num_steps, shuffle, 5, 0)
     skipped = list(LaneReader(tokens, plan))[start:]
@@ -145,7 +145,7 @@ def test_starting_later_is_skipping(lengths, num_lanes, num_steps, shuffle, star
 
 @given(LENGTHS, st.integers(2, 6), st.integers(1, 4), st.integers(2, 3))
 @settings(max_examples=60, deadline=None)
-def test_readers_of_some_lanes_see_what_a_reader_of_all_sees(lengths, num_lanes, num_steps, world_size):
+def test_a_reader_of_some_lanes_reads_the_same_as_a_reader_of_all(lengths, num_lanes, num_steps, world_size):
     _, offsets, tokens = text_of(lengths)
     plan = LanePlan(offsets, num_lanes, num_steps, True, 5, 0)
     whole = list(LaneReader(tokens, plan))
@@ -198,7 +198,7 @@ def test_the_order_of_blocks_and_inside_each_block_follows_from_seed_and_epoch(m
             blocks = order[:, 0] // size
             orders_of_blocks.append(tuple(blocks.tolist()))
             orders_inside += [tuple(row) for row in (order - size * blocks[:, None]).tolist()]
-    # Chance would not repeat one of 20! or 30! orders.
+    # Of 20! or 30! orders, two are the same only by a fault.
     assert len(set(orders_of_blocks)) == len(orders_of_blocks) == 6
     assert len(set(orders_inside)) == len(orders_inside) == 6 * num_blocks
     assert all(sorted(order) == list(range(size)) for order in orders_inside)
@@ -241,11 +241,11 @@ def test_fewer_sentences_than_lanes_leave_the_last_lanes_empty():
 def test_one_long_sentence_stays_in_its_lane():
     sentences, offsets, tokens = text_of([2, 1000, 2])
     plan = LanePlan(offsets, 4, 20, False, 0, 0)
-    # Every share falls in the long sentence, so cuts are at its ends.
+    # All equal shares end in the long sentence, so the lanes are cut at its ends.
     assert plan.lane_lengths.tolist() == [1001, 3, 3, 0]
     assert plan.num_windows == 51
     rows = rows_of(list(LaneReader(tokens, plan)), 4)
-    assert rows == packed_by_hand(sentences, [0, 1, 2], 4)
+    assert rows == lanes_by_definition(sentences, [0, 1, 2], 4)
 
 
 @pytest.mark.parametrize(

@@ -28,7 +28,7 @@ def chi_square(observed, expected):
     return ((observed - expected) ** 2 / expected).sum()
 
 
-def test_single_draws_follow_the_log_uniform_law():
+def test_single_draws_follow_the_log_uniform_distribution():
     sampler = LogUniformSampler(6, 1)
     rng = np.random.default_rng(0)
     num_draws = 20000
@@ -38,7 +38,7 @@ def test_single_draws_follow_the_log_uniform_law():
 
 
 @pytest.mark.parametrize("draws_per_round", [None, 3])
-def test_sets_and_tries_follow_the_law_of_rejection(draws_per_round):
+def test_sets_and_tries_follow_the_distribution_of_rejection_sampling(draws_per_round):
     sampler = LogUniformSampler(5, 3)
     if draws_per_round is not None:
         # Makes several rounds necessary.

@@ -61,7 +61,7 @@ def test_no_more_than_depth_items_are_made_ahead(depth):
 
     iterator = iter(Prefetcher(source(), depth))
     assert next(iterator) == 0
-    # One was taken: depth more may be made. This waits in vain unless there is a fault.
+    # One item was taken, so at most `depth` more may be made. Without a fault the wait ends after its timeout.
     assert not overtaken.wait(0.2)
     assert len(made) == depth + 1
     iterator.close()

@@ -63,7 +63,7 @@ def test_sentences_and_lanes_agree_on_a_text_of_one_sentence(encode):
     assert lanes.characters.dtype == alone.characters.dtype
 
 
-def test_words_cut_to_one_spelling_keep_their_own_ids():
+def test_words_truncated_to_the_same_characters_keep_their_own_ids():
     characters, word_ids, mask = padded([["x" * 60 + "a", "x" * 60 + "b"]])
     word_ids[0, 1:3] = torch.tensor([5, 6])
     batch = batch_from_sentences(characters, word_ids, mask)

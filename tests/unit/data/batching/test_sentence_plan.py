@@ -90,7 +90,7 @@ def test_the_order_follows_from_seed_and_epoch_alone():
 def test_shuffling_moves_blocks_batches_and_sentences_of_one_length():
     plan = plan_of([3] * 52, batch_tokens=12)
     batches = lists(plan)
-    # 13 sentences a block, 3 a batch: 5 batches a block, the last of one sentence.
+    # 13 sentences per block and 3 per batch: 5 batches per block, the last of one sentence.
     blocks = [{number // 13 for batch in batches[first : first + 5] for number in batch} for first in range(0, 20, 5)]
     assert all(len(block) == 1 for block in blocks) and blocks != sorted(blocks, key=min)
     assert any(len(batch) == 1 for first in range(0, 20, 5) for batch in batches[first : first + 4])
@@ -115,7 +115,7 @@ def test_the_order_of_blocks_and_of_sentences_of_one_length_follows_from_seed_an
     assert len(set(pairings)) == len(pairings) == 4 * num_blocks
 
 
-def test_batches_of_each_block_come_in_an_order_of_its_own(monkeypatch):
+def test_the_batches_of_each_block_have_a_separate_order(monkeypatch):
     num_blocks, size = 20, 30
     monkeypatch.setattr(epoch_order, "BLOCK_SENTENCES", size)
     # All sentences of a block differ in length, so the length identifies a batch of one sentence.
@@ -136,7 +136,7 @@ def test_a_sentence_below_half_the_longest_begins_another_batch(longest):
     assert lists(plan_of([number - 1 for number in positions], batch_tokens=100, shuffle=False)) == [[0, 1], [2]]
 
 
-def test_a_sentence_longer_than_a_batch_is_one():
+def test_a_sentence_longer_than_a_batch_is_a_batch():
     assert lists(plan_of([2, 50, 2, 40], batch_tokens=10, shuffle=False)) == [[1], [3], [0, 2]]
 
 

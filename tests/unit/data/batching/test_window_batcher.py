@@ -53,7 +53,7 @@ def test_a_batch_spells_and_numbers_the_words_of_its_window(encode, sentences, n
         assert batch.carries_state and batch.row_order is None
 
 
-def test_types_of_a_batch_are_the_promised_ones(encode):
+def test_the_dtypes_of_a_batch_are_those_documented(encode):
     _, (batch, *_) = batches_of(encode([["the", "hen"]]), 1, 2)
     assert batch.characters.dtype == torch.int16
     for name in "word_ids forward_inputs backward_inputs forward_targets backward_targets lengths".split():
@@ -74,13 +74,13 @@ def test_there_is_a_bucket_for_each_length_of_word(encode):
         begin = end
 
 
-def test_cut_words_are_as_long_as_there_are_columns(encode):
+def test_a_truncated_word_fills_all_columns(encode):
     _, (batch, *_) = batches_of(encode([["x" * 43, "x" * 90, "the"]]), 1, 4)
-    # `</S>` and `<S>` take 3 positions, "the" 5
+    # `</S>` and `<S>` take 3 positions, "the" takes 5.
     assert batch.buckets == [(2, 3), (3, 5), (4, 45), (5, 50)]
 
 
-def test_a_window_without_a_word_still_has_a_table(encode):
+def test_a_window_without_a_word_has_a_table_of_one_word(encode):
     corpus = encode([["the", "hen", "sat"], ["egg"]])
     plan = LanePlan(corpus.offsets, 3, 2, False, 3, 0)
     assert plan.lane_lengths[2] == 0

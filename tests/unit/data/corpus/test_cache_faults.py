@@ -17,7 +17,7 @@ from tests.helpers.corpus_text import sentences_of, writable, write
 from tests.helpers.disk_events import record_disk_events
 
 
-def test_links_in_a_cache_that_others_write_to_are_not_followed(text, cache, tmp_path):
+def test_links_in_the_cache_are_not_followed(text, cache, tmp_path):
     directory = open_or_encode(text, cache).directory
     precious = tmp_path / "precious"
     precious.mkdir()

@@ -121,7 +121,7 @@ def test_a_byte_order_mark_is_no_part_of_the_first_word(tmp_path, caplog):
     write(tmp_path / "2.txt.gz", gzip.compress(b"\xef\xbb\xbfthe river\n"))
     assert list(iter_sentences(str(tmp_path))) == [["the", "mill"], ["the", "\ufeffmill"], ["the", "river"]]
     assert list(iter_sentences(str(tmp_path / "1.txt")))[0] == ["the", "mill"]
-    # Once of each file.
+    # One warning per file.
     assert [record.getMessage() for record in caplog.records] == [
         f"{tmp_path}/{name}: the byte order mark at its beginning is left out" for name in ("1.txt", "2.txt.gz")
     ]
@@ -214,5 +214,5 @@ def test_a_file_that_vanishes_is_refused(tmp_path):
         next(sentences)
 
 
-def test_an_unknown_way_to_treat_errors_is_refused(tmp_path):
+def test_an_unknown_value_of_encoding_errors_is_refused(tmp_path):
     refuse(tmp_path, '^`encoding_errors` must be "strict" or "replace", got \'ignore\'$', encoding_errors="ignore")

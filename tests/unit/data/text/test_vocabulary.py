@@ -97,7 +97,7 @@ def test_a_bad_vocabulary_file_is_refused(tmp_path, data, message):
         read_vocabulary(path)
 
 
-def test_a_file_without_an_end_is_refused(monkeypatch):
+def test_an_endless_file_is_refused(monkeypatch):
     monkeypatch.setattr(vocabulary, "MAX_VOCABULARY_BYTES", 2**20)
     with pytest.raises(InputError, match="^/dev/zero: a vocabulary must be at most 1,048,576 bytes, got more$"):
         read_vocabulary("/dev/zero")

@@ -24,7 +24,7 @@ def test_coverage_is_a_sum_over_the_text(counts, entries):
 
 @settings(deadline=None, max_examples=30)
 @given(counts_of_words)
-def test_the_order_we_write_has_no_fault(counts):
+def test_the_order_by_frequency_has_no_fault(counts):
     assert order_faults(order_by_frequency(counts), counts) is None
 
 

@@ -41,7 +41,7 @@ def test_the_words_of_all_files_are_counted(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("num_parts", [2, 3, 7])
-def test_parts_of_a_file_are_whole_lines_and_all_of_them(
+def test_the_parts_of_a_file_are_whole_lines_and_together_the_file(
     num_parts: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(word_counts, "MIN_BYTES_PER_PROCESS", 100)
