@@ -47,7 +47,7 @@ def test_an_operation_without_the_forced_backend_is_computed_by_its_lowest() -> 
 def test_a_variable_that_names_no_backend_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv(backend.VARIABLE, "cuda")
     with pytest.raises(
-        ValueError, match="`ELMO_PLUS_BACKEND` must be one of triton, numba, torch, reference, got 'cuda'"
+        ValueError, match="`ELMO_PLUS_BACKEND` must be one of triton, numba, onednn, torch, reference, got 'cuda'"
     ):
         run("torch")
 

@@ -19,10 +19,8 @@ from torch import Tensor
 from torch.autograd.function import once_differentiable
 from torch.nn import functional as F
 
+from allennlp_elmo_plus.kernels.backend import choose
 from allennlp_elmo_plus.kernels.gemm.float32_sums import sums_in_float32
-
-# Multiply-adds from which on a product gains more than the call into oneDNN costs.
-MIN_MULTIPLY_ADDS = 1 << 21
 
 # oneDNN compiles a kernel for each shape and keeps a thousand of them, between which the results' memory falls into pieces. So
 # only few shapes are for it: more rows than this are a multiple of it.
@@ -117,7 +115,7 @@ def pad_rows_to_multiple(rows: Tensor, value: int = 0) -> Tensor:
     """
     if rows.device.type != "cpu" or _is_cached_row_count(len(rows)):
         return rows
-    if not onednn_is_faster() and not torch.is_autocast_enabled("cpu"):
+    if not mkl_is_slow() and not torch.is_autocast_enabled("cpu"):
         return rows
     return F.pad(rows, (0, 0, 0, -len(rows) % ROW_MULTIPLE), value=value)
 
@@ -137,14 +135,12 @@ class _Affine(torch.autograd.Function):
 
 
 def _uses_onednn(right: Tensor, rows: int, size: int) -> bool:
-    """Whether oneDNN computes a product with `right` over `rows` rows, `size` multiply-adds each."""
-    return (
-        right.dtype == torch.float32
-        and right.device.type == "cpu"
-        and rows * size >= MIN_MULTIPLY_ADDS
-        and _is_cached_row_count(rows)
-        and onednn_is_faster()
-        and bool(torch.backends.mkldnn.enabled)
+    """Return whether oneDNN computes a product with `right` over `rows` rows, `size` multiply-adds each."""
+    takes_rows = _is_cached_row_count(rows) and _has_onednn() and bool(torch.backends.mkldnn.enabled)
+    # `choose` takes microseconds, and is called for each product.
+    return takes_rows and (
+        choose("gemm", right, onednn_takes_rows=takes_rows, mkl_is_slow=mkl_is_slow(), multiply_adds=rows * size)
+        == "onednn"
     )
 
 
@@ -153,12 +149,15 @@ def _is_cached_row_count(rows: int) -> bool:
 
 
 @cache
-def onednn_is_faster() -> bool:
-    """Whether float32 products by oneDNN are faster here than PyTorch's own: AVX-512, PyTorch built with MKL, and no Intel."""
+def _has_onednn() -> bool:
+    return torch.backends.mkldnn.is_available() and hasattr(torch.ops.mkldnn, "_linear_pointwise")
+
+
+@cache
+def mkl_is_slow() -> bool:
+    """Return whether PyTorch's own float32 products, by MKL, leave AVX-512 unused: on processors of AMD."""
     return (
         torch.backends.mkl.is_available()
-        and torch.backends.mkldnn.is_available()
-        and hasattr(torch.ops.mkldnn, "_linear_pointwise")
         and torch.backends.cpu.get_cpu_capability() == "AVX512"
         and "AuthenticAMD" in _processor()
     )
