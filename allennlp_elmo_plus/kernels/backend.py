@@ -1,5 +1,4 @@
-"""
-Which implementation of an operation computes: the one table of all thresholds.
+"""Which implementation of an operation computes: the one table of all thresholds.
 
 An operation has a definition in plain PyTorch (`reference`) and some faster implementations, its backends:
 
@@ -67,8 +66,7 @@ _lock = Lock()
 
 
 def run(operation: str, like: Tensor, implementations: Mapping[str, Callable[[], Result]], **sizes: int) -> Result:
-    """
-    Return the result of the implementation that is the fastest here.
+    """Return the result of the implementation that is the fastest here.
 
     Args:
         operation: A key of `TABLE`.
@@ -122,8 +120,7 @@ def candidates(operation: str, like: Tensor, **sizes: int) -> Iterator[str]:
 
 
 def forced_backend() -> Optional[str]:
-    """
-    Return the backend that `ELMO_PLUS_BACKEND` or `force` names, or None.
+    """Return the backend that `ELMO_PLUS_BACKEND` or `force` names, or None.
 
     Raises:
         ValueError: The variable names no backend.

@@ -18,7 +18,7 @@ import allennlp_elmo_plus.kernels.lstm
 from allennlp_elmo_plus.kernels import backend
 from allennlp_elmo_plus.kernels.cuda_graph import SIGHTINGS
 from allennlp_elmo_plus.kernels.gemm import float32_sums
-from allennlp_elmo_plus.kernels.lstm.stacked_lstm import StackedLstm, check_kernels
+from allennlp_elmo_plus.kernels.lstm.stacked_lstm import _StackedLstm, check_kernels
 from allennlp_elmo_plus.modules.recurrent.layer import RecurrentOutput
 from allennlp_elmo_plus.modules.recurrent.lstm import LstmLayer
 from tests.helpers.cuda_graph_stand_in import capture_without_gpu
@@ -204,7 +204,7 @@ def test_the_backward_can_run_twice_and_leaves_its_argument_alone() -> None:
     inputs, batch_sizes, hidden, cell = arguments(layers, [2, 1], 2)
     weights = [torch.stack(tensors) for tensors in zip(*(layer.parameters() for layer in layers))]
     states = torch.stack(hidden), torch.stack(cell)
-    outputs = StackedLstm.apply(torch.stack(inputs), batch_sizes, *states, *weights, CELL_CLIP, PROJ_CLIP)[0]
+    outputs = _StackedLstm.apply(torch.stack(inputs), batch_sizes, *states, *weights, CELL_CLIP, PROJ_CLIP)[0]
     upstream = torch.ones_like(outputs)
     first = torch.autograd.grad(outputs, inputs, upstream, retain_graph=True)
     second = torch.autograd.grad(outputs, inputs, upstream)

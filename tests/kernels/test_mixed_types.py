@@ -203,12 +203,12 @@ def loop_with_narrow_buffers() -> None:
 )
 def test_a_compiled_loop_refuses_each_array_of_another_type(call: Callable[[], object]) -> None:
     pytest.importorskip("numba")
-    with pytest.raises(InputError, match=r"^a compiled loop takes tensors of torch\.float32, got one of torch\.\w+"):
+    with pytest.raises(InputError, match=r"^a compiled kernel takes tensors of torch\.float32, got one of torch\.\w+"):
         call()
 
 
 def test_a_loop_refuses_to_fill_what_would_be_a_copy() -> None:
     with pytest.raises(
-        ValueError, match=re.escape("a tensor that a loop fills must be contiguous, got strides (1, 4)")
+        ValueError, match=re.escape("a tensor that a kernel fills must be contiguous, got strides (1, 4)")
     ):
         arrays_to_fill(torch.zeros(4, 4).t())

@@ -1,5 +1,4 @@
-"""
-The clipped, projected LSTM of bilm-tf, forward and backward.
+"""The clipped, projected LSTM of bilm-tf, forward and backward.
 
 One time step of one direction, for a row with input x, output h and cell c of the step before:
 

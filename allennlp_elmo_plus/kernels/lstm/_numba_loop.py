@@ -23,7 +23,7 @@ _NO_VALUES = np.empty((0, 0), np.float32)
 
 
 def forward_loop(window: Window, final_cell: Tensor) -> Tensor:
-    """Do what `torch_steps.forward_steps` does, in one compiled loop per block of steps."""
+    """Return what `torch_steps.forward_steps` returns, by one compiled loop per block of steps."""
     tensors, clips = window.tensors, window.clips
     joins_inputs = tensors.kernel.dtype == torch.float32 and window.num_rows >= MIN_ROWS_FOR_JOINT_GEMM
     kernel = kernels.pack_gates(_factor(tensors.kernel if joins_inputs else tensors.recurrent_kernel))
@@ -42,7 +42,7 @@ def forward_loop(window: Window, final_cell: Tensor) -> Tensor:
 
 
 def backward_loop(window: Window, gates: Tensor, upstream: UpstreamGradients, needs: Sequence[bool]) -> Gradients:
-    """Do what `torch_steps.backward_steps` does, in one compiled loop over the steps."""
+    """Return what `torch_steps.backward_steps` returns, by one compiled loop over the steps."""
     tensors, buffers = window.tensors, window.buffers
     needs_inputs, _, _, needs_kernel, needs_bias, needs_projection = needs
     products = needs_inputs, needs_kernel, needs_projection and tensors.projection is not None

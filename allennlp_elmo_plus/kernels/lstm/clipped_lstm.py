@@ -32,8 +32,7 @@ def clipped_lstm(
     directions: Sequence[LstmTensors],
     capture: GraphCapture,
 ) -> list[Results]:
-    """
-    Return the results of each direction.
+    """Return the results of each direction.
 
     Products are in autocast's dtype where autocast is enabled, otherwise in the weights'; sums are in float32 or wider. The state
     has the weights' dtype, float32 or wider. On a CPU the outputs have the weights' dtype, on a GPU that of the products.

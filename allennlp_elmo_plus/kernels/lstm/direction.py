@@ -41,8 +41,7 @@ class SavedForBackward(NamedTuple):
 def forward(
     tensors: LstmTensors, clips: Clips, batch_sizes: list[int], saves: bool
 ) -> tuple[tuple[Tensor, Tensor, Tensor], Optional[SavedForBackward]]:
-    """
-    Return outputs (N, P), hidden (B, P) and cell (B, C) after each row's last step, and the tensors that `backward` reads.
+    """Return outputs (N, P), hidden (B, P) and cell (B, C) after each row's last step, and the tensors that `backward` reads.
 
     Args:
         tensors: The direction's arguments.

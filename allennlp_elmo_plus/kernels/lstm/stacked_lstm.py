@@ -38,9 +38,11 @@ def _last_rows(state: Tensor, steps: Sequence[Tensor]) -> Tensor:
     return torch.cat(parts, dim=1)
 
 
-class StackedLstm(torch.autograd.Function):
-    """The LSTM of D directions: inputs (D, N, I), hidden (D, B, P), cell (D, B, C), kernel (D, I + P, 4C), bias (D, 4C) and projection
-    (D, C, P) or None -> outputs (D, N, P), and hidden and cell after each row's last step.
+class _StackedLstm(torch.autograd.Function):
+    """The LSTM of D directions.
+
+    From inputs (D, N, I), hidden (D, B, P), cell (D, B, C), kernel (D, I + P, 4C), bias (D, 4C) and projection (D, C, P) or None come
+    the outputs (D, N, P), and hidden and cell after each row's last step.
 
     Inputs, kernel, projection and outputs have the dtype of the products. Hidden, cell and bias have the state's, float32 or wider,
     which all element-wise arithmetic uses. A bfloat16 product sums in float32 and rounds once: the gradients of kernel and
@@ -109,7 +111,7 @@ class StackedLstm(torch.autograd.Function):
 
 
 def _backward(ctx: Any, grad_outputs: Tensor, grad_hidden: Tensor, grad_cell: Tensor) -> tuple[Optional[Tensor], ...]:
-    """Return the gradients of the arguments of `StackedLstm`."""
+    """Return the gradients of the arguments of `_StackedLstm`."""
     from allennlp_elmo_plus.kernels.lstm._triton_kernels import gates_backward
 
     inputs, kernel, projection, gates, cell_history, unprojected, output_history, clipped = ctx.saved_tensors
@@ -159,8 +161,7 @@ def _backward(ctx: Any, grad_outputs: Tensor, grad_hidden: Tensor, grad_cell: Te
 
 @cache
 def check_kernels(device: torch.device, dtype: torch.dtype) -> None:
-    """
-    Compile the smallest kernel for products of `dtype`, run it on `device`, and check its values.
+    """Compile the smallest kernel for products of `dtype`, run it on `device`, and check its values.
 
     Triton may be installed where there is no C compiler, or for a device that it does not support.
 
@@ -189,8 +190,7 @@ def run_stacked(
     dtypes: Sequence[torch.dtype],
     capture: GraphCapture,
 ) -> list[tuple[Tensor, Tensor, Tensor]]:
-    """
-    Return outputs, hidden and cell of each direction, as `StackedLstm` computes them.
+    """Return outputs, hidden and cell of each direction, as `_StackedLstm` computes them.
 
     Args:
         batch_sizes: The number of rows of each step.
@@ -216,7 +216,7 @@ def run_stacked(
         return torch.stack([tensor.to(dtype) for tensor in tensors])
 
     def run(inputs: Tensor, hidden: Tensor, cell: Tensor, kernel: Tensor, bias: Tensor, *projection: Tensor) -> Any:
-        return StackedLstm.apply(
+        return _StackedLstm.apply(
             inputs, batch_sizes, hidden, cell, kernel, bias, projection[0] if projection else None, *clips
         )
 

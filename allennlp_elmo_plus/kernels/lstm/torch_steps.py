@@ -30,8 +30,7 @@ GatesBackward = Callable[[Tensor, int, int, int], None]
 
 
 def forward_steps(window: Window, final_cell: Tensor, compiled_gates: bool) -> Tensor:
-    """
-    Run all steps of `window`, fill its buffers, and return the activations of the last block's gates, (rows, 4C).
+    """Return the activations of the last block's gates, (rows, 4C), after all steps of `window` have filled its buffers.
 
     Args:
         window: The window; the first B rows of its cells and outputs hold the state before the first step.
@@ -66,8 +65,7 @@ def forward_steps(window: Window, final_cell: Tensor, compiled_gates: bool) -> T
 def backward_steps(
     window: Window, gates: Tensor, upstream: UpstreamGradients, needs: Sequence[bool], compiled_gates: bool
 ) -> Gradients:
-    """
-    Run all steps of `window` from the last to the first and return the gradients of its tensors.
+    """Return the gradients of the tensors of `window`, after its steps have run from the last to the first.
 
     Args:
         window: The window after its forward pass.

@@ -23,10 +23,12 @@ class LstmTensors(NamedTuple):
 
     @property
     def input_kernel(self) -> Tensor:
+        """(I, 4C)."""
         return self.kernel[: self.inputs.shape[1]]
 
     @property
     def recurrent_kernel(self) -> Tensor:
+        """(P, 4C)."""
         return self.kernel[self.inputs.shape[1] :]
 
 
@@ -69,6 +71,7 @@ class Window(NamedTuple):
 
     @property
     def num_rows(self) -> int:
+        """B."""
         return len(self.tensors.cell)
 
     def blocks(self) -> Iterator[tuple[Tensor, tuple[Step, ...]]]:
@@ -100,8 +103,7 @@ Gradients = tuple[Optional[Tensor], ...]
 def plan_steps(
     batch_sizes: tuple[int, ...], num_rows: int, block_steps: int, saves: bool, has_projection: bool
 ) -> tuple[Step, ...]:
-    """
-    Return where the rows of each step lie.
+    """Return where the rows of each step lie.
 
     Args:
         batch_sizes: The number of rows of each step, never more than at the step before.
@@ -130,8 +132,7 @@ def plan_steps(
 
 
 def weight_gradients(window: Window, grad_gates: Tensor, grad_outputs: Tensor, needs: Sequence[Any]) -> Gradients:
-    """
-    Return the gradients of inputs, kernel and projection: one product each, over all steps.
+    """Return the gradients of inputs, kernel and projection: one product each, over all steps.
 
     Args:
         window: The window after its forward pass.
@@ -155,8 +156,7 @@ def weight_gradients(window: Window, grad_gates: Tensor, grad_outputs: Tensor, n
 
 
 def previous_rows(history: Tensor, num_rows: int, batch_sizes: list[int]) -> Tensor:
-    """
-    Return the values of each packed row one step earlier, (..., N, size).
+    """Return the values of each packed row one step earlier, (..., N, size).
 
     Args:
         history: The initial values of the B rows, then those of the packed steps, (..., B + N, size).
