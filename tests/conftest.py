@@ -7,8 +7,8 @@ import pytest
 import torch
 from hypothesis import settings
 
-from tests.helpers.fork_server import ForkServer
-from tests.helpers.process_pool import ProcessPool
+from tests.helpers.runs.fork_server import ForkServer
+from tests.helpers.runs.process_pool import ProcessPool
 
 torch.set_num_threads(1)
 # No test is timed: a machine that others use may stall in the middle of an example.

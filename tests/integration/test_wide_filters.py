@@ -1,4 +1,4 @@
-"""Filters wider than bilm-tf's, wherever the model reads a text. The oracle is the same model with the reference convolution."""
+"""Character filters wider than bilm-tf's in training, evaluation and embedding, compared with the reference convolution."""
 
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -29,26 +29,28 @@ LOADERS: dict[str, dict[str, Any]] = {
 }
 
 
-def plain(cnn: CharacterCNN, characters: Tensor, buckets: Optional[Sequence[tuple[int, int]]] = None) -> Tensor:
+def reference_forward(
+    cnn: CharacterCNN, characters: Tensor, buckets: Optional[Sequence[tuple[int, int]]] = None
+) -> Tensor:
     return reference_convolution(characters, cnn.embedding, list(cnn.weights), list(cnn.biases)).relu()
 
 
 @pytest.mark.parametrize("width", [8, 50])
-def test_every_reading_of_a_text_is_that_of_the_reference_convolution(
+def test_losses_gradients_predictions_and_vectors_are_those_of_the_reference_convolution(
     width: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def everything() -> list[Tensor]:
-        return [*of_the_language_model(width, tmp_path), *of_the_embedders(width, tmp_path)]
+    def compute() -> list[Tensor]:
+        return [*results_of_language_model(width, tmp_path), *results_of_embedders(width, tmp_path)]
 
-    found = everything()
-    monkeypatch.setattr(CharacterCNN, "forward", plain)
-    expected = everything()
-    assert len(found) > 20
-    torch.testing.assert_close(found, expected, rtol=1e-6, atol=1e-6)
+    ours = compute()
+    monkeypatch.setattr(CharacterCNN, "forward", reference_forward)
+    expected = compute()
+    assert len(ours) > 20
+    torch.testing.assert_close(ours, expected, rtol=1e-6, atol=1e-6)
 
 
-def of_the_language_model(width: int, directory: Path) -> Iterator[Tensor]:
-    """Losses and gradients of training, losses of evaluation over either loader, and predictions."""
+def results_of_language_model(width: int, directory: Path) -> Iterator[Tensor]:
+    """Yield the losses and gradients of training and of evaluation with each loader, and predictions."""
     reader = DatasetReader.from_params(Params({"type": "bilm"}))
     path = str(write_text(directory / "text.txt", TEXT))
     vocabulary = Vocabulary.from_params(Params({"type": "bilm"}), instances=reader.read(path))
@@ -61,11 +63,11 @@ def of_the_language_model(width: int, directory: Path) -> Iterator[Tensor]:
         for parameter in model.parameters():
             parameter.normal_()
     for kind, options in LOADERS.items():
-        for number_of_negatives in (10, None):
-            params = {"type": kind, **options, "n_negative_samples_batch": number_of_negatives}
+        for num_negatives in (10, None):
+            params = {"type": kind, **options, "n_negative_samples_batch": num_negatives}
             loader = DataLoader.from_params(Params(params), reader=reader, data_path=path)
             loader.index_with(vocabulary)
-            model.train(number_of_negatives is not None)
+            model.train(num_negatives is not None)
             for batch in loader:
                 model.zero_grad()
                 loss = model(**batch)["loss"]
@@ -78,7 +80,7 @@ def of_the_language_model(width: int, directory: Path) -> Iterator[Tensor]:
         yield model(**batch)["forward_log_probs"].detach()
 
 
-def of_the_embedders(width: int, directory: Path) -> Iterator[Tensor]:
+def results_of_embedders(width: int, directory: Path) -> Iterator[Tensor]:
     options = BiLMOptions.from_dict(OPTIONS | {"char_cnn": OPTIONS["char_cnn"] | {"filters": [[1, 6], [width, 10]]}})
     files = exported(directory / "exported", options)
     embedder = ElmoEmbedder(load_encoder(options, files["weight_file"]))

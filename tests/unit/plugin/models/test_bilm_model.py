@@ -1,4 +1,4 @@
-"""The model `bilm` behind AllenNLP's interface."""
+"""The model `bilm`: losses, metrics, carried state and options."""
 
 import math
 from pathlib import Path
@@ -42,18 +42,17 @@ def lanes(parts: tuple[DatasetReader, Vocabulary, Path], **options: Any) -> Data
     return loader
 
 
-def test_evaluation_counts_every_token_once(parts) -> None:
-    """Whatever the number of lanes: one lane is one long text, and many lanes only differ in what state a lane starts from."""
+def test_evaluation_counts_every_token_once_for_every_number_of_lanes(parts) -> None:
     model = make_model(parts[1]).eval()
     num_targets = sum(len(sentence) + 1 for sentence in SENTENCES)
     perplexities = []
     for batch_size in (1, 3, 40):
         model.eval()
-        counted = 0
+        num_counted = 0
         for batch in lanes(parts, batch_size=batch_size, shuffle=False):
             model(**batch)
-            counted += sum(batch["batch"].batch_sizes)
-        assert counted == num_targets
+            num_counted += sum(batch["batch"].batch_sizes)
+        assert num_counted == num_targets
         perplexities.append(model.get_metrics(reset=True))
     assert set(perplexities[0]) == {"perplexity", "forward_perplexity", "backward_perplexity", "tokens_per_second"}
     for metrics in perplexities:
@@ -61,25 +60,23 @@ def test_evaluation_counts_every_token_once(parts) -> None:
         assert metrics["perplexity"] == pytest.approx(expected, rel=1e-12)
 
 
-def test_evaluation_starts_from_zero_each_time_and_carries_within(parts) -> None:
+def test_evaluation_starts_from_a_state_of_zeros_and_carries_it_to_the_next_batch(parts) -> None:
     model = make_model(parts[1])
-    figures = []
+    losses_of_runs = []
     for _ in range(2):
         model.train()
         for batch in lanes(parts):
             model(**batch)
         model.eval()
-        losses = [model(**batch)["loss"].item() for batch in lanes(parts, shuffle=False)]
-        figures.append(losses)
-    assert figures[0] == figures[1]
+        losses_of_runs.append([model(**batch)["loss"].item() for batch in lanes(parts, shuffle=False)])
+    assert losses_of_runs[0] == losses_of_runs[1]
     batches = list(lanes(parts, shuffle=False))
     model.eval()
-    fresh = model(**batches[1])["loss"].item()
-    assert fresh != figures[0][1]
+    loss_from_zeros = model(**batches[1])["loss"].item()
+    assert loss_from_zeros != losses_of_runs[0][1]
 
 
-def test_training_state_survives_validation(parts) -> None:
-    """A validation pass in the middle leaves the next training batch as it would have been."""
+def test_a_validation_does_not_change_the_state_of_training(parts) -> None:
     losses = []
     for validate in (False, True):
         model = make_model(parts[1], dropout=0.0)
@@ -95,7 +92,7 @@ def test_training_state_survives_validation(parts) -> None:
     assert model(**batches[1])["loss"].item() != losses[0]
 
 
-def test_training_reports_a_sampled_figure_and_never_perplexity(parts) -> None:
+def test_training_with_the_sampled_softmax_reports_a_sampled_perplexity(parts) -> None:
     model = make_model(parts[1])
     model(**next(iter(lanes(parts))))
     assert set(model.get_metrics(reset=True)) == {
@@ -106,7 +103,7 @@ def test_training_reports_a_sampled_figure_and_never_perplexity(parts) -> None:
     assert "perplexity" in exact.get_metrics()
 
 
-def test_gradient_is_unroll_steps_times_that_of_the_loss(parts) -> None:
+def test_the_gradient_is_multiplied_by_unroll_steps(parts) -> None:
     gradients = []
     batch = next(iter(lanes(parts)))
     for unroll_steps in (1, 20):
@@ -119,18 +116,18 @@ def test_gradient_is_unroll_steps_times_that_of_the_loss(parts) -> None:
 
 @pytest.mark.parametrize("sample_softmax", [True, False])
 def test_the_loss_of_a_window_is_the_mean_over_its_targets(parts, sample_softmax: bool) -> None:
-    """Of the last windows of an epoch too, in which some lanes have ended; so is its gradient, times `unroll_steps`."""
+    """This holds for the last windows too, in which some lanes have ended. The gradient is `unroll_steps` times the mean's."""
     model = make_model(parts[1], sample_softmax=sample_softmax, dropout=0.0, unroll_steps=7)
-    full, ragged = 0, 0
+    num_full, num_partial = 0, 0
     for batch in lanes(parts, batch_size=5, n_negative_samples_batch=10):
         window = batch["batch"]
         state = model.state_to_resume()
         model.zero_grad()
         loss = model(**batch)["loss"]
         loss.backward()
-        found = {name: each.grad.to_dense() for name, each in model.named_parameters()}
-        full += bool(window.mask.all())
-        ragged += not window.mask.all()
+        gradients = {name: param.grad.to_dense() for name, param in model.named_parameters()}
+        num_full += bool(window.mask.all())
+        num_partial += not window.mask.all()
 
         model.resume(state)
         if sample_softmax:
@@ -145,20 +142,19 @@ def test_the_loss_of_a_window_is_the_mean_over_its_targets(parts, sample_softmax
         assert loss.item() == pytest.approx(mean.item(), rel=1e-12)
         model.zero_grad()
         (7 * mean).backward()
-        for name, each in model.named_parameters():
-            torch.testing.assert_close(found[name], each.grad.to_dense(), rtol=1e-10, atol=1e-14)
-    assert full and ragged > 1
+        for name, param in model.named_parameters():
+            torch.testing.assert_close(gradients[name], param.grad.to_dense(), rtol=1e-10, atol=1e-14)
+    assert num_full and num_partial > 1
 
 
-def test_state_is_no_part_of_the_weights(parts) -> None:
+def test_the_carried_state_is_not_in_the_state_dict(parts) -> None:
     model = make_model(parts[1])
     names = set(model.state_dict())
     model(**next(iter(lanes(parts))))
     assert set(model.state_dict()) == names and not list(model.buffers())
 
 
-def test_other_loaders_and_lanes_of_one_sentence_agree(parts) -> None:
-    """The reader's instances through a plain loader give the loss that a single lane gives a single sentence."""
+def test_instances_of_allennlps_loader_have_the_loss_of_a_lane_with_one_sentence(parts) -> None:
     reader, vocabulary, path = parts
     model = make_model(vocabulary).eval()
     write_text(path, SENTENCES[:1])
@@ -169,7 +165,7 @@ def test_other_loaders_and_lanes_of_one_sentence_agree(parts) -> None:
     assert model(**batch)["loss"].item() == pytest.approx(expected, rel=1e-12)
 
 
-def test_a_text_in_other_lanes_needs_a_reset(parts) -> None:
+def test_a_batch_of_another_number_of_lanes_is_refused(parts) -> None:
     model = make_model(parts[1])
     model(**next(iter(lanes(parts))))
     with pytest.raises(ConfigurationError, match="carried state has 3 lanes, got a batch of 2"):
@@ -186,23 +182,23 @@ def test_a_text_in_other_lanes_needs_a_reset(parts) -> None:
         ({"n_tokens_vocab": 7}, InputError, "`n_tokens_vocab` must be"),
     ],
 )
-def test_bad_options(parts, overrides: dict[str, Any], error: type, message: str) -> None:
+def test_options_out_of_range_are_refused(parts, overrides: dict[str, Any], error: type, message: str) -> None:
     with pytest.raises(error, match=message):
         make_model(parts[1], **overrides)
 
 
-def test_negatives_of_another_number_are_refused(parts) -> None:
+def test_another_number_of_negatives_than_in_the_model_is_refused(parts) -> None:
     model = make_model(parts[1])
     with pytest.raises(ConfigurationError, match="the same in the model and the data loader, got 10 and 7"):
         model(**next(iter(lanes(parts, n_negative_samples_batch=7))))
 
 
-def test_needs_one_kind_of_batch(parts) -> None:
+def test_a_call_without_a_batch_is_refused(parts) -> None:
     with pytest.raises(ConfigurationError, match="exactly one of `batch` and `source` must be given"):
         make_model(parts[1])()
 
 
-def test_options_json_is_accepted_whole(parts) -> None:
+def test_all_keys_of_bilm_tfs_options_json_are_accepted(parts) -> None:
     model = make_model(
         parts[1], n_epochs=10, n_train_tokens=1000, batch_size=128, all_clip_norm_val=10.0, learning_rate=0.2
     )
@@ -211,7 +207,7 @@ def test_options_json_is_accepted_whole(parts) -> None:
 
 @pytest.mark.parametrize("recurrence", RECURRENCES)
 def test_every_recurrence_learns_without_a_leak(parts, recurrence: str) -> None:
-    # Either way of reading, with either way of projecting.
+    # Models without projection are bidirectional, models with a projection read forward only.
     torch.manual_seed(0)
     model = make_model(
         parts[1], lstm=RECURRENCES[recurrence], bidirectional="not projected" in recurrence, sample_softmax=False
@@ -231,12 +227,12 @@ def test_every_recurrence_learns_without_a_leak(parts, recurrence: str) -> None:
 
 
 @pytest.mark.parametrize("recurrence", RECURRENCES)
-def test_every_recurrence_carries_its_state_on_and_can_be_taken_up(parts, recurrence: str) -> None:
+def test_every_recurrence_carries_its_state_which_can_be_saved_and_resumed(parts, recurrence: str) -> None:
     first, second = list(lanes(parts, n_negative_samples_batch=10))[:2]
-    model, taken_up = (make_model(parts[1], lstm=RECURRENCES[recurrence], dropout=0.0) for _ in range(2))
+    model, resumed = (make_model(parts[1], lstm=RECURRENCES[recurrence], dropout=0.0) for _ in range(2))
     model(**first)
-    taken_up.resume(model.state_to_resume())
+    resumed.resume(model.state_to_resume())
     loss = model(**second)["loss"].item()
-    assert taken_up(**second)["loss"].item() == loss
+    assert resumed(**second)["loss"].item() == loss
     model.reset_states()
     assert model(**second)["loss"].item() != loss

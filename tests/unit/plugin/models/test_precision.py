@@ -1,6 +1,5 @@
-"""`precision: "bf16"` of the model; the oracle is the same model in float32."""
+"""The model with `precision: "bf16"`, compared with the same model in float32."""
 
-from collections.abc import Iterator
 from typing import Any
 
 import pytest
@@ -34,16 +33,16 @@ def make(vocabulary: Vocabulary, **options: Any) -> BilmModel:
 
 
 @pytest.fixture
-def types_of_softmax(monkeypatch: pytest.MonkeyPatch) -> Iterator[list[torch.dtype]]:
-    """The type of the products of each sampled softmax."""
-    seen: list[torch.dtype] = []
+def types_of_softmax(monkeypatch: pytest.MonkeyPatch) -> list[torch.dtype]:
+    """Return a list that grows by the dtype of the hidden states of each sampled softmax."""
+    dtypes: list[torch.dtype] = []
 
-    def watched(compute):
-        return lambda hidden, *rest: seen.append(hidden.dtype) or compute(hidden, *rest)
+    def recorded(compute):
+        return lambda hidden, *rest: dtypes.append(hidden.dtype) or compute(hidden, *rest)
 
     for name in ("_numba_nll_and_gradients", "_torch_nll_and_gradients"):
-        monkeypatch.setattr(sampled_softmax, name, watched(getattr(sampled_softmax, name)))
-    yield seen
+        monkeypatch.setattr(sampled_softmax, name, recorded(getattr(sampled_softmax, name)))
+    return dtypes
 
 
 @pytest.mark.parametrize("word_input", [False, True])
@@ -51,7 +50,7 @@ def test_losses_and_gradients_are_near_those_of_float32(batches, types_of_softma
     vocabulary, windows = batches
     options = {"char_cnn": None} if word_input else {}
     in_fp32, in_bf16 = make(vocabulary, **options), make(vocabulary, precision="bf16", **options)
-    # Of weights as small as a biLM begins with, a window's losses differ by some units in the last place, or by chance by none.
+    # With weights as small as the initial ones, the two losses differ by a few units in the last place, or by chance not at all.
     for parameter in (*in_fp32.parameters(), *in_bf16.parameters()):
         parameter.data.mul_(2)
     for window in windows:
@@ -67,7 +66,7 @@ def test_losses_and_gradients_are_near_those_of_float32(batches, types_of_softma
         assert 0 < difference <= 0.05 * theirs.grad.to_dense().norm(), name
 
 
-def test_the_state_carried_is_in_float32_and_evaluation_all(batches) -> None:
+def test_the_carried_state_and_the_whole_evaluation_are_in_float32(batches) -> None:
     vocabulary, windows = batches
     model = make(vocabulary, precision="bf16")
     for window in windows:
@@ -79,7 +78,7 @@ def test_the_state_carried_is_in_float32_and_evaluation_all(batches) -> None:
             assert torch.equal(model.eval()(**window)["loss"], in_fp32.eval()(**window)["loss"])
 
 
-def test_the_exact_softmax_trains_too(batches) -> None:
+def test_the_exact_softmax_trains_in_bf16(batches) -> None:
     vocabulary, windows = batches
     losses = []
     for precision in ("fp32", "bf16"):
