@@ -24,7 +24,7 @@ from allennlp_elmo_plus.modules.recurrent.lstm import LstmLayer
 from allennlp_elmo_plus.options.bilm_options import BiLMOptions
 from allennlp_elmo_plus.training.adagrad import Adagrad
 from allennlp_elmo_plus.training.random_states import random_states, restore_random_states
-from benchmarks.training_step import TrainingJob
+from benchmarks.workloads.training_step import TrainingJob
 
 from .report import Report
 from .workload import Workload, graph_states, moved, relative_error, worst_error

@@ -45,7 +45,7 @@ class Report:
         """Run `section`, whose lines belong to `name`. An error is printed and recorded; it ends only this section."""
         self._section = name
         if self.seconds_left() <= 0:
-            self._fail({"name": "not begun", "text": f"{self._budget_seconds:.0f} s have passed"})
+            self._fail({"name": "not started", "text": f"{self._budget_seconds:.0f} s have passed"})
             return
         try:
             section()

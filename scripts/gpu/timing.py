@@ -12,8 +12,8 @@ from torch import Tensor, nn
 
 from allennlp_elmo_plus.kernels import cuda_graph as graph_capture
 from allennlp_elmo_plus.kernels.softmax.sampled_softmax import sampled_softmax_nll
-from benchmarks.corpora import NUM_STEPS
-from benchmarks.training_step import TrainingJob
+from benchmarks.workloads.corpora import NUM_STEPS
+from benchmarks.workloads.training_step import TrainingJob
 
 from .report import Report
 from .workload import Workload, graph_states, moved

@@ -11,7 +11,7 @@ from allennlp_elmo_plus.data.batching.prefetch import Prefetcher
 from allennlp_elmo_plus.inference.embedder import ElmoEmbedder
 from allennlp_elmo_plus.modules.build import build_encoder
 from allennlp_elmo_plus.options.bilm_options import BiLMOptions
-from benchmarks.corpora import NUM_STEPS, epoch_batches, sample_corpus
+from benchmarks.workloads.corpora import NUM_STEPS, epoch_batches, sample_corpus
 
 from .report import Report
 from .workload import Workload, graph_states, moved

@@ -11,9 +11,9 @@ from torch import Tensor
 
 from allennlp_elmo_plus.data.batching.batch import LanguageModelBatch
 from allennlp_elmo_plus.modules.recurrent.lstm import LstmLayer
-from benchmarks.corpora import sample_corpus, training_batches
-from benchmarks.model_sizes import RELEASED_VOCABULARY, Options, bilm_options, released_original, tiny
-from benchmarks.training_step import TrainingJob
+from benchmarks.workloads.corpora import sample_corpus, training_batches
+from benchmarks.workloads.model_sizes import RELEASED_VOCABULARY, Options, bilm_options, released_original, tiny
+from benchmarks.workloads.training_step import TrainingJob
 
 
 class Sizes(NamedTuple):

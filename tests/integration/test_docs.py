@@ -12,7 +12,7 @@ import pytest
 from allennlp.commands import main
 
 import allennlp_elmo_plus.plugin  # noqa: F401
-from benchmarks.sample_text import write_text
+from benchmarks.workloads.sample_text import write_text
 
 ROOT = Path(__file__).resolve().parents[2]
 PAGES = {path.name: path for path in (ROOT / "docs").glob("*.md")}

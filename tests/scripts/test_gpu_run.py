@@ -53,8 +53,8 @@ def test_values_beyond_their_limit_errors_and_skipped_sections_fail_and_the_othe
     assert json.loads(path.read_text("utf-8"))["failures"] == report.failures == names
     assert "KeyError: 'lost'" in capsys.readouterr().out
     late = Report(path, "part", torch.device("cpu"), budget_seconds=0)
-    late.run("fifth", lambda: pytest.fail("begun too late"))
-    assert late.failures == ["fifth: not begun"]
+    late.run("fifth", lambda: pytest.fail("started too late"))
+    assert late.failures == ["fifth: not started"]
 
 
 def test_a_wrong_value_on_the_device_ends_with_status_1(tmp_path, monkeypatch, capsys):

@@ -1,6 +1,6 @@
 """Jobs for a child process whose memory is measured; a module of its own, so that the child imports little."""
 
-from benchmarks.peak_memory import Meter
+from benchmarks.measurement.peak_memory import Meter
 
 
 def allocate(meter: Meter, num_bytes: int) -> int:

@@ -9,11 +9,11 @@ import numpy as np
 import pytest
 
 from allennlp_elmo_plus.data.text.characters import encode_words
-from benchmarks import peak_memory
-from benchmarks.halts import HaltWatch, overlap
-from benchmarks.products import Products, count_ngrams
-from benchmarks.rounds import Contender, Interval, alternate, paired_ratio, spread
-from benchmarks.sample_text import read_sentences, spell, write_text
+from benchmarks.measurement import peak_memory
+from benchmarks.measurement.rounds import Contender, Interval, alternate, paired_ratio, spread
+from benchmarks.measurement.steal_time import StealTimeWatch, overlap_seconds
+from benchmarks.workloads.products import Products, count_ngrams
+from benchmarks.workloads.sample_text import read_sentences, spell, write_text
 
 
 class FakeClock:
@@ -78,27 +78,27 @@ def test_the_fastest_run_of_a_turn_is_reported():
     assert alternate([itself], rounds=1) == {"ours": [(3.0, 2.0)]}
 
 
-def test_halted_time_is_subtracted():
-    halts = np.array([[2.0, 3.0], [4.0, 9.0]])
+def test_steal_time_is_subtracted():
+    stops = np.array([[2.0, 3.0], [4.0, 9.0]])
     itself = Contender("ours", lambda: [Interval(1.0, 5.0), Interval(8.0, 12.0)], times_itself=True)
-    turns = alternate([itself], rounds=1, halted=lambda start, end: overlap(halts, start, end))
+    turns = alternate([itself], rounds=1, steal_time=lambda start, end: overlap_seconds(stops, start, end))
     assert turns == {"ours": [(2.5, 2.0)]}
 
 
 @pytest.mark.skipif(not hasattr(os, "sched_setscheduler"), reason="the system has no real-time priorities")
 def test_a_stopped_machine_is_detected():
-    with HaltWatch() as halts:
-        if not halts.watching:
+    with StealTimeWatch() as watch:
+        if not watch.watching:
             pytest.skip("no right to real-time priority")
         # Stopping the watching process looks like a stop of the whole machine.
         start = time.perf_counter()
-        os.kill(halts._process.pid, signal.SIGSTOP)
+        os.kill(watch._process.pid, signal.SIGSTOP)
         time.sleep(0.3)
-        os.kill(halts._process.pid, signal.SIGCONT)
+        os.kill(watch._process.pid, signal.SIGCONT)
         end = time.perf_counter()
-        assert 0.25 < halts.within(start, end) < end - start
-        assert halts.within(start, start) == 0.0
-    assert halts.within(start, end) == 0.0
+        assert 0.25 < watch.within(start, end) < end - start
+        assert watch.within(start, start) == 0.0
+    assert watch.within(start, end) == 0.0
 
 
 def test_invalid_rounds_and_names_are_refused():

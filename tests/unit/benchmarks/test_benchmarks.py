@@ -77,7 +77,7 @@ def test_a_quick_run_without_allennlp_writes_a_report(name, directory, capsys):
             set(line["exchanged_bytes"]) == parts and min(line["exchanged_bytes"].values()) > 0 for line in (own, same)
         )
     elif name not in (GROWTH, MEMORY_ALONE, "held_out"):
-        assert report["notes"] == ["AllenNLP's contender is left out, as asked for"] and report["notes"][0] in printed
+        assert report["notes"] == ["AllenNLP's contender is left out, as requested"] and report["notes"][0] in printed
     assert not list(directory.glob(".scratch-*"))
     image = directory / f"{name}.png"
     assert image.is_file() or plot.NO_MATPLOTLIB in printed or not report["cases"]

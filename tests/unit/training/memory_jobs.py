@@ -5,10 +5,10 @@ from typing import Any
 
 import torch
 
-from benchmarks.corpora import sample_corpus, training_batches
-from benchmarks.model_sizes import tiny
-from benchmarks.peak_memory import Meter
-from benchmarks.training_step import TrainingJob
+from benchmarks.measurement.peak_memory import Meter
+from benchmarks.workloads.corpora import sample_corpus, training_batches
+from benchmarks.workloads.model_sizes import tiny
+from benchmarks.workloads.training_step import TrainingJob
 
 # The optimizer allocates its sums in the first step, so the second step has the peak.
 NUM_STEPS = 2

@@ -10,8 +10,8 @@ import torch
 from allennlp_elmo_plus.modules.build import build_language_model
 from allennlp_elmo_plus.options.bilm_options import BiLMOptions
 from allennlp_elmo_plus.training.memory_estimate import estimate_training_memory
-from benchmarks.model_sizes import bilm_options
-from benchmarks.peak_memory import peak_of
+from benchmarks.measurement.peak_memory import peak_of
+from benchmarks.workloads.model_sizes import bilm_options
 from tests.helpers.small_models import small_options
 
 FILTERS = [[1, 32], [2, 32], [3, 64], [4, 128], [5, 256]]
