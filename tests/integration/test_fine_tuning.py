@@ -9,15 +9,14 @@ import pytest
 import torch
 from allennlp.commands.train import train_model
 from allennlp.common import Params
-from allennlp.data import DatasetReader, Vocabulary
-from allennlp.models import Model
+from allennlp.data import Vocabulary
 from allennlp.models.archival import load_archive
 
 import allennlp_elmo_plus.plugin  # noqa: F401
 from allennlp_elmo_plus.errors import InputError
 from allennlp_elmo_plus.formats.export import export_model
 from allennlp_elmo_plus.plugin.data.vocabulary import words_of
-from allennlp_elmo_plus.plugin.models.bilm_model import BilmModel
+from tests.helpers.bilm_data import make_data, make_model
 from tests.helpers.small_text import (
     SENTENCES,
     small_config,
@@ -55,24 +54,15 @@ def old(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def new_vocabulary(tmp_path_factory: pytest.TempPathFactory) -> Vocabulary:
-    path = write_text(tmp_path_factory.mktemp("new") / "text.txt", NEW_SENTENCES)
-    reader = DatasetReader.from_params(Params({"type": "bilm"}))
-    return Vocabulary.from_params(Params({"type": "bilm"}), instances=reader.read(str(path)))
-
-
-def new_model(vocabulary: Vocabulary, **changes: Any) -> BilmModel:
-    torch.manual_seed(0)
-    model = Model.from_params(Params({**small_model_config(), **changes}), vocab=vocabulary)
-    assert isinstance(model, BilmModel)
-    return model
+    return make_data(tmp_path_factory.mktemp("new"), NEW_SENTENCES).vocabulary
 
 
 def test_known_words_keep_their_rows_of_the_softmax_and_new_words_get_fresh_rows(
     old: Path, new_vocabulary: Vocabulary, caplog
 ) -> None:
     with caplog.at_level(logging.INFO):
-        model = new_model(new_vocabulary, pretrained_file=str(old))
-    archive, fresh = load_archive(old).model, new_model(new_vocabulary)
+        model = make_model(new_vocabulary, pretrained_file=str(old))
+    archive, fresh = load_archive(old).model, make_model(new_vocabulary)
     assert torch.equal(
         model.language_model.bilm.backward_layers[1].kernel, archive.language_model.bilm.backward_layers[1].kernel
     )
@@ -98,8 +88,8 @@ def test_exported_files_initialize_a_model_as_their_archive_does(
 ) -> None:
     archive = load_archive(old).model
     files = export_model(archive.language_model, archive.options, words_of(archive.vocab), tmp_path)
-    from_export = new_model(new_vocabulary, pretrained_file=str(files.weights)).state_dict()
-    from_archive = new_model(new_vocabulary, pretrained_file=str(old)).state_dict()
+    from_export = make_model(new_vocabulary, pretrained_file=str(files.weights)).state_dict()
+    from_archive = make_model(new_vocabulary, pretrained_file=str(old)).state_dict()
     assert all(torch.equal(from_export[name], value) for name, value in from_archive.items())
 
 
@@ -107,7 +97,7 @@ def test_with_the_vocabulary_of_the_archive_all_weights_are_those_of_the_archive
     vocabulary = Vocabulary.from_params(Params({"type": "bilm", "vocab_file": str(old)}), instances=[])
     archive = load_archive(old).model
     assert words_of(vocabulary) == words_of(archive.vocab)
-    model = new_model(vocabulary, pretrained_file=str(old))
+    model = make_model(vocabulary, pretrained_file=str(old))
     assert all(torch.equal(value, archive.state_dict()[name]) for name, value in model.state_dict().items())
 
 
@@ -144,9 +134,9 @@ def test_a_recovered_run_continues_from_its_checkpoint_not_from_the_old_model(ol
 def test_options_of_another_model_are_refused_by_name(old: Path, new_vocabulary: Vocabulary) -> None:
     lstm = {**small_model_config()["lstm"], "cell_clip": 5}
     with pytest.raises(InputError, match="its options must be those of `options`: `lstm.cell_clip` 5, got 3$"):
-        new_model(new_vocabulary, pretrained_file=str(old), lstm=lstm)
+        make_model(new_vocabulary, pretrained_file=str(old), lstm=lstm)
     with pytest.raises(InputError, match="nowhere.tar.gz: there is no such file"):
-        new_model(new_vocabulary, pretrained_file="nowhere.tar.gz")
+        make_model(new_vocabulary, pretrained_file="nowhere.tar.gz")
 
 
 def test_a_pretrained_model_has_a_lower_perplexity_on_the_old_text_than_a_fresh_one(old: Path, tmp_path: Path) -> None:

@@ -6,10 +6,7 @@ from typing import Any, Optional
 
 import pytest
 import torch
-from allennlp.common import Params
-from allennlp.data import DataLoader, DatasetReader, Vocabulary
 from allennlp.data.data_loaders import SimpleDataLoader
-from allennlp.models import Model
 from torch import Tensor
 
 from allennlp_elmo_plus import ElmoEmbedder
@@ -17,10 +14,10 @@ from allennlp_elmo_plus.formats.pretrained import load_encoder
 from allennlp_elmo_plus.kernels.char_conv.reference import conv_max_pool as reference_convolution
 from allennlp_elmo_plus.modules.char_cnn import CharacterCNN
 from allennlp_elmo_plus.options.bilm_options import BiLMOptions
-from allennlp_elmo_plus.plugin.models.bilm_model import BilmModel
 from allennlp_elmo_plus.plugin.modules.token_embedders.bilm_token_embedder import BilmTokenEmbedder
+from tests.helpers.bilm_data import make_data, make_loader, make_model
 from tests.helpers.exported_bilm import OPTIONS, exported, ids_of
-from tests.helpers.small_text import SENTENCES, small_model_config, write_text
+from tests.helpers.small_text import SENTENCES, small_model_config
 
 TEXT = [*SENTENCES, ["x" * 47, "y" * 60, "Donaudampfschifffahrtsgesellschaft", "."]]
 LOADERS: dict[str, dict[str, Any]] = {
@@ -51,22 +48,15 @@ def test_losses_gradients_predictions_and_vectors_are_those_of_the_reference_con
 
 def results_of_language_model(width: int, directory: Path) -> Iterator[Tensor]:
     """Yield the losses and gradients of training and of evaluation with each loader, and predictions."""
-    reader = DatasetReader.from_params(Params({"type": "bilm"}))
-    path = str(write_text(directory / "text.txt", TEXT))
-    vocabulary = Vocabulary.from_params(Params({"type": "bilm"}), instances=reader.read(path))
-    config = small_model_config() | {"dropout": 0.0}
-    config["char_cnn"]["filters"] = [[1, 4], [width, 8]]
-    torch.manual_seed(0)
-    model = Model.from_params(Params(config), vocab=vocabulary).double()
-    assert isinstance(model, BilmModel)
+    data = make_data(directory, TEXT)
+    char_cnn = small_model_config()["char_cnn"] | {"filters": [[1, 4], [width, 8]]}
+    model = make_model(data.vocabulary, char_cnn=char_cnn, dropout=0.0).double()
     with torch.no_grad():
         for parameter in model.parameters():
             parameter.normal_()
     for kind, options in LOADERS.items():
         for num_negatives in (10, None):
-            params = {"type": kind, **options, "n_negative_samples_batch": num_negatives}
-            loader = DataLoader.from_params(Params(params), reader=reader, data_path=path)
-            loader.index_with(vocabulary)
+            loader = make_loader(data, type=kind, n_negative_samples_batch=num_negatives, **options)
             model.train(num_negatives is not None)
             for batch in loader:
                 model.zero_grad()
@@ -76,7 +66,7 @@ def results_of_language_model(width: int, directory: Path) -> Iterator[Tensor]:
                 cnn = model.language_model.token_encoder.cnn
                 yield from [parameter.grad.clone() for parameter in cnn.parameters()]
         model.reset_states()
-    for batch in SimpleDataLoader(list(reader.read(path)), batch_size=4, vocab=vocabulary):
+    for batch in SimpleDataLoader(list(data.reader.read(str(data.path))), batch_size=4, vocab=data.vocabulary):
         yield model(**batch)["forward_log_probs"].detach()
 
 

@@ -3,9 +3,7 @@
 import gzip
 import json
 from contextlib import contextmanager
-from pathlib import Path
 
-import h5py
 import numpy as np
 import pytest
 
@@ -15,50 +13,23 @@ from allennlp_elmo_plus.inference.embed_file import EmbedSettings, embed_file
 from allennlp_elmo_plus.modules.layer_mix import LayerMix
 from allennlp_elmo_plus.storage import resumable_hdf5 as vector_file
 from tests.helpers.small_encoders import options_of, random_encoder
-
-LINES = [
-    "the river rises .",
-    "  and\tthe mill  turns ",
-    "",
-    "나비 🙂",
-    "the river rises .",
-    "a",
-    "every mill has a wheel that turns",
-]
-TEXT = "".join(line + "\n" for line in LINES)
-
-
-@contextmanager
-def silent(what, unit, total, done):
-    yield lambda steps: None
-
-
-@pytest.fixture(scope="module")
-def embedder() -> ElmoEmbedder:
-    return ElmoEmbedder(random_encoder(options_of("usual")), batch_size=6)
-
-
-@pytest.fixture
-def text(tmp_path: Path) -> Path:
-    (tmp_path / "text.txt").write_text(TEXT, encoding="utf-8")
-    return tmp_path / "text.txt"
-
-
-def left(directory: Path) -> set[str]:
-    return {path.name for path in directory.iterdir()} - {"text.txt"}
-
-
-def read(path: Path) -> dict[str, np.ndarray]:
-    with h5py.File(path) as file:
-        return {key: dataset[...] for key, dataset in file.items()}
+from tests.unit.inference.embedding_runs import (
+    LINES,
+    TEXT,
+    Interrupted,
+    interrupt_after,
+    no_progress,
+    output_files,
+    read_arrays,
+)
 
 
 @pytest.mark.parametrize("layers", ["all", "top", "average", LayerMix((0.1, 0.2, 0.7))])
 def test_the_layout_is_that_of_allennlps_command(embedder, text, tmp_path, layers):
     output = tmp_path / "vectors.hdf5"
-    survey = embed_file(embedder, text, output, EmbedSettings(layers), silent)
+    survey = embed_file(embedder, text, output, EmbedSettings(layers), no_progress)
     assert survey[:3] == (7, 22, 1)
-    arrays = read(output)
+    arrays = read_arrays(output)
     sentence_to_index = arrays.pop("sentence_to_index")
     assert sentence_to_index.shape == (1,)
     # Indices are strings; a repeated sentence has the index of its last line.
@@ -70,16 +41,16 @@ def test_the_layout_is_that_of_allennlps_command(embedder, text, tmp_path, layer
         assert arrays[str(number)].dtype == np.float32
         np.testing.assert_allclose(arrays[str(number)], expected, rtol=0, atol=1e-6)
     assert arrays["2"].shape == ((3, 0, 10) if layers == "all" else (0, 10))
-    assert left(tmp_path) == {"vectors.hdf5"}
+    assert output_files(tmp_path) == {"vectors.hdf5"}
 
 
 def test_sentences_can_be_omitted_or_used_as_keys(embedder, text, tmp_path):
-    embed_file(embedder, text, tmp_path / "forgotten.hdf5", EmbedSettings(forget_sentences=True), silent)
-    assert sorted(read(tmp_path / "forgotten.hdf5")) == [str(number) for number in range(7)]
+    embed_file(embedder, text, tmp_path / "forgotten.hdf5", EmbedSettings(forget_sentences=True), no_progress)
+    assert sorted(read_arrays(tmp_path / "forgotten.hdf5")) == [str(number) for number in range(7)]
     distinct = [line for line in LINES[:4] if line]
     text.write_text("\n".join(distinct), encoding="utf-8")
-    embed_file(embedder, text, tmp_path / "keys.hdf5", EmbedSettings(use_sentence_keys=True), silent)
-    arrays = read(tmp_path / "keys.hdf5")
+    embed_file(embedder, text, tmp_path / "keys.hdf5", EmbedSettings(use_sentence_keys=True), no_progress)
+    arrays = read_arrays(tmp_path / "keys.hdf5")
     assert set(arrays) == {line.strip() for line in distinct}
     np.testing.assert_allclose(
         arrays["and\tthe mill  turns"], embedder.embed_sentence("and the mill turns".split()), rtol=0, atol=1e-6
@@ -98,17 +69,17 @@ def test_sentences_can_be_omitted_or_used_as_keys(embedder, text, tmp_path):
 def test_a_line_that_cannot_be_a_key_is_refused_before_anything_is_written(embedder, text, tmp_path, line, reason):
     text.write_text(f"a\nb\n{line}\nc\n")
     with pytest.raises(InputError, match=f"text.txt, line 3: the sentence {reason}, so it cannot be a key; use line"):
-        embed_file(embedder, text, tmp_path / "keys.hdf5", EmbedSettings(use_sentence_keys=True), silent)
-    assert left(tmp_path) == set()
+        embed_file(embedder, text, tmp_path / "keys.hdf5", EmbedSettings(use_sentence_keys=True), no_progress)
+    assert output_files(tmp_path) == set()
 
 
 @pytest.mark.parametrize("use_sentence_keys", [False, True])
 def test_an_npz_holds_the_arrays_of_the_hdf5_file(embedder, text, tmp_path, use_sentence_keys):
     text.write_text("the mill\nturns : again\n나비\n", encoding="utf-8")
     settings = EmbedSettings(use_sentence_keys=use_sentence_keys)
-    embed_file(embedder, text, tmp_path / "a.hdf5", settings, silent)
-    embed_file(embedder, text, tmp_path / "a.npz", settings._replace(output_format="npz"), silent)
-    expected = read(tmp_path / "a.hdf5")
+    embed_file(embedder, text, tmp_path / "a.hdf5", settings, no_progress)
+    embed_file(embedder, text, tmp_path / "a.npz", settings._replace(output_format="npz"), no_progress)
+    expected = read_arrays(tmp_path / "a.hdf5")
     with np.load(tmp_path / "a.npz", allow_pickle=False) as arrays:
         assert sorted(arrays) == sorted(expected)
         if not use_sentence_keys:
@@ -116,14 +87,14 @@ def test_an_npz_holds_the_arrays_of_the_hdf5_file(embedder, text, tmp_path, use_
         for key, array in expected.items():
             assert arrays[key].dtype == np.float32
             np.testing.assert_array_equal(arrays[key], array)
-    assert left(tmp_path) == {"a.hdf5", "a.npz"}
+    assert output_files(tmp_path) == {"a.hdf5", "a.npz"}
 
 
 def test_a_compressed_text_has_the_vectors_of_the_plain_text(embedder, text, tmp_path):
     (tmp_path / "text.txt.gz").write_bytes(gzip.compress(TEXT.encode("utf-8")))
     for name in ("text.txt", "text.txt.gz"):
-        embed_file(embedder, tmp_path / name, tmp_path / f"{name}.hdf5", EmbedSettings(), silent)
-    plain, compressed = read(tmp_path / "text.txt.hdf5"), read(tmp_path / "text.txt.gz.hdf5")
+        embed_file(embedder, tmp_path / name, tmp_path / f"{name}.hdf5", EmbedSettings(), no_progress)
+    plain, compressed = read_arrays(tmp_path / "text.txt.hdf5"), read_arrays(tmp_path / "text.txt.gz.hdf5")
     assert plain.keys() == compressed.keys()
     assert all(np.array_equal(plain[key], compressed[key]) for key in plain)
 
@@ -140,39 +111,18 @@ def test_a_compressed_text_has_the_vectors_of_the_plain_text(embedder, text, tmp
 def test_a_text_that_is_refused_leaves_no_file(embedder, text, tmp_path, content, message):
     text.write_bytes(content)
     with pytest.raises(InputError, match=message):
-        embed_file(embedder, text, tmp_path / "vectors.hdf5", EmbedSettings(), silent)
-    assert left(tmp_path) == set()
+        embed_file(embedder, text, tmp_path / "vectors.hdf5", EmbedSettings(), no_progress)
+    assert output_files(tmp_path) == set()
 
 
 def test_an_existing_output_file_and_a_missing_directory_are_refused(embedder, text, tmp_path):
     (tmp_path / "old.hdf5").write_bytes(b"old")
     with pytest.raises(InputError, match="cannot write `.*old.hdf5`: it is there already; remove it first"):
-        embed_file(embedder, text, tmp_path / "old.hdf5", EmbedSettings(), silent)
+        embed_file(embedder, text, tmp_path / "old.hdf5", EmbedSettings(), no_progress)
     assert (tmp_path / "old.hdf5").read_bytes() == b"old"
     with pytest.raises(InputError, match="cannot write `.*new.hdf5`: there is no directory `.*absent`"):
-        embed_file(embedder, text, tmp_path / "absent" / "new.hdf5", EmbedSettings(), silent)
-    assert left(tmp_path) == {"old.hdf5"}
-
-
-class Interrupted(Exception):
-    pass
-
-
-def interrupt_after(num_sentences):
-    """Return a progress bar that raises Interrupted at the sentence of this number."""
-
-    @contextmanager
-    def progress(what, unit, total, done):
-        calls = []
-
-        def advance(steps):
-            calls.append(steps)
-            if len(calls) == num_sentences:
-                raise Interrupted
-
-        yield advance
-
-    return progress
+        embed_file(embedder, text, tmp_path / "absent" / "new.hdf5", EmbedSettings(), no_progress)
+    assert output_files(tmp_path) == {"old.hdf5"}
 
 
 @pytest.fixture
@@ -184,12 +134,12 @@ def record_every_sentence(monkeypatch):
 def interrupted_run(embedder, text, output):
     with pytest.raises(Interrupted):
         embed_file(embedder, text, output, EmbedSettings(), interrupt_after(num_sentences=3))
-    assert left(output.parent) == {f"{output.name}.part", f"{output.name}.part.journal"}
+    assert output_files(output.parent) == {f"{output.name}.part", f"{output.name}.part.journal"}
 
 
 def test_a_resumed_run_continues_after_the_last_recorded_sentence(embedder, text, tmp_path, record_every_sentence):
-    embed_file(embedder, text, tmp_path / "uninterrupted.hdf5", EmbedSettings(), silent)
-    expected = read(tmp_path / "uninterrupted.hdf5")
+    embed_file(embedder, text, tmp_path / "uninterrupted.hdf5", EmbedSettings(), no_progress)
+    expected = read_arrays(tmp_path / "uninterrupted.hdf5")
     (tmp_path / "uninterrupted.hdf5").unlink()
     output = tmp_path / "vectors.hdf5"
     interrupted_run(embedder, text, output)
@@ -203,8 +153,8 @@ def test_a_resumed_run_continues_after_the_last_recorded_sentence(embedder, text
     embed_file(embedder, text, output, EmbedSettings(), progress)
     # Three lines, of 4, 4 and 0 words, were written before.
     assert totals == [(22, 8)] and embedded == [2, 4, 1, 7]
-    assert left(tmp_path) == {"vectors.hdf5"}
-    arrays = read(output)
+    assert output_files(tmp_path) == {"vectors.hdf5"}
+    arrays = read_arrays(output)
     assert arrays.keys() == expected.keys()
     for key, array in expected.items():
         if key == "sentence_to_index":
@@ -232,7 +182,7 @@ def test_an_interrupted_run_is_not_resumed_with_another_bilm_text_or_setting(
 ):
     output = tmp_path / "vectors.hdf5"
     interrupted_run(embedder, text, output)
-    before = {name: (tmp_path / name).read_bytes() for name in left(tmp_path)}
+    before = {name: (tmp_path / name).read_bytes() for name in output_files(tmp_path)}
     other_bilm = ElmoEmbedder(random_encoder(options_of("usual"), seed=9))
     for embedder_of_resume, settings, difference in (
         (other_bilm, EmbedSettings(), "biLM"),
@@ -242,11 +192,11 @@ def test_an_interrupted_run_is_not_resumed_with_another_bilm_text_or_setting(
         with pytest.raises(
             InputError, match=f"`.*vectors.hdf5.part` was begun with another {difference}, .*, got .*: continue"
         ):
-            embed_file(embedder_of_resume, text, output, settings, silent)
+            embed_file(embedder_of_resume, text, output, settings, no_progress)
     text.write_text(TEXT.replace("mill", "hill"), encoding="utf-8")
     with pytest.raises(InputError, match="was begun with another text"):
-        embed_file(embedder, text, output, EmbedSettings(), silent)
-    assert {name: (tmp_path / name).read_bytes() for name in left(tmp_path)} == before
+        embed_file(embedder, text, output, EmbedSettings(), no_progress)
+    assert {name: (tmp_path / name).read_bytes() for name in output_files(tmp_path)} == before
 
 
 # One word less, one word more, the same number of words.
@@ -260,4 +210,4 @@ def test_a_text_that_changes_while_it_is_read_is_refused(embedder, text, tmp_pat
     with pytest.raises(InputError, match="text.txt: changed while it was read; its vectors are removed; start again$"):
         embed_file(embedder, text, tmp_path / "vectors.hdf5", EmbedSettings(), change_text)
     # No file may hold vectors of either text.
-    assert left(tmp_path) == set()
+    assert output_files(tmp_path) == set()

@@ -10,32 +10,19 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from allennlp_elmo_plus import ElmoEmbedder
 from allennlp_elmo_plus.cluster import embedding as sharded_embedding
 from allennlp_elmo_plus.data.text import tokenized_file
 from allennlp_elmo_plus.errors import InputError
 from allennlp_elmo_plus.inference.embed_file import EmbedSettings, embed_file
 from allennlp_elmo_plus.storage import resumable_hdf5 as vector_file
-from tests.helpers.small_encoders import options_of, random_encoder
-from tests.unit.inference.test_embed_file import (
+from tests.unit.inference.embedding_runs import (
     TEXT,
     Interrupted,
     interrupt_after,
-    left,
-    read,
-    silent,
+    no_progress,
+    output_files,
+    read_arrays,
 )
-
-
-@pytest.fixture(scope="module")
-def embedder() -> ElmoEmbedder:
-    return ElmoEmbedder(random_encoder(options_of("usual")), batch_size=6)
-
-
-@pytest.fixture
-def text(tmp_path: Path) -> Path:
-    (tmp_path / "text.txt").write_text(TEXT, encoding="utf-8")
-    return tmp_path / "text.txt"
 
 
 @pytest.fixture(params=["-", "pipe", "named pipe"])
@@ -60,13 +47,13 @@ def test_a_text_that_can_be_read_only_once_has_the_vectors_of_the_file(embedder,
     text = tmp_path_factory.mktemp("file") / "text.txt"
     text.write_text(TEXT, encoding="utf-8")
     settings = EmbedSettings()
-    assert embed_file(embedder, read_once, tmp_path / "a.hdf5", settings, silent) == embed_file(
-        embedder, text, tmp_path / "b.hdf5", settings, silent
+    assert embed_file(embedder, read_once, tmp_path / "a.hdf5", settings, no_progress) == embed_file(
+        embedder, text, tmp_path / "b.hdf5", settings, no_progress
     )
-    from_pipe, from_file = read(tmp_path / "a.hdf5"), read(tmp_path / "b.hdf5")
+    from_pipe, from_file = read_arrays(tmp_path / "a.hdf5"), read_arrays(tmp_path / "b.hdf5")
     assert from_pipe.keys() == from_file.keys()
     assert all(np.array_equal(from_pipe[key], array) for key, array in from_file.items())
-    assert left(tmp_path) == {"a.hdf5", "b.hdf5"}
+    assert output_files(tmp_path) == {"a.hdf5", "b.hdf5"}
 
 
 def test_an_interrupted_run_over_a_pipe_can_be_resumed_with_the_file(embedder, text, tmp_path, monkeypatch):
@@ -82,7 +69,7 @@ def test_an_interrupted_run_over_a_pipe_can_be_resumed_with_the_file(embedder, t
         yield lambda steps: None
 
     embed_file(embedder, text, tmp_path / "vectors.hdf5", EmbedSettings(), progress)
-    assert totals == [(22, 8)] and left(tmp_path) == {"vectors.hdf5"}
+    assert totals == [(22, 8)] and output_files(tmp_path) == {"vectors.hdf5"}
 
 
 def test_a_full_disk_while_standard_input_is_copied_is_an_error_that_names_the_directory(
@@ -98,15 +85,15 @@ def test_a_full_disk_while_standard_input_is_copied_is_an_error_that_names_the_d
     with pytest.raises(
         InputError, match="^standard input: cannot be copied to `/somewhere`, .* TMPDIR names: No space"
     ):
-        embed_file(embedder, "-", tmp_path / "vectors.hdf5", EmbedSettings(), silent)
-    assert left(tmp_path) == set()
+        embed_file(embedder, "-", tmp_path / "vectors.hdf5", EmbedSettings(), no_progress)
+    assert output_files(tmp_path) == set()
 
 
 def test_a_byte_order_mark_is_ignored(embedder, text, tmp_path):
-    embed_file(embedder, text, tmp_path / "a.hdf5", EmbedSettings(), silent)
+    embed_file(embedder, text, tmp_path / "a.hdf5", EmbedSettings(), no_progress)
     text.write_text("\ufeff" + TEXT, encoding="utf-8")
-    embed_file(embedder, text, tmp_path / "b.hdf5", EmbedSettings(), silent)
-    plain, marked = read(tmp_path / "a.hdf5"), read(tmp_path / "b.hdf5")
+    embed_file(embedder, text, tmp_path / "b.hdf5", EmbedSettings(), no_progress)
+    plain, marked = read_arrays(tmp_path / "a.hdf5"), read_arrays(tmp_path / "b.hdf5")
     assert plain.keys() == marked.keys() and all(np.array_equal(plain[key], marked[key]) for key in plain)
 
 
@@ -115,11 +102,11 @@ def test_a_symbolic_link_as_output_stays_and_its_target_is_written(embedder, tex
     (tmp_path / "disk").mkdir()
     target, link = tmp_path / "disk" / "vectors", tmp_path / "link"
     link.symlink_to("disk/vectors")
-    embed_file(embedder, text, link, EmbedSettings(output_format=output_format), silent)
-    assert link.is_symlink() and target.is_file() and left(tmp_path) == {"disk", "link"}
+    embed_file(embedder, text, link, EmbedSettings(output_format=output_format), no_progress)
+    assert link.is_symlink() and target.is_file() and output_files(tmp_path) == {"disk", "link"}
     assert os.listdir(tmp_path / "disk") == ["vectors"]
     with pytest.raises(InputError, match="cannot write `.*/link`: it is there already"):
-        embed_file(embedder, text, link, EmbedSettings(), silent)
+        embed_file(embedder, text, link, EmbedSettings(), no_progress)
 
 
 @pytest.mark.parametrize(
@@ -132,8 +119,8 @@ def test_a_symbolic_link_as_output_stays_and_its_target_is_written(embedder, tex
 def test_a_symbolic_link_whose_target_cannot_be_written_is_refused(embedder, text, tmp_path, target, message):
     (tmp_path / "link").symlink_to(target)
     with pytest.raises(InputError, match=f"^cannot write `{tmp_path}/link`: {message}$"):
-        embed_file(embedder, text, tmp_path / "link", EmbedSettings(), silent)
-    assert (tmp_path / "link").is_symlink() and left(tmp_path) == {"link"}
+        embed_file(embedder, text, tmp_path / "link", EmbedSettings(), no_progress)
+    assert (tmp_path / "link").is_symlink() and output_files(tmp_path) == {"link"}
 
 
 def test_a_repeated_shard_writes_to_the_target_of_a_link(embedder, text, tmp_path, monkeypatch):
@@ -142,4 +129,4 @@ def test_a_repeated_shard_writes_to_the_target_of_a_link(embedder, text, tmp_pat
     target.write_bytes(b"left by a run that was killed before it could record this shard as finished")
     link.symlink_to(target)
     sharded_embedding._embed_shard((text, link), files=None, settings=EmbedSettings())
-    assert link.is_symlink() and "0" in read(target)
+    assert link.is_symlink() and "0" in read_arrays(target)

@@ -86,8 +86,10 @@ def all_continuations(model: LanguageModel, context: list[str], max_words: int, 
 
 
 def assert_same_continuations(ours: list[Continuation], expected: list[Scored]) -> None:
-    assert [(each.words, each.has_ended) for each in ours] == [(each.words, each.has_ended) for each in expected]
-    assert [each.log_prob for each in ours] == pytest.approx([each.log_prob for each in expected], abs=1e-12)
+    assert [continuation.words for continuation in ours] == [scored.words for scored in expected]
+    assert [continuation.has_ended for continuation in ours] == [scored.has_ended for scored in expected]
+    expected_log_probs = [scored.log_prob for scored in expected]
+    assert [continuation.log_prob for continuation in ours] == pytest.approx(expected_log_probs, abs=1e-12)
 
 
 @FORWARD_AND_BACKWARD

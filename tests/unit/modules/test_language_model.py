@@ -60,10 +60,10 @@ def test_the_exact_loss_is_that_of_word_by_word_scoring(bidirectional: bool) -> 
 @pytest.mark.parametrize("recurrence", RECURRENCES)
 def test_padding_order_and_other_sentences_of_the_batch_change_no_loss(recurrence: str) -> None:
     model = small_model(lstm=RECURRENCES[recurrence]).eval()
-    alone = [nlls_by_sentence(model, batch_of([sentence]))[0] for sentence in SENTENCES]
+    one_by_one = [nlls_by_sentence(model, batch_of([sentence]))[0] for sentence in SENTENCES]
     for sentences, padding in ((SENTENCES, 0), (SENTENCES, 9), (SENTENCES[::-1], 3)):
         together = nlls_by_sentence(model, batch_of(sentences, padding))
-        for ours, expected in zip(together, alone if sentences is SENTENCES else alone[::-1]):
+        for ours, expected in zip(together, one_by_one if sentences is SENTENCES else one_by_one[::-1]):
             assert ours[0] == pytest.approx(expected[0], abs=1e-12) and ours[1] == pytest.approx(expected[1], abs=1e-12)
 
 

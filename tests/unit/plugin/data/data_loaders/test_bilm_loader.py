@@ -191,7 +191,9 @@ def test_the_encoded_text_is_in_the_cache_or_the_serialization_directory(make_lo
 
 
 def test_the_text_is_not_read_before_it_is_needed(tmp_path):
-    BilmDataLoader(BilmReader(), str(tmp_path / "absent"), batch_size=2)
+    loader = BilmDataLoader(BilmReader(), str(tmp_path / "absent"), batch_size=2)
+    with pytest.raises(InputError, match="absent`: there is no such file"):
+        list(loader.iter_instances())
 
 
 def test_wrong_readers_options_and_vocabularies_are_refused(make_loader, path):

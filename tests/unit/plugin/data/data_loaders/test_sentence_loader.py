@@ -9,55 +9,39 @@ import torch
 from allennlp.commands.train import train_model
 from allennlp.common import Params
 from allennlp.common.checks import ConfigurationError
-from allennlp.data import DataLoader, DatasetReader, Vocabulary
 from allennlp.data.data_loaders import SimpleDataLoader
-from allennlp.models import Model
 from allennlp.models.archival import load_archive
 
-import allennlp_elmo_plus.plugin  # noqa: F401
 from allennlp_elmo_plus.plugin.data.data_loaders.bilm_loader import NUM_LANES
 from allennlp_elmo_plus.plugin.data.data_loaders.sentence_loader import BilmSentenceLoader
 from allennlp_elmo_plus.plugin.models.bilm_model import BilmModel
 from allennlp_elmo_plus.plugin.models.model_inputs import batch_of_source
 from allennlp_elmo_plus.plugin.modules.token_embedders.bilm_token_embedder import BilmTokenEmbedder
 from allennlp_elmo_plus.training.distributed.sparse_gradients import is_excluded_from_ddp
+from tests.helpers.bilm_data import BilmData, make_data, make_loader, make_model
 from tests.helpers.exported_bilm import ids_of
 from tests.helpers.small_models import RECURRENCES
 from tests.helpers.small_text import (
     SENTENCES,
     small_config,
-    small_model_config,
-    write_text,
 )
 
 TEXT = [*SENTENCES, [], ["rain"]]
 
 
 @pytest.fixture(scope="module")
-def parts(tmp_path_factory: pytest.TempPathFactory) -> tuple[DatasetReader, Vocabulary, Path]:
-    reader = DatasetReader.from_params(Params({"type": "bilm"}))
-    path = write_text(tmp_path_factory.mktemp("text") / "text.txt", TEXT)
-    return reader, Vocabulary.from_params(Params({"type": "bilm"}), instances=reader.read(str(path))), path
+def data(tmp_path_factory: pytest.TempPathFactory) -> BilmData:
+    return make_data(tmp_path_factory.mktemp("text"), TEXT)
 
 
-def make(parts: Any, **options: Any) -> BilmSentenceLoader:
-    reader, vocabulary, path = parts
-    params = Params({"type": "bilm_sentences", "batch_tokens": 30, **options})
-    loader = DataLoader.from_params(params, reader=reader, data_path=str(path))
-    loader.index_with(vocabulary)
+def make_sentence_loader(data: BilmData, **options: Any) -> BilmSentenceLoader:
+    loader = make_loader(data, **{"type": "bilm_sentences", "batch_tokens": 30, **options})
     assert isinstance(loader, BilmSentenceLoader)
     return loader
 
 
-def make_model(vocabulary: Vocabulary, **overrides: Any) -> BilmModel:
-    torch.manual_seed(0)
-    model = Model.from_params(Params({**small_model_config(), **overrides}), vocab=vocabulary)
-    assert isinstance(model, BilmModel)
-    return model.double()
-
-
-def test_every_target_occurs_once_per_epoch_in_each_direction(parts) -> None:
-    vocabulary, loader = parts[1], make(parts)
+def test_every_target_occurs_once_per_epoch_in_each_direction(data: BilmData) -> None:
+    vocabulary, loader = data.vocabulary, make_sentence_loader(data)
     ids = [[vocabulary.get_token_index(word, "tokens") - 1 for word in sentence] for sentence in TEXT]
     bos, eos = (vocabulary.get_token_index(word, "tokens") - 1 for word in ("<S>", "</S>"))
     for _ in range(2):
@@ -77,41 +61,41 @@ def test_every_target_occurs_once_per_epoch_in_each_direction(parts) -> None:
     "recurrence, batch_tokens",
     [*((recurrence, 30) for recurrence in RECURRENCES), ("lstm, projected", 1), ("lstm, projected", 999)],
 )
-def test_the_perplexity_is_that_of_batches_of_one_sentence(parts, recurrence: str, batch_tokens: int) -> None:
-    model = make_model(parts[1], lstm=RECURRENCES[recurrence]).eval()
-    for batch in make(parts, batch_tokens=batch_tokens):
+def test_the_perplexity_is_that_of_batches_of_one_sentence(data: BilmData, recurrence: str, batch_tokens: int) -> None:
+    model = make_model(data.vocabulary, lstm=RECURRENCES[recurrence]).double().eval()
+    for batch in make_sentence_loader(data, batch_tokens=batch_tokens):
         model(**batch)
     together = model.get_metrics(reset=True)
-    for batch in SimpleDataLoader(list(parts[0].read(str(parts[2]))), batch_size=1, vocab=parts[1]):
+    for batch in SimpleDataLoader(list(data.reader.read(str(data.path))), batch_size=1, vocab=data.vocabulary):
         model(**batch)
     for name, expected in model.get_metrics(reset=True).items():
         if "perplexity" in name:
             assert together[name] == pytest.approx(expected, rel=1e-12)
 
 
-def test_no_state_is_carried_between_batches(parts) -> None:
-    model = make_model(parts[1], dropout=0.0)
-    first, second = list(make(parts, shuffle=False, n_negative_samples_batch=10))[:2]
+def test_no_state_is_carried_between_batches(data: BilmData) -> None:
+    model = make_model(data.vocabulary, dropout=0.0).double()
+    first, second = list(make_sentence_loader(data, shuffle=False, n_negative_samples_batch=10))[:2]
     alone = model(**second)["loss"].item()
     model(**first)
     assert model(**second)["loss"].item() == alone and model.state_to_resume()["lstm"] is None
 
 
-def test_negatives_depend_on_the_seed_and_the_batch(parts) -> None:
+def test_negatives_depend_on_the_seed_and_the_batch(data: BilmData) -> None:
     def negatives(**options: Any) -> list[list[int]]:
-        return [item["batch"].forward_negatives.ids.tolist() for item in make(parts, **options)]
+        return [item["batch"].forward_negatives.ids.tolist() for item in make_sentence_loader(data, **options)]
 
     first = negatives(n_negative_samples_batch=10)
     assert first == negatives(n_negative_samples_batch=10) != negatives(n_negative_samples_batch=10, seed=5)
     assert len({tuple(ids) for ids in first}) > 1
-    assert all(item["batch"].forward_negatives is None for item in make(parts))
+    assert all(item["batch"].forward_negatives is None for item in make_sentence_loader(data))
 
 
-def test_fast_forward_skips_the_finished_batches_of_an_interrupted_epoch(parts) -> None:
-    uninterrupted = make(parts)
+def test_fast_forward_skips_the_finished_batches_of_an_interrupted_epoch(data: BilmData) -> None:
+    uninterrupted = make_sentence_loader(data)
     list(uninterrupted)
     expected = [item["batch"].forward_targets for item in uninterrupted]
-    loader = make(parts)
+    loader = make_sentence_loader(data)
     loader.fast_forward(1, 3)
     assert all(item == {} for item in loader)
     epoch = list(loader)
@@ -120,10 +104,10 @@ def test_fast_forward_skips_the_finished_batches_of_an_interrupted_epoch(parts) 
 
 
 def test_processes_share_the_batches_and_negatives_of_a_single_process(
-    parts, set_process: Callable[[int, int], None]
+    data: BilmData, set_process: Callable[[int, int], None]
 ) -> None:
     def batches(**options: Any) -> list[tuple[Any, Any]]:
-        loader = make(parts, n_negative_samples_batch=10)
+        loader = make_sentence_loader(data, n_negative_samples_batch=10)
         if options:
             loader.fast_forward(**options)
         assert len(loader) == len(epoch := list(loader))
@@ -148,11 +132,11 @@ def test_processes_share_the_batches_and_negatives_of_a_single_process(
 
 @pytest.mark.parametrize("sample_softmax", [True, False])
 def test_a_batch_without_sentences_has_a_gradient_of_zeros(
-    parts, set_process: Callable[[int, int], None], sample_softmax: bool
+    data: BilmData, set_process: Callable[[int, int], None], sample_softmax: bool
 ) -> None:
-    model = make_model(parts[1], dropout=0.0, sample_softmax=sample_softmax)
+    model = make_model(data.vocabulary, dropout=0.0, sample_softmax=sample_softmax).double()
     set_process(1, 2)
-    *_, empty = make(parts, n_negative_samples_batch=10)
+    *_, empty = make_sentence_loader(data, n_negative_samples_batch=10)
     assert empty["batch"].batch_sizes == []
     loss = model(**empty)["loss"]
     loss.backward()
@@ -162,18 +146,20 @@ def test_a_batch_without_sentences_has_a_gradient_of_zeros(
     assert all(param.grad is None or param.grad.to_dense().eq(0).all() for param in model.parameters())
 
 
-def test_the_identity_has_the_options_of_this_loader(parts, set_process: Callable[[int, int], None]) -> None:
-    assert make(parts).identity()["`batch_tokens`"] == 30 and make(parts).identity()["number of processes"] == 1
+def test_the_identity_has_the_options_of_this_loader(data: BilmData, set_process: Callable[[int, int], None]) -> None:
+    identity = make_sentence_loader(data).identity()
+    assert identity["`batch_tokens`"] == 30 and identity["number of processes"] == 1
     set_process(0, 3)
-    assert make(parts).identity()["number of processes"] == 3
-    assert not {NUM_LANES, "`num_steps`"} & set(make(parts).identity())
+    identity = make_sentence_loader(data).identity()
+    assert identity["number of processes"] == 3
+    assert not {NUM_LANES, "`num_steps`"} & set(identity)
 
 
-def test_wrong_options_are_refused(parts) -> None:
+def test_wrong_options_are_refused(data: BilmData) -> None:
     with pytest.raises(ConfigurationError, match="`batch_tokens` must be at least 1, got 0"):
-        make(parts, batch_tokens=0)
+        make_sentence_loader(data, batch_tokens=0)
     with pytest.raises(ConfigurationError, match="has no option `batch_size`: did you mean `batch_tokens`"):
-        make(parts, batch_size=3)
+        make_sentence_loader(data, batch_size=3)
 
 
 def test_a_gru_trained_on_sentences_is_embedded_from_its_archive(tmp_path: Path) -> None:
