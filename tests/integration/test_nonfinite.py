@@ -32,11 +32,11 @@ def make_nonfinite(
     Multiply, in training batch `bad_batch` of this process, the loss by `value` and the state by NaN; or, if `part` is "gradient",
     only the gradient of the loss by `value`.
     """
-    compute_loss, num_batches = getattr(LanguageModel, method), itertools.count(1)
+    compute_loss, batch_numbers = getattr(LanguageModel, method), itertools.count(1)
 
     def nonfinite_loss(self: LanguageModel, *arguments: Any) -> Any:
         result = compute_loss(self, *arguments)
-        if not self.training or next(num_batches) != bad_batch:
+        if not self.training or next(batch_numbers) != bad_batch:
             return result
         name = "forward_nll_sum" if method == "sampled_loss" else "forward_nll"
         nll = getattr(result, name)
@@ -89,10 +89,10 @@ def test_a_run_with_a_skipped_batch_is_that_of_a_text_without_the_batch(
         loader = {key: value for key, value in config_of(tmp_path / "run")["data_loader"].items() if "neg" not in key}
         changes["data_loader"] = loader
     with monkeypatch.context() as patch:
-        all_windows, epochs = LaneReader.__iter__, itertools.count()
+        all_windows, epoch_numbers = LaneReader.__iter__, itertools.count()
 
         def all_windows_but_one(self: LaneReader) -> Iterator[Any]:
-            is_first_epoch = next(epochs) == 0
+            is_first_epoch = next(epoch_numbers) == 0
             return (window for window in all_windows(self) if not is_first_epoch or window.number != BAD_BATCH - 1)
 
         patch.setattr(LaneReader, "__iter__", all_windows_but_one)

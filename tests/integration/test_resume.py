@@ -116,11 +116,11 @@ def test_a_damaged_checkpoint_is_reported_and_the_previous_one_is_used(
 def test_a_checkpoint_that_meets_a_full_disk_leaves_the_earlier_checkpoints(
     uninterrupted: tuple[Path, list[float]], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    save, num_files = torch.save, itertools.count(1)
+    save, file_numbers = torch.save, itertools.count(1)
 
     def save_on_small_disk(part: Any, file: Any) -> None:
         save(part, file)
-        if next(num_files) == 4:
+        if next(file_numbers) == 4:
             file.truncate(100)
             raise OSError(errno.ENOSPC, "No space left on device")
 

@@ -70,10 +70,10 @@ def test_a_run_stopped_at_seven_moments_computes_no_batch_twice(
 def test_a_signal_during_a_save_ends_the_run_after_the_checkpoint(
     uninterrupted: tuple[Path, list[float]], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    save, num_files = torch.save, itertools.count(1)
+    save, file_numbers = torch.save, itertools.count(1)
 
     def save_with_signal(part: Any, path: Any) -> None:
-        if next(num_files) == 2:
+        if next(file_numbers) == 2:
             send_sigterm(None)
         save(part, path)
 

@@ -58,7 +58,6 @@ def test_configs_have_the_sizes_of_the_released_models(name: str, millions: floa
     options = {key: value for key, value in read(name)["model"].items() if key != "type"}
     with torch.device("meta"):
         parts = build_representation_parts(BiLMOptions.from_dict(options, source=name, inference=False))
-    # The released counts do not include AllenNLP's row of zeros for padding either.
     assert sum(p.numel() for part in parts for p in part.parameters()) / 1e6 == pytest.approx(millions, abs=0.05)
 
 
@@ -81,7 +80,7 @@ def test_the_original_config_has_the_sizes_of_the_paper() -> None:
     assert sum(number for _, number in model["char_cnn"]["filters"]) == 2048
 
 
-def test_the_wikitext2_config_has_the_settings_of_the_published_perplexity() -> None:
+def test_the_wikitext2_config_has_the_settings_of_the_reported_perplexity() -> None:
     config = read("wikitext2")
     model = config["model"]
     assert (model["lstm"]["dim"], model["lstm"]["projection_dim"]) == (512, 128)

@@ -65,12 +65,12 @@ class NonfiniteBatch(TrainerCallback):
 
     def on_start(self, trainer: Any, is_primary: bool = True, **kwargs: Any) -> None:
         super().on_start(trainer, is_primary, **kwargs)
-        model, num_batches = trainer.model.language_model, itertools.count(1)
+        model, batch_numbers = trainer.model.language_model, itertools.count(1)
         sampled_loss = model.sampled_loss
 
         def nonfinite_loss(*arguments: Any) -> Any:
             result = sampled_loss(*arguments)
-            if next(num_batches) != self.batch_number:
+            if next(batch_numbers) != self.batch_number:
                 return result
             state = type(result.state)(*(tensor * math.nan for tensor in result.state))
             return result._replace(forward_nll_sum=result.forward_nll_sum * math.inf, state=state)
