@@ -13,7 +13,7 @@ from tests.helpers.small_archives import (
     member,
     write_archive,
 )
-from tests.unit.formats.hostile_archives import refusal_of
+from tests.unit.formats.conftest import refusal_of
 
 KINDS = "must be a file or a directory, got"
 

@@ -10,7 +10,7 @@ import torch
 
 from allennlp_elmo_plus.storage.checked_pickle import describe_state
 from tests.helpers.small_archives import archived_files, calling, repacked, saved, small_model, write_archive
-from tests.unit.formats.hostile_archives import refusal_of
+from tests.unit.formats.conftest import refusal_of
 
 
 def refusal_of_weights(directory, weights):
