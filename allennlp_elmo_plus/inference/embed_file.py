@@ -17,7 +17,12 @@ from allennlp_elmo_plus.inference.embedder import ElmoEmbedder
 from allennlp_elmo_plus.modules.encoder import BiLMEncoder
 from allennlp_elmo_plus.modules.layer_mix import ALL, LayerMix, LayerOutput, check_layer_output, num_vectors
 from allennlp_elmo_plus.storage.npz import write_npz
-from allennlp_elmo_plus.storage.resumable_hdf5 import Layout, NoPlaceError, ResumableHdf5Writer, check_new
+from allennlp_elmo_plus.storage.resumable_hdf5 import (
+    Layout,
+    LayoutError,
+    ResumableHdf5Writer,
+    check_new,
+)
 
 HDF5, NPZ = "hdf5", "npz"
 
@@ -87,7 +92,7 @@ def _embed_text(
             with progress("embedding", "word", scan.num_words, file.written.num_words) as advance:
                 _embed_rest(embedder, text, settings, file, advance)
             has_changed = text.digest() != scan.digest
-        except NoPlaceError:
+        except LayoutError:
             has_changed = True
         if has_changed:
             # It is unknown which vectors belong to the old text and which to the new.

@@ -7,8 +7,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from allennlp_elmo_plus.data.batching.length_buckets import batches_by_length, windows_of
 from allennlp_elmo_plus.data.batching.sentence_packing import SentenceLayout
+from allennlp_elmo_plus.data.batching.sentences import batches_by_length, chunks_of_sentences
 from allennlp_elmo_plus.data.batching.unique_words import unique_rows
 from allennlp_elmo_plus.data.text.characters import BOS_WORD, EOS_WORD, check_sentence, encode_words
 from allennlp_elmo_plus.data.text.vocabulary import look_up_words
@@ -74,7 +74,7 @@ class ElmoEmbedder:
             raise InputError("`vocabulary` must be given for a biLM of word input, got None")
         self.encoder = encoder.eval().requires_grad_(False)
         self.batch_size = batch_size
-        self._word_ids = {word: number for number, word in enumerate(vocabulary or ())}
+        self.word_ids = {word: number for number, word in enumerate(vocabulary or ())}
 
     @classmethod
     def from_pretrained(
@@ -149,7 +149,7 @@ class ElmoEmbedder:
         return self._embed_windows(_checked(sentences), layers)
 
     def _embed_windows(self, sentences: Iterable[Sequence[str]], layers: LayerOutput) -> Iterator[np.ndarray]:
-        for window in windows_of(sentences, _BATCHES_AHEAD * self.batch_size):
+        for window in chunks_of_sentences(sentences, _BATCHES_AHEAD * self.batch_size):
             arrays: list[Optional[np.ndarray]] = [None] * len(window)
             for positions in batches_by_length([len(sentence) for sentence in window], self.batch_size):
                 embedded = self._embed([window[position] for position in positions], layers)
@@ -193,7 +193,7 @@ class ElmoEmbedder:
     def _word_vectors(self, words: list[str], device: torch.device) -> Tensor:
         """Return the token encoder's vectors of `words`, (U, D)."""
         if self.encoder.max_characters is None:
-            return self.encoder.token_encoder(torch.tensor(look_up_words(words, self._word_ids), device=device))
+            return self.encoder.token_encoder(torch.tensor(look_up_words(words, self.word_ids), device=device))
         # Long words may be equal after truncation to `max_characters`.
         characters = torch.from_numpy(encode_words(words, self.encoder.max_characters))
         distinct, inverse = unique_rows(characters)

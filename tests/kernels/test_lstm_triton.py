@@ -1,5 +1,4 @@
-"""
-The GPU path of a layer, all directions in one batch, against the plain reference.
+"""The backend `triton`, which computes all directions of a layer at once, against the definition.
 
 Without a GPU, Triton's interpreter runs the kernels on the CPU. It rounds to bfloat16 towards 0, a GPU to the nearest.
 """
@@ -16,17 +15,14 @@ import torch
 from torch import Tensor
 
 import allennlp_elmo_plus.kernels.lstm
+from allennlp_elmo_plus.kernels import backend
 from allennlp_elmo_plus.kernels.cuda_graph import SIGHTINGS
 from allennlp_elmo_plus.kernels.gemm import float32_sums
-from allennlp_elmo_plus.kernels.lstm import stacked_lstm as lstm_directions
-from allennlp_elmo_plus.kernels.lstm.clipped_lstm import LstmTensors
-from allennlp_elmo_plus.kernels.lstm.stacked_lstm import StackedLstm, run_stacked
-from allennlp_elmo_plus.modules.recurrent import lstm
+from allennlp_elmo_plus.kernels.lstm.stacked_lstm import _StackedLstm, check_kernels
 from allennlp_elmo_plus.modules.recurrent.layer import RecurrentOutput
 from allennlp_elmo_plus.modules.recurrent.lstm import LstmLayer
 from tests.helpers.cuda_graph_stand_in import capture_without_gpu
 from tests.helpers.half_precision_products import FlagsOfProducts, flags
-from tests.helpers.small_models import run_reference
 
 KERNELS = "allennlp_elmo_plus.kernels.lstm._triton_kernels"
 DEVICE = "cuda" if torch.cuda.is_available() else "cpu"
@@ -51,6 +47,13 @@ def kernels() -> Iterator[object]:
         yield module
 
 
+@pytest.fixture(autouse=True)
+def triton_on_any_device(monkeypatch: pytest.MonkeyPatch) -> None:
+    rules = backend.Backend(can=lambda situation: True, is_faster=lambda situation: True)
+    monkeypatch.setitem(backend.TABLE, "lstm", {"triton": rules})
+    monkeypatch.setattr(backend, "_failed", set())
+
+
 def random_layers(num=2, projection=True, clips=True, dtype=torch.double) -> list[LstmLayer]:
     generator = torch.Generator().manual_seed(1)
     limits = (CELL_CLIP, PROJ_CLIP) if clips else (None, None)
@@ -60,16 +63,15 @@ def random_layers(num=2, projection=True, clips=True, dtype=torch.double) -> lis
     return layers
 
 
-def run_references(layers, inputs, batch_sizes, hidden, cell) -> list[RecurrentOutput]:
-    return [run_reference(layer, inputs[d], batch_sizes, hidden[d], cell[d]) for d, layer in enumerate(layers)]
+def run_reference(*arguments) -> list[RecurrentOutput]:
+    with backend.force("reference"):
+        return LstmLayer.run_directions(*arguments)
 
 
-def stacked(layers, inputs, batch_sizes, hidden, cell) -> list[RecurrentOutput]:
-    first = layers[0]
-    weights = [(layer.kernel, layer.bias_of_gates(), layer.projection) for layer in layers]
-    directions = [LstmTensors(*tensors, *each) for *tensors, each in zip(inputs, hidden, cell, weights)]
-    results = run_stacked(batch_sizes, first.cell_clip, first.proj_clip, directions, first.capture)
-    return [RecurrentOutput(*each) for each in results]
+def stacked(*arguments) -> list[RecurrentOutput]:
+    results = LstmLayer.run_directions(*arguments)
+    assert not backend._failed
+    return results
 
 
 def arguments(layers: list[LstmLayer], batch_sizes: list[int], num_rows: int) -> tuple:
@@ -107,7 +109,7 @@ def run_with_gradients(run, layers: list[LstmLayer], batch_sizes: list[int], num
 def test_equals_the_reference(batch_sizes: list[int], num_rows: int, dtype: torch.dtype, tolerance: float) -> None:
     layers = random_layers(dtype=dtype)
     ours = run_with_gradients(stacked, layers, batch_sizes, num_rows)
-    expected = run_with_gradients(run_references, layers, batch_sizes, num_rows)
+    expected = run_with_gradients(run_reference, layers, batch_sizes, num_rows)
     torch.testing.assert_close(ours, expected, rtol=tolerance, atol=tolerance)
     for d in range(2):
         for values, clip in ((ours[f"outputs {d}"], PROJ_CLIP), (ours[f"cell {d}"][: batch_sizes[0]], CELL_CLIP)):
@@ -118,7 +120,7 @@ def test_equals_the_reference(batch_sizes: list[int], num_rows: int, dtype: torc
 def test_equals_the_reference_without_some_parts(num: int, projection: bool, clips: bool) -> None:
     layers = random_layers(num, projection, clips)
     ours = run_with_gradients(stacked, layers, FALLING, 4)
-    torch.testing.assert_close(ours, run_with_gradients(run_references, layers, FALLING, 4), rtol=0, atol=1e-12)
+    torch.testing.assert_close(ours, run_with_gradients(run_reference, layers, FALLING, 4), rtol=0, atol=1e-12)
 
 
 def run_autocast(*given) -> list[RecurrentOutput]:
@@ -133,7 +135,7 @@ def run_autocast(*given) -> list[RecurrentOutput]:
 def test_bfloat16_products_come_near_the_float32_reference() -> None:
     """Within a share of each tensor's norm. Without clips: beside one, rounding turns whole gradients off, or on."""
     layers = random_layers(clips=False, dtype=torch.float)
-    expected = run_with_gradients(run_references, layers, FALLING, 4)
+    expected = run_with_gradients(run_reference, layers, FALLING, 4)
     ours = run_with_gradients(run_autocast, layers, FALLING, 4)
     for name, tensor in ours.items():
         error = (tensor.float() - expected[name]).norm() / expected[name].norm()
@@ -145,7 +147,7 @@ def test_bfloat16_products_come_near_the_float32_reference() -> None:
 def test_with_bfloat16_products_no_gradient_passes_a_clip_and_all_pass_beside_it() -> None:
     layers = random_layers(1, dtype=torch.float)
     given = arguments(layers, [3], 3)
-    (result,), (expected,) = run_autocast(layers, *given), run_references(layers, *given)
+    (result,), (expected,) = run_autocast(layers, *given), run_reference(layers, *given)
     for ours, reference in zip(result, expected):
         assert (ours - reference).norm() < 0.02 * reference.norm()
     (grad_cell,) = torch.autograd.grad(result.cell.sum(), given[-1], retain_graph=True)
@@ -202,7 +204,7 @@ def test_the_backward_can_run_twice_and_leaves_its_argument_alone() -> None:
     inputs, batch_sizes, hidden, cell = arguments(layers, [2, 1], 2)
     weights = [torch.stack(tensors) for tensors in zip(*(layer.parameters() for layer in layers))]
     states = torch.stack(hidden), torch.stack(cell)
-    outputs = StackedLstm.apply(torch.stack(inputs), batch_sizes, *states, *weights, CELL_CLIP, PROJ_CLIP)[0]
+    outputs = _StackedLstm.apply(torch.stack(inputs), batch_sizes, *states, *weights, CELL_CLIP, PROJ_CLIP)[0]
     upstream = torch.ones_like(outputs)
     first = torch.autograd.grad(outputs, inputs, upstream, retain_graph=True)
     second = torch.autograd.grad(outputs, inputs, upstream)
@@ -215,7 +217,7 @@ def test_windows_that_a_graph_replays_equal_the_reference(monkeypatch) -> None:
     layers = random_layers(dtype=torch.float)
     for _ in range(SIGHTINGS + 1):
         ours = run_with_gradients(stacked, layers, [2, 2], 2)
-        torch.testing.assert_close(ours, run_with_gradients(run_references, layers, [2, 2], 2), rtol=1e-5, atol=1e-5)
+        torch.testing.assert_close(ours, run_with_gradients(run_reference, layers, [2, 2], 2), rtol=1e-5, atol=1e-5)
     assert DEVICE == "cuda" or replays[0].replays == 3
 
 
@@ -230,16 +232,16 @@ def test_all_products_in_bfloat16_have_cublas_sum_in_float32(monkeypatch) -> Non
 
 
 @pytest.fixture
-def ask_anew() -> Iterator[None]:
-    """What the device was found to be capable of is kept; here it is asked each time."""
-    lstm_directions.has_kernels.cache_clear()
+def unchecked() -> Iterator[None]:
+    """Forget which kernels were found to work."""
+    check_kernels.cache_clear()
     yield
-    lstm_directions.has_kernels.cache_clear()
+    check_kernels.cache_clear()
 
 
 @pytest.mark.parametrize("dtype", [torch.float, torch.bfloat16, torch.half, torch.double])
-def test_kernels_that_run_are_used(ask_anew, caplog, dtype: torch.dtype) -> None:
-    assert lstm_directions.has_kernels(torch.device(DEVICE), dtype) and not caplog.records
+def test_kernels_work_for_each_dtype(unchecked, dtype: torch.dtype) -> None:
+    check_kernels(torch.device(DEVICE), dtype)
 
 
 class CompilationError(Exception):
@@ -254,33 +256,32 @@ class CompilationError(Exception):
             "RuntimeError: Failed to find C compiler. P",
         ),
         (CompilationError("type fp8 not supported"), "CompilationError: type fp8 not supported"),
-        (None, r"RuntimeError: a kernel computed \(\[-2.0, 0.5, 2.0\], \[False, False, False\]\)"),
+        (None, r"on \S+ for torch.float64 a kernel computed \(\[-2.0, 0.5, 2.0\], \[False, False, False\]\)"),
     ],
 )
-def test_without_a_compiler_or_a_capable_device_the_plain_path_is_taken_and_the_log_says_why(
-    ask_anew, kernels, monkeypatch, caplog, error: Optional[Exception], message: str
+def test_without_a_compiler_or_a_capable_device_pytorch_computes_and_the_log_says_why(
+    unchecked, kernels, monkeypatch, caplog, error: Optional[Exception], message: str
 ) -> None:
     def refuse(*_: object) -> None:
         if error is not None:
             raise error
 
     monkeypatch.setattr(kernels, "clip_values", refuse)
+    layers = random_layers()
+    expected = run_with_gradients(run_reference, layers, FALLING, 4)
     for _ in range(2):
-        assert not lstm_directions.has_kernels(torch.device(DEVICE), torch.bfloat16)
+        computed = run_with_gradients(LstmLayer.run_directions, layers, FALLING, 4)
+        torch.testing.assert_close(computed, expected, rtol=0, atol=1e-12)
     (record,) = caplog.records
-    assert re.search(f"no working kernels on {DEVICE} for torch.bfloat16, .*{message}", record.getMessage())
+    assert re.match(
+        f"`lstm` cannot be computed by triton, the next backend computes it: {message}", record.getMessage()
+    )
 
 
-def test_without_triton_the_plain_path_is_taken(ask_anew, monkeypatch) -> None:
+def test_without_triton_pytorch_computes(unchecked, monkeypatch) -> None:
     monkeypatch.setitem(sys.modules, KERNELS, None)
     monkeypatch.setattr(allennlp_elmo_plus.kernels.lstm, "_triton_kernels", None)
-    assert not lstm_directions.has_kernels(torch.device(DEVICE), torch.float)
-
-
-def test_the_plain_path_computes_the_same_on_this_device(monkeypatch) -> None:
-    monkeypatch.setattr(lstm, "has_kernels", lambda *_: False)
-    monkeypatch.setattr(lstm, "run_stacked", lambda *_: pytest.fail("there are no kernels"))
-    layers = random_layers()
-    expected = run_with_gradients(run_references, layers, FALLING, 4)
-    ours = run_with_gradients(LstmLayer.run_directions, layers, FALLING, 4)
-    torch.testing.assert_close(ours, expected, rtol=0, atol=1e-12)
+    layers = random_layers(dtype=torch.float)
+    given = arguments(layers, FALLING, 4)
+    torch.testing.assert_close(LstmLayer.run_directions(layers, *given), run_reference(layers, *given))
+    assert backend._failed == {("lstm", "triton", torch.float32)}

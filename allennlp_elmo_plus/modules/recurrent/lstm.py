@@ -10,9 +10,8 @@ from torch import Tensor, nn
 from allennlp_elmo_plus.errors import check_at_least_one
 from allennlp_elmo_plus.kernels.cuda_graph import GraphCapture
 from allennlp_elmo_plus.kernels.dtypes import common_dtype
-from allennlp_elmo_plus.kernels.gemm.linear import product_dtype
-from allennlp_elmo_plus.kernels.lstm.clipped_lstm import LstmTensors, clipped_lstm
-from allennlp_elmo_plus.kernels.lstm.stacked_lstm import has_kernels, run_stacked
+from allennlp_elmo_plus.kernels.lstm.clipped_lstm import clipped_lstm
+from allennlp_elmo_plus.kernels.lstm.window import LstmTensors
 from allennlp_elmo_plus.modules.initialization import glorot_uniform_
 from allennlp_elmo_plus.modules.recurrent.layer import RecurrentLayer, RecurrentOutput, check_clips, projection_size_of
 from allennlp_elmo_plus.options.bilm_options import LstmOptions
@@ -101,10 +100,7 @@ class LstmLayer(RecurrentLayer):
             LstmTensors(inputs[d], hidden[d], cell[d], layer.kernel, layer.bias_of_gates(), layer.projection)
             for d, layer in enumerate(layers)
         ]
-        if first.kernel.device.type == "cuda" and has_kernels(first.kernel.device, product_dtype(first.kernel)):
-            results = run_stacked(batch_sizes, first.cell_clip, first.proj_clip, tensors, first.capture)
-        else:
-            results = clipped_lstm(batch_sizes, first.cell_clip, first.proj_clip, tensors)
+        results = clipped_lstm(batch_sizes, first.cell_clip, first.proj_clip, tensors, first.capture)
         return [RecurrentOutput(*result) for result in results]
 
     def _check_shapes(self, batch_sizes: list[int], inputs: Tensor, hidden: Tensor, cell: Tensor) -> None:
