@@ -1,7 +1,7 @@
 """Options -> modules with initial weights: the builder that decides which parts a biLM has."""
 
 import dataclasses
-from typing import Union
+from typing import Optional, Union
 
 import torch
 
@@ -14,7 +14,7 @@ from allennlp_elmo_plus.modules.language_model import LanguageModel
 from allennlp_elmo_plus.modules.recurrent.cells import CELLS
 from allennlp_elmo_plus.modules.softmax import SoftmaxLayer
 from allennlp_elmo_plus.modules.token_encoder import CharacterEncoder, WordEncoder
-from allennlp_elmo_plus.options.bilm_options import BiLMOptions
+from allennlp_elmo_plus.options.bilm_options import BiLMOptions, CharacterOptions, LstmOptions
 
 
 def build_language_model(options: BiLMOptions, vocab_size: int) -> LanguageModel:
@@ -47,8 +47,8 @@ def _assemble_language_model(options: BiLMOptions, vocab_size: int) -> LanguageM
             f"got {options.n_tokens_vocab}"
         )
     options = dataclasses.replace(options, n_tokens_vocab=vocab_size)
-    bilm = _build_bilm(options, options.dropout)
-    token_encoder = _build_token_encoder(options, sparse_embedding=options.sample_softmax)
+    bilm = _build_bilm(options.lstm, options.bidirectional, options.dropout)
+    token_encoder = _build_token_encoder(options.char_cnn, options.lstm, vocab_size, options.sample_softmax)
     softmax = SoftmaxLayer(vocab_size, options.lstm.projection_dim)
     if options.share_embedding_softmax and isinstance(token_encoder, WordEncoder):
         softmax.weight = token_encoder.embedding
@@ -56,36 +56,40 @@ def _assemble_language_model(options: BiLMOptions, vocab_size: int) -> LanguageM
 
 
 def build_encoder(options: BiLMOptions, boundary_ids: tuple[int, int] = (0, 1)) -> BiLMEncoder:
-    """Return a biLM as a source of word vectors, without dropout, with initial weights.
+    """Return a biLM as a source of word vectors, with initial weights. Options of the training alone have no effect: no dropout.
 
     For word input, `boundary_ids` are the lines of `<S>` and `</S>` in its vocabulary.
 
     Raises:
         InputError: `n_tokens_vocab` is missing for word input.
     """
-    bilm = _build_bilm(options, dropout_prob=0.0)
-    token_encoder = _build_token_encoder(options, sparse_embedding=False)
+    bilm = _build_bilm(options.lstm, options.bidirectional, dropout_prob=0.0)
+    token_encoder = _build_token_encoder(options.char_cnn, options.lstm, options.n_tokens_vocab, sparse_embedding=False)
     token_encoder.reset_parameters()
     bilm.reset_parameters()
     max_characters = None if options.char_cnn is None else options.char_cnn.max_characters
     return BiLMEncoder(token_encoder, bilm, max_characters, boundary_ids)
 
 
-def _build_bilm(options: BiLMOptions, dropout_prob: float) -> BiLM:
-    lstm = options.lstm
+# The parts below serve pretraining and downstream models. So they take the sections, which describe the trained model, not the options
+# as a whole: an option of the training alone is an argument, which `build_encoder` sets to the value without effect.
+
+
+def _build_bilm(lstm: LstmOptions, bidirectional: bool, dropout_prob: float) -> BiLM:
     layer_class = CELLS[lstm.cell_key]
-    num_backward = lstm.n_layers if options.bidirectional else 0
+    num_backward = lstm.n_layers if bidirectional else 0
     forward, backward = ([layer_class.from_options(lstm) for _ in range(num)] for num in (lstm.n_layers, num_backward))
     return BiLM(forward, backward, lstm.use_skip_connections, dropout_prob)
 
 
-def _build_token_encoder(options: BiLMOptions, sparse_embedding: bool) -> Union[CharacterEncoder, WordEncoder]:
-    width = options.lstm.projection_dim
-    if options.char_cnn is None:
-        if options.n_tokens_vocab is None:
+def _build_token_encoder(
+    cnn: Optional[CharacterOptions], lstm: LstmOptions, vocab_size: Optional[int], sparse_embedding: bool
+) -> Union[CharacterEncoder, WordEncoder]:
+    width = lstm.projection_dim
+    if cnn is None:
+        if vocab_size is None:
             raise InputError("`n_tokens_vocab` must be given for word input")
-        return WordEncoder(options.n_tokens_vocab, width, sparse=sparse_embedding)
-    cnn = options.char_cnn
+        return WordEncoder(vocab_size, width, sparse=sparse_embedding)
     highway = Highway(cnn.n_filters, cnn.n_highway) if cnn.n_highway else None
     convolutions = CharacterCNN(cnn.embedding_dim, cnn.filters, cnn.activation, cnn.max_characters)
     return CharacterEncoder(convolutions, highway, width if cnn.n_filters != width else None)

@@ -26,7 +26,7 @@ MAX_PARAMETERS = 2**32
 
 @dataclass(frozen=True)
 class CharacterOptions:
-    """The section `char_cnn`: how the characters of a word become its vector.
+    """The section `char_cnn`: how the characters of a word become its vector. Options of the training alone are in `BiLMOptions`.
 
     Widths of filters are numbers of character positions; the marks at the beginning and the end of a word count.
     """
@@ -55,10 +55,10 @@ class CharacterOptions:
 
 @dataclass(frozen=True)
 class LstmOptions:
-    """The section `lstm`: `dim` is the size of the cell, `projection_dim` (D) the size of a layer's input and output.
+    """The section `lstm`: the recurrent layers of the trained model. Options of the training alone are in `BiLMOptions`.
 
-    bilm-tf does not have `cell`, one of `options.cells.CELL_NAMES`, and `layer_norm`. The cells "gru" and "rnn" have no memory cell to
-    clip, and no layer normalization.
+    `dim` is the size of the cell, `projection_dim` (D) the size of a layer's input and output. `options.cells` says which options a
+    cell refuses.
     """
 
     dim: int = option("lstm.dim", rules.integer(1, 65536))
@@ -104,8 +104,8 @@ class BiLMOptions:
     """The options of bilm-tf's options.json and our own, checked.
 
     `char_cnn` None means word input. The default of `dropout` is 0 because the published files, made for inference, lack this option;
-    bilm-tf requires it for training. Options that only affect training are included, so that a file that is read and written stays
-    complete.
+    bilm-tf requires it for training. The sections and `bidirectional` describe the trained model, see `architecture`. Options that
+    affect only the training or the softmax are here, beside `dropout`; a file that is read and written keeps them.
 
     Raises:
         InputError: A value is out of range, or the model would have more than MAX_PARAMETERS parameters.
@@ -184,10 +184,10 @@ class BiLMOptions:
         left out at their defaults.
         """
         result: dict[str, Any] = {}
-        beyond = self.beyond_bilm_tf()
         for field, value in self._fields_and_values():
             key = field.metadata["key"]
-            if (field.metadata["in_bilm_tf"] or key in beyond) and (value is not None or key.endswith("_clip")):
+            is_written = field.metadata["in_bilm_tf"] or value != field.default
+            if is_written and (value is not None or key.endswith("_clip")):
                 *parents, leaf = key.split(".")
                 section = result
                 for parent in parents:
@@ -198,11 +198,14 @@ class BiLMOptions:
         return result
 
     def beyond_bilm_tf(self) -> list[str]:
-        """Return the keys of options that bilm-tf does not have and that differ from their defaults: bilm-tf cannot load the model."""
+        """Return the keys of `architecture` that bilm-tf lacks and that differ from their defaults: bilm-tf cannot load the model."""
+        architecture = self.architecture()
         return [
-            field.metadata["key"]
+            key
             for field, value in self._fields_and_values()
-            if not field.metadata["in_bilm_tf"] and value != field.default
+            if (key := field.metadata["key"]) in architecture
+            and not field.metadata["in_bilm_tf"]
+            and value != field.default
         ]
 
     def parameter_counts(self) -> dict[str, int]:
@@ -224,7 +227,7 @@ class BiLMOptions:
         return counts
 
     def architecture(self) -> dict[str, Any]:
-        """Return the options that determine the biLM itself, by their keys: none that affect only the training or the softmax."""
+        """Return the options of the trained biLM by their keys: the sections and `bidirectional`."""
         return {
             key: value
             for field, value in self._fields_and_values()

@@ -1,15 +1,33 @@
+import dataclasses
 import json
+from dataclasses import dataclass
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from allennlp_elmo_plus.errors import InputError
+from allennlp_elmo_plus.formats.export import check_exportable
+from allennlp_elmo_plus.formats.name_table import conversion_table
+from allennlp_elmo_plus.formats.pretrained import check_same_model
+from allennlp_elmo_plus.options import rules
 from allennlp_elmo_plus.options.bilm_options import BiLMOptions, CharacterOptions, LstmOptions, option_keys
 from tests.helpers.bilm_tf_options import FULL, MINIMAL, with_option
 
 # Options that bilm-tf does not have. They are written only if they change the model.
-OURS = ["lstm.cell", "lstm.layer_norm"]
+OURS = [
+    field.metadata["key"]
+    for part in (CharacterOptions, LstmOptions, BiLMOptions)
+    for field in dataclasses.fields(part)
+    if not field.metadata.get("in_bilm_tf", True)
+]
+
+
+@dataclass(frozen=True)
+class OptionsWithWarmUp(BiLMOptions):
+    """The options with one more, which bilm-tf does not have and which affects only the training."""
+
+    warm_up: int = rules.option("warm_up", rules.integer(0, 9), default=0, in_bilm_tf=False)
 
 
 def test_every_key_is_read_and_written():
@@ -60,6 +78,16 @@ def test_options_that_bilm_tf_lacks_are_written_only_if_they_change_the_model():
     for mapping, beyond in ((gru, ["lstm.cell"]), (normed, ["lstm.layer_norm"])):
         options = BiLMOptions.from_dict(mapping)
         assert options.to_dict() == mapping and options.beyond_bilm_tf() == beyond
+
+
+def test_an_option_of_the_training_alone_is_written_and_refuses_no_export_and_no_weights():
+    options = OptionsWithWarmUp(lstm=LstmOptions(8, 4), bidirectional=True, warm_up=3)
+    plain = dataclasses.replace(options, warm_up=0)
+    assert options.to_dict() == {**plain.to_dict(), "warm_up": 3} and "warm_up" not in plain.to_dict()
+    assert options.beyond_bilm_tf() == [] and options.architecture() == plain.architecture()
+    check_exportable(options)
+    conversion_table(options, vocab_size=9)
+    check_same_model(plain, options, "model.tar.gz")
 
 
 def test_keys_that_loaders_require_are_written_at_their_defaults():
