@@ -53,7 +53,7 @@ def estimate_training_memory(
     """Return the peak memory of a training step in single precision.
 
     The tensors of a training step are counted; the program and its libraries are not. The number of distinct words in a batch is
-    a guess from English text; the numbers that autograd saves, for cells other than the LSTM, are a guess too.
+    a guess from English text.
 
     Args:
         options: The options of the model.
