@@ -7,8 +7,8 @@
 | highway weights, n to n | N(0, 1 / n) |
 | carry bias | -2 |
 | projection of n filters | N(0, 1 / n) |
-| LSTM kernel and projection, word embedding | U(-b, b), b = sqrt(6 / (rows + columns)) (Glorot & Bengio 2010) |
-| GRU and RNN: both weights, taken as one kernel [x; h] of all gates, and projection | U(-b, b), likewise |
+| each cell's weights, taken as one kernel [x; h] of all gates | U(-b, b), b = sqrt(6 / (rows + columns)) (Glorot & Bengio 2010) |
+| projection of a cell's output, word embedding | U(-b, b), likewise |
 | GRU: bias of the reset and the update gate | 1 (as in TensorFlow's `GRUCell`) |
 | layer normalisation: gains | 1 |
 | softmax weight, width D | N(0, 1 / D) |

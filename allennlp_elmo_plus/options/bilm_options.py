@@ -57,8 +57,8 @@ class CharacterOptions:
 class LstmOptions:
     """The section `lstm`: the recurrent layers of the trained model. Options of the training alone are in `BiLMOptions`.
 
-    `dim` is the size of the cell, `projection_dim` (D) the size of a layer's input and output. `options.cells` says which options a
-    cell refuses.
+    `dim` is the size of the cell, `projection_dim` (D) the size of a layer's input and output, `cell` one of
+    `options.cells.CELL_NAMES`, which may refuse other options.
     """
 
     dim: int = option("lstm.dim", rules.integer(1, 65536))

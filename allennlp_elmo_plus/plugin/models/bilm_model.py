@@ -58,7 +58,7 @@ class BilmModel(StrictFromParams, Model):
     Args:
         vocab: a vocabulary "bilm".
         lstm: `dim`, `projection_dim`, `n_layers` (1), `cell_clip`, `proj_clip` (no clip), `use_skip_connections` (false). Beyond
-            bilm-tf's: `cell` ("lstm", "gru" or "rnn"), `layer_norm` (false), see `modules.recurrent`.
+            bilm-tf's: `cell` ("lstm", or another one of `options.cells.CELL_NAMES`), `layer_norm` (false), see `modules.recurrent`.
         char_cnn: `embedding: {dim}`, `filters`, `activation` ("relu" or "tanh"), `max_characters_per_token` (50), `n_highway` (0),
             `n_characters` (261). Without it, each word has an embedding of its own.
         bidirectional: whether there is a backward direction.

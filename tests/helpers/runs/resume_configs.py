@@ -10,6 +10,7 @@ from typing import Any
 
 import torch
 
+from allennlp_elmo_plus.options.cells import CELL_NAMES
 from tests.helpers.runs.interrupted_runs import (
     ActAfterBatch,
     archived_weights,
@@ -123,8 +124,7 @@ RESUME_CONFIGS: dict[str, dict[str, Any]] = {
     "exact softmax": _EXACT,
     "negatives of the model": {"data_loader": {"n_negative_samples_batch": OMITTED}},
     "one direction": {"model": {"bidirectional": False}},
-    "gru": _cell(cell="gru", cell_clip=OMITTED, proj_clip=OMITTED),
-    "rnn": _cell(cell="rnn", cell_clip=OMITTED, proj_clip=OMITTED),
+    **{name: _cell(cell=name, cell_clip=OMITTED, proj_clip=OMITTED) for name in CELL_NAMES if name != "lstm"},
     "layer norm": _cell(layer_norm=True),
     "three layers": _cell(n_layers=3, use_skip_connections=False),
     "words": {

@@ -14,6 +14,7 @@ from allennlp_elmo_plus.formats.bilm_tf_hdf5 import read_parameters, write_weigh
 from allennlp_elmo_plus.formats.name_table import conversion_table
 from allennlp_elmo_plus.modules.build import build_encoder
 from allennlp_elmo_plus.options.bilm_options import BiLMOptions
+from allennlp_elmo_plus.options.cells import CELL_NAMES
 from tests.helpers.small_encoders import (
     BASE,
     edit,
@@ -225,7 +226,10 @@ def test_a_model_of_other_options_is_refused_before_the_file_is_opened(tmp_path)
 
 @pytest.mark.parametrize(
     "changes, option",
-    [({"cell": "gru"}, "`lstm.cell`"), ({"cell": "rnn"}, "`lstm.cell`"), ({"layer_norm": True}, "`lstm.layer_norm`")],
+    [
+        *(({"cell": name}, "`lstm.cell`") for name in CELL_NAMES if name != "lstm"),
+        ({"layer_norm": True}, "`lstm.layer_norm`"),
+    ],
 )
 def test_cells_that_the_format_cannot_store_are_refused_by_name(weights_file, tmp_path, changes, option):
     path, _ = weights_file

@@ -4,6 +4,7 @@ import pytest
 
 from allennlp_elmo_plus.errors import InputError
 from allennlp_elmo_plus.options.bilm_options import BiLMOptions
+from allennlp_elmo_plus.options.cells import CELL_NAMES
 from tests.helpers.bilm_tf_options import FULL, MINIMAL, with_option
 
 
@@ -48,7 +49,7 @@ from tests.helpers.bilm_tf_options import FULL, MINIMAL, with_option
             "`share_embedding_softmax` needs word input: leave it out, or leave out `char_cnn`",
         ),
         ("lstm", [1], "`lstm` must be an object of options, got [1]"),
-        ("lstm.cell", "GRU", "`lstm.cell` must be one of lstm, gru, rnn, got 'GRU'"),
+        ("lstm.cell", "GRU", f"`lstm.cell` must be one of {', '.join(CELL_NAMES)}, got 'GRU'"),
         ("lstm.cell", "gru", "`lstm.cell_clip` needs `lstm.cell` lstm: leave it out, got `lstm.cell` gru"),
         (
             "lstm",

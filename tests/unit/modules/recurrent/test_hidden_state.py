@@ -40,6 +40,6 @@ def test_a_recurrence_is_projected_and_clipped_and_rows_that_have_ended_keep_the
 
 
 def test_the_recurrence_runs_in_the_type_of_its_weights() -> None:
-    layer = DecayLayer(2, 3).double()
+    layer = DecayLayer(2, 3).bfloat16()
     outputs, last, _ = layer(torch.ones(2, 2), [2], torch.ones(3, 3), torch.zeros(3, 0))
-    assert outputs.dtype == last.dtype == torch.double
+    assert outputs.dtype == last.dtype == torch.bfloat16
