@@ -37,11 +37,12 @@ class ElmoCommand(Subcommand):
 
     Attributes:
         example: The last part of the help.
-        after_interruption: What the user reads after an interruption.
+        after_interruption: What the user reads after an interruption. The default holds for a command that writes nothing, or with
+            `atomic_path`.
     """
 
     example: str
-    after_interruption = "nothing was written"
+    after_interruption = "no file was changed"
 
     @overrides
     def add_subparser(self, parser: argparse._SubParsersAction) -> argparse.ArgumentParser:

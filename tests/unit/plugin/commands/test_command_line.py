@@ -2,10 +2,12 @@ import os
 import re
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 from allennlp.commands.subcommand import Subcommand
 
+from allennlp_elmo_plus.plugin.commands import command_line
 from tests.helpers.command_line import ROOT
 
 COMMANDS = sorted(name for name in Subcommand.list_available() if re.match(r"elmo\b", name))
@@ -26,7 +28,8 @@ def test_the_help_of_a_command(name, run, monkeypatch):
 
 def test_all_commands_are_in_the_list(run):
     ended = run("--help")
-    assert ended.status == 0 and len(COMMANDS) == 8
+    modules = Path(command_line.__file__).parent.glob("elmo*.py")
+    assert ended.status == 0 and COMMANDS == sorted(path.stem.replace("_", "-") for path in modules)
     for name in COMMANDS:
         assert re.search(rf"^    {name}\s", ended.out, re.MULTILINE)
 

@@ -93,5 +93,5 @@ def test_an_interruption_leaves_the_old_archive(archive, tmp_path, run, monkeypa
 
     monkeypatch.setattr(torch, "save", interrupt)
     ended = run("elmo-import", *FILES, archive)
-    assert ended.status == 130 and "interrupted: nothing was written" in ended.err
+    assert ended.status == 130 and "interrupted: no file was changed" in ended.err
     assert archive.read_bytes() == b"the old one" and list(tmp_path.iterdir()) == [archive]

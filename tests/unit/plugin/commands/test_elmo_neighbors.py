@@ -138,7 +138,7 @@ def test_an_interrupt_leaves_nothing_behind(bilm: Path, text: Path, tmp_path: Pa
     monkeypatch.setattr(neighbors_command.NeighborSearch, "add_text", interrupted)
     before = sorted(tmp_path.iterdir())
     ended = run("elmo-neighbors", bilm, text, "--query", *QUERY, "--output", tmp_path / "n.json")
-    assert ended.status == 130 and "interrupted: nothing was written" in ended.err
+    assert ended.status == 130 and "interrupted: no file was changed" in ended.err
     assert sorted(tmp_path.iterdir()) == before
 
 

@@ -118,7 +118,7 @@ def test_an_interrupt_leaves_the_old_file(shards: Path, tmp_path: Path, run, mon
 
     monkeypatch.setattr(vocab_command, "count_words", interrupted)
     ended = run("elmo-vocab", shards, "--output", output)
-    assert ended.status == 130 and only_line(ended.err) == "interrupted: nothing was written"
+    assert ended.status == 130 and only_line(ended.err) == "interrupted: no file was changed"
     assert output.read_text("utf-8") == "old"
     assert sorted(path.name for path in tmp_path.iterdir()) == ["shards", "vocab.txt"]
 
