@@ -7,6 +7,7 @@ import torch
 from allennlp_elmo_plus.modules.build import build_language_model
 from allennlp_elmo_plus.modules.language_model import LanguageModel
 from allennlp_elmo_plus.options.bilm_options import BiLMOptions
+from tests.helpers.small_archives import WORDS
 from tests.helpers.small_text import small_model_config
 
 OPTIONS: dict[str, Any] = {
@@ -15,7 +16,6 @@ OPTIONS: dict[str, Any] = {
     "lstm": {**small_model_config()["lstm"], "dim": 12},
     "dropout": 0.1,
 }
-WORDS = ["<S>", "</S>", "<UNK>", "the", "cat", "나비"]
 
 
 def changed(section: str, **values: Any) -> BiLMOptions:

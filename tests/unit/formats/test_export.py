@@ -15,10 +15,10 @@ from tests.helpers.exportable_models import (
     OPTIONS,
     USUAL,
     WORD_INPUT,
-    WORDS,
     changed,
     trained,
 )
+from tests.helpers.small_archives import WORDS
 
 
 def test_options_and_vocabulary_describe_the_model(tmp_path):
