@@ -1,5 +1,6 @@
 """The model `bilm`: losses, metrics, carried state and options."""
 
+import inspect
 import math
 from pathlib import Path
 from typing import Any
@@ -10,6 +11,7 @@ from allennlp.common.checks import ConfigurationError
 from allennlp.data.data_loaders import SimpleDataLoader
 
 from allennlp_elmo_plus.errors import InputError
+from allennlp_elmo_plus.options.bilm_options import option_keys
 from allennlp_elmo_plus.plugin.models.bilm_model import BilmModel
 from tests.helpers.bilm_data import BilmData, make_data, make_loader, make_model
 from tests.helpers.small_models import RECURRENCES
@@ -186,6 +188,10 @@ def test_all_keys_of_bilm_tfs_options_json_are_accepted(data: BilmData) -> None:
         data, n_epochs=10, n_train_tokens=1000, batch_size=128, all_clip_norm_val=10.0, learning_rate=0.2
     )
     assert model.options.to_dict(inference=False)["n_train_tokens"] == 1000
+
+
+def test_every_option_is_an_argument() -> None:
+    assert {key.partition(".")[0] for key in option_keys()} <= set(inspect.signature(BilmModel).parameters)
 
 
 @pytest.mark.parametrize("recurrence", RECURRENCES)
