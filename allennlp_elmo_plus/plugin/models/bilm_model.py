@@ -20,7 +20,7 @@ from allennlp_elmo_plus.formats.transfer import carry_over, read_pretrained
 from allennlp_elmo_plus.inference.sentence_log_probs import sentence_log_probs
 from allennlp_elmo_plus.modules.bilm import BiLMState
 from allennlp_elmo_plus.modules.build import build_language_model
-from allennlp_elmo_plus.options.bilm_options import BiLMOptions
+from allennlp_elmo_plus.options.bilm_options import BiLMOptions, option_keys
 from allennlp_elmo_plus.plugin.data.vocabulary import TOKENS_NAMESPACE, words_of
 from allennlp_elmo_plus.plugin.models.bilm_metrics import BilmMetrics
 from allennlp_elmo_plus.plugin.models.carried_state import CarriedState
@@ -104,31 +104,15 @@ class BilmModel(StrictFromParams, Model):
         precision: str = "fp32",
         pretrained_file: Optional[str] = None,
     ) -> None:
+        # Each option of a biLM is the argument of its name.
+        names = {key.partition(".")[0] for key in option_keys()}
+        options = {name: value for name, value in locals().items() if name in names}
         super().__init__(vocab)
         if exact_chunk_size < 1:
             raise ConfigurationError(f"`exact_chunk_size` must be at least 1, got {exact_chunk_size}")
         if precision not in ("fp32", "bf16"):
             raise ConfigurationError(f'`precision` must be "fp32" or "bf16", got "{precision}"')
-        self.options = BiLMOptions.from_dict(
-            {
-                "lstm": lstm,
-                "char_cnn": char_cnn,
-                "bidirectional": bidirectional,
-                "dropout": dropout,
-                "n_negative_samples_batch": n_negative_samples_batch,
-                "sample_softmax": sample_softmax,
-                "share_embedding_softmax": share_embedding_softmax,
-                "unroll_steps": unroll_steps,
-                "n_tokens_vocab": n_tokens_vocab,
-                "batch_size": batch_size,
-                "n_epochs": n_epochs,
-                "n_train_tokens": n_train_tokens,
-                "all_clip_norm_val": all_clip_norm_val,
-                "learning_rate": learning_rate,
-            },
-            source="model",
-            inference=False,
-        )
+        self.options = BiLMOptions.from_dict(options, source="model", inference=False)
         # AllenNLP counts its padding token as an entry.
         vocab_size = vocab.get_vocab_size(TOKENS_NAMESPACE) - 1
         if sample_softmax and n_negative_samples_batch >= vocab_size:
