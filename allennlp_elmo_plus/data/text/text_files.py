@@ -19,6 +19,7 @@ from itertools import chain, islice
 from pathlib import Path
 from typing import BinaryIO, Optional, Union
 
+from allennlp_elmo_plus.data.text.fasta import FastaFile, is_fasta
 from allennlp_elmo_plus.errors import InputError
 
 logger = logging.getLogger(__name__)
@@ -101,6 +102,8 @@ def iter_sentences(spec: Union[str, "os.PathLike[str]"], encoding_errors: Option
     U+FFFD. None is strict too, for callers whose users have no such option: the error then does not name it.
 
     A byte order mark at the beginning of a file is left out, and logged.
+
+    The sequences of a FASTA file (`data/text/fasta.py`) are sentences, and their characters are words.
 
     Raises `InputError` at once for a bad `spec` or `encoding_errors`; while reading, it names file and line, for text
     that is not UTF-8, a NUL byte or a line longer than `MAX_LINE_BYTES`; for JSON lines; and in the end when there was no
@@ -241,13 +244,16 @@ def line_blocks(file: BinaryIO, name: str, num_bytes: Optional[int] = None) -> I
 
 @contextmanager
 def open_text(source: TextSource, name: str) -> Iterator[BinaryIO]:
-    """`source`, one of `resolve_paths`, decompressed where it needs it; errors of the file become `InputError` with `name`."""
+    """`source`, one of `resolve_paths`, decompressed where it needs it; errors of the file become `InputError` with `name`.
+
+    A FASTA file is a `FastaFile`.
+    """
     if source == STANDARD_INPUT:
         yield sys.stdin.buffer
         return
     try:
         with gzip.open(source, "rb") if name.endswith(".gz") else open(source, "rb") as file:
-            yield file  # type: ignore[misc]
+            yield FastaFile(file, name) if is_fasta(name) else file  # type: ignore[arg-type, misc]
     except (EOFError, zlib.error, gzip.BadGzipFile) as error:
         raise InputError(f"{name}: not a whole gzip file ({error})") from None
     except OSError as error:

@@ -8,6 +8,7 @@ from contextlib import contextmanager
 from types import TracebackType
 from typing import BinaryIO, NamedTuple, Optional
 
+from allennlp_elmo_plus.data.text.fasta import FastaFile, is_fasta
 from allennlp_elmo_plus.data.text.text_files import (
     TextSource,
     decode_lines,
@@ -22,7 +23,7 @@ _COPIED_AT_ONCE = 1 << 20
 
 
 class TokenizedLine(NamedTuple):
-    text: str  # without white space at its ends
+    text: str  # without white space at its ends; in a FASTA file the identifier, with "_" for "/", at which HDF5 cuts names
     words: list[str]
 
 
@@ -39,11 +40,15 @@ class TokenizedFile:
     """The lines of `source`, read anew by each `lines()`: UTF-8, words separated by white space, a blank line a sentence of no
     words. `source` is the path of a file, plain or `.gz`, or of a pipe, or `-` for standard input. What can be read only once is
     copied to a temporary file first, which is gone when the block ends, or the process.
+
+    The lines of a FASTA file (`data/text/fasta.py`) are its sequences, with their identifiers as texts.
     """
 
     def __init__(self, source: TextSource) -> None:
         self.name = name_of(source)
         self._source = source
+        # The copy of a pipe is a text without identifiers.
+        self.has_identifiers = is_fasta(self.name) and os.path.isfile(source)
         self._copy: Optional[BinaryIO] = None
         self._hash = hashlib.blake2b(digest_size=16)
 
@@ -54,6 +59,11 @@ class TokenizedFile:
         self._hash = hashlib.blake2b(digest_size=16)
         num_lines = 0
         with self._open() as file:
+            if isinstance(file, FastaFile):
+                for record in file.records():
+                    self._hash.update(f">{record.identifier}\n{record.sequence}\n".encode())
+                    yield TokenizedLine(record.identifier.replace("/", "_"), list(record.sequence))
+                return
             for data in line_blocks(file, self.name):
                 self._hash.update(data)
                 if num_lines == 0:
@@ -98,6 +108,8 @@ class TokenizedFile:
                 reason = "is one that came before"
             seen.add(digest)
         if reason:
+            if self.has_identifiers:
+                raise InputError(f"{self.name}, sequence {number}: an identifier cannot be a key where it {reason}")
             raise InputError(
                 f"{self.name}, line {number}: a sentence cannot be a key where it {reason}; use line numbers"
             )
