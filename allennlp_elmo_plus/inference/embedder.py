@@ -58,6 +58,7 @@ class ElmoEmbedder:
     | "all" (default) | (L + 1, T, K) | the context-free word vector, then one vector per LSTM layer |
     | "top" | (T, K) | the last LSTM layer |
     | "average" | (T, K) | the mean of all L + 1 layers |
+    | "sum" | (T, K) | their sum, as SeqVec has it |
     | a `LayerMix` | (T, K) | a weighted sum of all L + 1 layers |
 
     Arrays have the floating-point type of the weights, but at least float32. A sentence without words gives T = 0.
@@ -145,7 +146,7 @@ class ElmoEmbedder:
 
         Args:
             sentence: the words, a list of strings.
-            layers: "all", "top", "average" or a `LayerMix`; see `ElmoEmbedder`.
+            layers: "all", "top", "average", "sum" or a `LayerMix`; see `ElmoEmbedder`.
         """
         check_sentence(sentence, "sentence")
         return self.embed_batch([sentence], layers)[0]
@@ -162,7 +163,7 @@ class ElmoEmbedder:
 
         Args:
             sentences: each a list of words.
-            layers: "all", "top", "average" or a `LayerMix`; see `ElmoEmbedder`.
+            layers: "all", "top", "average", "sum" or a `LayerMix`; see `ElmoEmbedder`.
 
         Raises:
             InputError: `layers` is not one of these (raised at once); or a sentence is not a list of strings (raised where the

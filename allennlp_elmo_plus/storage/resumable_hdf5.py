@@ -38,10 +38,11 @@ class Layout(NamedTuple):
 
     shapes: Callable[[], Iterable[tuple[str, tuple[int, ...]]]]  # key and shape of each
     texts: Callable[[], dict[str, str]]  # key and content, asked for after `shapes` has been read to its end
+    dtype: str = "float32"  # of all arrays: float32 or float16
 
 
 class ResumableHdf5Writer:
-    """Arrays of float32 under the name `path` + ".part" until the last one is there.
+    """Arrays of numbers under the name `path` + ".part" until the last one is there.
 
     run: what the file is of; a file begun for another run is refused. num_bytes: all arrays together.
 
@@ -55,6 +56,7 @@ class ResumableHdf5Writer:
         check_new(path)
         self.path = path = Path(os.path.realpath(path))
         self.part = path.with_name(f"{path.name}.part")
+        self._dtype = _little_endian(layout)
         self._journal = ProgressJournal(path.with_name(f"{path.name}.part.journal"))
         try:
             # Once more: a process that held the lock until now may have made it.
@@ -84,7 +86,8 @@ class ResumableHdf5Writer:
                 f"{self.path}: no place for an array of shape {array.shape}: the text is not what it was"
             )
         if array.size:
-            _write_all(self._data, np.ascontiguousarray(array, dtype="<f4").tobytes(), dataset.id.get_offset())
+            numbers = np.ascontiguousarray(array, dtype=self._dtype).reshape(-1)
+            _write_all(self._data, numbers.view(np.uint8).data, dataset.id.get_offset())
         self.written = Progress(self.written.num_arrays + 1, self.written.num_words + num_words)
         if time.monotonic() - self._recorded_at >= _SECONDS_BETWEEN_RECORDS:
             self.record()
@@ -167,19 +170,23 @@ def _remove_unfinished(path: Path) -> None:
 
 
 def _create_datasets(path: Path, layout: Layout) -> None:
+    dtype = h5py.h5t.py_create(_little_endian(layout))
     places = h5py.h5p.create(h5py.h5p.DATASET_CREATE)
     places.set_alloc_time(h5py.h5d.ALLOC_TIME_EARLY)
     places.set_fill_time(h5py.h5d.FILL_TIME_NEVER)
     with h5py.File(str(path), "w") as file:
         for key, shape in layout.shapes():
             space = h5py.h5s.create_simple(shape)
-            h5py.h5d.create(file.id, key.encode("utf-8"), h5py.h5t.IEEE_F32LE, space, places)
+            h5py.h5d.create(file.id, key.encode("utf-8"), dtype, space, places)
         for key, text in layout.texts().items():
             file.create_dataset(key, (1,), dtype=h5py.string_dtype())[0] = text
 
 
-def _write_all(descriptor: int, data: bytes, offset: int) -> None:
-    view = memoryview(data)
+def _little_endian(layout: Layout) -> np.dtype:
+    return np.dtype(layout.dtype).newbyteorder("<")
+
+
+def _write_all(descriptor: int, view: memoryview, offset: int) -> None:
     while view:
         count = os.pwrite(descriptor, view, offset)
         view = view[count:]

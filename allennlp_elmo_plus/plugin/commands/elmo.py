@@ -26,6 +26,7 @@ from allennlp_elmo_plus.inference.embedder_files import EmbedderFiles, load_embe
 from allennlp_elmo_plus.modules.layer_mix import (
     ALL,
     AVERAGE,
+    SUM,
     TOP,
     LayerOutput,
 )
@@ -65,7 +66,8 @@ class EmbedWithElmo(Subcommand):
         subparser.add_argument(
             "input_file",
             type=str,
-            help="a sentence a line, words separated by spaces; .gz too; - for standard input; with --scheduler a directory, "
+            help="a sentence a line, words separated by spaces; .gz too; a FASTA file (.fasta, .faa, .fna), whose characters are "
+            "words and whose identifiers are keys; - for standard input; with --scheduler a directory, "
             "a glob in quotes or several files separated by commas",
         )
         subparser.add_argument(
@@ -77,6 +79,7 @@ class EmbedWithElmo(Subcommand):
         layers.add_argument("--all", action="store_true", help="every layer's vector of a word")
         layers.add_argument("--top", action="store_true", help="the top layer's")
         layers.add_argument("--average", action="store_true", help="the average of all layers")
+        layers.add_argument("--sum", action="store_true", help="the sum of all layers, as in SeqVec")
         layers.add_argument(
             "--mix",
             metavar="ARCHIVE",
@@ -101,6 +104,14 @@ class EmbedWithElmo(Subcommand):
             "--use-sentence-keys",
             action="store_true",
             help="use each sentence as its key instead of its line's number; refused where a line cannot be one",
+        )
+        subparser.add_argument(
+            "--pool",
+            action="store_true",
+            help="one vector for each sentence: the mean over its words",
+        )
+        subparser.add_argument(
+            "--float16", action="store_true", help="write numbers of 16 bits, which take half the space"
         )
         subparser.add_argument(
             "--output-format", choices=[HDF5, NPZ], help="npz where the output file ends in .npz, else hdf5"
@@ -163,10 +174,12 @@ def _described(num_words: int, num_sentences: int) -> str:
 
 
 def _settings(args: argparse.Namespace, default_format: str) -> EmbedSettings:
-    layers: LayerOutput = ALL if args.all else TOP if args.top else AVERAGE
+    layers: LayerOutput = ALL if args.all else TOP if args.top else SUM if args.sum else AVERAGE
     if args.mix is not None:
         layers = read_trained_mix(local_path(args.mix)).mix
-    return EmbedSettings(layers, args.use_sentence_keys, args.forget_sentences, args.output_format or default_format)
+    dtype = "float16" if args.float16 else "float32"
+    output_format = args.output_format or default_format
+    return EmbedSettings(layers, args.use_sentence_keys, args.forget_sentences, output_format, args.pool, dtype)
 
 
 @contextmanager

@@ -85,13 +85,13 @@ def test_a_long_sentence_is_never_at_once_in_the_lstm():
 
 
 @pytest.mark.parametrize("variant", ["usual", "one direction"])
-def test_layers_are_all_the_top_one_the_average_or_a_mix(variant):
+def test_layers_are_all_the_top_one_the_average_the_sum_or_a_mix(variant):
     embedder = embedder_of(variant, batch_size=5)
     weights = (0.5, -2.0, 3.0)
     for sentence in SENTENCES:
         whole = embedder.embed_sentence(sentence)
-        found = [embedder.embed_sentence(sentence, layers) for layers in ("top", "average", LayerMix(weights))]
-        expected = [whole[-1], whole.mean(axis=0), np.tensordot(weights, whole, axes=1)]
+        found = [embedder.embed_sentence(sentence, layers) for layers in ("top", "average", "sum", LayerMix(weights))]
+        expected = [whole[-1], whole.mean(axis=0), whole.sum(axis=0), np.tensordot(weights, whole, axes=1)]
         for ours, theirs in zip(found, expected, strict=True):
             assert ours.shape == (len(sentence), embedder.output_size)
             np.testing.assert_allclose(ours, theirs, rtol=0, atol=1e-12)
@@ -100,7 +100,7 @@ def test_layers_are_all_the_top_one_the_average_or_a_mix(variant):
 @pytest.mark.parametrize(
     "layers, message",
     [
-        ("mean", '`layers` must be "all", "top", "average" or a LayerMix, got \'mean\''),
+        ("mean", '`layers` must be "all", "top", "average", "sum" or a LayerMix, got \'mean\''),
         (LayerMix((1.0, 2.0)), "a mix of this biLM must have 3 weights, one per layer, got 2"),
     ],
 )

@@ -202,7 +202,7 @@ def test_an_archive_without_a_mix_is_refused(bilm, text, tmp_path, run):
 @pytest.mark.parametrize(
     "arguments, message",
     [
-        ([], "one of the arguments --all --top --average --mix is required"),
+        ([], "one of the arguments --all --top --average --sum --mix is required"),
         (["--all", "--top"], "argument --top: not allowed with argument --all"),
         (["--all", "--batch-size", "0"], "--batch-size must be at least 1, got 0"),
         (["--all", "--batch-size", "many"], "argument --batch-size: invalid int value: 'many'"),
