@@ -135,15 +135,10 @@ def _config(options: BiLMOptions) -> dict[str, Any]:
             "type": "bilm_characters",
             "max_characters_per_token": options.char_cnn.max_characters,
         }
-    # With fewer words than samples there is nothing to sample.
-    samples = options.sample_softmax and options.n_negative_samples_batch < (options.n_tokens_vocab or 0)
     return {
         "dataset_reader": {"type": "bilm", "token_indexers": indexers},
         "vocabulary": {"type": "bilm"},
-        "model": {
-            "type": "bilm",
-            **dataclasses.replace(options, sample_softmax=samples).to_dict(inference=False),
-        },
+        "model": {"type": "bilm", **options.to_dict(inference=False)},
         "data_loader": {"type": "bilm", "batch_size": 1, "num_steps": _NUM_STEPS, "shuffle": False},
     }
 

@@ -181,7 +181,6 @@ def test_a_text_in_other_lanes_needs_a_reset(parts) -> None:
     [
         ({"droput": 0.1}, ConfigurationError, "BilmModel has no option `droput`: did you mean `dropout`\\?"),
         ({"lstm": {"dim": 8, "projektion_dim": 4}}, InputError, "`lstm.projection_dim`"),
-        ({"n_negative_samples_batch": 5000}, ConfigurationError, "`n_negative_samples_batch` must be below the"),
         ({"exact_chunk_size": 0}, ConfigurationError, "`exact_chunk_size` must be at least 1, got 0"),
         ({"n_tokens_vocab": 7}, InputError, "`n_tokens_vocab` must be"),
     ],
@@ -189,6 +188,19 @@ def test_a_text_in_other_lanes_needs_a_reset(parts) -> None:
 def test_bad_options(parts, overrides: dict[str, Any], error: type, message: str) -> None:
     with pytest.raises(error, match=message):
         make_model(parts[1], **overrides)
+
+
+@pytest.mark.parametrize("surplus, is_sampled", [(-1, True), (0, False), (5000, False)])
+def test_the_softmax_is_full_where_the_samples_are_all_words(parts, surplus: int, is_sampled: bool) -> None:
+    num_samples = len({word for sentence in SENTENCES for word in sentence}) + 3 + surplus
+    (batch, *_) = lanes(parts, n_negative_samples_batch=num_samples)
+    assert (batch["batch"].forward_negatives is not None) == is_sampled
+    sampled_by_default = make_model(parts[1], n_negative_samples_batch=num_samples, dropout=0.0)
+    full = make_model(parts[1], sample_softmax=False, dropout=0.0)
+    losses = [model(**batch)["loss"].item() for model in (sampled_by_default, full)]
+    assert (losses[0] == losses[1]) != is_sampled
+    assert sampled_by_default.options.sample_softmax == is_sampled
+    assert ("perplexity" in sampled_by_default.get_metrics()) != is_sampled
 
 
 def test_negatives_of_another_number_are_refused(parts) -> None:
