@@ -31,6 +31,8 @@ TAGGED = "".join(
     for noun, verb in [("rain", "falls"), ("mills", "turn"), ("winds", "rise"), ("snow", "melts")]
 )
 
+PROTEINS = "".join(f">P{number}\n{'MKTAYIAKQRGDTLNSH'[number % 9 :] * (3 + number % 5)}\n" for number in range(60))
+
 # The sizes in the configs are ignored, except the projection's, which the tagger's config needs.
 SMALL_OPTIONS = """
 function(dim, projection_dim, filters=null, n_highway=0) {
@@ -68,6 +70,8 @@ def workplace(tmp_path_factory: pytest.TempPathFactory) -> Path:
     (directory / "requests.jsonl").write_text(REQUESTS, encoding="utf-8")
     for name in ("train.conllu", "dev.conllu"):
         (directory / name).write_text(TAGGED, encoding="utf-8")
+    for name in ("train.fasta", "heldout.fasta"):
+        (directory / name).write_text(PROTEINS, encoding="utf-8")
     return directory
 
 
