@@ -101,7 +101,7 @@ def check_same_model(options: BiLMOptions, other: BiLMOptions, source: str) -> N
     if (options.char_cnn is None) != (other.char_cnn is None):
         expected, got = ("missing", "is there") if options.char_cnn is None else ("there", "is missing")
         raise InputError(f"{source}: its `char_cnn` must be {expected}, as in `options`, and {got}")
-    ours, theirs = options.of_the_model(), other.of_the_model()
+    ours, theirs = options.architecture(), other.architecture()
     differing = [
         f"`{key}` {truncated_repr(ours[key])}, got {truncated_repr(theirs[key])}"
         for key in ours

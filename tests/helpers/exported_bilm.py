@@ -1,4 +1,4 @@
-"""A small biLM in the files of an export, sentences to embed with it, and how near vectors are to those expected."""
+"""A small exported biLM, sentences to embed with it, and a comparison of vectors."""
 
 from pathlib import Path
 from typing import Any
@@ -31,12 +31,12 @@ BATCHES: list[list[list[str]]] = [
 
 
 def exported(directory: Path, options: BiLMOptions, token_bias: float = 0.0) -> dict[str, str]:
-    """The files of a biLM of these options, by the arguments of the token embedder that take them."""
+    """Export a biLM of `options` into `directory`. Return its files as arguments of the token embedder."""
     torch.manual_seed(11)
     encoder = build_encoder(options)
     with torch.no_grad():
         for parameter in encoder.parameters():
-            # Wide enough that both clips bite, and short enough that the 1 AllenNLP adds to a bias is added exactly.
+            # Large enough that both clips take effect; few enough digits that adding AllenNLP's 1 to a bias does not round.
             parameter.copy_((torch.randn_like(parameter) * 2**9).round() / 2**10)
         if token_bias:
             encoder.token_encoder.projection_bias.fill_(token_bias)

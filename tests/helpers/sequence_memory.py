@@ -7,7 +7,7 @@ from pathlib import Path
 
 from allennlp_elmo_plus import ElmoEmbedder
 from allennlp_elmo_plus.inference.embed_file import EmbedSettings, embed_file
-from benchmarks.peak_memory import Meter
+from benchmarks.measurement.peak_memory import Meter
 from tests.helpers.small_encoders import BASE, BiLMOptions, random_encoder
 
 

@@ -12,7 +12,7 @@ from allennlp_elmo_plus import ElmoEmbedder
 from allennlp_elmo_plus.errors import InputError
 from allennlp_elmo_plus.inference import embed_file as module
 from allennlp_elmo_plus.inference.embed_file import EmbedSettings, embed_file
-from benchmarks.peak_memory import peak_of
+from benchmarks.measurement.peak_memory import peak_of
 from tests.helpers.small_encoders import options_of, random_encoder
 
 PROTEINS = {"sp|P1|ONE": "MKTAYIAKQR", "two_3-5": "GDT"}

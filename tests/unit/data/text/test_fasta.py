@@ -85,6 +85,6 @@ def test_what_is_no_fasta_is_refused(tmp_path: Path, data: bytes, message: str) 
 
 def test_an_identifier_that_occurs_twice_is_no_key(tmp_path: Path) -> None:
     path = write(tmp_path / "a.fasta", b">a/1\nM\n>a_1\nK\n")
-    with pytest.raises(InputError, match="sequence 2: an identifier cannot be a key where it is one that came before"):
+    with pytest.raises(InputError, match="sequence 2: the identifier repeats an earlier one, so it cannot be a key"):
         with TokenizedFile(path) as text:
             text.scan(as_keys=True)

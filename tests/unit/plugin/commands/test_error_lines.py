@@ -21,7 +21,7 @@ from allennlp_elmo_plus.errors import InputError
 from allennlp_elmo_plus.plugin.commands.error_lines import error_line, hook_with_error_lines
 from allennlp_elmo_plus.plugin.training import spawn
 from tests.helpers.command_line import Ended, run_command_to_its_end
-from tests.helpers.fork_server import ForkServer
+from tests.helpers.runs.fork_server import ForkServer
 from tests.helpers.small_text import small_config
 
 pytestmark = pytest.mark.filterwarnings("ignore::DeprecationWarning")
