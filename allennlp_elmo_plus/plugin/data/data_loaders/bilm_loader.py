@@ -64,8 +64,7 @@ class BilmDataLoader(StrictFromParams, DataLoader):
         num_steps: T, the positions of a window; `unroll_steps` in bilm-tf.
         shuffle: whether each epoch reads the sentences in an order of its own.
         seed: determines the order of every epoch, and the negative samples of every batch.
-        n_negative_samples_batch: words to draw for the sampled softmax, for each direction; by default none. None are drawn
-            where the vocabulary has no more words.
+        n_negative_samples_batch: words to draw for the sampled softmax, per direction; by default, or if all would be drawn, none.
         shared_negatives: whether all processes get the same negative samples, those of a single process, and so exchange the
             gradients of fewer rows of the softmax.
         cache_directory: of encoded text, from run to run; by default in the serialization directory, or a temporary one.

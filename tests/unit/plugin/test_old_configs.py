@@ -18,7 +18,7 @@ from allennlp.training import GradientDescentTrainer
 
 import allennlp_elmo_plus.plugin  # noqa: F401
 
-ROOT = Path(__file__).resolve().parents[2]
+ROOT = Path(__file__).resolve().parents[3]
 PAGE = (ROOT / "docs" / "old_configs.md").read_text("utf-8")
 FIXTURE = {
     name: str(ROOT / "fixtures" / file)
