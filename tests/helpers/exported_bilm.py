@@ -3,6 +3,8 @@
 from pathlib import Path
 from typing import Any
 
+import h5py
+import numpy as np
 import torch
 from allennlp.modules.elmo import batch_to_ids
 
@@ -22,6 +24,7 @@ OPTIONS: dict[str, Any] = {
     },
 }
 WORDS = "the cat sat on a mat and then , Zürich fell quiet 나비 🙂 un".split() + ["x" * 60]
+LINES = ["the cat sat on a mat", "Zürich fell quiet , 나비 🙂", "un " + "x" * 60, "and then"]
 BATCHES: list[list[list[str]]] = [
     [["the", "cat", "sat"], ["Zürich"], [], ["the", "x" * 60, "나비", "the", "🙂"]],
     [["a", "mat"], ["and", "then", "the", "cat"]],
@@ -50,3 +53,9 @@ def ids_of(sentences: list[list[str]]) -> torch.Tensor:
 
 def close(ours: torch.Tensor, theirs: torch.Tensor, tolerance: float = 1e-5) -> None:
     torch.testing.assert_close(ours, theirs, rtol=0, atol=tolerance)
+
+
+def read_vectors(path: Path) -> dict[str, np.ndarray]:
+    """Return the arrays in a file of `allennlp elmo` by their keys."""
+    with h5py.File(path) as file:
+        return {key: dataset[...] for key, dataset in file.items() if key != "sentence_to_index"}

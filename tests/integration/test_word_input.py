@@ -84,7 +84,7 @@ def test_predict_scores_sentences_and_reads_unknown_words_as_unk(
 def test_export_and_import_lose_nothing(trained: Path, tmp_path: Path, monkeypatch, capsys) -> None:
     archive, exported, again = trained / "out" / "model.tar.gz", tmp_path / "elmo", tmp_path / "imported.tar.gz"
     ended = run_command(monkeypatch, capsys, "elmo-export", archive, exported)
-    assert ended.status == 0 and "largest difference of the files read again, on 4 sentences: 0.00e+00" in ended.out
+    assert ended.status == 0 and "largest difference from the written files, in 4 sentences: 0.00e+00" in ended.out
     assert "AllenNLP's Elmo cannot use these files: `char_cnn` must be given, as it reads characters only" in ended.err
     assert "char_cnn" not in json.loads((exported / "options.json").read_text())
     words = read_vocabulary(exported / "vocab.txt")

@@ -154,7 +154,7 @@ def test_a_file_that_does_not_fit_is_refused_naming_the_dataset(weights_file, ch
 def test_all_datasets_are_checked_before_the_first_is_read(weights_file, monkeypatch):
     path, options = weights_file
     reads = []
-    monkeypatch.setattr("allennlp_elmo_plus.formats.bilm_tf_hdf5.read", reads.append)
+    monkeypatch.setattr("allennlp_elmo_plus.formats.bilm_tf_hdf5.read_finite", reads.append)
     *_, last = conversion_table(options)
     edit(path, delete(last.dataset))
     with pytest.raises(InputError, match=f"dataset `{last.dataset}` is missing"):

@@ -99,7 +99,8 @@ def test_a_file_begun_in_another_form_is_not_continued(embedder, proteins, tmp_p
 def test_a_long_sequence_takes_the_memory_of_its_vectors_only() -> None:
     """The LSTM's working memory must not grow: 35,000 residues times 4 * 512 gates of 4 bytes would be 287 MB per layer."""
     short, long = (
-        peak_of("tests.helpers.runs.sequence_memory:embed_to_file", 1, num_residues=number) for number in (2_000, 35_000)
+        peak_of("tests.helpers.runs.sequence_memory:embed_to_file", 1, num_residues=number)
+        for number in (2_000, 35_000)
     )
     vectors_of_long, vectors_of_short = long.result, short.result
     # The packed rows, and the sentence taken out of them.
