@@ -1,21 +1,21 @@
 """`allennlp elmo` on proteins."""
 
+from collections.abc import Callable
 from pathlib import Path
 
 import h5py
 import numpy as np
-import pytest
 
-from tests.helpers.command_line import run_command
+from tests.helpers.command_line import Ended
 from tests.helpers.saved_bilm import saved
 
 
-def test_seqvecs_vectors_of_proteins(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture):
+def test_seqvecs_vectors_of_proteins(run: Callable[..., Ended], tmp_path: Path) -> None:
     embedder = saved(tmp_path)
     (tmp_path / "proteins.fasta").write_text(">P1 first\nMKTay\n>P2\nGDT\n", encoding="ascii")
     output = tmp_path / "vectors.h5"
     options = ["--sum", "--pool", "--float16", "--model", tmp_path / "model.tar.gz"]
-    ended = run_command(monkeypatch, capsys, "elmo", tmp_path / "proteins.fasta", output, *options)
+    ended = run("elmo", tmp_path / "proteins.fasta", output, *options)
     assert (ended.status, ended.out) == (0, f"wrote {output}: 8 words in 2 sentences\n")
     with h5py.File(output) as file:
         assert set(file) == {"P1", "P2"}
