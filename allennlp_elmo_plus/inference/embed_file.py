@@ -16,12 +16,7 @@ from allennlp_elmo_plus.data.text.tokenized_file import TextSurvey, TokenizedFil
 from allennlp_elmo_plus.errors import InputError
 from allennlp_elmo_plus.inference.embedder import ElmoEmbedder
 from allennlp_elmo_plus.modules.encoder import BiLMEncoder
-from allennlp_elmo_plus.modules.layer_mix import (
-    ALL,
-    LayerMix,
-    LayerOutput,
-    check_layer_output,
-)
+from allennlp_elmo_plus.modules.layer_mix import ALL, LayerMix, LayerOutput, check_layer_output, num_vectors
 from allennlp_elmo_plus.storage.npz import write_npz
 from allennlp_elmo_plus.storage.resumable_hdf5 import (
     Layout,
@@ -78,13 +73,6 @@ def embed_file(
 
     An interrupted run leaves `output_file` + ".part" and a journal, and the same call resumes it: see `storage/resumable_hdf5.py`.
 
-    Args:
-        embedder: computes the vectors.
-        input_file: one sentence per line, words separated by white space, or a FASTA file; see `TokenizedFile`.
-        output_file: the file to write, which must not exist.
-        settings: what is written.
-        progress: opens a progress bar.
-
     Returns:
         The number of sentences and words of the text, and its digest.
 
@@ -104,9 +92,9 @@ def _embed_text(
     embedder: ElmoEmbedder, text: TokenizedFile, output_file: Path, settings: EmbedSettings, progress: Progress
 ) -> TextSurvey:
     scan = text.scan(as_keys=settings.use_sentence_keys)
-    vectors_per_word = embedder.num_layers if settings.layers == ALL else 1
-    num_vectors = vectors_per_word * (scan.num_sentences if settings.pool else scan.num_words)
-    num_bytes = np.dtype(settings.dtype).itemsize * embedder.output_size * num_vectors
+    num_rows = scan.num_sentences if settings.pool else scan.num_words
+    num_numbers = num_vectors(settings.layers, embedder.num_layers) * embedder.output_size * num_rows
+    num_bytes = np.dtype(settings.dtype).itemsize * num_numbers
     run = {"text": scan.digest, "biLM": weights_digest(embedder.encoder), **describe_settings(settings)}
     with ResumableHdf5Writer(output_file, run, _layout(embedder, text, settings), num_bytes) as file:
         try:
