@@ -6,6 +6,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any, NamedTuple
 
+import numpy as np
 import torch
 
 from allennlp_elmo_plus.data.corpus.encoded_corpus import encode_to_temporary
@@ -15,6 +16,7 @@ from allennlp_elmo_plus.errors import InputError
 from allennlp_elmo_plus.formats.archive import read_archive
 from allennlp_elmo_plus.formats.bilm_tf_hdf5 import read_parameters, write_weights
 from allennlp_elmo_plus.formats.parameters import fill_parameters
+from allennlp_elmo_plus.formats.tensorflow_checkpoint import TensorFlowCheckpoint
 from allennlp_elmo_plus.formats.token_embeddings import read_token_embeddings, write_token_embeddings
 from allennlp_elmo_plus.formats.trained_mix import read_trained_mix
 from allennlp_elmo_plus.modules.build import build_encoder, build_language_model
@@ -27,6 +29,13 @@ from tests.helpers.small_archives import (
     write_archive,
 )
 from tests.helpers.small_encoders import VARIANTS, options_of, random_encoder
+from tests.helpers.tensorflow_checkpoints import (
+    packed_block,
+    packed_items,
+    packed_table,
+    sealed_table,
+    write_checkpoint,
+)
 
 
 class Parser(NamedTuple):
@@ -121,6 +130,22 @@ def _read_weights(path: Path) -> None:
     _read_archive(write_archive(path.with_suffix(".gz"), {**_FILES, "weights.th": path.read_bytes()}))
 
 
+_TENSORS = {"lm/W": np.ones((2, 3), np.float32), "step": np.array(7)}
+
+
+def _read_checkpoint(path: Path) -> None:
+    index, prefix = path.read_bytes(), path.with_suffix("")
+    write_checkpoint(prefix, [_TENSORS])
+    path.write_bytes(index)
+    TensorFlowCheckpoint(prefix).read({name: array.shape for name, array in _TENSORS.items()})
+
+
+def _read_checkpoint_block(path: Path) -> None:
+    """Damage beneath the checksums."""
+    path.write_bytes(sealed_table([(b"z", path.read_bytes())]))
+    _read_checkpoint(path)
+
+
 _FILES = archived_files()
 
 PARSERS = {
@@ -137,4 +162,6 @@ PARSERS = {
     "archive": Parser(_read_archive, _archive),
     "unpacked_archive": Parser(_read_unpacked_archive, _unpacked_archive),
     "archived_weights": Parser(_read_weights, _weights),
+    "checkpoint_index": Parser(_read_checkpoint, lambda _: [packed_table(packed_items([_TENSORS]))], ".index"),
+    "checkpoint_block": Parser(_read_checkpoint_block, lambda _: [packed_block(packed_items([_TENSORS]))], ".index"),
 }
