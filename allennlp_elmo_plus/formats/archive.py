@@ -2,6 +2,7 @@
 
 import contextlib
 import dataclasses
+import gzip
 import io
 import tarfile
 import tempfile
@@ -12,8 +13,8 @@ from typing import Any, NamedTuple, Union
 
 from torch import Tensor
 
-from allennlp_elmo_plus.data.text.vocabulary import MAX_VOCABULARY_BYTES, parse_vocabulary
-from allennlp_elmo_plus.errors import InputError
+from allennlp_elmo_plus.data.text.vocabulary import MAX_VOCABULARY_BYTES, parse_vocabulary, read_vocabulary
+from allennlp_elmo_plus.errors import InputError, truncated_repr
 from allennlp_elmo_plus.modules.build import language_model_shapes
 from allennlp_elmo_plus.options.bilm_options import MAX_PARAMETERS, BiLMOptions, option_keys
 from allennlp_elmo_plus.storage.checked_tar import CheckedTar
@@ -29,6 +30,15 @@ WEIGHTS = "weights.th"
 
 # The attribute of the AllenNLP model that holds the LanguageModel.
 WEIGHTS_PREFIX = "language_model."
+
+# Files of models that are no biLM of this kind, and the reason that an error gives.
+REFUSED_FILES = {
+    name: "must be a biLM in a file of weights, got a module of TensorFlow Hub, whose weights are inside a TensorFlow program"
+    for name in ("saved_model.pb", "tfhub_module.pb")
+}
+_LANGUAGE_MODELS_OF_ALLENNLP = ("language_model", "bidirectional-language-model", "bidirectional_lm")
+
+_NUL = b"\0"
 
 # Room in a file of weights for names and shapes.
 _MAX_DESCRIPTION_BYTES = 2**20
@@ -66,6 +76,9 @@ def read_archive(path: Union[str, Path]) -> ArchivedModel:
         InputError: the file is no such archive, is damaged, or holds another kind of model.
     """
     with open_archive(path) as archive:
+        for name, reason in REFUSED_FILES.items():
+            if name in archive:
+                raise InputError(reason)
         options = _parse_options(read_member(archive, CONFIG, MAX_JSON_BYTES))
         words = _read_vocabulary(archive)
         shapes = language_model_shapes(options, len(words))
@@ -76,12 +89,24 @@ def read_archive(path: Union[str, Path]) -> ArchivedModel:
     return ArchivedModel(options, words, {name: state[f"{WEIGHTS_PREFIX}{name}"] for name in shapes})
 
 
-def read_archive_vocabulary(path: Union[str, Path]) -> list[str]:
-    """Return the vocabulary in the archive at `path`, in bilm-tf's order, without reading config and weights.
+def read_words(path: Union[str, Path]) -> list[str]:
+    """Return the vocabulary in the file at `path`, in the order of bilm-tf's ids.
+
+    The file is a vocab.txt of bilm-tf, perhaps compressed by gzip, or a model.tar.gz, whose config and weights are not read.
 
     Raises:
-        InputError: the file is no archive, is damaged, or holds no vocabulary.
+        InputError: the file cannot be read, is damaged, or holds no vocabulary.
     """
+    if not is_archive(path):
+        return read_vocabulary(path)
+    try:
+        with gzip.open(path) as file:
+            content = file.read(MAX_VOCABULARY_BYTES + 1)
+    except (OSError, EOFError, zlib.error):
+        content = _NUL
+    # A text has no such byte, and the first header of a tar has many.
+    if _NUL not in content[:512]:
+        return parse_vocabulary(content, str(path))
     with open_archive(path) as archive:
         return _read_vocabulary(archive)
 
@@ -139,6 +164,19 @@ def _parse_options(config: bytes) -> BiLMOptions:
     source = f"its `{CONFIG}`"
     section: Any = parse_json_mapping(config, source).get("model")
     if not isinstance(section, dict) or section.get("type") != "bilm":
-        raise InputError(f"{source} must have a `model` of type `bilm`, as pretraining writes it")
+        raise InputError(f"{source} must have a `model` of type `bilm`, as pretraining writes it{_describe(section)}")
     known = {key.split(".")[0] for key in option_keys()}
     return BiLMOptions.from_dict({key: value for key, value in section.items() if key in known}, source, False)
+
+
+def _describe(section: Any) -> str:
+    """Return the end of the message about a `model` of another type."""
+    kind = section.get("type") if isinstance(section, dict) else None
+    if kind is None:
+        return ""
+    if kind not in _LANGUAGE_MODELS_OF_ALLENNLP:
+        return f", got {truncated_repr(kind)}"
+    is_transformer = "transformer" in str(section.get("contextualizer"))
+    return (
+        f", got {'the transformer ELMo' if is_transformer else 'a language model'} of AllenNLP, {truncated_repr(kind)}"
+    )

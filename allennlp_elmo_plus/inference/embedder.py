@@ -18,12 +18,8 @@ from allennlp_elmo_plus.data.text.characters import (
 )
 from allennlp_elmo_plus.data.text.vocabulary import look_up_words
 from allennlp_elmo_plus.errors import InputError
-from allennlp_elmo_plus.formats.model_files import (
-    PathLike,
-    find_model,
-    local_path,
-)
-from allennlp_elmo_plus.formats.pretrained import load_files, read_words
+from allennlp_elmo_plus.formats.model_files import ModelSource, PathLike, local_path
+from allennlp_elmo_plus.formats.pretrained import read_model
 from allennlp_elmo_plus.formats.token_embeddings import read_token_embeddings
 from allennlp_elmo_plus.inference.chunks import run_in_chunks
 from allennlp_elmo_plus.kernels.dtypes import widest_dtype
@@ -35,7 +31,6 @@ from allennlp_elmo_plus.modules.layer_mix import (
     combine_layers,
     num_vectors,
 )
-from allennlp_elmo_plus.modules.token_encoder import WordEncoder
 
 DEFAULT_BATCH_SIZE = 2048
 
@@ -103,10 +98,10 @@ class ElmoEmbedder:
         """Return an embedder with the biLM in `path`. All files may be URLs: `https://`, `hf://`, `s3://`, `gs://`.
 
         Args:
-            path: a model.tar.gz of pretraining; a directory with one, or with an options.json and a weights.hdf5; or an
-                options.json, which needs `weight_file`.
+            path: a model.tar.gz of pretraining; a directory or a zip with an options.json and one HDF5 file; a directory of
+                bilm-tf's training; or an options.json, which needs `weight_file`. `docs/convert.md` lists all kinds.
             weight_file: the weights.hdf5 of the options.json `path`.
-            vocab_file: the vocabulary, for word input; not needed with an archive, or a vocab.txt in the directory `path`.
+            vocab_file: the vocabulary, for word input; by default the one in the archive, or the vocab.txt beside the weights.
             token_embedding_file: a table of word vectors, so that its words need not be encoded from characters, as written
                 by `allennlp elmo-cache`, or by bilm-tf's `dump_token_embeddings`, which needs `vocab_file` too.
             device: the device to compute on, such as "cuda"; default "cpu".
@@ -115,20 +110,14 @@ class ElmoEmbedder:
         Raises:
             InputError: a file is missing or cannot be used; the message names the file.
         """
-        files = find_model(path, weight_file, vocab_file)
-        encoder = load_files(files)
-        words = None
-        if isinstance(encoder.token_encoder, WordEncoder):
-            if files.words is None:
-                raise InputError(f"{path}: a biLM of word input needs its vocabulary, `vocab_file`, got none")
-            words = read_words(files.words)
-            num_rows = len(encoder.token_encoder.embedding)
-            if len(words) != num_rows:
-                raise InputError(f"{path}: the vocabulary must have {num_rows} words, as the biLM, got {len(words)}")
+        stored = read_model(ModelSource(path, weight_file, vocab_file), with_softmax=False)
+        encoder = stored.build_encoder()
+        if encoder.max_characters is None and stored.vocabulary is None:
+            raise InputError(f"{path}: a biLM of word input needs its vocabulary, `vocab_file`, got none")
         if token_embedding_file is not None:
-            cached = read_token_embeddings(local_path(token_embedding_file), files.vocabulary)
+            cached = read_token_embeddings(local_path(token_embedding_file), stored.vocabulary)
             encoder.cache_words(cached.words, cached.vectors)
-        return cls(encoder.to(device), words, batch_size)
+        return cls(encoder.to(device), stored.vocabulary, batch_size)
 
     @property
     def num_layers(self) -> int:

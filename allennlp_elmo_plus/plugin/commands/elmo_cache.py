@@ -6,8 +6,8 @@ from functools import partial
 from allennlp.commands.subcommand import Subcommand
 
 from allennlp_elmo_plus.errors import InputError, count_in_words
-from allennlp_elmo_plus.formats.model_files import find_model
-from allennlp_elmo_plus.formats.pretrained import load_files, read_words
+from allennlp_elmo_plus.formats.model_files import ModelSource
+from allennlp_elmo_plus.formats.pretrained import read_model
 from allennlp_elmo_plus.formats.token_embeddings import write_token_embeddings
 from allennlp_elmo_plus.plugin.commands.command_line import failing_in_one_line
 from allennlp_elmo_plus.plugin.commands.elmo import progress_bar
@@ -46,11 +46,12 @@ def cache_from_args(parser: argparse.ArgumentParser, args: argparse.Namespace) -
     check_model_arguments(parser, args)
     with failing_in_one_line():
         check_suffix(args.output_file, "output_file", HDF5_SUFFIXES)
-        files = find_model(args.model or args.options_file, args.weight_file, args.vocab_file)
-        if files.words is None:
-            raise InputError(f"{args.model or args.options_file}: holds no vocabulary; give one with --vocab-file")
-        words = read_words(files.words)
-        encoder = load_files(files).to(device_of(args.cuda_device))
+        source = ModelSource(args.model or args.options_file, args.weight_file, args.vocab_file)
+        stored = read_model(source, with_softmax=False)
+        words = stored.vocabulary
+        if words is None:
+            raise InputError(f"{source.path}: holds no vocabulary; give one with --vocab-file")
+        encoder = stored.build_encoder().to(device_of(args.cuda_device))
         with progress_bar("encoding", "word", len(words), 0) as advance:
             write_token_embeddings(args.output_file, encoder, words, advance)
     print(f"wrote {args.output_file}: {count_in_words(len(words), 'word')}")

@@ -23,7 +23,7 @@ from allennlp_elmo_plus.formats.export import (
     bilm_tf_refusal,
     export_model,
 )
-from allennlp_elmo_plus.formats.model_files import find_model
+from allennlp_elmo_plus.formats.model_files import ModelSource
 from allennlp_elmo_plus.formats.pretrained import PretrainedModel, load_encoder, load_language_model
 from allennlp_elmo_plus.modules.encoder import BiLMEncoder
 from allennlp_elmo_plus.modules.language_model import LanguageModel
@@ -70,10 +70,14 @@ class ElmoExport(Subcommand):
         subparser.add_argument(
             "archive_file",
             type=str,
-            help="a model.tar.gz that pretraining the model `bilm` left, or the directory of the run",
+            help="a model.tar.gz that pretraining the model `bilm` left, the directory of the run, or a biLM of any other kind that "
+            "`elmo --model` reads, such as a directory of bilm-tf's training",
         )
         subparser.add_argument(
             "output_directory", type=str, help="where to write; files of these names there are replaced"
+        )
+        subparser.add_argument(
+            "--vocab-file", type=str, help="the vocabulary, where neither the archive nor the directory holds it"
         )
         subparser.set_defaults(func=export_from_args)
         return subparser
@@ -82,17 +86,11 @@ class ElmoExport(Subcommand):
 def export_from_args(args: argparse.Namespace) -> None:
     """Runs the command; leaves with status 1 and one line on stderr where it cannot be done, or the files differ."""
     with failing_in_one_line("each of the three files is there whole, or as it was"):
-        files = find_model(args.archive_file)
-        if files.options is not None:
-            raise InputError(
-                f"{args.archive_file}: must be, or hold, the model.tar.gz of pretraining; it is exported already"
-            )
-        archive_file = files.weights
+        pretrained = load_language_model(ModelSource(args.archive_file, vocab_file=args.vocab_file))
         try:
-            pretrained = load_language_model(archive_file)
             written = _export(pretrained, args.output_directory)
         except InputError as error:
-            raise InputError(f"{args.archive_file}: {str(error).removeprefix(f'{archive_file}: ')}") from None
+            raise InputError(f"{args.archive_file}: {error}") from None
         for file in written:
             print(f"wrote {file}")
         _check(pretrained.model, pretrained.options, written)

@@ -14,11 +14,10 @@ from allennlp.commands.subcommand import Subcommand
 from allennlp.common import Params
 from allennlp.models import Model
 
-from allennlp_elmo_plus.data.text.vocabulary import SPECIAL_WORDS, read_vocabulary, write_vocabulary
-from allennlp_elmo_plus.errors import InputError
-from allennlp_elmo_plus.formats.bilm_tf_hdf5 import has_softmax, read_parameters, read_vocab_size
-from allennlp_elmo_plus.formats.model_files import local_path
-from allennlp_elmo_plus.formats.transfer import PretrainedWeights, carry_over
+from allennlp_elmo_plus.data.text.vocabulary import SPECIAL_WORDS, write_vocabulary
+from allennlp_elmo_plus.formats.model_files import ModelSource
+from allennlp_elmo_plus.formats.pretrained import read_model
+from allennlp_elmo_plus.formats.transfer import carry_over
 from allennlp_elmo_plus.options.bilm_options import BiLMOptions
 from allennlp_elmo_plus.plugin.commands.command_line import failing_in_one_line, progress_bar
 from allennlp_elmo_plus.plugin.data.vocabulary import BilmVocabulary
@@ -28,7 +27,8 @@ from allennlp_elmo_plus.storage.atomic_files import atomic_path
 _EXAMPLE = """\
 examples:
   allennlp elmo-import options.json weights.hdf5 imported.tar.gz
-  allennlp elmo-import exported/options.json exported/weights.hdf5 imported.tar.gz --vocab-file exported/vocab.txt
+  allennlp elmo-import exported/ imported.tar.gz
+  allennlp elmo-import hf://USER/REPOSITORY imported.tar.gz
 then, as with any archive:
   allennlp predict imported.tar.gz sentences.txt
   and in a config `archive_file: 'imported.tar.gz'` (the token embedder) or `pretrained_file: 'imported.tar.gz'` (the model)"""
@@ -45,7 +45,7 @@ class ElmoImport(Subcommand):
         subparser = parser.add_parser(
             self.name,
             description=(
-                "Write an archive of the model `bilm` from the options.json and weights.hdf5 of bilm-tf, for `allennlp evaluate`, "
+                "Write an archive of the model `bilm` from the files of a released biLM, for `allennlp evaluate`, "
                 "`predict` and `train` and for the token embedder. Files that bilm-tf wrote have no softmax: then the archive "
                 "has an empty one, and perplexities mean nothing until it is fine-tuned. Those that `elmo-export` wrote have it."
             ),
@@ -53,14 +53,26 @@ class ElmoImport(Subcommand):
             epilog=_EXAMPLE,
             formatter_class=argparse.RawDescriptionHelpFormatter,
         )
-        subparser.add_argument("options_file", type=str, help="an options.json, a path or a URL")
-        subparser.add_argument("weight_file", type=str, help="the weights.hdf5 that goes with it")
+        subparser.add_argument(
+            "source",
+            type=str,
+            help="a directory or a zip with options.json and one HDF5 file, a directory of bilm-tf's training, or, before "
+            "`weight_file`, an options.json; a path or a URL",
+        )
+        subparser.add_argument(
+            "weight_file", type=str, nargs="?", help="the weights that go with an options.json; a path or a URL"
+        )
         subparser.add_argument("archive_file", type=str, help="the archive to write; one that is there is replaced")
         subparser.add_argument(
             "--vocab-file",
             type=str,
             help="the vocabulary: a word a line, in the order of the softmax or of the word embedding; needed where the weights "
-            "have either, and of no use where they have neither",
+            "have either and no vocab.txt is beside them",
+        )
+        subparser.add_argument(
+            "--softmax-file",
+            type=str,
+            help="an HDF5 file with the softmax (`softmax/W` and `softmax/b`), where the weights lack it; needs the vocabulary",
         )
         subparser.set_defaults(func=import_from_args)
         return subparser
@@ -74,7 +86,7 @@ def import_from_args(args: argparse.Namespace) -> None:
         print(f"wrote {args.archive_file}")
         if not softmax_is_there:
             print(
-                f"{args.weight_file} has no softmax: the archive gives word vectors and can be fine-tuned, but its perplexities "
+                f"{args.weight_file or args.source} has no softmax: the archive gives word vectors and can be fine-tuned, but its perplexities "
                 "and probabilities mean nothing",
                 file=sys.stderr,
             )
@@ -82,11 +94,9 @@ def import_from_args(args: argparse.Namespace) -> None:
 
 def _write_archive(args: argparse.Namespace, path: Path) -> bool:
     """Writes the archive to `path`; returns whether it has a softmax that was trained."""
-    weight_file = local_path(args.weight_file)
-    options = BiLMOptions.from_file(local_path(args.options_file))
-    words = _words(args, options, weight_file)
-    options = dataclasses.replace(options, n_tokens_vocab=len(words))
-    weights = read_parameters(weight_file, options, len(words))
+    stored = read_model(ModelSource(args.source, args.weight_file, args.vocab_file, args.softmax_file))
+    words = stored.vocabulary or list(SPECIAL_WORDS)
+    options = dataclasses.replace(stored.options, n_tokens_vocab=len(words))
     # Beside the archive: the disk that has room for one has room for the other.
     with tempfile.TemporaryDirectory(prefix=".elmo-import-", dir=path.parent) as name:
         directory = Path(name)
@@ -100,32 +110,14 @@ def _write_archive(args: argparse.Namespace, path: Path) -> bool:
             model.language_model.softmax.bias.zero_()
             if not options.share_embedding_softmax:
                 model.language_model.softmax.weight.zero_()
-        carried = carry_over(model.language_model, PretrainedWeights(weights, words), words, str(weight_file))
-        del weights
+        carried = carry_over(model.language_model, stored, words)
+        del stored
         torch.save(model.state_dict(), directory / "weights.th")
         del model
         vocabulary.save_to_files(str(directory / "vocabulary"))
         (directory / "config.json").write_text(json.dumps(config, indent=2) + "\n", encoding="utf-8")
         _compress(directory, path)
     return carried.has_softmax
-
-
-def _words(args: argparse.Namespace, options: BiLMOptions, weight_file: Path) -> list[str]:
-    softmax_is_there = has_softmax(weight_file)
-    if args.vocab_file is not None:
-        words = read_vocabulary(local_path(args.vocab_file))
-        num_rows = read_vocab_size(weight_file) if options.char_cnn is None else len(words)
-        if num_rows != len(words):
-            raise InputError(
-                f"{args.vocab_file}: must have {num_rows} words, as the word embedding has, got {len(words)}"
-            )
-        return words
-    if options.char_cnn is None or softmax_is_there:
-        part = "softmax" if softmax_is_there else "word embedding"
-        raise InputError(
-            f"`--vocab-file` must be given: {args.weight_file} has a {part}, whose rows stand for its words"
-        )
-    return list(SPECIAL_WORDS)
 
 
 def _config(options: BiLMOptions) -> dict[str, Any]:

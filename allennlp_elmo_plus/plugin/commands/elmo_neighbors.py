@@ -5,7 +5,6 @@ import json
 import os
 import sys
 from collections.abc import Sequence
-from pathlib import Path
 from typing import Any, Optional
 
 import torch
@@ -14,7 +13,8 @@ from allennlp.commands.subcommand import Subcommand
 from allennlp_elmo_plus.data.text.text_files import iter_sentence_blocks, resolve_paths
 from allennlp_elmo_plus.data.text.vocabulary import read_vocabulary
 from allennlp_elmo_plus.errors import InputError, count_in_words
-from allennlp_elmo_plus.formats.pretrained import load_encoder, load_language_model
+from allennlp_elmo_plus.formats.model_files import ModelSource
+from allennlp_elmo_plus.formats.pretrained import read_model
 from allennlp_elmo_plus.inference.neighbors import (
     MAX_SENTENCE_WORDS,
     Neighbors,
@@ -23,7 +23,6 @@ from allennlp_elmo_plus.inference.neighbors import (
 )
 from allennlp_elmo_plus.modules.encoder import BiLMEncoder
 from allennlp_elmo_plus.modules.token_encoder import WordEncoder
-from allennlp_elmo_plus.options.bilm_options import BiLMOptions
 from allennlp_elmo_plus.plugin.commands.command_line import failing_in_one_line, integer_from, progress_bar
 from allennlp_elmo_plus.storage.atomic_files import atomic_path
 
@@ -58,7 +57,7 @@ class ElmoNeighbors(Subcommand):
         subparser.add_argument(
             "model",
             type=str,
-            help="a model.tar.gz of pretraining, or a directory with options.json and weights.hdf5",
+            help="a biLM of any kind that `elmo --model` reads: an archive, a directory, a zip or a URL",
         )
         subparser.add_argument(
             "text",
@@ -123,8 +122,8 @@ def neighbors_from_args(args: argparse.Namespace) -> None:
 
 
 def _find(args: argparse.Namespace, queries: Sequence[TokenInContext]) -> list[Neighbors]:
-    encoder, own_vocabulary = _load(args.model)
-    encoder.eval()
+    stored = read_model(ModelSource(args.model), with_softmax=False)
+    encoder = stored.build_encoder().eval()
     if args.cuda_device >= 0:
         encoder.cuda(args.cuda_device)
     encoder.requires_grad_(False)
@@ -133,7 +132,7 @@ def _find(args: argparse.Namespace, queries: Sequence[TokenInContext]) -> list[N
             f"--layer must be from 0 to {encoder.num_layers - 1}, the layers of this biLM, got {args.layer}"
         )
     vocabulary = None if args.vocab is None else read_vocabulary(args.vocab)
-    word_ids = _word_ids(encoder, own_vocabulary or vocabulary)
+    word_ids = _word_ids(encoder, stored.vocabulary or vocabulary)
     search = NeighborSearch(encoder, queries, args.top, -1 if args.layer is None else args.layer, vocabulary, word_ids)
     with progress_bar(_num_lines(args.text), " sentences", desc="comparing") as bar:
         for block in iter_sentence_blocks(args.text):
@@ -146,16 +145,6 @@ def _find(args: argparse.Namespace, queries: Sequence[TokenInContext]) -> list[N
             file=sys.stderr,
         )
     return search.result()
-
-
-def _load(model: str) -> tuple[BiLMEncoder, Optional[list[str]]]:
-    """The biLM, and its vocabulary where it comes with one."""
-    if Path(model).is_dir():
-        options = BiLMOptions.from_file(Path(model) / "options.json")
-        return load_encoder(options, Path(model) / "weights.hdf5"), None
-    language_model, options, vocabulary = load_language_model(model)
-    max_characters = None if options.char_cnn is None else options.char_cnn.max_characters
-    return BiLMEncoder(language_model.token_encoder, language_model.bilm, max_characters), vocabulary
 
 
 def _word_ids(encoder: BiLMEncoder, vocabulary: Optional[list[str]]) -> Optional[dict[str, int]]:

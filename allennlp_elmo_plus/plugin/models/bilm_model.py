@@ -15,7 +15,6 @@ from overrides import overrides
 
 from allennlp_elmo_plus.data.batching.batch import LanguageModelBatch
 from allennlp_elmo_plus.data.batching.negatives import LogUniformSampler
-from allennlp_elmo_plus.formats.model_files import local_path
 from allennlp_elmo_plus.formats.transfer import carry_over, read_pretrained
 from allennlp_elmo_plus.inference.sentence_log_probs import sentence_log_probs
 from allennlp_elmo_plus.modules.bilm import BiLMState
@@ -139,8 +138,8 @@ class BilmModel(StrictFromParams, Model):
             )
         self.language_model = build_language_model(self.options, vocab_size)
         if pretrained_file is not None:
-            pretrained = read_pretrained(local_path(pretrained_file), self.options)
-            report = carry_over(self.language_model, pretrained, words_of(vocab), pretrained_file)
+            stored = read_pretrained(pretrained_file, self.options)
+            report = carry_over(self.language_model, stored, words_of(vocab))
             logger.info("starting from %s: %s", pretrained_file, report.describe())
         exclude_from_ddp(self, self.language_model.sparse_parameters())
         self.exact_chunk_size = exact_chunk_size

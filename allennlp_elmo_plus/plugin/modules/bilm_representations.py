@@ -8,7 +8,7 @@ from allennlp.common.checks import ConfigurationError
 from allennlp.modules.scalar_mix import ScalarMix
 from overrides import overrides
 
-from allennlp_elmo_plus.formats.model_files import local_path
+from allennlp_elmo_plus.formats.model_files import ModelSource, local_path
 from allennlp_elmo_plus.formats.pretrained import load_encoder
 from allennlp_elmo_plus.formats.token_embeddings import read_token_embeddings
 from allennlp_elmo_plus.modules.bilm import BiLMState
@@ -186,15 +186,13 @@ def _load_encoder(
             raise ConfigurationError(f"`{name}` goes with `{partner}`, got `{names[0]}`")
     if options_file is not None and weight_file is None:
         raise ConfigurationError("`weight_file` must be given with `options_file`")
-    parsed: Optional[BiLMOptions] = None
-    if options_file is not None:
-        parsed = BiLMOptions.from_file(local_path(options_file))
-    elif options is not None:
-        parsed = BiLMOptions.from_dict(options, "`options`")
-    weights = weight_file or archive_file or pretrained_file
-    if weights is None:
+    path = options_file or archive_file or pretrained_file
+    if path is None:
         logger.warning("no `pretrained_file`: the biLM's weights are random until those of an archive are loaded")
-    return load_encoder(parsed, None if weights is None else local_path(weights))
+    return load_encoder(
+        None if options is None else BiLMOptions.from_dict(options, "`options`"),
+        None if path is None else ModelSource(path, weight_file),
+    )
 
 
 def _make_mix(

@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from allennlp_elmo_plus.errors import InputError
-from allennlp_elmo_plus.formats import pretrained
+from allennlp_elmo_plus.formats import parameters
 from allennlp_elmo_plus.formats.bilm_tf_hdf5 import read_parameters, write_weights
 from allennlp_elmo_plus.formats.name_table import conversion_table
 from allennlp_elmo_plus.formats.pretrained import load_encoder
@@ -220,7 +220,7 @@ def nothing_is_built(monkeypatch):
     def build(options):
         raise AssertionError("memory was taken")
 
-    monkeypatch.setattr(pretrained, "build_encoder", build)
+    monkeypatch.setattr(parameters, "build_encoder", build)
 
 
 def test_one_dataset_under_the_names_of_many_is_refused_before_the_model_is_built(tmp_path, nothing_is_built):

@@ -11,8 +11,8 @@ from overrides import overrides
 
 from allennlp_elmo_plus.data.text.characters import UNK_WORD, check_words
 from allennlp_elmo_plus.data.text.vocabulary import look_up_words
+from allennlp_elmo_plus.formats.archive import read_words
 from allennlp_elmo_plus.formats.model_files import local_path
-from allennlp_elmo_plus.formats.pretrained import read_words
 from allennlp_elmo_plus.plugin.strict_from_params import StrictFromParams
 
 _KEY = "tokens"

@@ -1,4 +1,5 @@
 import json
+import shutil
 import sys
 from pathlib import Path
 from typing import Any
@@ -287,13 +288,15 @@ def test_a_cache_of_words_changes_nothing_but_the_work(bilm, text, tmp_path, run
 
 
 def test_a_cache_needs_a_vocabulary(bilm, tmp_path, run):
-    pair = ("--options-file", bilm / "options.json", "--weight-file", bilm / "weights.hdf5")
+    alone = tmp_path / "alone"
+    alone.mkdir()
+    pair = ("--options-file", bilm / "options.json", "--weight-file", shutil.copy(bilm / "weights.hdf5", alone))
     with pytest.raises(SystemExit, match="options.json: holds no vocabulary; give one with --vocab-file"):
         run("elmo-cache", tmp_path / "words.hdf5", *pair)
     with pytest.raises(SystemExit) as left:
         run("elmo-cache", tmp_path / "words.hdf5", "--model", bilm, "--weight-file", "w")
     assert left.value.code == 2
-    assert list(tmp_path.iterdir()) == []
+    assert list(tmp_path.iterdir()) == [alone]
     run("elmo-cache", tmp_path / "words.hdf5", *pair, "--vocab-file", bilm / "vocab.txt")
 
 

@@ -1,6 +1,7 @@
 import argparse
 import dataclasses
 import json
+from pathlib import Path
 
 import h5py
 import pytest
@@ -229,12 +230,16 @@ def test_a_directory_that_cannot_be_made_is_named(tmp_path):
         export_model(trained(MODELS["usual"]), MODELS["usual"], WORDS, tmp_path / "file")
 
 
+def arguments(archive_file, directory):
+    return argparse.Namespace(archive_file=str(archive_file), output_directory=str(directory), vocab_file=None)
+
+
 def run(monkeypatch, options, directory, model=None):
     loaded = PretrainedModel(model or trained(options), options, WORDS)
     monkeypatch.setattr(export_command, "load_language_model", lambda _: loaded)
     archive_file = directory / "model.tar.gz"
     archive_file.write_bytes(b"\x1f\x8b")
-    export_from_args(argparse.Namespace(archive_file=str(archive_file), output_directory=str(directory / "out")))
+    export_from_args(arguments(archive_file, directory / "out"))
 
 
 def test_the_command_reports_the_files_and_the_difference(monkeypatch, tmp_path, capsys):
@@ -264,7 +269,7 @@ def test_weights_that_are_no_numbers_are_a_difference(tmp_path):
 
 def failure(archive_file, directory):
     with pytest.raises(SystemExit) as exit:
-        export_from_args(argparse.Namespace(archive_file=str(archive_file), output_directory=str(directory)))
+        export_from_args(arguments(archive_file, directory))
     beginning = f"error: {archive_file}: "
     assert exit.value.code.startswith(beginning) and len(exit.value.code.splitlines()) == 1
     return exit.value.code.removeprefix(beginning)
@@ -274,7 +279,10 @@ def test_the_command_refuses_what_it_cannot_export_in_one_line(monkeypatch, tmp_
     path, out = tmp_path / "model.tar.gz", tmp_path / "out"
     assert failure(path, out) == "there is no such file or directory"
     write_archive(path, archived_files(OPTIONS, model_type="simple_tagger"))
-    assert failure(path, out) == "its `config.json` must have a `model` of type `bilm`, as pretraining writes it"
+    assert (
+        failure(path, out)
+        == "its `config.json` must have a `model` of type `bilm`, as pretraining writes it, got 'simple_tagger'"
+    )
     write_archive(path, archived_files(OPTIONS), (member("../x"),))
     assert failure(path, out) == "the member '../x' must have a relative path without `..`"
     write_archive(path, {**archived_files(OPTIONS), "weights.th": calling(print, "run")})
@@ -285,23 +293,16 @@ def test_the_command_refuses_what_it_cannot_export_in_one_line(monkeypatch, tmp_
     assert exit.value.code.startswith(f"error: {path}: cannot be exported: `bidirectional` must be true")
 
 
-def test_the_directory_of_a_run_is_exported_as_its_archive_is(monkeypatch, tmp_path, capsys):
-    run_directory, asked = tmp_path / "run", []
-    run_directory.mkdir()
-    (run_directory / "model.tar.gz").write_bytes(b"\x1f\x8b")
-    (run_directory / "config.json").touch()
-
-    def load(path):
-        asked.append(path)
-        return PretrainedModel(trained(MODELS["usual"]), MODELS["usual"], WORDS)
-
-    monkeypatch.setattr(export_command, "load_language_model", load)
-    export_from_args(argparse.Namespace(archive_file=str(run_directory), output_directory=str(tmp_path / "out")))
-    assert asked == [run_directory / "model.tar.gz"]
-    assert read_vocabulary(tmp_path / "out" / "vocab.txt") == WORDS
-    assert failure(tmp_path / "out", tmp_path / "again") == (
-        "must be, or hold, the model.tar.gz of pretraining; it is exported already"
-    )
+def test_the_directory_of_a_run_and_an_export_are_exported_as_the_archive_is(pretrained, tmp_path, capsys):
+    archive_file, _ = pretrained
+    sources = {"archive": Path(archive_file), "run": Path(archive_file).parent, "again": tmp_path / "archive"}
+    for name, source in sources.items():
+        export_from_args(arguments(source, tmp_path / name))
+    for name in ("vocab.txt", "weights.hdf5", "options.json"):
+        contents = {(tmp_path / directory / name).read_bytes() for directory in ("archive", "run")}
+        assert len(contents) == 1
+    for name in ("vocab.txt", "options.json"):
+        assert (tmp_path / "again" / name).read_bytes() == (tmp_path / "archive" / name).read_bytes()
 
 
 def test_the_command_is_found_by_its_name_and_shows_an_example(capsys):
@@ -339,7 +340,7 @@ def vocabulary_of_words():
 
 def test_the_archive_of_a_real_model_is_exported(pretrained, tmp_path, capsys):
     archive_file, model = pretrained
-    export_from_args(argparse.Namespace(archive_file=archive_file, output_directory=str(tmp_path)))
+    export_from_args(arguments(archive_file, tmp_path))
     assert "largest difference from AllenNLP's Elmo on 4 sentences: " in capsys.readouterr().out
     assert read_vocabulary(tmp_path / "vocab.txt") == WORDS
     assert BiLMOptions.from_file(tmp_path / "options.json") == dataclasses.replace(

@@ -111,8 +111,8 @@ def stand_ins(file: h5py.File, options: BiLMOptions) -> list[str]:
 def imported(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The archive of the fixture's files, which this package had no part in making."""
     path = tmp_path_factory.mktemp("imported") / "model.tar.gz"
-    files = {"options_file": str(FIXTURES / "options.json"), "weight_file": str(FIXTURES / "weights.hdf5")}
-    import_from_args(argparse.Namespace(**files, archive_file=str(path), vocab_file=None))
+    files = {"source": str(FIXTURES / "options.json"), "weight_file": str(FIXTURES / "weights.hdf5")}
+    import_from_args(argparse.Namespace(**files, archive_file=str(path), vocab_file=None, softmax_file=None))
     return path
 
 
@@ -129,10 +129,10 @@ def test_evaluate_says_that_the_figure_means_nothing(imported, tmp_path, monkeyp
     with caplog.at_level(logging.WARNING):
         ended = run_command(monkeypatch, capsys, "evaluate", imported, text, "--output-file", output)
     assert ended.status == 0
-    # Guessing among <S>, </S> and <UNK>.
-    assert json.loads(output.read_text())["perplexity"] == pytest.approx(3)
+    # Guessing among the words of the vocab.txt beside the weights.
+    assert json.loads(output.read_text())["perplexity"] == pytest.approx(9)
     (record,) = [record for record in caplog.records if "this model has no softmax" in record.getMessage()]
-    assert "those of guessing among its 3 words; fine-tune it first" in record.getMessage()
+    assert "those of guessing among its 9 words; fine-tune it first" in record.getMessage()
 
 
 def test_a_model_with_a_softmax_is_not_warned_of(tmp_path, monkeypatch, capsys, caplog):
@@ -176,13 +176,18 @@ def test_what_cannot_be_imported_leaves_nothing(tmp_path, monkeypatch, capsys):
     (tmp_path / "short.txt").write_text("<S>\n</S>\n<UNK>\n")
     characters = tmp_path / "characters"
     characters.mkdir()
+    (characters / "alone").mkdir()
+    alone = shutil.copy(weight_file, characters / "alone" / "other.hdf5")
     cases = [
-        ((options_file, weight_file), "`--vocab-file` must be given: .* has a word embedding"),
+        ((options_file, alone), "other.hdf5: needs its vocabulary, .* or `--vocab-file`, .* word embedding"),
         (
             (options_file, weight_file, "--vocab-file", tmp_path / "short.txt"),
-            "short.txt: must have 11 words, as the word embedding has, got 3",
+            "short.txt: the vocabulary must have 11 words, as the biLM, got 3",
         ),
-        ((options_file, tmp_path / "no.hdf5", "--vocab-file", vocab_file), "no.hdf5: there is no such file"),
+        (
+            (options_file, tmp_path / "no.hdf5", "--vocab-file", vocab_file),
+            "no.hdf5: there is no such file or directory",
+        ),
         ((tmp_path / "no.json", weight_file), "no.json: there is no such file or directory"),
         ((vocab_file, weight_file), "vocab.txt: must be JSON in UTF-8"),
         (
@@ -218,7 +223,7 @@ def test_usage(monkeypatch, capsys):
     ended = run_import(capsys, "--help")
     assert ended.status == 0 and "allennlp elmo-import options.json weights.hdf5 imported.tar.gz" in ended.out
     ended = run_import(capsys, "options.json")
-    assert ended.status == 2 and "the following arguments are required: weight_file, archive_file" in ended.err
+    assert ended.status == 2 and "the following arguments are required: archive_file" in ended.err
 
 
 def test_the_archive_holds_what_allennlp_expects_and_no_more(imported):

@@ -95,6 +95,9 @@ def test_an_archive_of_a_bilm_of_words_brings_its_vocabulary(text: Path, tmp_pat
     assert ended.status == 0 and ended.out.startswith("the\n  without its context\n")
     exported(tmp_path, BiLMOptions.from_dict({**options, "n_tokens_vocab": 3 + len(WORDS)}))
     ended = run_command(monkeypatch, capsys, "elmo-neighbors", tmp_path, text, "--query", "the", "the hen sleeps")
+    assert ended.status == 0
+    (tmp_path / "vocab.txt").unlink()
+    ended = run_command(monkeypatch, capsys, "elmo-neighbors", tmp_path, text, "--query", "the", "the hen sleeps")
     assert ended.status == 1 and "the vocabulary that it was trained with must be given" in only_line(ended.err)
     ended = run_command(
         monkeypatch,
@@ -138,8 +141,8 @@ def test_failures_have_status_1_and_one_line(model: Path, text: Path, tmp_path: 
         return only_line(ended.err)
 
     output = tmp_path / "neighbors.json"
-    assert "cannot be read" in failure(tmp_path / "no.tar.gz", text)
-    assert "options.json: cannot be read" in failure(tmp_path, text)
+    assert "no.tar.gz: there is no such file or directory" in failure(tmp_path / "no.tar.gz", text)
+    assert "got a directory with 0 *options.json and 0 *.hdf5" in failure(tmp_path, text)
     assert "there is no such file" in failure(model, tmp_path / "no.txt", "--output", output)
     assert "--layer must be from 0 to 2, the layers of this biLM, got 3" in failure(model, text, "--layer", 3)
     assert "there is no directory" in failure(model, text, "--output", tmp_path / "no" / "n.json")
