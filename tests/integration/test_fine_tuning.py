@@ -12,12 +12,16 @@ from allennlp.common import Params
 from allennlp.data import DatasetReader, Vocabulary
 from allennlp.models import Model
 from allennlp.models.archival import load_archive
+from allennlp.training.optimizers import Optimizer
 
 import allennlp_elmo_plus.plugin  # noqa: F401
 from allennlp_elmo_plus.errors import InputError
 from allennlp_elmo_plus.formats.export import export_model
+from allennlp_elmo_plus.modules.build import build_language_model
+from allennlp_elmo_plus.options.bilm_options import BiLMOptions
 from allennlp_elmo_plus.plugin.data.vocabulary import words_of
 from allennlp_elmo_plus.plugin.models.bilm_model import BilmModel
+from tests.helpers.bilm_tf_directories import write_training_directory
 from tests.helpers.small_text import (
     SENTENCES,
     small_config,
@@ -159,3 +163,26 @@ def test_training_goes_on_where_the_old_model_was(old: Path, tmp_path: Path) -> 
         metrics = json.loads((tmp_path / name / "out" / "metrics.json").read_text())
         first[name] = metrics["validation_perplexity"]
     assert first["tuned"] < first["fresh"]
+
+
+@pytest.mark.parametrize("has_same_words", [True, False])
+def test_a_training_of_bilm_tf_continues_with_its_sums(tmp_path, new_vocabulary, caplog, has_same_words):
+    options = BiLMOptions.from_dict(small_model_config(), inference=False)
+    words = words_of(new_vocabulary)
+    old_words = words if has_same_words else [*words[:-2], words[-1], words[-2]]
+    torch.manual_seed(3)
+    write_training_directory(tmp_path, build_language_model(options, len(words)), options, old_words)
+    with caplog.at_level(logging.INFO):
+        model = Model.from_params(
+            Params({"type": "bilm", **small_model_config(), "pretrained_file": str(tmp_path)}), vocab=new_vocabulary
+        )
+    assert f"{len(words)} of {len(words)} rows carried over by word, 0 fresh" in caplog.text
+    assert ("with Adagrad's sums of squared gradients" in caplog.text) == has_same_words
+    named = list(model.named_parameters())
+    optimizer = Optimizer.from_params(Params({"type": "bilm"}), model_parameters=named)
+    for name, parameter in named:
+        sums = optimizer.state[parameter].get("sum")
+        if has_same_words:
+            torch.testing.assert_close(sums, 1 + parameter.detach() ** 2, msg=name)
+        else:
+            assert sums is None

@@ -25,6 +25,7 @@ from allennlp_elmo_plus.plugin.models.bilm_metrics import BilmMetrics
 from allennlp_elmo_plus.plugin.models.carried_state import CarriedState
 from allennlp_elmo_plus.plugin.models.model_inputs import batch_of_source, negatives_of_batch
 from allennlp_elmo_plus.plugin.strict_from_params import StrictFromParams
+from allennlp_elmo_plus.training.adagrad import set_initial_sum
 from allennlp_elmo_plus.training.distributed.ddp_loss import ddp_loss, skipped_loss
 from allennlp_elmo_plus.training.distributed.sparse_gradients import exclude_from_ddp, is_all_reduced_by_rows
 from allennlp_elmo_plus.training.distributed.world import world
@@ -73,10 +74,11 @@ class BilmModel(StrictFromParams, Model):
         exact_chunk_size: words of the vocabulary whose logits the exact softmax holds at once; this bounds its memory.
         precision: "fp32", or "bf16" for matrix products of training in bfloat16. Weights, gradients, the cell, the carried state,
             the loss and all of evaluation stay in float32.
-        pretrained_file: the model to start from, for fine-tuning: the model.tar.gz of a model "bilm" with the same options, or its
-            weights.hdf5 with its vocab.txt beside it; a path or a URL. Rows of the softmax and of a word embedding are copied by
-            word. Rows of new words, and all rows without an old softmax, are initialised. AllenNLP ignores this option when it
-            loads an archive.
+        pretrained_file: the model to start from, with the same options: a model.tar.gz, a directory of bilm-tf's training, a
+            weights.hdf5 with its vocab.txt beside it, or another kind in `docs/convert.md`; a path or a URL. Rows of the softmax and
+            of a word embedding are copied by word. Rows of new words, and all rows without an old softmax, are initialised. With
+            the vocabulary of bilm-tf's training, the optimizer "bilm" continues with Adagrad's sums. AllenNLP ignores this option
+            when it loads an archive.
     """
 
     default_predictor = "bilm"
@@ -139,8 +141,13 @@ class BilmModel(StrictFromParams, Model):
         self.language_model = build_language_model(self.options, vocab_size)
         if pretrained_file is not None:
             stored = read_pretrained(pretrained_file, self.options)
-            report = carry_over(self.language_model, stored, words_of(vocab))
-            logger.info("starting from %s: %s", pretrained_file, report.describe())
+            words = words_of(vocab)
+            report = carry_over(self.language_model, stored, words)
+            sums = stored.adagrad_sums if stored.vocabulary == words else {}
+            for name, squares in sums.items():
+                set_initial_sum(self.language_model.get_parameter(name), squares)
+            more = ", with Adagrad's sums of squared gradients" if sums else ""
+            logger.info("starting from %s: %s%s", pretrained_file, report.describe(), more)
         exclude_from_ddp(self, self.language_model.sparse_parameters())
         self.exact_chunk_size = exact_chunk_size
         self.precision = precision

@@ -51,12 +51,13 @@ class BilmRepresentations(StrictFromParams, torch.nn.Module):
             characters, where AllenNLP may fail. `word_inputs` are positions in this list.
         keep_sentence_boundaries: whether to keep the vectors of `<S>` and `</S>`, so that a sentence has two more than words.
         scalar_mix_parameters: fixed weights of the layers, before the softmax; gamma is 1 then.
-        archive_file: the model.tar.gz of a pretrained model "bilm".
+        archive_file: the model.tar.gz of a pretrained model "bilm", or a biLM of another kind in `docs/convert.md` that brings its
+            options: a directory, a zip, or a directory of bilm-tf's training.
         stateful: whether each row starts in the state in which the last batch left it, as in bilm-tf and AllenNLP's `ElmoLstm`: the
             same sentence then gets other vectors each time.
         options: the content of an options.json; in jsonnet, `import "options.json"`.
-        pretrained_file: with `options`, the weights: a weights.hdf5 or a model.tar.gz. By default they are random, until those of
-            the archive of the model are loaded.
+        pretrained_file: with `options`, the weights: a weights.hdf5, or what `archive_file` can be. By default they are random,
+            until those of the archive of the model are loaded.
         use_top_only: whether the top layer replaces the mix, as in bilm-tf: only gamma is learned.
         use_average: whether the plain average of the layers replaces the mix: only gamma is learned.
         use_gamma: whether to learn gamma; otherwise it is 1.
