@@ -155,14 +155,14 @@ class BiLMOptions:
 
         A float without a fraction is taken for an integer where one is needed, with a warning, and an unknown key that cannot
         change the model's shape is ignored with a warning: one that is in no section, holds no section, and is not almost the
-        name of an option.
+        name of an option; with `inference`, also `char_cnn.projection`, which rewrites of bilm-tf write.
 
         Raises InputError for any other unknown key, naming a valid one that is near, for a missing key, and for a value out
         of range.
         """
         try:
             sections, flat = flatten(mapping)
-            drop_unknown_keys(flat, option_keys(), source)
+            drop_unknown_keys(flat, option_keys(), source, inference)
             use_whole_numbers(flat, _rules(), source)
             check_characters(flat.pop(N_CHARACTERS, None), source, inference)
             flat.setdefault("bidirectional", inference)

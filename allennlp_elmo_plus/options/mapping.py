@@ -14,6 +14,9 @@ TRAINING_CHARACTERS = 261
 INFERENCE_CHARACTERS = 262
 N_CHARACTERS = "char_cnn.n_characters"
 
+# Keys that rewrites of bilm-tf write into a section, and that do not change a model whose weights are loaded.
+_IGNORED_TO_LOAD = ("char_cnn.projection",)
+
 _SECTIONS = ("char_cnn", "char_cnn.embedding", "lstm")
 _MAX_KEY_LENGTH = 100
 
@@ -43,18 +46,21 @@ def flatten(mapping: Mapping[str, Any], prefix: str = "") -> tuple[list[str], di
     return sections, flat
 
 
-def drop_unknown_keys(flat: dict[str, Any], valid: Sequence[str], source: str) -> None:
+def drop_unknown_keys(flat: dict[str, Any], valid: Sequence[str], source: str, inference: bool) -> None:
     """Removes from `flat`, with a warning, the keys that are not in `valid` and cannot change the model's shape: those in no section,
-    without a section of their own, and not almost the name of an option. Raises InputError for any other that is not in `valid`.
+    without a section of their own, and not almost the name of an option; with `inference`, also those of _IGNORED_TO_LOAD.
+
+    Raises InputError for any other key that is not in `valid`.
     """
     by_leaf = {name.rsplit(".", 1)[-1]: name for name in reversed(valid)}
     for key in [key for key in flat if key not in valid]:
-        # By the last part alone, as sections are alike. Time grows with the length.
-        near = difflib.get_close_matches(key[:_MAX_KEY_LENGTH].rsplit(".", 1)[-1], by_leaf, 1, 0.8)
-        if near:
-            raise InputError(f"unknown option {truncated_repr(key)}; did you mean `{by_leaf[near[0]]}`?")
-        if "." in key or isinstance(flat[key], Mapping):
-            raise InputError(f"unknown option {truncated_repr(key)}, which could change the model's shape")
+        if not (inference and key in _IGNORED_TO_LOAD):
+            # By the last part alone, as sections are alike. Time grows with the length.
+            near = difflib.get_close_matches(key[:_MAX_KEY_LENGTH].rsplit(".", 1)[-1], by_leaf, 1, 0.8)
+            if near:
+                raise InputError(f"unknown option {truncated_repr(key)}; did you mean `{by_leaf[near[0]]}`?")
+            if "." in key or isinstance(flat[key], Mapping):
+                raise InputError(f"unknown option {truncated_repr(key)}, which could change the model's shape")
         logger.warning("%s: the option %s is not known, and is ignored", source, truncated_repr(key))
         del flat[key]
 
