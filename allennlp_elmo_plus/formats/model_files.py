@@ -54,11 +54,12 @@ class OptionsAndWeights(NamedTuple):
 def find_pair(directory: Path, softmax_file: Optional[Path] = None) -> Optional[OptionsAndWeights]:
     """Return the one `*options.json` and the one HDF5 file in `directory`, or None.
 
-    `softmax_file` is left out. If several HDF5 files remain, the one with a name in `weights.hdf5` is taken.
+    `softmax_file` and files with `softmax` in their names are left out. If several HDF5 files remain, the one with a name that ends
+    in `weights.hdf5` is taken.
     """
     options = list(directory.glob(OPTIONS_PATTERN))
     for pattern in (WEIGHTS_PATTERN, _NAMED_WEIGHTS_PATTERN):
-        weights = [path for path in directory.glob(pattern) if path != softmax_file]
+        weights = [path for path in directory.glob(pattern) if path != softmax_file and "softmax" not in path.name]
         if len(options) == 1 and len(weights) == 1:
             return OptionsAndWeights(options[0], weights[0])
     return None

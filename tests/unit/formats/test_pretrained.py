@@ -123,6 +123,15 @@ def test_of_several_hdf5_files_the_one_called_weights_is_read(tmp_path):
     assert refusal(tmp_path).endswith("got a directory with 1 *options.json and 2 *.hdf5")
 
 
+def test_a_softmax_is_not_taken_for_the_weights(tmp_path):
+    source = write_form(tmp_path, "softmax apart", trained(), small_options())
+    assert load_language_model(source.path).model.softmax.is_zero_initialized
+    other = source.path / "other.hdf5"
+    source.softmax_file.rename(other)
+    (source.path / "weights.hdf5").rename(source.path / "model.hdf5")
+    assert not load_language_model(source._replace(softmax_file=other)).model.softmax.is_zero_initialized
+
+
 def test_a_softmax_needs_its_vocabulary_and_weights_without_one(tmp_path):
     source = write_form(tmp_path, "softmax apart", trained(), small_options())
     (source.path / "vocab.txt").rename(tmp_path / "vocab.txt")
