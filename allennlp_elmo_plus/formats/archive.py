@@ -55,12 +55,20 @@ class ArchivedModel(NamedTuple):
 def is_archive(path: Union[str, Path]) -> bool:
     """Return whether the file at `path` begins with the bytes of gzip. Its name is ignored, as a download may change it.
 
-    Raises:
-        InputError: the file cannot be read.
+    An InputError is raised where the file cannot be read.
     """
+    return _begins_with(path, b"\x1f\x8b")
+
+
+def is_zip(path: Union[str, Path]) -> bool:
+    """Return whether the file at `path` begins with the bytes of a zip; see `is_archive`."""
+    return _begins_with(path, b"PK\x03\x04")
+
+
+def _begins_with(path: Union[str, Path], magic: bytes) -> bool:
     try:
         with open(path, "rb") as file:
-            return file.read(2) == b"\x1f\x8b"
+            return file.read(len(magic)) == magic
     except OSError as error:
         raise InputError(f"{path}: cannot be read: {error.strerror or error}") from None
 

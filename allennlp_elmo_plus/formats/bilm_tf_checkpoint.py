@@ -32,8 +32,8 @@ _SOFTMAX = ("softmax/W", "softmax/b")
 
 
 def is_training_directory(path: Path) -> bool:
-    """Return whether `path` is a directory with a TensorFlow checkpoint."""
-    return path.is_dir() and any(path.glob(f"*{INDEX_SUFFIX}"))
+    """Return whether `path` is a directory with the files of a TensorFlow checkpoint."""
+    return any(path.glob("*.data-?????-of-?????")) and any(path.glob(f"*{INDEX_SUFFIX}"))
 
 
 def has_softmax(directory: Path) -> bool:

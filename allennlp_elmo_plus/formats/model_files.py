@@ -71,6 +71,11 @@ def find_vocabulary(directory: Path) -> Optional[Path]:
     return next((path for path in paths if path.is_file()), None)
 
 
+def is_url(path: Optional[PathLike]) -> bool:
+    """Return whether `path` is a URL, which `local_path` downloads."""
+    return path is not None and "://" in os.fspath(path)
+
+
 def local_path(path: PathLike) -> Path:
     """Return `path`; for a URL (`https://`, `hf://`, `s3://`, `gs://`) the path of its download in cached_path's cache.
 
@@ -78,7 +83,7 @@ def local_path(path: PathLike) -> Path:
         InputError: the file or directory is missing, the URL cannot be fetched, or cached_path is not installed.
     """
     name = os.fspath(path)
-    if "://" not in name:
+    if not is_url(name):
         if not os.path.exists(name):
             raise InputError(f"{name}: there is no such file or directory")
         return Path(name)

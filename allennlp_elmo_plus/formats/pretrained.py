@@ -9,9 +9,11 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import NamedTuple, Optional, Union
 
+import h5py
+
 from allennlp_elmo_plus.errors import InputError
 from allennlp_elmo_plus.formats import bilm_tf_checkpoint, bilm_tf_hdf5
-from allennlp_elmo_plus.formats.archive import REFUSED_FILES, is_archive, read_archive, read_words
+from allennlp_elmo_plus.formats.archive import REFUSED_FILES, is_archive, is_zip, read_archive, read_words
 from allennlp_elmo_plus.formats.model_files import (
     ARCHIVE_NAME,
     OPTIONS_PATTERN,
@@ -21,6 +23,7 @@ from allennlp_elmo_plus.formats.model_files import (
     PathLike,
     find_pair,
     find_vocabulary,
+    is_url,
     local_path,
     unpacked_zip,
 )
@@ -30,8 +33,6 @@ from allennlp_elmo_plus.modules.encoder import BiLMEncoder
 from allennlp_elmo_plus.options.bilm_options import BiLMOptions
 
 logger = logging.getLogger(__name__)
-
-_ZIP_MAGIC, _HDF5_MAGIC = b"PK\x03\x04", b"\x89HDF\r\n\x1a\n"
 
 
 class Request(NamedTuple):
@@ -79,10 +80,10 @@ def read_model(
     try:
         stored = _read(request)
     except InputError as error:
-        # An error names a download by its URL.
         message = str(error)
         for file, name in zip(files, source, strict=True):
-            message = message.replace(str(file), str(name), 1)
+            if is_url(name):
+                message = message.replace(str(file), str(name), 1)
         raise InputError(message) from None
     if options is not None:
         stored.check_same_model(options, str(source.path))
@@ -107,7 +108,14 @@ def load_encoder(options: Optional[BiLMOptions], source: Optional[Union[PathLike
     if source is None:
         assert options is not None
         return build_encoder(options)
-    return read_model(_as_source(source), options, with_softmax=False).build_encoder()
+    stored = read_model(_as_source(source), options, with_softmax=False)
+    num_rows = stored.options.n_tokens_vocab
+    if options is not None and options.char_cnn is None and options.n_tokens_vocab not in (None, num_rows):
+        raise InputError(
+            f"{stored.source}: its word embedding must have {options.n_tokens_vocab} rows, the `n_tokens_vocab` of `options`, "
+            f"got {num_rows}"
+        )
+    return stored.build_encoder()
 
 
 def _as_source(source: Union[PathLike, ModelSource]) -> ModelSource:
@@ -200,8 +208,8 @@ def _read_bilm_tf(request: Request, options: BiLMOptions, weight_file: Path) -> 
             _check_num_words(words, options.n_tokens_vocab, request.vocab_file or weight_file)
     if words is None and (has_softmax or (request.with_softmax and options.char_cnn is None)):
         raise InputError(
-            f"{weight_file}: needs its vocabulary, a `{VOCABULARY_NAME}` beside it or `--vocab-file`, since the rows of its "
-            f"{'softmax' if has_softmax else 'word embedding'} stand for words"
+            f"{weight_file}: needs its vocabulary, a `{VOCABULARY_NAME}` beside it or `--vocab-file` of a command, since the rows "
+            f"of its {'softmax' if has_softmax else 'word embedding'} stand for words"
         )
     vocab_size = len(words) if has_softmax and words is not None else None
     weights = reader.read_parameters(weight_file, options, vocab_size)
@@ -230,19 +238,12 @@ def _check_num_words(words: list[str], num_rows: Optional[int], source: Path) ->
         raise InputError(f"{source}: the vocabulary must have {num_rows} words, as the biLM, got {len(words)}")
 
 
-def _begins_with(path: Path, magic: bytes) -> bool:
-    if not path.is_file():
-        return False
-    with open(path, "rb") as file:
-        return file.read(len(magic)) == magic
-
-
 # The first row that recognizes a model reads it. A new kind is one more row.
 KINDS = (
     Kind("an options.json with its weights", lambda request: request.weight_file is not None, _read_pair),
     Kind(f"a {ARCHIVE_NAME}", lambda request: request.path.is_file() and is_archive(request.path), _read_archive),
-    Kind("a zip", lambda request: _begins_with(request.path, _ZIP_MAGIC), _read_zip),
-    Kind("an HDF5 file", lambda request: _begins_with(request.path, _HDF5_MAGIC), _read_weights),
+    Kind("a zip", lambda request: request.path.is_file() and is_zip(request.path), _read_zip),
+    Kind("an HDF5 file", lambda request: request.path.is_file() and h5py.is_hdf5(request.path), _read_weights),
     Kind(
         "a directory of bilm-tf's training",
         lambda request: bilm_tf_checkpoint.is_training_directory(request.path),

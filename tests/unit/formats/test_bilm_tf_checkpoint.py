@@ -108,9 +108,7 @@ def test_without_its_vocabulary_it_gives_vectors_and_no_scores(tmp_path):
     write_training_directory(tmp_path, small_model(), small_options(), VOCABULARY)
     (tmp_path / "vocab.txt").unlink()
     assert ElmoEmbedder.from_pretrained(tmp_path).embed_sentence(["the"]).shape == (3, 1, 10)
-    with pytest.raises(
-        InputError, match=r"needs its vocabulary, a `vocab.txt` beside it or `--vocab-file`, .* softmax"
-    ):
+    with pytest.raises(InputError, match=r"needs its vocabulary, a `vocab.txt` beside it or `--vocab-file` .* softmax"):
         read_model(ModelSource(tmp_path))
     write_vocabulary(tmp_path / "other.txt", VOCABULARY)
     assert "softmax.bias" in read_model(ModelSource(tmp_path, vocab_file=tmp_path / "other.txt")).weights

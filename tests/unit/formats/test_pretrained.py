@@ -183,6 +183,19 @@ def test_word_input_needs_as_many_words_as_rows(tmp_path):
         assert message.endswith("short.txt: the vocabulary must have 12 words, as the biLM, got 3")
 
 
+@pytest.mark.parametrize("form", ["archive", "export", "training"])
+def test_options_of_word_input_name_the_rows_of_the_embedding(tmp_path, form):
+    source = write_form(tmp_path, form, trained(char_cnn=None), small_options(char_cnn=None))
+    load_encoder(small_options(char_cnn=None), source)
+    load_encoder(small_options(char_cnn=None, n_tokens_vocab=12), source)
+    with pytest.raises(
+        InputError, match="its word embedding must have 11 rows, the `n_tokens_vocab` of `options`, got 12"
+    ):
+        load_encoder(small_options(char_cnn=None, n_tokens_vocab=11), source)
+    # A model of another vocabulary may start from it.
+    read_model(source, small_options(char_cnn=None, n_tokens_vocab=11))
+
+
 def test_a_model_without_a_softmax_gets_one_of_zeros(tmp_path):
     source = write_form(tmp_path, "softmax apart", trained(), small_options())
     read = load_language_model(ModelSource(source.path / "options.json", source.path / "weights.hdf5"))
@@ -238,4 +251,6 @@ def test_files_of_no_kind_are_refused(tmp_path):
     assert refusal(path) == "IT: weights must come with their options.json, got the weights alone"
     assert refusal(tmp_path, path) == "IT: must be the options.json that goes with the weights, and is a directory"
     (tmp_path / "model.index").write_bytes(b"")
+    assert refusal(tmp_path).endswith("got a directory with 0 *options.json and 0 *.hdf5")
+    (tmp_path / "model.data-00000-of-00001").write_bytes(b"")
     assert refusal(tmp_path) == "IT: must hold one *options.json beside the checkpoint, got 0"

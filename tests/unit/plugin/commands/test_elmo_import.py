@@ -179,7 +179,7 @@ def test_what_cannot_be_imported_leaves_nothing(tmp_path, monkeypatch, capsys):
     (characters / "alone").mkdir()
     alone = shutil.copy(weight_file, characters / "alone" / "other.hdf5")
     cases = [
-        ((options_file, alone), "other.hdf5: needs its vocabulary, .* or `--vocab-file`, .* word embedding"),
+        ((options_file, alone), "other.hdf5: needs its vocabulary, .* or `--vocab-file` .* word embedding"),
         (
             (options_file, weight_file, "--vocab-file", tmp_path / "short.txt"),
             "short.txt: the vocabulary must have 11 words, as the biLM, got 3",
