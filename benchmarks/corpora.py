@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 
 from allennlp_elmo_plus.data.batching.batch import LanguageModelBatch
-from allennlp_elmo_plus.data.batching.lane_plan import EpochPlan
+from allennlp_elmo_plus.data.batching.lane_plan import LanePlan
 from allennlp_elmo_plus.data.batching.lane_reader import LaneReader
 from allennlp_elmo_plus.data.batching.negatives import LogUniformSampler
 from allennlp_elmo_plus.data.batching.window_batcher import WindowBatcher
@@ -32,8 +32,8 @@ def vocabulary_ids(corpus: EncodedCorpus, vocab_size: int) -> np.ndarray:
     return np.arange(corpus.num_types) % vocab_size
 
 
-def plan_of(corpus: EncodedCorpus, num_lanes: int) -> EpochPlan:
-    return EpochPlan(corpus.offsets, num_lanes, NUM_STEPS, shuffle=True, seed=0, epoch=0)
+def plan_of(corpus: EncodedCorpus, num_lanes: int) -> LanePlan:
+    return LanePlan(corpus.offsets, num_lanes, NUM_STEPS, shuffle=True, seed=0, epoch=0)
 
 
 def training_batches(

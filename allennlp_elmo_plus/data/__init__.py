@@ -1,0 +1,1 @@
+"""Text to batches, in three steps: `text`, `corpus`, `batching`."""

@@ -80,7 +80,7 @@ class StoredModel:
         if (options.char_cnn is None) != (self.options.char_cnn is None):
             expected, got = ("missing", "is there") if options.char_cnn is None else ("there", "is missing")
             raise InputError(f"{source}: its `char_cnn` must be {expected}, as in `options`, and {got}")
-        ours, theirs = options.of_the_model(), self.options.of_the_model()
+        ours, theirs = options.architecture(), self.options.architecture()
         differing = [
             f"`{key}` {truncated_repr(ours[key])}, got {truncated_repr(theirs[key])}"
             for key in ours

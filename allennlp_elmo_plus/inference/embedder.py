@@ -7,8 +7,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from allennlp_elmo_plus.data.batching.length_buckets import batches_by_length, windows_of
 from allennlp_elmo_plus.data.batching.sentence_packing import SentenceLayout
+from allennlp_elmo_plus.data.batching.sentences import batches_by_length, chunks_of_sentences
 from allennlp_elmo_plus.data.batching.unique_words import unique_rows
 from allennlp_elmo_plus.data.text.characters import (
     BOS_WORD,
@@ -161,7 +161,7 @@ class ElmoEmbedder:
         return self._embed_windows(_checked(sentences), layers)
 
     def _embed_windows(self, sentences: Iterable[Sequence[str]], layers: LayerOutput) -> Iterator[np.ndarray]:
-        for window in windows_of(sentences, _BATCHES_AHEAD * self.batch_size):
+        for window in chunks_of_sentences(sentences, _BATCHES_AHEAD * self.batch_size):
             arrays: list[Optional[np.ndarray]] = [None] * len(window)
             for positions in batches_by_length([len(sentence) for sentence in window], self.batch_size):
                 embedded = self._embed([window[position] for position in positions], layers)

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from allennlp_elmo_plus.data.batching.sentence_ids import sentence_ids
+from allennlp_elmo_plus.data.batching.sentences import sentence_ids
 from allennlp_elmo_plus.data.text.characters import encode_words
 from allennlp_elmo_plus.data.text.vocabulary import look_up_words
 from allennlp_elmo_plus.modules.encoder import BiLMEncoder

@@ -31,7 +31,7 @@ def substitutes(
 
     Args:
         model: the language model, in evaluation mode.
-        ids: (B, T, C) or (B, T), of `data.batching.sentence_ids`.
+        ids: (B, T, C) or (B, T), of `data.batching.sentences.sentence_ids`.
         lengths: the number of words of each sentence.
         max_characters: C; None for word input.
         num_words: the number of words per position.

@@ -1,4 +1,4 @@
-"""Elementary functions for compiled loops, of which LLVM makes vectors; it would call the C library for each value otherwise."""
+"""Elementary functions that LLVM turns into vector instructions; otherwise it would call the C library for each value."""
 
 import numpy as np
 
@@ -31,8 +31,8 @@ def sigmoid(x: F) -> F:
 
 @jit_inline
 def tanh(x: F) -> F:
-    # A quotient of polynomials, which takes half the time of an exponential's; the coefficients are those of Eigen's `ptanh`, with
-    # which TensorFlow computes. Off by 3e-7 at most: what lies beyond is 1, so that no gradient passes.
+    # A quotient of polynomials takes half the time of an exponential. The coefficients are those of Eigen's `ptanh`, which
+    # TensorFlow uses. The error is at most 3e-7; beyond the bound the value is exactly 1, so that no gradient passes.
     square = x * x
     p = F(-2.76076847742355e-16)
     p = p * square + F(2.00018790482477e-13)

@@ -1,4 +1,4 @@
-"""Tensors as arrays for compiled kernels, whose memory a kernel reads and writes at the width of one type."""
+"""Tensors as arrays for compiled kernels, which read and write memory at the width of one dtype."""
 
 from collections.abc import Sequence
 
@@ -10,23 +10,26 @@ from allennlp_elmo_plus.errors import InputError
 
 
 def arrays(*tensors: Tensor, dtype: torch.dtype = torch.float32) -> list[np.ndarray]:
-    """Return the tensors as arrays for compiled loops to read. The values of a row are contiguous, as some loops read rows by address.
+    """Return the tensors as contiguous arrays for a kernel to read.
 
-    Raises InputError for a floating-point tensor that is not of `dtype`: a loop would read its memory at the wrong width.
+    Raises:
+        InputError: A floating-point tensor is not of `dtype`, so the kernel would read its memory at the wrong width.
     """
     _check_types(tensors, dtype)
     return [tensor.detach().contiguous().numpy() for tensor in tensors]
 
 
 def arrays_to_fill(*tensors: Tensor) -> list[np.ndarray]:
-    """Return the tensors as arrays that share their memory, for compiled loops to write to.
+    """Return the tensors as arrays that share the tensors' memory, for a kernel to write to.
 
-    Raises InputError as `arrays` does, and ValueError for a tensor that is not contiguous: what a loop writes would be lost.
+    Raises:
+        InputError: A floating-point tensor is not of float32.
+        ValueError: A tensor is not contiguous, so the kernel would write to a copy.
     """
     _check_types(tensors, torch.float32)
     for tensor in tensors:
         if not tensor.is_contiguous():
-            raise ValueError(f"a tensor that a loop fills must be contiguous, got strides {tensor.stride()}")
+            raise ValueError(f"a tensor that a kernel fills must be contiguous, got strides {tensor.stride()}")
     return [(tensor.detach() if tensor.requires_grad else tensor).numpy() for tensor in tensors]
 
 
@@ -34,5 +37,5 @@ def _check_types(tensors: Sequence[Tensor], dtype: torch.dtype) -> None:
     for tensor in tensors:
         if tensor.dtype is not dtype and tensor.is_floating_point():
             raise InputError(
-                f"a compiled loop takes tensors of {dtype}, got one of {tensor.dtype}: convert a module whole, or not at all"
+                f"a compiled kernel takes tensors of {dtype}, got one of {tensor.dtype}: convert a module whole, or not at all"
             )

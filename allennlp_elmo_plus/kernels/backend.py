@@ -1,12 +1,12 @@
-"""
-Which implementation of an operation computes: the one table of all thresholds.
+"""Which implementation of an operation computes: the one table of all thresholds.
 
-An operation has a definition in plain PyTorch (`reference`) and up to three faster implementations, its backends:
+An operation has a definition in plain PyTorch (`reference`) and some faster implementations, its backends:
 
 | Backend | Computes |
 |---|---|
 | `triton` | on a GPU |
 | `numba` | on a CPU, in float32 |
+| `onednn` | on a CPU: matrix products by oneDNN, which comes with PyTorch |
 | `torch` | anywhere, with PyTorch's operations |
 | `reference` | anywhere; slow, to read and to test against |
 
@@ -15,18 +15,13 @@ decide, never a measurement at run time: the same training must give the same bi
 reports of errors and for tests: those above it are not used, and it is used wherever it can compute.
 
 A backend whose kernel fails to import or to compile is logged once, and the next one computes.
-
-The LSTM and the fingerprint do not use `run` yet: `loops_for` below chooses for them, and no variable forces their backend.
 """
 
 import logging
 import os
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from functools import cache
-from importlib import import_module
 from threading import Lock
-from types import ModuleType
 from typing import NamedTuple, Optional, TypeVar
 
 import torch
@@ -38,11 +33,11 @@ logger = logging.getLogger(__name__)
 Result = TypeVar("Result")
 
 VARIABLE = "ELMO_PLUS_BACKEND"
-# A compiled loop runs on one thread, and took a tenth to a half of the time of PyTorch's operations on one: with more threads
+# A compiled kernel runs on one thread, and took a tenth to a half of the time of PyTorch's operations on one: with more threads
 # than this they should be the faster.
 MAX_THREADS = 4
 
-BACKENDS = ("triton", "numba", "torch", "reference")
+BACKENDS = ("triton", "numba", "onednn", "torch", "reference")
 
 
 class Situation(NamedTuple):
@@ -65,19 +60,19 @@ class Backend(NamedTuple):
 
 
 _forced: Optional[str] = None
-_failed: set[tuple[str, str]] = set()
+_failed: set[tuple[str, str, torch.dtype]] = set()
 # Both directions may find the same kernel unavailable at once.
 _lock = Lock()
 
 
 def run(operation: str, like: Tensor, implementations: Mapping[str, Callable[[], Result]], **sizes: int) -> Result:
-    """
-    Return the result of the implementation that is the fastest here.
+    """Return the result of the implementation that is the fastest here.
 
     Args:
         operation: A key of `TABLE`.
         like: A tensor of the device and dtype that the operation computes with.
-        implementations: A function without arguments for each backend that the operation has.
+        implementations: A function without arguments for each backend that the operation has. An implementation that raises
+            `KernelUnavailableError` has changed nothing that the next one reads.
         sizes: The sizes that the operation's rules in `TABLE` read.
     """
     backends = [backend for backend in candidates(operation, like, **sizes) if backend in implementations]
@@ -87,14 +82,23 @@ def run(operation: str, like: Tensor, implementations: Mapping[str, Callable[[],
         try:
             return implementations[backend]()
         except (ImportError, KernelUnavailableError) as error:
+            failure = operation, backend, like.dtype
             with _lock:
-                is_known = (operation, backend) in _failed
-                _failed.add((operation, backend))
+                is_known = failure in _failed
+                _failed.add(failure)
             if not is_known:
                 logger.warning(
-                    "`%s` cannot be computed by %s, the next backend computes it: %s", operation, backend, error
+                    "`%s` cannot be computed by %s, the next backend computes it: %s",
+                    operation,
+                    backend,
+                    " ".join(str(error).split())[:500],
                 )
     return implementations[last]()
+
+
+def choose(operation: str, like: Tensor, **sizes: int) -> str:
+    """Return the backend that is the fastest here, for operations whose backends cannot fail to compile."""
+    return next(candidates(operation, like, **sizes))
 
 
 def candidates(operation: str, like: Tensor, **sizes: int) -> Iterator[str]:
@@ -104,7 +108,7 @@ def candidates(operation: str, like: Tensor, **sizes: int) -> Iterator[str]:
     first = BACKENDS.index(forced) if forced else 0
     rules = TABLE[operation]
     for backend in BACKENDS[first:]:
-        if (operation, backend) in _failed:
+        if (operation, backend, like.dtype) in _failed:
             continue
         rule = rules.get(backend)
         if rule is None:
@@ -116,8 +120,7 @@ def candidates(operation: str, like: Tensor, **sizes: int) -> Iterator[str]:
 
 
 def forced_backend() -> Optional[str]:
-    """
-    Return the backend that `ELMO_PLUS_BACKEND` or `force` names, or None.
+    """Return the backend that `ELMO_PLUS_BACKEND` or `force` names, or None.
 
     Raises:
         ValueError: The variable names no backend.
@@ -139,12 +142,44 @@ def force(backend: Optional[str]) -> Iterator[None]:
         _forced = before
 
 
+def _always(situation: Situation) -> bool:
+    return True
+
+
+def _is_on_cpu(situation: Situation) -> bool:
+    return situation.device == "cpu"
+
+
 def _is_float32_on_cpu(situation: Situation) -> bool:
     return situation.device == "cpu" and situation.dtype == torch.float32
 
 
 def _has_few_threads(situation: Situation) -> bool:
     return situation.threads <= MAX_THREADS
+
+
+# Values of an LSTM's kernel up to which the compiled loop over time takes less time: on any number of threads, of which it uses one;
+# and on one thread whatever the window, for a processor's caches hold them from step to step.
+SMALL_KERNEL = 1 << 19
+CACHED_KERNEL = 1 << 22
+# Larger ones on one thread: rows of a step that make up for reading the weights, and steps for packing them. Otherwise libraries,
+# which multiply by the weights as they are stored, take less time; in bfloat16 they always do.
+MIN_ROWS = 4
+MIN_STEPS = 4
+
+
+def _lstm_loop_is_faster(situation: Situation) -> bool:
+    sizes = situation.sizes
+    if not _has_few_threads(situation):
+        return False
+    if sizes["kernel_values"] <= (CACHED_KERNEL if situation.threads == 1 else SMALL_KERNEL):
+        return True
+    is_long = sizes["rows"] >= MIN_ROWS and sizes["tokens"] >= MIN_STEPS * sizes["rows"]
+    return situation.threads == 1 and is_long and bool(sizes["has_one_dtype"])
+
+
+# Multiply-adds from which on a product gains more than the call into oneDNN costs.
+MIN_MULTIPLY_ADDS = 1 << 21
 
 
 # Steps are training steps of an LSTM of 512 cells, projected to 128, with two threads; a kernel's share was measured with and
@@ -164,6 +199,16 @@ TABLE: dict[str, dict[str, Backend]] = {
     "conv_max_pool.gemm": {"numba": Backend(_is_float32_on_cpu, lambda situation: situation.threads == 1)},
     # The maximum after a library's product: 7.5% of a step on an Intel Xeon.
     "conv_max_pool.max": {"numba": Backend(_is_float32_on_cpu, _has_few_threads)},
+    # One launch for the element-wise part of a step of both directions. Not measured on a GPU yet.
+    "lstm": {"triton": Backend(lambda situation: situation.device == "cuda", _always)},
+    # All time steps in one compiled loop, products included: 9% of a step on an Intel Xeon.
+    "lstm.loop": {
+        "numba": Backend(
+            lambda situation: _is_float32_on_cpu(situation) and situation.sizes["tokens"] > 0, _lstm_loop_is_faster
+        )
+    },
+    # The element-wise part of a time step. Without this kernel and the loop a step takes a third longer on an Intel Xeon.
+    "lstm.gates": {"numba": Backend(_is_float32_on_cpu, _has_few_threads)},
     # 3.1% of a step on an Intel Xeon. The kernel's random numbers are of 32 bits, one for each value.
     "dropout": {
         "numba": Backend(
@@ -178,24 +223,15 @@ TABLE: dict[str, dict[str, Backend]] = {
             _has_few_threads,
         )
     },
+    # The kernel reads bytes: 2.3 ms for 35 MB of weights.
+    "fingerprint": {"numba": Backend(_is_on_cpu, _always)},
+    # Half the time of MKL's products on an AMD processor; MKL is the faster library on an Intel one.
+    "gemm": {
+        "onednn": Backend(
+            lambda situation: _is_float32_on_cpu(situation) and bool(situation.sizes["onednn_takes_rows"]),
+            lambda situation: (
+                bool(situation.sizes["mkl_is_slow"]) and situation.sizes["multiply_adds"] >= MIN_MULTIPLY_ADDS
+            ),
+        )
+    },
 }
-
-
-def loops_for(tensor: Tensor, module: str) -> Optional[ModuleType]:
-    """The module of compiled loops `module` of this package, or None where they cannot compute or are not the faster way."""
-    if tensor.dtype != torch.float32 or tensor.device.type != "cpu" or torch.get_num_threads() > MAX_THREADS:
-        return None
-    return _load(module)
-
-
-def loops_for_any_type(tensor: Tensor, module: str) -> Optional[ModuleType]:
-    """Return `loops_for` whatever the type of `tensor` and the number of threads: for loops that read bytes."""
-    return _load(module) if tensor.device.type == "cpu" else None
-
-
-@cache
-def _load(module: str) -> Optional[ModuleType]:
-    try:
-        return import_module(f"allennlp_elmo_plus.kernels.{module}")
-    except ImportError:
-        return None

@@ -1,9 +1,8 @@
-"""A differentiable function of constant shapes, replayed as two CUDA graphs: all launches of its forward pass at once, and all of its
-backward.
+"""Replay of a differentiable function as two CUDA graphs: all launches of its forward pass at once, and all of its backward pass.
 
-A recurrence launches some thousand small kernels a batch, each of which takes the processor about as long to launch as the GPU
-to run. PyTorch captures and replays (`torch.cuda.make_graphed_callables`); what it leaves to its callers is done here: which calls
-may be replayed, and that nothing which a later replay overwrites gets out.
+A recurrence launches about a thousand small kernels per batch; to launch one takes as long as to run it. PyTorch captures and replays
+(`torch.cuda.make_graphed_callables`). This module decides which calls may be replayed, and copies all tensors that a later replay
+would overwrite.
 """
 
 import logging
@@ -18,22 +17,23 @@ from torch.autograd.function import once_differentiable
 logger = logging.getLogger(__name__)
 
 Function = Callable[..., tuple[Tensor, ...]]
-# A shape is captured when it comes for this time in a row: the odd window at the end of a text is not worth its memory.
+# A shape is captured when it comes this many times in a row: a single window at the end of a text is not worth a graph's memory.
 SIGHTINGS = 3
-# A replay does the same arithmetic; the library may choose another algorithm for a product while it is captured. Where products
-# are rounded to a half type, another order of their sums moves values over a clip and turns gradients off or on. With clips active
-# the difference was 0.014 to 0.058 of the norm; a graph that reads the wrong memory is off by about 1.
+# A replay does the same arithmetic, but the library may choose another algorithm for a product while it is captured. Where products
+# are rounded to half precision, another order of summation moves values over a clip and so switches gradients off or on. With active
+# clips the difference was 0.014 to 0.058 of the norm; a graph that reads the wrong memory differs by about 1.
 _TOLERANCE = 1e-2
 _HALF_TOLERANCE = 1e-1
 _HALF_TYPES = (torch.bfloat16, torch.float16)
 
 
 class GraphCapture:
-    """Runs functions, and captures the first whose shapes come `SIGHTINGS` times in a row: one, since a graph keeps all of its memory.
+    """Runs functions, and captures the first function whose shapes come `SIGHTINGS` times in a row.
 
-    A call is replayed on a GPU, with a gradient to compute, once the backward pass of the replay before is over or can never come:
-    the graphs have memory for one. Every other call runs as it is. So does everything from then on if capturing fails, or
-    if the first replay's results or gradients are not those of the function itself; the log says so.
+    Only one function is captured, since a graph keeps all of its memory. A call is replayed if it is on a GPU, needs a gradient, and
+    the backward pass of the last replay is over or can never come: the graphs have memory for one. Every other call runs as usual. If
+    capturing fails, or if the first replay's results or gradients differ from the function's, all calls run as usual from then on,
+    and a warning is logged.
     """
 
     def __init__(self) -> None:
@@ -44,12 +44,12 @@ class GraphCapture:
         self._pending: Optional[weakref.ref[_Pending]] = None
 
     def __call__(self, function: Function, key: Hashable, *tensors: Tensor) -> tuple[Tensor, ...]:
-        """`function(*tensors)`. `key`: whatever else the function depends on."""
+        """Return `function(*tensors)`; `key` is everything else that the function depends on."""
         if self._given_up or not _may_capture(tensors):
             return function(*tensors)
         key = (key, *((tensor.shape, tensor.dtype, tensor.device, tensor.requires_grad) for tensor in tensors))
         if self._captured is None:
-            # Only the last is remembered: sentences come in shapes without end.
+            # Only the last shape is remembered, because there is no limit to the shapes of sentences.
             self._sightings = self._sightings + 1 if key == self._last_key else 1
             self._last_key = key
             if self._sightings < SIGHTINGS or not self._capture(function, key, tensors):
@@ -62,14 +62,14 @@ class GraphCapture:
 
     @property
     def state(self) -> str:
-        """Whether calls are replayed by now, for those who look at a run: "captured", "given up" or "not yet"."""
+        """`captured`, `given up` or `not yet`: whether calls are replayed."""
         return "given up" if self._given_up else "not yet" if self._captured is None else "captured"
 
     def __deepcopy__(self, memo: Any) -> "GraphCapture":
         return GraphCapture()
 
     def __reduce__(self) -> tuple[type, tuple[()]]:
-        """A graph is bound to its process and to the tensors it was captured with."""
+        # A graph belongs to its process and to the tensors that it was captured with.
         return GraphCapture, ()
 
     def _replay(self, replay: Function, tensors: tuple[Tensor, ...]) -> tuple[Tensor, ...]:
@@ -79,13 +79,13 @@ class GraphCapture:
         return _Leave.apply(pending, *replay(*entering))  # type: ignore[no-any-return]
 
     def _capture(self, function: Function, key: Hashable, tensors: tuple[Tensor, ...]) -> bool:
-        """Whether replays may be used from here on."""
+        """Return whether replays of `function` may be used, after an attempt to capture it."""
         samples = tuple(tensor.detach().clone().requires_grad_(tensor.requires_grad) for tensor in tensors)
         try:
             replay: Any = torch.cuda.make_graphed_callables(function, samples)
-            apart = _furthest_apart(*(_results_and_gradients(run, tensors) for run in (function, replay)))
+            difference = _largest_difference(*(_results_and_gradients(run, tensors) for run in (function, replay)))
         except Exception as error:
-            # Of any kind: PyTorch's own, those of Triton's compiler and driver, a failed assertion in either.
+            # Errors of PyTorch, of Triton's compiler, of the driver, and failed assertions in any of them.
             logger.warning(
                 "A recurrence cannot be captured as a CUDA graph, and runs step by step: %s: %s",
                 type(error).__name__,
@@ -94,8 +94,8 @@ class GraphCapture:
             self._given_up = True
             return False
         is_half = any(tensor.dtype in _HALF_TYPES for tensor in tensors)
-        if not apart <= (_HALF_TOLERANCE if is_half else _TOLERANCE):
-            logger.warning("A CUDA graph differs from what it captured by %.2g, and is not used", apart)
+        if not difference <= (_HALF_TOLERANCE if is_half else _TOLERANCE):
+            logger.warning("A CUDA graph differs from what it captured by %.2g, and is not used", difference)
             self._given_up = True
             return False
         self._captured = key, replay
@@ -103,11 +103,11 @@ class GraphCapture:
 
 
 class _Pending:
-    """Held by the autograd graph of a replay until its backward pass has run: alive, its activations are still needed."""
+    """An object that the autograd graph of a replay holds until its backward pass has run."""
 
 
 class _Enter(torch.autograd.Function):
-    """Hands out a copy of the gradient: parameters may keep theirs, which the next replay would overwrite."""
+    """The identity; its gradient is a copy, because a parameter may keep a gradient that the next replay would overwrite."""
 
     @staticmethod
     def forward(ctx: Any, tensor: Tensor) -> Tensor:
@@ -120,7 +120,7 @@ class _Enter(torch.autograd.Function):
 
 
 class _Leave(torch.autograd.Function):
-    """Hands out copies of the results, and knows whether their backward pass is still to come."""
+    """Copies of the results; holds a `_Pending` until the backward pass."""
 
     @staticmethod
     def forward(ctx: Any, pending: _Pending, *results: Tensor) -> tuple[Tensor, ...]:
@@ -148,18 +148,18 @@ def _may_capture(tensors: tuple[Tensor, ...]) -> bool:
 def _results_and_gradients(run: Function, tensors: tuple[Tensor, ...]) -> list[Tensor]:
     leaves = tuple(tensor.detach().requires_grad_(tensor.requires_grad) for tensor in tensors)
     results = run(*leaves)
-    # Values that differ, and do not add up to 0: either could hide what is wrong.
+    # Equal values, or values that add up to 0, could hide an error.
     upstream = [torch.linspace(-1, 2, result.numel(), device=result.device).view_as(result) for result in results]
-    wanted = [leaf for leaf in leaves if leaf.requires_grad]
-    gradients = torch.autograd.grad(results, wanted, [grad.to(result) for grad, result in zip(upstream, results)])
+    trained = [leaf for leaf in leaves if leaf.requires_grad]
+    gradients = torch.autograd.grad(results, trained, [grad.to(result) for grad, result in zip(upstream, results)])
     return [tensor.detach().clone() for tensor in (*results, *gradients)]
 
 
-def _furthest_apart(ones: list[Tensor], others: list[Tensor]) -> float:
-    """The greatest norm of a difference, over the norm; NaN if any of them is."""
-    apart = [
+def _largest_difference(ones: list[Tensor], others: list[Tensor]) -> float:
+    """Return the largest relative difference, in norm; NaN if any value is NaN."""
+    differences = [
         (one - other).double().norm() / one.double().norm().clamp(min=1e-30)
         for one, other in zip(ones, others, strict=True)
     ]
-    # Not `max` of Python, for which NaN is no greater than any number.
-    return float(torch.stack(apart).max())
+    # Python's `max` would ignore NaN.
+    return float(torch.stack(differences).max())

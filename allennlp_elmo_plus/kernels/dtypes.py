@@ -1,4 +1,4 @@
-"""The type of the weights of a part of the model, which `.double()` or `.bfloat16()` on a module may have changed."""
+"""The dtype of the weights of a part of a model, which `.double()` or `.bfloat16()` on a module may have changed."""
 
 from collections.abc import Iterable
 
@@ -9,9 +9,10 @@ from allennlp_elmo_plus.errors import InputError
 
 
 def common_dtype(module: nn.Module, recurse: bool = True) -> torch.dtype:
-    """Return the type of all parameters of `module`; without `recurse`, of those that belong to no module inside it.
+    """Return the dtype of all parameters of `module`; without `recurse`, of the parameters outside of its submodules.
 
-    Raises InputError where they have several: no loop and no library multiplies these.
+    Raises:
+        InputError: The parameters have several dtypes, which no product can combine.
     """
     (first_name, first), *others = module.named_parameters(recurse=recurse)
     for name, parameter in others:
@@ -24,7 +25,7 @@ def common_dtype(module: nn.Module, recurse: bool = True) -> torch.dtype:
 
 
 def widest_dtype(tensors: Iterable[Tensor]) -> torch.dtype:
-    """Return the type that holds the values of all `tensors`, float32 or wider."""
+    """Return the dtype that holds the values of all `tensors`, float32 or wider."""
     dtype = torch.float32
     for tensor in tensors:
         dtype = torch.promote_types(dtype, tensor.dtype)

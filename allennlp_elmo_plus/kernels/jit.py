@@ -15,14 +15,10 @@ class KernelUnavailableError(RuntimeError):
 
 
 class Kernel:
-    """
-    A function compiled by numba at its first call, without Python's lock, and kept on disk.
+    """A function that numba compiles at its first call. It runs without Python's lock.
 
-    The compiled code is kept beside the source where that folder is writable, otherwise in the user's cache directory. It is compiled
-    again when any file of `kernels/` has changed: a kernel contains the code of the functions that it calls.
-
-    Raises:
-        KernelUnavailableError: The first call fails to compile. No argument was changed.
+    The compiled code is kept on disk: beside the source where that folder is writable, otherwise in the user's cache directory. It
+    is compiled again when any file of `kernels/` has changed, because a kernel contains the code of the functions that it calls.
     """
 
     def __init__(self, function: Callable[..., Any]) -> None:
@@ -40,6 +36,11 @@ class Kernel:
             self._dispatcher = numba.njit(**options)(function)
 
     def __call__(self, *arguments: Any) -> Any:
+        """Return the function's result.
+
+        Raises:
+            KernelUnavailableError: The first call fails to compile. No argument was changed.
+        """
         try:
             return self._dispatcher(*arguments)
         except Exception as error:
@@ -54,11 +55,10 @@ def jit(function: Callable[..., Any]) -> Kernel:
 
 
 def jit_inline(function: Callable[..., Any]) -> Any:
-    """
-    Return `function` for kernels to call; it becomes part of each kernel. Use as a decorator.
+    """Return `function` for kernels to call; it becomes part of each kernel. Use as a decorator.
 
-    A function that is only linked to a kernel would be optimized together with it when both are compiled, but not when one of them is
-    loaded from disk. The last bits of a training would then differ from run to run.
+    A function that is only linked to a kernel is optimized together with the kernel when both are compiled, but not when one of the
+    two is loaded from disk. The last bits of a training would then differ from run to run.
     """
     import numba
 

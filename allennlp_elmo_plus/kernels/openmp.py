@@ -1,5 +1,7 @@
-"""OpenMP's threads between two parallel operations. GNU's library, which comes with PyTorch on Linux, has them spin for milliseconds,
-on cores that other threads want. How long, it reads from the environment, before Python code could have set it.
+"""The threads of OpenMP between two parallel operations.
+
+In GNU's OpenMP, which comes with PyTorch on Linux, a thread without work spins for milliseconds, on a core that other threads need.
+The library reads the time of spinning from the environment when it is loaded, before Python code can set it.
 """
 
 import ctypes
@@ -11,14 +13,14 @@ from typing import Any, Optional
 
 import torch
 
-# Whoever sets one of these has decided.
+# Where the user has set one of these variables, the threads stay as they are.
 VARIABLES = ("GOMP_SPINCOUNT", "OMP_WAIT_POLICY")
 
-_SOFT = 1  # of `omp_pause_resource_t`: what is given back comes again with the next parallel operation
+_SOFT = 1  # `omp_pause_soft`: the next parallel operation starts the threads again
 
 
 def release_openmp_threads() -> None:
-    """Ends those of this thread's parallel operations, where they are GNU's and none of `VARIABLES` is set."""
+    """End the threads of GNU's OpenMP, unless one of `VARIABLES` is set."""
     if not any(name in os.environ for name in VARIABLES):
         _end_threads()
 
@@ -34,9 +36,9 @@ def _use_one_thread_unless_ended() -> None:
         torch.set_num_threads(1)
 
 
-# A forked process has none of its parent's threads, but the copy of GNU's library in it expects them: its first parallel operation
-# would wait for them for ever, in plain PyTorch too. Where no threads exist at the time of the fork, the library starts new ones in
-# both processes. Where they cannot be ended, a process with one thread has no parallel operation.
+# A forked process has none of its parent's threads, but its copy of GNU's library expects them: the first parallel operation would
+# wait for them forever, in plain PyTorch too. Where no threads exist at the fork, the library starts new ones in both processes. Where
+# the threads cannot be ended, the forked process computes with one thread.
 os.register_at_fork(before=_end_threads, after_in_child=_use_one_thread_unless_ended)
 
 
@@ -46,7 +48,7 @@ def _pause() -> Optional[Callable[[int], Any]]:
         mapped = {
             line.split()[-1] for line in Path("/proc/self/maps").read_text("utf-8").splitlines() if "libgomp" in line
         }
-        # Other packages may have brought one of their own.
+        # Other packages may bring a second copy of the library.
         (library,) = {path for path in mapped if path.startswith(str(Path(torch.__file__).parent))} or mapped
         return ctypes.CDLL(library).omp_pause_resource_all  # type: ignore[no-any-return]
     except (OSError, ValueError, AttributeError):

@@ -1,7 +1,7 @@
-"""Independent pieces of work at the same time, one thread each.
+"""Independent tasks at the same time, one thread each.
 
-The two directions of a biLM share nothing until the loss. Each is a chain of small operations that several threads cannot
-speed up much, but two chains fit two cores side by side: PyTorch lets go of Python's lock inside each operation.
+The two directions of a biLM share nothing until the loss. Each is a sequence of small operations that several threads cannot speed
+up much, but two sequences fit two cores: PyTorch releases Python's lock inside each operation.
 """
 
 import os
@@ -18,12 +18,14 @@ T = TypeVar("T")
 
 
 def run_in_threads(tasks: Sequence[Callable[[], T]], device: torch.device) -> list[T]:
-    """The results of `tasks`, in order. On a CPU with threads enough (`torch.get_num_threads()`) the tasks run at once, each with an
-    equal share of the threads; elsewhere one after the other. Gradient mode and autocast are the caller's in each. Where tasks
-    raise, all that have begun end before the first one's error is raised.
+    """Return the results of `tasks`, in order.
 
-    Several threads may call it at once. A task that no thread of the pool has begun when the caller has ended its own is run by the
-    caller, so that no caller waits for the work of others.
+    On a CPU with at least as many threads (`torch.get_num_threads()`) as tasks, the tasks run in parallel, each with an equal share of
+    the threads. Otherwise they run one by one. Gradient mode and autocast are the caller's. If a task raises, all tasks that have
+    begun end before the error of the first one is raised.
+
+    Several threads may call this function at once. A task that no thread of the pool has begun when the caller has finished its own
+    task is run by the caller, so no caller waits for the work of others.
     """
     num_threads = torch.get_num_threads()
     if device.type != "cpu" or len(tasks) < 2 or num_threads < len(tasks):
@@ -35,7 +37,7 @@ def run_in_threads(tasks: Sequence[Callable[[], T]], device: torch.device) -> li
     autocast_dtype = torch.get_autocast_dtype("cpu")
 
     def run(task: Callable[[], T]) -> T:
-        # PyTorch and OpenMP keep these for each thread.
+        # PyTorch and OpenMP have these settings per thread.
         torch.set_num_threads(share)
         with torch.set_grad_enabled(grad_enabled), torch.autocast("cpu", autocast_dtype, autocast_enabled):
             return task()
@@ -54,7 +56,7 @@ def run_in_threads(tasks: Sequence[Callable[[], T]], device: torch.device) -> li
     return results
 
 
+# A forked process cannot use the threads of its parent.
 @lru_cache(maxsize=1)
 def _pool(process: int, num_threads: int) -> ThreadPoolExecutor:
-    """Threads to keep; those of a parent process are of no use to a forked one."""
-    return ThreadPoolExecutor(num_threads, thread_name_prefix="side-by-side")
+    return ThreadPoolExecutor(num_threads, thread_name_prefix="elmo-plus")

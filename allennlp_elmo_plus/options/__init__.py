@@ -1,0 +1,1 @@
+"""The description of a biLM: `options.json` as checked data, without PyTorch."""

@@ -1,4 +1,4 @@
-"""options.json: the description of a biLM that bilm-tf trains from, and that it and AllenNLP load weights with."""
+"""The options of a biLM: the content of options.json, with which bilm-tf trains, and bilm-tf and AllenNLP load weights."""
 
 import dataclasses
 from collections.abc import Iterator, Mapping
@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any, Optional, Union
 
 from allennlp_elmo_plus.errors import InputError
+from allennlp_elmo_plus.options import rules
 from allennlp_elmo_plus.options.cells import CELL_NAMES, CELLS, LAYER_NORM, cells_that_take
 from allennlp_elmo_plus.options.mapping import (
     INFERENCE_CHARACTERS,
@@ -17,14 +18,7 @@ from allennlp_elmo_plus.options.mapping import (
     flatten,
     use_whole_numbers,
 )
-from allennlp_elmo_plus.options.rules import (
-    Boolean,
-    Choice,
-    Filters,
-    Integer,
-    Number,
-    option,
-)
+from allennlp_elmo_plus.options.rules import option
 from allennlp_elmo_plus.storage.json_file import read_json_mapping
 
 MAX_PARAMETERS = 2**32
@@ -32,15 +26,16 @@ MAX_PARAMETERS = 2**32
 
 @dataclass(frozen=True)
 class CharacterOptions:
-    """`char_cnn`: how a word's characters become its vector. Widths count character positions, begin and end of word
-    included.
+    """The section `char_cnn`: how the characters of a word become its vector.
+
+    Widths of filters are numbers of character positions; the marks at the beginning and the end of a word count.
     """
 
-    embedding_dim: int = option("char_cnn.embedding.dim", Integer(1, 4096))
-    filters: tuple[tuple[int, int], ...] = option("char_cnn.filters", Filters(max_filters=64, max_number=65536))
-    activation: str = option("char_cnn.activation", Choice("relu", "tanh"))
-    max_characters: int = option("char_cnn.max_characters_per_token", Integer(3, 1024), default=50)
-    n_highway: int = option("char_cnn.n_highway", Integer(0, 64), default=0)
+    embedding_dim: int = option("char_cnn.embedding.dim", rules.integer(1, 4096))
+    filters: tuple[tuple[int, int], ...] = option("char_cnn.filters", rules.filters(max_filters=64, max_number=65536))
+    activation: str = option("char_cnn.activation", rules.choice("relu", "tanh"))
+    max_characters: int = option("char_cnn.max_characters_per_token", rules.integer(3, 1024), default=50)
+    n_highway: int = option("char_cnn.n_highway", rules.integer(0, 64), default=0)
 
     def __post_init__(self) -> None:
         _check_fields(self)
@@ -54,26 +49,26 @@ class CharacterOptions:
 
     @property
     def n_filters(self) -> int:
-        """Width of the convolutions' joint output and of the highway layers."""
+        """Return the width of the concatenated convolutions and of the highway layers."""
         return sum(number for _, number in self.filters)
 
 
 @dataclass(frozen=True)
 class LstmOptions:
-    """`lstm`: `dim` is the size of the cell, `projection_dim` (D) that of each direction's output and input.
+    """The section `lstm`: `dim` is the size of the cell, `projection_dim` (D) the size of a layer's input and output.
 
-    bilm-tf does not have `cell`, a value of `options.cells.CELL_NAMES`, and `layer_norm`. A gated unit ("gru") and a simple
-    recurrence ("rnn") have no memory cell to clip, and no form with layer normalisation.
+    bilm-tf does not have `cell`, one of `options.cells.CELL_NAMES`, and `layer_norm`. The cells "gru" and "rnn" have no memory cell to
+    clip, and no layer normalization.
     """
 
-    dim: int = option("lstm.dim", Integer(1, 65536))
-    projection_dim: int = option("lstm.projection_dim", Integer(1, 65536))
-    n_layers: int = option("lstm.n_layers", Integer(1, 64), default=1)
-    cell_clip: Optional[float] = option("lstm.cell_clip", Number(0, above=True), default=None)
-    proj_clip: Optional[float] = option("lstm.proj_clip", Number(0, above=True), default=None)
-    use_skip_connections: bool = option("lstm.use_skip_connections", Boolean(), default=False)
-    cell: str = option("lstm.cell", Choice(*CELL_NAMES), default="lstm", in_bilm_tf=False)
-    layer_norm: bool = option("lstm.layer_norm", Boolean(), default=False, in_bilm_tf=False)
+    dim: int = option("lstm.dim", rules.integer(1, 65536))
+    projection_dim: int = option("lstm.projection_dim", rules.integer(1, 65536))
+    n_layers: int = option("lstm.n_layers", rules.integer(1, 64), default=1)
+    cell_clip: Optional[float] = option("lstm.cell_clip", rules.number(0, above=True), default=None)
+    proj_clip: Optional[float] = option("lstm.proj_clip", rules.number(0, above=True), default=None)
+    use_skip_connections: bool = option("lstm.use_skip_connections", rules.BOOLEAN, default=False)
+    cell: str = option("lstm.cell", rules.choice(*CELL_NAMES), default="lstm", in_bilm_tf=False)
+    layer_norm: bool = option("lstm.layer_norm", rules.BOOLEAN, default=False, in_bilm_tf=False)
 
     def __post_init__(self) -> None:
         _check_fields(self)
@@ -90,7 +85,7 @@ class LstmOptions:
 
     @property
     def has_projection(self) -> bool:
-        """bilm-tf projects only where that makes the output smaller."""
+        """Return whether the output is projected: as in bilm-tf, only to a smaller size."""
         return self.projection_dim < self.dim
 
     @property
@@ -106,29 +101,30 @@ class LstmOptions:
 
 @dataclass(frozen=True)
 class BiLMOptions:
-    """Every option of bilm-tf's options.json, with its meaning and its default, checked.
+    """The options of bilm-tf's options.json and our own, checked.
 
-    `char_cnn` None means word input. `dropout` 0 is the default because released files, made for inference, leave it
-    out; bilm-tf itself requires it to train. Options that only steer training are kept so that a file survives being
-    read and written.
+    `char_cnn` None means word input. The default of `dropout` is 0 because the published files, made for inference, lack this option;
+    bilm-tf requires it for training. Options that only affect training are included, so that a file that is read and written stays
+    complete.
 
-    Raises InputError for a value out of range, and for sizes that add up to more than MAX_PARAMETERS parameters.
+    Raises:
+        InputError: A value is out of range, or the model would have more than MAX_PARAMETERS parameters.
     """
 
     lstm: LstmOptions
     char_cnn: Optional[CharacterOptions] = None
-    bidirectional: bool = option("bidirectional", Boolean(), default=False)
-    dropout: float = option("dropout", Number(0, below=1), default=0.0)
-    n_tokens_vocab: Optional[int] = option("n_tokens_vocab", Integer(1, 2**31 - 1), default=None)
-    batch_size: Optional[int] = option("batch_size", Integer(1, 2**20), default=None)
-    unroll_steps: int = option("unroll_steps", Integer(1, 2**16), default=20)
-    n_epochs: Optional[int] = option("n_epochs", Integer(0, 2**31 - 1), default=None)
-    n_train_tokens: int = option("n_train_tokens", Integer(1, 2**63 - 1), default=768648884)
-    all_clip_norm_val: Optional[float] = option("all_clip_norm_val", Number(0, above=True), default=None)
-    n_negative_samples_batch: int = option("n_negative_samples_batch", Integer(1, 2**31 - 1), default=8192)
-    sample_softmax: bool = option("sample_softmax", Boolean(), default=True)
-    learning_rate: float = option("learning_rate", Number(0, above=True), default=0.2)
-    share_embedding_softmax: bool = option("share_embedding_softmax", Boolean(), default=False)
+    bidirectional: bool = option("bidirectional", rules.BOOLEAN, default=False)
+    dropout: float = option("dropout", rules.number(0, below=1), default=0.0)
+    n_tokens_vocab: Optional[int] = option("n_tokens_vocab", rules.integer(1, 2**31 - 1), default=None)
+    batch_size: Optional[int] = option("batch_size", rules.integer(1, 2**20), default=None)
+    unroll_steps: int = option("unroll_steps", rules.integer(1, 2**16), default=20)
+    n_epochs: Optional[int] = option("n_epochs", rules.integer(0, 2**31 - 1), default=None)
+    n_train_tokens: int = option("n_train_tokens", rules.integer(1, 2**63 - 1), default=768648884)
+    all_clip_norm_val: Optional[float] = option("all_clip_norm_val", rules.number(0, above=True), default=None)
+    n_negative_samples_batch: int = option("n_negative_samples_batch", rules.integer(1, 2**31 - 1), default=8192)
+    sample_softmax: bool = option("sample_softmax", rules.BOOLEAN, default=True)
+    learning_rate: float = option("learning_rate", rules.number(0, above=True), default=0.2)
+    share_embedding_softmax: bool = option("share_embedding_softmax", rules.BOOLEAN, default=False)
 
     def __post_init__(self) -> None:
         _check_fields(self)
@@ -146,19 +142,19 @@ class BiLMOptions:
     def from_dict(
         cls, mapping: Mapping[str, Any], source: str = "options.json", inference: bool = True
     ) -> "BiLMOptions":
-        """The options that `mapping` spells in bilm-tf's keys; a value of None counts as left out. `source` names it in
-        errors.
+        """Return the options in `mapping`, which has the keys of bilm-tf. A value of None counts as missing.
 
-        With `inference` the file is one to load weights with: n_characters should be 262, and a file without
-        `bidirectional` is bidirectional, as bilm-tf's and AllenNLP's loaders take it. Without, it is one to train from:
-        261, and not. The other number of characters is accepted with a warning, as the model it describes is the same.
+        Three things are accepted with a warning: the other of the two numbers of characters, which describes the same model; a float
+        without a fraction in place of an integer; and an unknown key that cannot change the model's shape, see `drop_unknown_keys`.
 
-        A float without a fraction is taken for an integer where one is needed, with a warning, and an unknown key that cannot
-        change the model's shape is ignored with a warning: one that is in no section, holds no section, and is not almost the
-        name of an option; with `inference`, also `char_cnn.projection`, which rewrites of bilm-tf write.
+        Args:
+            mapping: The content of options.json.
+            source: The name of the file in messages.
+            inference: Whether the file is for loading weights: then n_characters should be 262, and a missing `bidirectional` means
+                true, as for the loaders of bilm-tf and AllenNLP. A file for training should have 261, and missing means false.
 
-        Raises InputError for any other unknown key, naming a valid one that is near, for a missing key, and for a value out
-        of range.
+        Raises:
+            InputError: A key is missing or unknown, or a value is out of range.
         """
         try:
             sections, flat = flatten(mapping)
@@ -178,15 +174,14 @@ class BiLMOptions:
 
     @classmethod
     def from_file(cls, path: Union[str, Path], inference: bool = True) -> "BiLMOptions":
-        """The options in the JSON file at `path`. Raises InputError where the file cannot be read, beside what from_dict
-        raises.
-        """
+        """Return the options in the JSON file at `path`. Raises the errors of `from_dict` and `read_json_mapping`."""
         return cls.from_dict(read_json_mapping(path), str(path), inference)
 
     def to_dict(self, inference: bool = True) -> dict[str, Any]:
-        """The options in bilm-tf's keys, for `json.dump`. With `inference`, n_characters is 262, and every key that
-        AllenNLP's loader requires is there, clips too, as null where there is none; without, it is 261. Other options
-        that are None are left out, and so are those that bilm-tf does not know, where they are at their defaults.
+        """Return the options with the keys of bilm-tf, for `json.dump`; n_characters is 262 with `inference`, else 261.
+
+        Options that are None are left out, except the clips, which AllenNLP's loader requires. Options that bilm-tf does not have are
+        left out at their defaults.
         """
         result: dict[str, Any] = {}
         beyond = self.beyond_bilm_tf()
@@ -203,7 +198,7 @@ class BiLMOptions:
         return result
 
     def beyond_bilm_tf(self) -> list[str]:
-        """Keys of the options that bilm-tf does not have, and that make this a model it cannot hold."""
+        """Return the keys of options that bilm-tf does not have and that differ from their defaults: bilm-tf cannot load the model."""
         return [
             field.metadata["key"]
             for field, value in self._fields_and_values()
@@ -211,8 +206,9 @@ class BiLMOptions:
         ]
 
     def parameter_counts(self) -> dict[str, int]:
-        """Number of parameters by the options that decide it; the softmax and a word embedding where `n_tokens_vocab` is
-        known.
+        """Return the numbers of parameters by the option that determines them.
+
+        The softmax and a word embedding are included if `n_tokens_vocab` is known.
         """
         lstm, width = self.lstm, self.lstm.projection_dim
         counts = {"`lstm`": (2 if self.bidirectional else 1) * lstm.n_layers * lstm.layer_parameter_count()}
@@ -223,12 +219,12 @@ class BiLMOptions:
             counts["`char_cnn.filters`"] = TRAINING_CHARACTERS * cnn.embedding_dim + filters + projection
             counts["`char_cnn.n_highway`"] = cnn.n_highway * 2 * (cnn.n_filters + 1) * cnn.n_filters
         if self.n_tokens_vocab is not None:
-            tables = 2 if self.char_cnn is None and not self.share_embedding_softmax else 1
-            counts["`n_tokens_vocab`"] = self.n_tokens_vocab * (tables * width + 1)
+            num_tables = 2 if self.char_cnn is None and not self.share_embedding_softmax else 1
+            counts["`n_tokens_vocab`"] = self.n_tokens_vocab * (num_tables * width + 1)
         return counts
 
-    def of_the_model(self) -> dict[str, Any]:
-        """The options that make the biLM, by their keys, without those that only steer training or are of the softmax."""
+    def architecture(self) -> dict[str, Any]:
+        """Return the options that determine the biLM itself, by their keys: none that affect only the training or the softmax."""
         return {
             key: value
             for field, value in self._fields_and_values()
@@ -236,38 +232,39 @@ class BiLMOptions:
         }
 
     def _fields_and_values(self) -> Iterator[tuple[dataclasses.Field, Any]]:
-        """Every option that a key of options.json stands for."""
         for part in (self.char_cnn, self.lstm, self):
-            for field in dataclasses.fields(part) if part is not None else ():
-                if "key" in field.metadata:
-                    yield field, getattr(part, field.name)
+            for field in _option_fields(part) if part is not None else ():
+                yield field, getattr(part, field.name)
 
 
 def option_keys() -> list[str]:
-    """Every key of options.json, sections joined by dots."""
+    """Return all keys of options.json, sections joined by dots."""
     return [*_rules(), N_CHARACTERS]
 
 
-def _rules() -> dict[str, Any]:
-    """The rule of each option by its key."""
-    classes: tuple[type[Any], ...] = (CharacterOptions, LstmOptions, BiLMOptions)
-    fields = [field for options in classes for field in dataclasses.fields(options)]
-    return {field.metadata["key"]: field.metadata["rule"] for field in fields if "key" in field.metadata}
+def _option_fields(options: Any) -> list[dataclasses.Field]:
+    """Return the fields of a class of options, or of an instance, that have a key in options.json."""
+    return [field for field in dataclasses.fields(options) if "key" in field.metadata]
+
+
+def _rules() -> dict[str, rules.Rule]:
+    fields = [*_option_fields(CharacterOptions), *_option_fields(LstmOptions), *_option_fields(BiLMOptions)]
+    return {field.metadata["key"]: field.metadata["rule"] for field in fields}
 
 
 def _check_fields(options: Any) -> None:
-    for field in dataclasses.fields(options):
+    for field in _option_fields(options):
         value = getattr(options, field.name)
-        if "rule" in field.metadata and not (value is None and field.default is None):
+        if value is not None or field.default is not None:
             field.metadata["rule"].check(field.metadata["key"], value)
 
 
 def _arguments(options: type[Any], flat: Mapping[str, Any]) -> dict[str, Any]:
     arguments = {}
-    for field in dataclasses.fields(options):
-        key = field.metadata.get("key", "")
+    for field in _option_fields(options):
+        key = field.metadata["key"]
         if key in flat:
             arguments[field.name] = flat[key]
-        elif key and field.default is dataclasses.MISSING:
+        elif field.default is dataclasses.MISSING:
             raise InputError(f"`{key}` is missing")
     return arguments

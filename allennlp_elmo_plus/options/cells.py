@@ -8,10 +8,11 @@ class CellFacts(NamedTuple):
     """The facts about a cell that are known without its layer class.
 
     Attributes:
-        num_parameters: Returns the number of parameters of one layer of one direction, without its projection, from `lstm.dim` and
-            `lstm.projection_dim`.
-        saved_widths: Numbers that the forward pass saves for the backward pass per row and step, divided by `lstm.dim`, for the
-            estimate of memory. Exact for the LSTM, whose backward pass is our own; a guess for cells that autograd differentiates.
+        num_parameters: A function of `lstm.dim` and `lstm.projection_dim`. It returns the number of parameters of one layer of one
+            direction, without its projection.
+        saved_widths: The number of values that the forward pass saves for the backward pass per row and step, divided by `lstm.dim`,
+            for the estimate of memory. Exact for the LSTM, whose backward pass is our own; estimated for cells that autograd
+            differentiates.
         refused: Options of the section `lstm` that the cell does not have.
     """
 

@@ -1,4 +1,4 @@
-"""The keys and values of an options.json that somebody else wrote, brought into the form that the options are read from."""
+"""Normalize the keys and values of an options.json file, which any program may have written."""
 
 import difflib
 import logging
@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from allennlp_elmo_plus.errors import InputError, truncated_repr
-from allennlp_elmo_plus.options.rules import Filters, Integer
+from allennlp_elmo_plus.options.rules import Rule, integer, whole_numbers
 
 logger = logging.getLogger(__name__)
 
@@ -22,15 +22,16 @@ _MAX_KEY_LENGTH = 100
 
 
 def flatten(mapping: Mapping[str, Any], prefix: str = "") -> tuple[list[str], dict[str, Any]]:
-    """The sections in `mapping`, and the values by their keys, sections joined by dots; those that are None are left out.
+    """Return the sections of `mapping`, and its values by their keys, sections joined by dots. Values of None are left out.
 
-    Raises InputError for a key with a dot of its own, and a section that is no object.
+    Raises:
+        InputError: A key contains a dot, or a section is not an object.
     """
     sections: list[str] = []
     flat: dict[str, Any] = {}
     for name, value in mapping.items():
         key = f"{prefix}{name}"
-        # With dots it could say again what a section says.
+        # A key with dots could repeat a key of a section.
         if "." in name:
             raise InputError(f"unknown option {truncated_repr(key)}; sections are objects of their own")
         if value is None:
@@ -47,32 +48,32 @@ def flatten(mapping: Mapping[str, Any], prefix: str = "") -> tuple[list[str], di
 
 
 def drop_unknown_keys(flat: dict[str, Any], valid: Sequence[str], source: str, inference: bool) -> None:
-    """Removes from `flat`, with a warning, the keys that are not in `valid` and cannot change the model's shape: those in no section,
-    without a section of their own, and not almost the name of an option; with `inference`, also those of _IGNORED_TO_LOAD.
+    """Remove the unknown keys from `flat` that cannot change the model's shape, with a warning.
 
-    Raises InputError for any other key that is not in `valid`.
+    These are keys that are not `valid`, outside of all sections, whose values are not objects and whose names do not resemble a valid
+    key; with `inference`, also the keys of _IGNORED_TO_LOAD. `source` is the name of the file in messages.
+
+    Raises:
+        InputError: Any other key is not `valid`.
     """
-    by_leaf = {name.rsplit(".", 1)[-1]: name for name in reversed(valid)}
+    by_last_part = {name.rsplit(".", 1)[-1]: name for name in reversed(valid)}
     for key in [key for key in flat if key not in valid]:
         if not (inference and key in _IGNORED_TO_LOAD):
-            # By the last part alone, as sections are alike. Time grows with the length.
-            near = difflib.get_close_matches(key[:_MAX_KEY_LENGTH].rsplit(".", 1)[-1], by_leaf, 1, 0.8)
-            if near:
-                raise InputError(f"unknown option {truncated_repr(key)}; did you mean `{by_leaf[near[0]]}`?")
+            # Only the last parts of keys are compared, because many keys share a section. The time grows with the length of the key.
+            similar = difflib.get_close_matches(key[:_MAX_KEY_LENGTH].rsplit(".", 1)[-1], by_last_part, 1, 0.8)
+            if similar:
+                raise InputError(f"unknown option {truncated_repr(key)}; did you mean `{by_last_part[similar[0]]}`?")
             if "." in key or isinstance(flat[key], Mapping):
                 raise InputError(f"unknown option {truncated_repr(key)}, which could change the model's shape")
         logger.warning("%s: the option %s is not known, and is ignored", source, truncated_repr(key))
         del flat[key]
 
 
-def use_whole_numbers(flat: dict[str, Any], rules: Mapping[str, Any], source: str) -> None:
-    """Puts an integer for each float without a fraction into `flat`, with a warning, where the rule of the option, in `rules` by its
-    key, asks for integers.
-    """
-    rules = {**rules, N_CHARACTERS: Integer(TRAINING_CHARACTERS, INFERENCE_CHARACTERS)}
+def use_whole_numbers(flat: dict[str, Any], rules: Mapping[str, Rule], source: str) -> None:
+    """Replace floats without a fraction in `flat` by integers, with a warning, where the rule for a key requires integers."""
+    rules = {**rules, N_CHARACTERS: integer(TRAINING_CHARACTERS, INFERENCE_CHARACTERS)}
     for key, value in flat.items():
-        rule = rules[key]
-        if isinstance(rule, (Integer, Filters)) and (number := rule.whole(value)) is not value:
+        if rules[key].takes_integers and (number := whole_numbers(value)) is not value:
             logger.warning(
                 "%s: `%s` is %s; it is read as %s", source, key, truncated_repr(value), truncated_repr(number)
             )
@@ -80,15 +81,17 @@ def use_whole_numbers(flat: dict[str, Any], rules: Mapping[str, Any], source: st
 
 
 def check_characters(number: Any, source: str, inference: bool) -> None:
-    """Raises InputError unless `number`, of characters, is one of the two; logs a warning where it is the other one."""
-    expected, other = INFERENCE_CHARACTERS, TRAINING_CHARACTERS
-    if not inference:
-        expected, other = other, expected
-    if number is None or (number == expected and type(number) is int):
+    """Check the `number` of characters of a file `source`: 262 for `inference`, else 261. Log a warning for the other of the two.
+
+    Raises:
+        InputError: `number` is neither 261 nor 262.
+    """
+    expected, purpose = (INFERENCE_CHARACTERS, "to load weights") if inference else (TRAINING_CHARACTERS, "to train")
+    if number is None:
         return
-    purpose = "to load weights" if inference else "to train"
-    if type(number) is not int or number != other:
+    if type(number) is not int or number not in (INFERENCE_CHARACTERS, TRAINING_CHARACTERS):
         raise InputError(f"`{N_CHARACTERS}` must be {expected} {purpose}, got {truncated_repr(number)}")
-    logger.warning(
-        "%s: `%s` is %d; it should be %d %s, and is read as such", source, N_CHARACTERS, other, expected, purpose
-    )
+    if number != expected:
+        logger.warning(
+            "%s: `%s` is %d; it should be %d %s, and is read as such", source, N_CHARACTERS, number, expected, purpose
+        )

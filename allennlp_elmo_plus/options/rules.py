@@ -1,100 +1,98 @@
-"""What a value of options.json must be: one rule a kind of value, and the dataclass field that carries it."""
+"""The rules for the values of options.json, one per kind of value, and the dataclass field that has a rule."""
 
 import dataclasses
-from typing import Any, Optional
+from collections.abc import Callable
+from typing import Any, NamedTuple, Optional
 
 from allennlp_elmo_plus.errors import InputError, truncated_repr
 
 
-def option(key: str, rule: Any, default: Any = dataclasses.MISSING, in_bilm_tf: bool = True) -> Any:
-    """A dataclass field read from `key` of options.json (sections joined by dots) and checked by `rule`; required without
-    default. `in_bilm_tf`: whether bilm-tf has this option too.
+class Rule(NamedTuple):
+    """The rule for the value of an option.
+
+    Attributes:
+        requirement: What the value must be or hold.
+        is_valid: Returns whether a value meets the requirement.
+        takes_integers: Whether the value is an integer, or holds integers.
+        items: The rule for each item of a value that is a list.
+    """
+
+    requirement: str
+    is_valid: Callable[[Any], bool]
+    takes_integers: bool = False
+    items: "Optional[Rule]" = None
+
+    def check(self, key: str, value: Any) -> None:
+        """Raise an error if `value` is not valid for the option `key`.
+
+        Raises:
+            InputError: The value, or one of its items, breaks the rule.
+        """
+        if not self.is_valid(value):
+            raise InputError(f"`{key}` must {self.requirement}, got {truncated_repr(value)}")
+        if self.items is not None:
+            for item in value:
+                self.items.check(key, item)
+
+
+BOOLEAN = Rule("be true or false", lambda value: isinstance(value, bool))
+
+
+def integer(low: int, high: int) -> Rule:
+    """Return the rule for a whole number from `low` to `high`."""
+    return Rule(
+        f"be a whole number from {low} to {high}",
+        lambda value: type(value) is int and low <= value <= high,
+        takes_integers=True,
+    )
+
+
+def number(low: float, above: bool = False, below: Optional[float] = None) -> Rule:
+    """Return the rule for a finite number below 1e30, at least `low` (greater than `low` with `above`) and below `below`."""
+    limit = 1e30 if below is None else below
+    return Rule(
+        f"be a number {'above' if above else 'at least'} {low}" + ("" if below is None else f" and below {below}"),
+        lambda value: type(value) in (int, float) and low <= value < limit and not (above and value == low),
+    )
+
+
+def choice(*choices: str) -> Rule:
+    """Return the rule for one of `choices`."""
+    return Rule(f"be one of {', '.join(choices)}", lambda value: value in choices)
+
+
+def filters(max_filters: int, max_number: int) -> Rule:
+    """Return the rule for at most `max_filters` pairs [width, number], with numbers of at most `max_number`."""
+
+    def is_pair(value: Any) -> bool:
+        is_integers = isinstance(value, (list, tuple)) and len(value) == 2 and all(type(item) is int for item in value)
+        return is_integers and value[0] >= 1 and 1 <= value[1] <= max_number
+
+    return Rule(
+        f"be a list of 1 to {max_filters} pairs [width, number]",
+        lambda value: isinstance(value, (list, tuple)) and 1 <= len(value) <= max_filters,
+        takes_integers=True,
+        items=Rule(f"hold pairs [width, number], the width at least 1 and the number from 1 to {max_number}", is_pair),
+    )
+
+
+def whole_numbers(value: Any, depth: int = 2) -> Any:
+    """Return `value` with an integer for each float without a fraction, as some programs write integers, in lists up to `depth` too.
+
+    The result is `value` itself if it has no such float.
+    """
+    if type(value) is float and value.is_integer():
+        return int(value)
+    if depth and isinstance(value, (list, tuple)):
+        items = [whole_numbers(item, depth - 1) for item in value]
+        if any(new is not old for new, old in zip(items, value)):
+            return items
+    return value
+
+
+def option(key: str, rule: Rule, default: Any = dataclasses.MISSING, in_bilm_tf: bool = True) -> Any:
+    """Return a dataclass field for the option `key` of options.json, sections joined by dots, with the `rule` for its value.
+
+    Without a `default` the option is required. `in_bilm_tf` is whether bilm-tf has the option too.
     """
     return dataclasses.field(default=default, metadata={"key": key, "rule": rule, "in_bilm_tf": in_bilm_tf})
-
-
-@dataclasses.dataclass(frozen=True)
-class Boolean:
-    def check(self, key: str, value: Any) -> None:
-        if not isinstance(value, bool):
-            raise InputError(f"`{key}` must be true or false, got {truncated_repr(value)}")
-
-
-@dataclasses.dataclass(frozen=True)
-class Integer:
-    low: int
-    high: int
-
-    def whole(self, value: Any) -> Any:
-        """`value` as an integer where it is a float without a fraction, as some programs write integers; else `value`."""
-        return int(value) if _is_whole_float(value) else value
-
-    def check(self, key: str, value: Any) -> None:
-        if type(value) is not int or not self.low <= value <= self.high:
-            raise InputError(
-                f"`{key}` must be a whole number from {self.low} to {self.high}, got {truncated_repr(value)}"
-            )
-
-
-@dataclasses.dataclass(frozen=True)
-class Number:
-    """A finite number below 1e30, at least `low` (greater than it with `above`) and below `below`."""
-
-    low: float
-    above: bool = False
-    below: Optional[float] = None
-
-    def check(self, key: str, value: Any) -> None:
-        valid = type(value) in (int, float) and self.low <= value < 1e30
-        valid = valid and not (self.above and value == self.low) and (self.below is None or value < self.below)
-        if not valid:
-            rule = f"{'above' if self.above else 'at least'} {self.low}" + (
-                "" if self.below is None else f" and below {self.below}"
-            )
-            raise InputError(f"`{key}` must be a number {rule}, got {truncated_repr(value)}")
-
-
-class Choice:
-    def __init__(self, *choices: str) -> None:
-        self.choices = choices
-
-    def check(self, key: str, value: Any) -> None:
-        if value not in self.choices:
-            raise InputError(f"`{key}` must be one of {', '.join(self.choices)}, got {truncated_repr(value)}")
-
-
-@dataclasses.dataclass(frozen=True)
-class Filters:
-    """Pairs [width, number]."""
-
-    max_filters: int
-    max_number: int
-
-    def whole(self, value: Any) -> Any:
-        """`value` with an integer for each float without a fraction in its pairs; `value` itself where there is none."""
-        pairs = value if isinstance(value, (list, tuple)) else ()
-        if not any(isinstance(pair, (list, tuple)) and any(map(_is_whole_float, pair)) for pair in pairs):
-            return value
-        return [
-            [int(each) if _is_whole_float(each) else each for each in pair] if isinstance(pair, (list, tuple)) else pair
-            for pair in pairs
-        ]
-
-    def check(self, key: str, value: Any) -> None:
-        if not isinstance(value, (list, tuple)) or not 1 <= len(value) <= self.max_filters:
-            raise InputError(
-                f"`{key}` must be a list of 1 to {self.max_filters} pairs [width, number], got {truncated_repr(value)}"
-            )
-        for pair in value:
-            if not isinstance(pair, (list, tuple)) or len(pair) != 2:
-                raise InputError(f"`{key}` must hold pairs [width, number], got {truncated_repr(pair)}")
-            width, number = pair
-            if type(width) is not int or width < 1 or type(number) is not int or not 1 <= number <= self.max_number:
-                raise InputError(
-                    f"`{key}` must hold pairs of a width of at least 1 and a number from 1 to {self.max_number}, "
-                    f"got {truncated_repr(pair)}"
-                )
-
-
-def _is_whole_float(value: Any) -> bool:
-    return type(value) is float and value.is_integer()

@@ -1,4 +1,4 @@
-"""A small text to encode, and the sentences that an encoded one holds."""
+"""A small text to encode, the sentences of an encoded corpus, and permission to damage it."""
 
 from pathlib import Path
 
@@ -16,3 +16,10 @@ def sentences_of(corpus: EncodedCorpus) -> list[list[str]]:
         [words[number] for number in corpus.tokens[begin:end]]
         for begin, end in zip(corpus.offsets, corpus.offsets[1:], strict=False)
     ]
+
+
+def writable(corpus: EncodedCorpus) -> Path:
+    """Return the directory of `corpus`, whose read-only files may be changed after this."""
+    for path in corpus.directory.iterdir():
+        path.chmod(0o644)
+    return corpus.directory

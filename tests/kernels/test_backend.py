@@ -2,6 +2,8 @@
 
 import logging
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from threading import Barrier
 from typing import Any
 
 import pytest
@@ -47,7 +49,7 @@ def test_an_operation_without_the_forced_backend_is_computed_by_its_lowest() -> 
 def test_a_variable_that_names_no_backend_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv(backend.VARIABLE, "cuda")
     with pytest.raises(
-        ValueError, match="`ELMO_PLUS_BACKEND` must be one of triton, numba, torch, reference, got 'cuda'"
+        ValueError, match="`ELMO_PLUS_BACKEND` must be one of triton, numba, onednn, torch, reference, got 'cuda'"
     ):
         run("torch")
 
@@ -61,6 +63,32 @@ def test_a_kernel_that_cannot_be_compiled_is_logged_once_and_the_next_backend_co
         assert [backend.run("operation", LIKE, implementations) for _ in range(2)] == ["torch", "torch"]
     (record,) = [record for record in caplog.records if record.name == backend.__name__]
     assert "`operation` cannot be computed by numba, the next backend computes it" in record.getMessage()
+
+
+def test_a_failed_backend_is_tried_once_and_two_directions_that_fail_together_log_once(caplog: Any) -> None:
+    attempts: list[str] = []
+    both_fail = Barrier(2)
+
+    def fail() -> str:
+        attempts.append("numba")
+        both_fail.wait(timeout=10)
+        raise KernelUnavailableError("no compiler")
+
+    def compute(_: int) -> str:
+        return backend.run("operation", LIKE, {"numba": fail, "torch": lambda: "torch"})
+
+    with ThreadPoolExecutor(2) as pool:
+        assert list(pool.map(compute, range(2))) == ["torch", "torch"]
+    assert compute(2) == "torch"
+    assert len(attempts) == 2 and len(caplog.records) == 1
+
+
+def test_a_failure_counts_for_one_dtype() -> None:
+    def fail() -> str:
+        raise KernelUnavailableError("no bfloat16")
+
+    backend.run("operation", LIKE.bfloat16(), {"numba": fail, "torch": lambda: "torch"})
+    assert run("numba", "torch") == "numba"
 
 
 def test_an_error_of_the_last_backend_is_raised_as_it_is() -> None:

@@ -1,10 +1,12 @@
 """Fingerprints change with any value of a weight, and with nothing else."""
 
+from collections.abc import Iterator
+
 import pytest
 import torch
 from torch import Tensor
 
-from allennlp_elmo_plus.kernels import backend as compiled
+from allennlp_elmo_plus.kernels import backend
 from allennlp_elmo_plus.kernels.fingerprint.fingerprint import fingerprint
 
 # Less than a word of 8 bytes, no whole number of words, several blocks of the compiled loop and a rest.
@@ -12,10 +14,10 @@ SIZES = [1, 3, 1024, 3 * 8192 + 5]
 DTYPES = [torch.float32, torch.float64, torch.bfloat16]
 
 
-@pytest.fixture(params=["numba", "without numba"], autouse=True)
-def backend(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
-    if request.param == "without numba":
-        monkeypatch.setattr(compiled, "_load", lambda module: None)
+@pytest.fixture(params=["numba", "torch"], autouse=True)
+def forced_backend(request: pytest.FixtureRequest) -> Iterator[None]:
+    with backend.force(request.param):
+        yield
 
 
 def drawn(size: int, dtype: torch.dtype = torch.float32) -> Tensor:

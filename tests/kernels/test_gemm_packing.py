@@ -1,4 +1,4 @@
-"""The products inside compiled loops against PyTorch's."""
+"""The matrix products inside compiled kernels against PyTorch's in float64."""
 
 import numpy
 import pytest
@@ -10,14 +10,14 @@ pytest.importorskip("numba")
 @pytest.mark.parametrize(
     "rows, inner, columns", [(1, 1, 1), (2, 5, 7), (3, 16, 32), (9, 6, 130), (32, 64, 33), (5, 3, 0), (0, 3, 4)]
 )
-def test_tiles(rows: int, inner: int, columns: int) -> None:
+def test_the_packed_product_is_bias_plus_left_times_right(rows: int, inner: int, columns: int) -> None:
     from allennlp_elmo_plus.kernels.gemm._packing import NR, gemm_packed
-    from allennlp_elmo_plus.kernels.lstm._numba_kernels import panels, panels_t
+    from allennlp_elmo_plus.kernels.lstm._numba_kernels import pack, pack_transposed
 
     generator = torch.Generator().manual_seed(0)
     left, right = (torch.randn(*shape, generator=generator) for shape in ((rows, inner), (inner, columns)))
-    factor = panels(right.numpy())
-    assert numpy.array_equal(factor, panels_t(right.t().contiguous().numpy()))
+    factor = pack(right.numpy())
+    assert numpy.array_equal(factor, pack_transposed(right.t().contiguous().numpy()))
     padded = len(factor) * NR
     start = torch.zeros(padded)
     start[:columns] = torch.randn(columns, generator=generator)
@@ -29,11 +29,11 @@ def test_tiles(rows: int, inner: int, columns: int) -> None:
     torch.testing.assert_close(out.double(), expected, rtol=1e-5, atol=1e-5)
 
 
-def test_a_row_of_a_product_does_not_depend_on_the_others() -> None:
+def test_a_row_of_a_product_has_the_same_bits_whatever_other_rows_there_are() -> None:
     from allennlp_elmo_plus.kernels.gemm._packing import gemm_packed
-    from allennlp_elmo_plus.kernels.lstm._numba_kernels import panels
+    from allennlp_elmo_plus.kernels.lstm._numba_kernels import pack
 
-    left, factor = torch.randn(21, 50).numpy(), panels(torch.randn(50, 32).numpy())
+    left, factor = torch.randn(21, 50).numpy(), pack(torch.randn(50, 32).numpy())
     start = torch.randn(32).numpy()
 
     def product(rows: slice) -> numpy.ndarray:
@@ -47,18 +47,17 @@ def test_a_row_of_a_product_does_not_depend_on_the_others() -> None:
 
 
 @pytest.mark.parametrize("inner, columns", [(1, 1), (32, 33), (40, 15), (70, 64), (15, 48)])
-def test_panels_of_a_matrix_turned_round(inner: int, columns: int) -> None:
-    """Whole squares turned round in registers, and what is left over beside and below them."""
-    from allennlp_elmo_plus.kernels.lstm._numba_kernels import panels, panels_t
+def test_a_transposed_matrix_is_packed_like_the_matrix(inner: int, columns: int) -> None:
+    """Square tiles are transposed in registers; the rows and columns beside them one value at a time."""
+    from allennlp_elmo_plus.kernels.lstm._numba_kernels import pack, pack_transposed
 
     right = torch.arange(inner * columns, dtype=torch.float).view(inner, columns)
-    assert numpy.array_equal(panels(right.numpy()), panels_t(right.t().contiguous().numpy()))
+    assert numpy.array_equal(pack(right.numpy()), pack_transposed(right.t().contiguous().numpy()))
 
 
 @pytest.mark.parametrize("rows", [(1,), (5,), (3, 8, 1), (64, 33)])
 @pytest.mark.parametrize("size", [1, 6, 8, 20, 48])
-def test_product_of_columns(rows: tuple[int, ...], size: int) -> None:
-    """As the gradient of a weight, from rows that come some at a time."""
+def test_a_weight_gradient_is_summed_over_rows_that_come_in_parts(rows: tuple[int, ...], size: int) -> None:
     from allennlp_elmo_plus.kernels.gemm._microkernel import MR, NR
     from allennlp_elmo_plus.kernels.gemm._packing import gemm_tn_accumulate, pack_a, pack_b_rows
 
@@ -66,9 +65,9 @@ def test_product_of_columns(rows: tuple[int, ...], size: int) -> None:
     left, right = (torch.randn(sum(rows), columns, generator=generator) for columns in (size, 3 * NR))
     columns = numpy.full((-(-size // MR), sum(rows), MR), numpy.nan, numpy.float32)
     panels = numpy.empty((3, sum(rows), NR), numpy.float32)
-    for first, some in zip(numpy.cumsum((0, *rows)), rows):
-        pack_a(left[first : first + some].numpy(), columns, first)
-        pack_b_rows(right[first : first + some].numpy(), panels, first)
+    for first, count in zip(numpy.cumsum((0, *rows)), rows):
+        pack_a(left[first : first + count].numpy(), columns, first)
+        pack_b_rows(right[first : first + count].numpy(), panels, first)
     out = torch.randn(size, 3 * NR, generator=generator)
     expected = out.double() + left.double().t() @ right.double()
     gemm_tn_accumulate(columns, panels, out.numpy())

@@ -1,32 +1,80 @@
-"""Compiled loops that are kept on disk."""
+"""Compiled kernels that are kept on disk."""
 
 import os
+import shutil
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
 
+import allennlp_elmo_plus
+from allennlp_elmo_plus.kernels.jit import jit
+
 pytest.importorskip("numba")
 
-
-def test_loops_from_disk_give_the_bits_of_those_just_compiled(tmp_path: Path) -> None:
-    """A run goes on in another process than it began in: one compiles, the other reads what was kept, in part or whole."""
-    code = """
+RESULTS = """
 import hashlib, torch
-from tests.kernels.test_lstm_backends import WHOLE, cnn_run, lstm_run
-results = lstm_run(torch.float, True, True, [4, 3, 3, 1])
-results += lstm_run(torch.float, True, True, [9, 9], sizes=WHOLE) + cnn_run(torch.float)
-print(hashlib.sha256(b"".join(result.detach().numpy().tobytes() for result in results)).hexdigest())
+from tests.kernels.test_lstm import SMALL, WHOLE_PANELS, lstm_layer, lstm_run
+results = [
+    tensor
+    for sizes, batch_sizes in ((SMALL, [4, 3, 3, 1]), (WHOLE_PANELS, [9, 9]))
+    for tensor in lstm_run(lstm_layer(sizes, torch.float32), batch_sizes, batch_sizes[0]).values()
+]
+print(hashlib.sha256(b"".join(tensor.numpy().tobytes() for tensor in results)).hexdigest())
 """
 
-    def run() -> str:
-        environment = {**os.environ, "NUMBA_CACHE_DIR": str(tmp_path)}
-        done = subprocess.run([sys.executable, "-c", code], env=environment, capture_output=True, text=True, check=True)
-        return done.stdout
 
-    compiled_here = run()
-    assert run() == compiled_here
-    (kept,) = tmp_path.rglob("_numba_kernels.forward_steps*.nbi")
-    kept.unlink()
-    assert run() == compiled_here
+def run_code(code: str, cache: Path, **options: Any) -> str:
+    environment = {**os.environ, "NUMBA_CACHE_DIR": str(cache)}
+    if "cwd" in options:
+        environment["PYTHONPATH"] = str(options["cwd"])
+    command = [sys.executable, "-c", code]
+    return subprocess.run(command, env=environment, capture_output=True, text=True, check=True, **options).stdout
+
+
+def test_kernels_from_disk_give_the_bits_of_kernels_just_compiled(tmp_path: Path) -> None:
+    """A resumed run compiles in one process and reads from disk in the next, some of the kernels or all of them."""
+    compiled = run_code(RESULTS, tmp_path)
+    assert run_code(RESULTS, tmp_path) == compiled
+    (cached,) = tmp_path.rglob("_numba_kernels.forward_steps*.nbi")
+    cached.unlink()
+    assert run_code(RESULTS, tmp_path) == compiled
+
+
+def test_a_kernel_is_compiled_again_when_a_function_that_it_contains_has_changed(tmp_path: Path) -> None:
+    source, copy = Path(allennlp_elmo_plus.__file__).parent / "kernels", tmp_path / "allennlp_elmo_plus" / "kernels"
+    (copy / "lstm").mkdir(parents=True)
+    for name in ("jit.py", "_elementwise.py", "lstm/_numba_gates.py"):
+        shutil.copy(source / name, copy / name)
+    code = """
+import numpy as np
+from allennlp_elmo_plus.kernels.lstm._numba_gates import gates_forward
+gates, recurrent, cells, output = (np.ones(shape, np.float32) for shape in ((1, 4), (1, 4), (2, 1), (1, 1)))
+gates_forward(gates, recurrent, cells, output, np.float32(9), 0, 0, 1, 0)
+print(f"{gates[0, 0]:.4f}")
+"""
+    # Python finds this copy of the package first: without `__init__.py` the installed package would be found.
+    for folder in (copy.parent, copy, copy / "lstm"):
+        (folder / "__init__.py").touch()
+    assert run_code(code, tmp_path / "cache", cwd=tmp_path) == "0.8808\n"
+    functions = (copy / "_elementwise.py").read_text()
+    (copy / "_elementwise.py").write_text(functions.replace("F(1) / (F(1) + exp(-x))", "F(0.5)"))
+    assert run_code(code, tmp_path / "cache", cwd=tmp_path) == "0.5000\n"
+
+
+def test_where_kernels_cannot_be_kept_each_process_compiles_them(monkeypatch: pytest.MonkeyPatch) -> None:
+    import numba
+
+    real, caches = numba.njit, []
+
+    def njit(**options: Any) -> Any:
+        caches.append(options.get("cache", False))
+        if caches[-1]:
+            raise RuntimeError("cannot cache function: no locator available")
+        return real(**options)
+
+    monkeypatch.setattr(numba, "njit", njit)
+    assert jit(lambda x: x + 1)(1) == 2
+    assert caches == [True, False]

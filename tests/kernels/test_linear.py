@@ -6,8 +6,8 @@ import pytest
 import torch
 from torch import Tensor
 
+from allennlp_elmo_plus.kernels import backend
 from allennlp_elmo_plus.kernels.gemm import linear as products
-from allennlp_elmo_plus.kernels.lstm import window as lstm_window
 from allennlp_elmo_plus.modules.char_cnn import CharacterCNN
 from allennlp_elmo_plus.modules.highway import Highway
 from allennlp_elmo_plus.modules.recurrent.lstm import LstmLayer
@@ -36,8 +36,8 @@ def onednn(monkeypatch: pytest.MonkeyPatch) -> Iterator[Calls]:
         calls.append(tuple(left.shape))
         return multiply(left, weight, bias)
 
-    monkeypatch.setattr(products, "onednn_is_faster", lambda: True)
-    monkeypatch.setattr(products, "MIN_MULTIPLY_ADDS", 1)
+    monkeypatch.setattr(products, "mkl_is_slow", lambda: True)
+    monkeypatch.setattr(backend, "MIN_MULTIPLY_ADDS", 1)
     monkeypatch.setattr(products, "_onednn", listed)
     yield calls
 
@@ -109,22 +109,31 @@ def test_narrow_factors_give_wide_results_rounded_once() -> None:
     assert torch.equal(products.addmm_tn_(torch.ones(20, 12), left, grad), over_rows + 1)
 
 
-@pytest.mark.parametrize("reason", ["small", "float64", "switched off", "another processor"])
+@pytest.mark.parametrize("reason", ["small", "float64", "switched off", "another processor", "forced"])
 def test_pytorch_computes_what_is_not_for_onednn(onednn: Calls, monkeypatch: pytest.MonkeyPatch, reason: str) -> None:
     left, right = draw(32, 20), draw(20, 12)
     if reason == "small":
-        monkeypatch.setattr(products, "MIN_MULTIPLY_ADDS", 32 * 20 * 12 + 1)
+        monkeypatch.setattr(backend, "MIN_MULTIPLY_ADDS", 32 * 20 * 12 + 1)
     if reason == "float64":
         left, right = left.double(), right.double()
     if reason == "another processor":
-        monkeypatch.setattr(products, "onednn_is_faster", lambda: False)
+        monkeypatch.setattr(products, "mkl_is_slow", lambda: False)
     monkeypatch.setattr(torch.backends.mkldnn, "enabled", reason != "switched off")
-    assert torch.equal(products.linear(left, right), left @ right)
-    assert torch.equal(products.prepare_linear(right, 32, left.dtype)(left), left @ right)
-    assert torch.equal(products.addmm_(torch.zeros_like(left @ right), left, right), left @ right)
-    grad = left @ right
-    assert torch.equal(products.matmul_tn(left, grad), left.t() @ grad)
+    with backend.force("torch" if reason == "forced" else None):
+        assert torch.equal(products.linear(left, right), left @ right)
+        assert torch.equal(products.prepare_linear(right, 32, left.dtype)(left), left @ right)
+        assert torch.equal(products.addmm_(torch.zeros_like(left @ right), left, right), left @ right)
+        grad = left @ right
+        assert torch.equal(products.matmul_tn(left, grad), left.t() @ grad)
     assert not onednn
+
+
+def test_forced_onednn_multiplies_on_any_processor(onednn: Calls, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(products, "mkl_is_slow", lambda: False)
+    monkeypatch.setattr(backend, "MIN_MULTIPLY_ADDS", 1 << 21)
+    with backend.force("onednn"):
+        products.linear(draw(32, 20), draw(20, 12))
+    assert onednn == [(32, 20)]
 
 
 @pytest.mark.parametrize(
@@ -142,7 +151,7 @@ def test_which_processors_it_is_for(
     monkeypatch.setattr(torch.backends.mkl, "is_available", lambda: True)
     monkeypatch.setattr(torch.backends.cpu, "get_cpu_capability", lambda: capability)
     monkeypatch.setattr(products, "_processor", lambda: processor)
-    assert products.onednn_is_faster.__wrapped__() is expected
+    assert products.mkl_is_slow.__wrapped__() is expected
 
 
 def lstm_results(dtype: torch.dtype, batch_sizes: list[int], gradients: bool = True) -> list[Tensor]:
@@ -163,7 +172,7 @@ def lstm_results(dtype: torch.dtype, batch_sizes: list[int], gradients: bool = T
 
 @pytest.mark.parametrize("batch_sizes", [[32] * 4, [64, 64, 30, 30, 2], [66, 66, 62]])
 def test_lstm(onednn: Calls, monkeypatch: pytest.MonkeyPatch, batch_sizes: list[int]) -> None:
-    monkeypatch.setattr(lstm_window, "_window_loops", lambda *given: None)
+    monkeypatch.setitem(backend.TABLE, "lstm.loop", {})
     for gradients in (True, False):
         expected = lstm_results(torch.double, batch_sizes, gradients)
         assert not onednn

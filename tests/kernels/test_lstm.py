@@ -1,268 +1,335 @@
-"""The LSTM layer against AllenNLP's `ElmoLstm`, against the plain reference, and against itself cut into windows."""
+"""Each backend of the clipped, projected LSTM against the definition in float64: results and gradients."""
 
-import itertools
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from functools import partial
+from typing import Any, NamedTuple, Optional
 
+import numpy as np
 import pytest
 import torch
 from torch import Tensor
 
-from allennlp_elmo_plus.modules.bilm import BiLM, BiLMState
+from allennlp_elmo_plus.kernels import backend
+from allennlp_elmo_plus.kernels.jit import KernelUnavailableError
+from allennlp_elmo_plus.kernels.lstm import clipped_lstm as op
+from allennlp_elmo_plus.kernels.lstm import direction
 from allennlp_elmo_plus.modules.recurrent.lstm import LstmLayer
 
-INPUT, CELL, PROJECTION = 5, 7, 5
-CELL_CLIP, PROJ_CLIP = 0.25, 0.12  # low enough that both are active in a good part of the values
+TOLERANCE = {torch.float32: 1e-5, torch.float64: 1e-12}
+CELL_CLIP, PROJ_CLIP = 0.5, 0.3
 
 
-def random_layer(reference: bool, input_size: int = INPUT, projection: bool = True, clips: bool = True) -> LstmLayer:
-    layer = LstmLayer(
-        input_size,
-        CELL,
-        PROJECTION if projection else None,
-        CELL_CLIP if clips else None,
-        PROJ_CLIP if clips else None,
-        reference=reference,
-    ).double()
-    generator = torch.Generator().manual_seed(1)
-    for parameter in layer.parameters():
-        parameter.data = torch.randn(parameter.shape, generator=generator, dtype=torch.double) * 0.6
+class Sizes(NamedTuple):
+    inputs: int
+    cells: int
+    projection: int
+    scale: float  # of weights
+
+
+SMALL = Sizes(5, 37, 6, 0.4)
+# Cells of two blocks of the compiled loop, the second one not whole.
+TWO_BLOCKS = Sizes(32, 300, 40, 0.1)
+# All weight gradients fill panels, so that the compiled loop computes them too.
+WHOLE_PANELS = Sizes(32, 264, 64, 0.1)
+
+
+@pytest.fixture(params=["numba", "numba, step by step", "torch", "reference"])
+def forced_backend(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
+    if request.param == "numba, step by step":
+        monkeypatch.setitem(backend.TABLE, "lstm.loop", {})
+    with backend.force(request.param.split(",")[0]):
+        yield request.param
+
+
+@contextmanager
+def computing_backends(monkeypatch: pytest.MonkeyPatch) -> Iterator[dict[str, str]]:
+    """Yield a dictionary that gets, for each operation of the LSTM, the first backend that has computed it."""
+    computed: dict[str, str] = {}
+
+    def noted(operation: str, name: str, implementation: Callable[[], Any]) -> Any:
+        computed.setdefault(operation, name)
+        return implementation()
+
+    def run(operation: str, like: Tensor, implementations: Mapping[str, Callable[[], Any]], **sizes: int) -> Any:
+        wrapped = {name: partial(noted, operation, name, function) for name, function in implementations.items()}
+        return backend.run(operation, like, wrapped, **sizes)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(op, "run", run)
+        patch.setattr(direction, "run", run)
+        yield computed
+
+
+def lstm_layer(sizes: Sizes, dtype: torch.dtype, projection: bool = True, clips: bool = True) -> LstmLayer:
+    generator = torch.Generator().manual_seed(3)
+    limits = (CELL_CLIP, PROJ_CLIP) if clips else (None, None)
+    layer = LstmLayer(sizes.inputs, sizes.cells, sizes.projection if projection else None, *limits)
+    for parameter in layer.to(dtype).parameters():
+        drawn = torch.randn(parameter.shape, generator=generator, dtype=torch.double)
+        parameter.data = (drawn * sizes.scale).to(dtype)
     return layer
 
 
-def run_with_gradients(layer: LstmLayer, batch_sizes: list[int], num_rows: int) -> list[Tensor]:
-    generator = torch.Generator().manual_seed(2)
-
-    def draw(*shape: int) -> Tensor:
-        return torch.randn(*shape, generator=generator, dtype=torch.double)
-
-    inputs = draw(sum(batch_sizes), layer.input_size).requires_grad_()
-    hidden, cell = (
-        draw(num_rows, layer.output_size).mul(0.1).requires_grad_(),
-        draw(num_rows, CELL).mul(0.2).requires_grad_(),
-    )
-    results = layer(inputs, batch_sizes, hidden, cell)
-    sum((result * draw(*result.shape)).sum() for result in results).backward()
-    assert all(parameter.grad is not None for parameter in layer.parameters())
-    return [*results, inputs.grad, hidden.grad, cell.grad, *(parameter.grad for parameter in layer.parameters())]
-
-
-@pytest.mark.parametrize(
-    "batch_sizes, num_rows", [([4, 4, 4, 4], 4), ([4, 3, 3, 1], 4), ([2, 2, 1], 5), ([3], 3), ([1, 1, 1, 1, 1], 1)]
-)
-@pytest.mark.parametrize("projection, clips", list(itertools.product([True, False], [True, False])))
-def test_manual_backward_equals_autograd(batch_sizes: list[int], num_rows: int, projection: bool, clips: bool) -> None:
-    manual = run_with_gradients(random_layer(False, projection=projection, clips=clips), batch_sizes, num_rows)
-    plain = run_with_gradients(random_layer(True, projection=projection, clips=clips), batch_sizes, num_rows)
-    for ours, expected in zip(manual, plain):
-        torch.testing.assert_close(ours, expected, rtol=0, atol=1e-12)
-
-
-def test_clips_are_active_in_these_tests() -> None:
-    outputs, _, cell, *_ = run_with_gradients(random_layer(False), [4, 4, 4, 4], 4)
-    assert (outputs.abs() == PROJ_CLIP).double().mean() > 0.2
-    assert (cell.abs() == CELL_CLIP).double().mean() > 0.2
-
-
-@pytest.mark.parametrize("batch_sizes, num_rows", [([4, 4, 4], 4), ([3, 2, 1], 4)])
-def test_without_gradients_the_same(batch_sizes: list[int], num_rows: int) -> None:
-    layer = random_layer(False)
-    expected = run_with_gradients(layer, batch_sizes, num_rows)[:3]
-    with torch.no_grad():
-        layer.requires_grad_(False)
-        generator = torch.Generator().manual_seed(2)
-        inputs, hidden, cell = (
-            torch.randn(*shape, generator=generator, dtype=torch.double)
-            for shape in ((sum(batch_sizes), INPUT), (num_rows, PROJECTION), (num_rows, CELL))
+def lstm_arguments(
+    layer: LstmLayer, batch_sizes: list[int], num_rows: int, scale: float = 1.0
+) -> tuple[Tensor, list[int], Tensor, Tensor]:
+    generator = torch.Generator().manual_seed(4)
+    inputs, hidden, cell = (
+        torch.randn(rows, size, generator=generator, dtype=torch.double).mul(factor).to(layer.kernel.dtype)
+        for rows, size, factor in (
+            (sum(batch_sizes), layer.input_size, scale),
+            (num_rows, layer.output_size, 0.5),
+            (num_rows, layer.cell_size, 0.5),
         )
-        results = layer(inputs, batch_sizes, hidden * 0.1, cell * 0.2)
-    for ours, theirs in zip(results, expected):
-        assert torch.equal(ours, theirs)
+    )
+    return inputs, batch_sizes, hidden, cell
 
 
-def test_inputs_and_state_are_left_as_they_were() -> None:
-    layer = random_layer(False)
-    arguments = [torch.randn(6, INPUT).double(), torch.randn(3, PROJECTION).double(), torch.randn(3, CELL).double()]
-    copies = [argument.clone() for argument in arguments]
-    layer(arguments[0], [3, 2, 1], *arguments[1:])
-    assert all(torch.equal(argument, copy) for argument, copy in zip(arguments, copies))
+def lstm_run(layer: LstmLayer, batch_sizes: list[int], num_rows: int, scale: float = 1.0) -> dict[str, Tensor]:
+    """Return results and gradients by name."""
+    inputs, _, hidden, cell = lstm_arguments(layer, batch_sizes, num_rows, scale)
+    leaves = {"inputs": inputs, "hidden": hidden, "cell": cell, **dict(layer.named_parameters())}
+    results = layer(inputs.requires_grad_(), batch_sizes, hidden.requires_grad_(), cell.requires_grad_())
+    generator = torch.Generator().manual_seed(5)
+    upstream = [
+        torch.randn(result.shape, generator=generator, dtype=torch.double).to(result.dtype) for result in results
+    ]
+    grads = torch.autograd.grad(results, list(leaves.values()), upstream)
+    named = {name: tensor.detach() for name, tensor in results._asdict().items()}
+    return {**named, **{f"gradient of {name}": grad for name, grad in zip(leaves, grads, strict=True)}}
 
 
-def test_double_backward_is_refused() -> None:
-    layer = random_layer(False)
-    inputs = torch.randn(3, INPUT, dtype=torch.double, requires_grad=True)
-    outputs = layer(inputs, [3], torch.zeros(3, PROJECTION).double(), torch.zeros(3, CELL).double()).outputs
-    (gradient,) = torch.autograd.grad(outputs.pow(2).sum(), inputs, create_graph=True)
+def assert_near_definition(layer: LstmLayer, tolerance: float, *arguments: Any, **scale: float) -> dict[str, Tensor]:
+    computed = lstm_run(layer, *arguments, **scale)
+    dtype = layer.kernel.dtype
+    with backend.force("reference"):
+        definition = lstm_run(layer.double(), *arguments, **scale)
+    for name, expected in definition.items():
+        assert computed[name].dtype == dtype
+        torch.testing.assert_close(computed[name].double(), expected, rtol=tolerance, atol=tolerance, msg=name)
+    return definition
+
+
+@pytest.mark.parametrize("dtype", TOLERANCE)
+@pytest.mark.parametrize(
+    "sizes, batch_sizes, num_rows",
+    [
+        (SMALL, [4] * 5, 4),
+        (SMALL, [4, 3, 3, 1], 4),
+        (SMALL, [2, 2, 1], 5),
+        (SMALL, [1] * 5, 1),
+        (SMALL, [3], 3),
+        (TWO_BLOCKS, [9, 9, 8, 2], 9),
+        (TWO_BLOCKS, [3, 1], 3),
+        (WHOLE_PANELS, [9, 9, 8, 2], 9),
+    ],
+)
+@pytest.mark.parametrize("projection, clips", [(True, True), (True, False), (False, True)])
+def test_results_and_gradients_are_those_of_the_definition(
+    forced_backend: str,
+    dtype: torch.dtype,
+    sizes: Sizes,
+    batch_sizes: list[int],
+    num_rows: int,
+    projection: bool,
+    clips: bool,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    layer = lstm_layer(sizes, dtype, projection, clips)
+    results = layer(*lstm_arguments(layer, batch_sizes, num_rows))
+    with torch.no_grad():
+        for without_gradients, result in zip(
+            layer(*lstm_arguments(layer, batch_sizes, num_rows)), results, strict=True
+        ):
+            assert torch.equal(without_gradients, result)
+    with computing_backends(monkeypatch) as computed:
+        definition = assert_near_definition(layer, TOLERANCE[dtype], batch_sizes, num_rows)
+    expected = {
+        "numba": {"lstm": "torch", "lstm.loop": "numba"},
+        "numba, step by step": {"lstm": "torch", "lstm.loop": "torch", "lstm.gates": "numba"},
+        "torch": {"lstm": "torch", "lstm.loop": "torch", "lstm.gates": "torch"},
+        "reference": {"lstm": "reference"},
+    }
+    if dtype == torch.float32:
+        assert computed == expected[forced_backend]
+    if clips and len(batch_sizes) > 3:
+        assert (definition["cell"].abs() == CELL_CLIP).double().mean() > 0.1
+        assert not projection or (definition["outputs"].abs() == PROJ_CLIP).double().mean() > 0.1
+
+
+def test_a_window_without_steps_gives_the_state_back(forced_backend: str) -> None:
+    layer = lstm_layer(SMALL, torch.float32)
+    inputs, batch_sizes, hidden, cell = lstm_arguments(layer, [], 3)
+    result = layer(inputs, batch_sizes, hidden.requires_grad_(), cell)
+    assert result.outputs.shape == (0, 6) and torch.equal(result.hidden, hidden) and torch.equal(result.cell, cell)
+    (grad,) = torch.autograd.grad(result.hidden.sum(), hidden)
+    assert torch.equal(grad, torch.ones_like(hidden))
+
+
+def test_gates_far_from_zero_saturate(forced_backend: str) -> None:
+    assert_near_definition(lstm_layer(SMALL, torch.float32, clips=False), 1e-4, [4, 4], 4, scale=500.0)
+
+
+def test_small_cells_keep_their_digits(forced_backend: str) -> None:
+    """A tanh that is a difference of exponentials would give 0 or a power of two here."""
+    layer = LstmLayer(1, 8)
+    cell = torch.logspace(-9, -1, 8).unsqueeze(0)
+    output = layer(torch.zeros(1, 1), [1], torch.zeros(1, 8), cell).outputs
+    new_cell = torch.sigmoid(torch.tensor(1.0, dtype=torch.double)) * cell.double()
+    torch.testing.assert_close(output.double(), 0.5 * new_cell.tanh(), rtol=1e-6, atol=0)
+
+
+@pytest.mark.parametrize("value", [float("nan"), float("inf")])
+def test_a_value_that_is_not_finite_reaches_the_outputs(forced_backend: str, value: float) -> None:
+    layer = LstmLayer(2, 20, 3, cell_clip=1.0, proj_clip=1.0)
+    for parameter in layer.parameters():
+        torch.nn.init.normal_(parameter)
+    inputs = torch.zeros(3, 2)
+    inputs[1] = value
+    outputs = layer(inputs, [1, 1, 1], torch.zeros(1, 3), torch.zeros(1, 20)).outputs
+    assert not outputs[0].isnan().any()
+    assert outputs[1:].isnan().all()
+
+
+@pytest.mark.parametrize("trained", ["kernel", "bias", "projection"])
+def test_only_the_needed_gradients_are_computed(forced_backend: str, trained: str) -> None:
+    layer = lstm_layer(WHOLE_PANELS, torch.float32)
+    arguments = lstm_arguments(layer, [9, 9], 9)
+    layer(*arguments).outputs.square().sum().backward()
+    expected = layer.get_parameter(trained).grad
+    layer.zero_grad()
+    layer.requires_grad_(False).get_parameter(trained).requires_grad_(True)
+    layer(*arguments).outputs.square().sum().backward()
+    assert {name for name, parameter in layer.named_parameters() if parameter.grad is not None} == {trained}
+    assert torch.equal(layer.get_parameter(trained).grad, expected)
+
+
+def test_the_compiled_loop_sums_gradients_over_blocks_of_rows() -> None:
+    kernels = pytest.importorskip("allennlp_elmo_plus.kernels.lstm._numba_kernels")
+    half = kernels.BLOCK_ROWS // 2
+    assert_near_definition(
+        lstm_layer(WHOLE_PANELS, torch.float32, clips=False), 1e-3, [half + 4, half + 4, half - 6, 3], half + 4
+    )
+
+
+def test_inputs_may_have_any_strides(forced_backend: str) -> None:
+    layer = lstm_layer(WHOLE_PANELS, torch.float32)
+    inputs, *others = lstm_arguments(layer, [9, 9, 9], 9)
+
+    def gradients(inputs: Tensor) -> tuple[Tensor, ...]:
+        return torch.autograd.grad(layer(inputs, *others).outputs.square().sum(), list(layer.parameters()))
+
+    for one, other in zip(gradients(inputs), gradients(inputs.t().contiguous().t()), strict=True):
+        assert torch.equal(one, other)
+
+
+def test_arguments_are_not_changed(forced_backend: str) -> None:
+    layer = lstm_layer(SMALL, torch.float32)
+    arguments = lstm_arguments(layer, [3, 2, 1], 3)
+    tensors = [argument for argument in arguments if isinstance(argument, Tensor)]
+    copies = [tensor.clone() for tensor in tensors]
+    layer(*arguments)
+    assert all(torch.equal(tensor, copy) for tensor, copy in zip(tensors, copies, strict=True))
+
+
+def test_a_gradient_of_a_gradient_is_refused() -> None:
+    layer = lstm_layer(SMALL, torch.float32)
+    inputs, *others = lstm_arguments(layer, [3], 3)
+    outputs = layer(inputs.requires_grad_(), *others).outputs
+    (gradient,) = torch.autograd.grad(outputs.square().sum(), inputs, create_graph=True)
     with pytest.raises(RuntimeError, match="once_differentiable"):
         gradient.sum().backward()
 
 
-@pytest.mark.parametrize(
-    "arguments, message",
-    [
-        ((0, 4, 2), "`input_size` must be at least 1, got 0"),
-        ((4, 0, 2), "`cell_size` must be at least 1, got 0"),
-        ((4, 4, -2), "`projection_size` must be at least 1, got -2"),
-        ((4, 4, 2, -1.0), "`cell_clip` must be positive, or None for no clip, got -1.0"),
-        ((4, 4, 2, 3.0, 0.0), "`proj_clip` must be positive, or None for no clip, got 0.0"),
-    ],
-)
-def test_bad_sizes(arguments, message: str) -> None:
-    with pytest.raises(ValueError, match=f"^{message}$"):
-        LstmLayer(*arguments)
+def test_without_gradients_nothing_is_saved_though_parameters_require_them(monkeypatch: pytest.MonkeyPatch) -> None:
+    layer = lstm_layer(SMALL, torch.float32)
+    arguments = lstm_arguments(layer, [1, 1], 1)
+    saves: list[bool] = []
+    real = op.forward
 
+    def spy(*arguments: Any) -> Any:
+        saves.append(arguments[-1])
+        return real(*arguments)
 
-def allennlp_twin(bilm: BiLM) -> torch.nn.Module:
-    twin = pytest.importorskip("allennlp.modules.elmo_lstm").ElmoLstm(
-        INPUT, PROJECTION, CELL, len(bilm.forward_layers), requires_grad=True,
-        memory_cell_clip_value=CELL_CLIP, state_projection_clip_value=PROJ_CLIP,
-    ).double()  # fmt: skip
-    for ours, theirs in zip(
-        [*bilm.forward_layers, *bilm.backward_layers], [*twin.forward_layers, *twin.backward_layers]
-    ):
-        input_gate, candidate, forget_gate, output_gate = ours.kernel.detach().chunk(4, dim=1)
-        kernel = torch.cat([input_gate, forget_gate, candidate, output_gate], dim=1).t()
-        bias = ours.bias.detach().view(4, CELL)[[0, 2, 1, 3]].clone()
-        bias[1] += 1
-        theirs.input_linearity.weight.data = kernel[:, : ours.input_size].clone()
-        theirs.state_linearity.weight.data = kernel[:, ours.input_size :].clone()
-        theirs.state_linearity.bias.data = bias.view(-1)
-        theirs.state_projection.weight.data = ours.projection.detach().t().clone()
-    return twin
-
-
-def test_equals_allennlp_with_carried_state_and_active_clips() -> None:
-    """Three calls on sentences of different lengths, state carried; outputs and every gradient."""
-    bilm = BiLM([random_layer(False) for _ in range(2)], [random_layer(False) for _ in range(2)])
+    monkeypatch.setattr(op, "forward", spy)
+    layer(*arguments)
     with torch.no_grad():
-        for layer in bilm.backward_layers:
-            layer.kernel.neg_()
-    twin = allennlp_twin(bilm)
-    generator = torch.Generator().manual_seed(3)
-    state = None
-    for lengths in ([6, 4, 4, 2], [3, 3, 2, 1], [7, 5, 1, 1]):
-        steps = lengths[0]
-        inputs = torch.randn(len(lengths), steps, INPUT, generator=generator, dtype=torch.double, requires_grad=True)
-        mask = torch.arange(steps) < torch.tensor(lengths).unsqueeze(1)
-        expected = twin(inputs, mask)
-        own_inputs = inputs.detach().clone().requires_grad_()
-        # In its own reading order the backward direction meets a row's last word first.
-        reverse = [list(range(length))[::-1] + list(range(length, steps)) for length in lengths]
-        backward_rows = torch.stack([own_inputs[row, order] for row, order in enumerate(reverse)])
-        batch_sizes = mask.sum(0).tolist()
-        output = bilm(own_inputs.transpose(0, 1)[mask.t()], backward_rows.transpose(0, 1)[mask.t()], batch_sizes, state)
-        state = output.state.detach()
-        assert output.backward is not None
-        for layer in range(2):
-            forward = torch.zeros(steps, len(lengths), PROJECTION, dtype=torch.double)
-            backward = torch.zeros_like(forward)
-            forward[mask.t()], backward[mask.t()] = output.forward[layer], output.backward[layer]
-            backward = torch.stack([backward[order, row] for row, order in enumerate(reverse)])
-            ours = torch.cat([forward.transpose(0, 1), backward], dim=-1)
-            torch.testing.assert_close(ours, expected[layer], rtol=0, atol=1e-12)
-        upstream = torch.randn(expected.shape, generator=generator, dtype=torch.double)
-        expected.mul(upstream).sum().backward()
-        (
-            sum(
-                (packed * weight.transpose(0, 1)[mask.t()]).sum()
-                for packed, weight in zip(output.forward, upstream[..., :PROJECTION])
-            )
-            + sum(
-                (
-                    packed
-                    * torch.stack([weight[row, order] for row, order in enumerate(reverse)]).transpose(0, 1)[mask.t()]
-                ).sum()
-                for packed, weight in zip(output.backward, upstream[..., PROJECTION:])
-            )
-        ).backward()
-        torch.testing.assert_close(own_inputs.grad, inputs.grad, rtol=0, atol=1e-12)
-    for ours, theirs in zip(
-        [*bilm.forward_layers, *bilm.backward_layers], [*twin.forward_layers, *twin.backward_layers]
-    ):
-        grad = torch.cat([theirs.input_linearity.weight.grad, theirs.state_linearity.weight.grad], dim=1)
-        input_gate, forget_gate, candidate, output_gate = grad.t().chunk(4, dim=1)
-        expected_kernel = torch.cat([input_gate, candidate, forget_gate, output_gate], dim=1)
-        torch.testing.assert_close(ours.kernel.grad, expected_kernel, rtol=0, atol=1e-12)
-        bias_grad = theirs.state_linearity.bias.grad.view(4, CELL)[[0, 2, 1, 3]].view(-1)
-        torch.testing.assert_close(ours.bias.grad, bias_grad, rtol=0, atol=1e-12)
-        torch.testing.assert_close(ours.projection.grad, theirs.state_projection.weight.grad.t(), rtol=0, atol=1e-12)
+        layer(*arguments)
+    assert saves == [True, False]
 
 
-def test_carried_windows_equal_one_long_sequence() -> None:
-    bilm = BiLM([random_layer(False) for _ in range(2)], [random_layer(False) for _ in range(2)])
-    generator = torch.Generator().manual_seed(4)
-    rows, steps = 3, 12
-    forward, backward = (torch.randn(steps * rows, INPUT, generator=generator, dtype=torch.double) for _ in range(2))
-    whole = bilm(forward, backward, [rows] * steps)
-    pieces, state = [], None
-    for start, end in ((0, 5), (5, 6), (6, 12)):
-        window = slice(start * rows, end * rows)
-        pieces.append(bilm(forward[window], backward[window], [rows] * (end - start), state))
-        state = pieces[-1].state
-    for layer in range(2):
-        torch.testing.assert_close(
-            torch.cat([piece.forward[layer] for piece in pieces]), whole.forward[layer], rtol=0, atol=1e-12
-        )
-        torch.testing.assert_close(
-            torch.cat([piece.backward[layer] for piece in pieces]), whole.backward[layer], rtol=0, atol=1e-12
-        )
-    torch.testing.assert_close(tuple(pieces[-1].state), tuple(whole.state), rtol=0, atol=1e-12)
+@pytest.mark.parametrize("broken", ["_numba_loop", "_numba_gates"])
+@pytest.mark.parametrize("function", ["forward", "backward"])
+def test_where_a_kernel_does_not_compile_the_next_backend_computes_and_the_log_says_so(
+    broken: str, function: str, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    pytest.importorskip("numba")
+    from allennlp_elmo_plus.kernels.lstm import _numba_gates, _numba_kernels
+
+    def refuse(*_: Any) -> None:
+        raise KernelUnavailableError("no compiler")
+
+    monkeypatch.setattr(backend, "_failed", set())
+    monkeypatch.setattr(_numba_kernels, f"{function}_steps", refuse)
+    if broken == "_numba_gates":
+        monkeypatch.setattr(_numba_gates, f"gates_{function}", refuse)
+    for _ in range(2):
+        assert_near_definition(lstm_layer(SMALL, torch.float32), 1e-5, [4, 3, 2], 4)
+    operations = [record.args[0] for record in caplog.records]
+    assert operations == (["lstm.loop"] if broken == "_numba_loop" else ["lstm.loop", "lstm.gates"])
 
 
-def test_dropped_input_is_what_the_skip_connection_adds() -> None:
-    """With the second layer's weights at 0 its output is the residual alone: the dropped, rescaled output of the first."""
-    bilm = BiLM([random_layer(False) for _ in range(2)], [], dropout_prob=0.5)
+def chosen(
+    rows: int,
+    steps: int,
+    cells: int,
+    projection: int,
+    product: torch.dtype = torch.float32,
+    state: torch.dtype = torch.float32,
+) -> str:
+    """Return the backend of the loop over time."""
+    like = torch.empty(0, dtype=state)
+    sizes = {"kernel_values": 2 * projection * 4 * cells, "rows": rows, "tokens": rows * steps}
+    return backend.choose("lstm.loop", like, has_one_dtype=int(product == state), **sizes)
+
+
+def test_sizes_and_threads_decide_whether_the_steps_are_one_compiled_loop(monkeypatch: pytest.MonkeyPatch) -> None:
+    bfloat16 = torch.bfloat16
+    assert chosen(1, 1, 1024, 256) == chosen(4, 4, 4096, 512) == "numba"
+    assert chosen(3, 20, 4096, 512) == chosen(20, 3, 4096, 512) == "torch"
+    assert (chosen(4, 4, 1024, 256, bfloat16), chosen(4, 4, 4096, 512, bfloat16)) == ("numba", "torch")
+    assert chosen(4, 4, 5, 3, torch.double, torch.double) == "torch"
+    # The loop would leave one of two threads without work.
+    monkeypatch.setattr(torch, "get_num_threads", lambda: 2)
+    assert (chosen(32, 20, 512, 128), chosen(32, 20, 1024, 256)) == ("numba", "torch")
+    monkeypatch.setattr(torch, "get_num_threads", lambda: backend.MAX_THREADS + 1)
+    assert chosen(32, 20, 512, 128) == "torch"
+
+
+def test_each_direction_uses_the_sizes_that_the_table_reads(monkeypatch: pytest.MonkeyPatch) -> None:
+    layer = lstm_layer(SMALL, torch.float32)
+    seen: list[dict[str, int]] = []
+    real = backend.candidates
+
+    def candidates(operation: str, like: Optional[Tensor], **sizes: int) -> Any:
+        if operation == "lstm.loop":
+            seen.append(sizes)
+        return real(operation, like, **sizes)
+
+    monkeypatch.setattr(backend, "candidates", candidates)
+    layer(*lstm_arguments(layer, [4, 3], 5)).outputs.sum().backward()
+    expected = {"kernel_values": (5 + 6) * 4 * 37, "rows": 5, "tokens": 7, "has_one_dtype": 1}
+    assert seen == [expected, expected]
+
+
+def test_blocks_of_gates_follow_each_other_without_gradients(
+    forced_backend: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Long inputs are computed in blocks of steps, whose gates share one buffer."""
+    monkeypatch.setattr(direction, "CACHED_GATE_VALUES", 1)
+    layer = lstm_layer(SMALL, torch.float32)
+    arguments = lstm_arguments(layer, [2] * 9, 2)
     with torch.no_grad():
-        for parameter in bilm.forward_layers[1].parameters():
-            parameter.zero_()
-    output = bilm(torch.randn(40, INPUT, dtype=torch.double), None, [4] * 10)
-    first, second = output.forward
-    dropped = second == 0
-    assert 0.3 < dropped.double().mean() < 0.7
-    torch.testing.assert_close(second[~dropped], 2 * first[~dropped])
-    assert output.backward is None and output.state.hidden.shape[0] == 1
-
-
-def test_rows_that_never_ran_keep_their_state() -> None:
-    bilm = BiLM([random_layer(False)], [random_layer(False)])
-    state = BiLMState(torch.randn(2, 1, 4, PROJECTION).double(), torch.randn(2, 1, 4, CELL).double())
-    inputs = torch.randn(3, INPUT, dtype=torch.double)
-    after = bilm(inputs, inputs, [2, 1], state).state
-    assert torch.equal(after.hidden[:, :, 2:], state.hidden[:, :, 2:]) and torch.equal(
-        after.cell[:, :, 2:], state.cell[:, :, 2:]
-    )
-    assert not torch.equal(after.hidden[:, :, :2], state.hidden[:, :, :2])
-
-
-@pytest.mark.parametrize(
-    "make, message",
-    [
-        (lambda: BiLM([], []), "`forward_layers` must hold at least 1 layer, got none"),
-        (
-            lambda: BiLM([random_layer(False)] * 2, [random_layer(False)]),
-            "`backward_layers` must hold 2 layers or none, got 1",
-        ),
-        (
-            lambda: BiLM([random_layer(False)], [], dropout_prob=1.0),
-            "`dropout_prob` must be at least 0 and below 1, got 1.0",
-        ),
-    ],
-)
-def test_bad_stacks(make, message: str) -> None:
-    with pytest.raises(ValueError, match=f"^{message}$"):
-        make()
-
-
-@pytest.mark.parametrize(
-    "changed, message",
-    [
-        ({"inputs": (8, 31)}, r"`inputs` must be \(8, 32\), got \(8, 31\)"),
-        ({"inputs": (9, 32)}, r"`inputs` must be \(8, 32\), got \(9, 32\)"),
-        ({"hidden": (4, 64)}, r"`hidden` must be \(4, 32\), got \(4, 64\)"),
-        ({"hidden": (5, 32)}, r"`hidden` must be \(4, 32\), got \(5, 32\)"),
-        ({"cell": (4, 16)}, r"`cell` must be \(4, 64\), got \(4, 16\)"),
-        ({"hidden": (3, 32), "cell": (3, 64)}, "`batch_sizes` must be at most 3, the rows of `cell`, got 4"),
-    ],
-)
-def test_tensors_of_other_sizes_are_refused(changed: dict[str, tuple[int, int]], message: str) -> None:
-    shapes = {"inputs": (8, 32), "hidden": (4, 32), "cell": (4, 64), **changed}
-    with pytest.raises(ValueError, match=f"^{message}$"):
-        LstmLayer(32, 64, 32)(batch_sizes=[4, 4], **{name: torch.zeros(shape) for name, shape in shapes.items()})
+        blocks = layer(*arguments)
+    assert np.allclose(blocks.outputs, layer(*arguments).outputs.detach(), rtol=0, atol=1e-6)

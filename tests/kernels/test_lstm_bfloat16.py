@@ -4,7 +4,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from allennlp_elmo_plus.kernels.lstm import window as lstm_window
+from allennlp_elmo_plus.kernels import backend
 from allennlp_elmo_plus.modules.recurrent.layer import RecurrentOutput
 from allennlp_elmo_plus.modules.recurrent.lstm import LstmLayer
 
@@ -52,7 +52,7 @@ def test_results_and_gradients_come_near_those_of_float32(
 ) -> None:
     """Within a share of each tensor's norm. Without clips: beside one, rounding turns whole gradients off, or on."""
     if not in_one_loop:
-        monkeypatch.setattr(lstm_window, "_window_loops", lambda *given: None)
+        monkeypatch.setitem(backend.TABLE, "lstm.loop", {})
     layer = random_layer(projection)
     expected = run_with_gradients(LstmLayer.__call__, layer)
     for name, ours in run_with_gradients(run_in_bfloat16, layer).items():

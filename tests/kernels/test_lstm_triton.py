@@ -1,5 +1,4 @@
-"""
-The GPU path of a layer, all directions in one batch, against the plain reference.
+"""The backend `triton`, which computes all directions of a layer at once, against the definition.
 
 Without a GPU, Triton's interpreter runs the kernels on the CPU. It rounds to bfloat16 towards 0, a GPU to the nearest.
 """
@@ -16,12 +15,10 @@ import torch
 from torch import Tensor
 
 import allennlp_elmo_plus.kernels.lstm
+from allennlp_elmo_plus.kernels import backend
 from allennlp_elmo_plus.kernels.cuda_graph import SIGHTINGS
 from allennlp_elmo_plus.kernels.gemm import float32_sums
-from allennlp_elmo_plus.kernels.lstm import stacked_lstm as lstm_directions
-from allennlp_elmo_plus.kernels.lstm.clipped_lstm import LstmTensors
-from allennlp_elmo_plus.kernels.lstm.stacked_lstm import StackedLstm, run_stacked
-from allennlp_elmo_plus.modules.recurrent import lstm
+from allennlp_elmo_plus.kernels.lstm.stacked_lstm import _StackedLstm, check_kernels
 from allennlp_elmo_plus.modules.recurrent.layer import RecurrentOutput
 from allennlp_elmo_plus.modules.recurrent.lstm import LstmLayer
 from tests.helpers.cuda_graph_stand_in import capture_without_gpu
@@ -50,26 +47,31 @@ def kernels() -> Iterator[object]:
         yield module
 
 
+@pytest.fixture(autouse=True)
+def triton_on_any_device(monkeypatch: pytest.MonkeyPatch) -> None:
+    rules = backend.Backend(can=lambda situation: True, is_faster=lambda situation: True)
+    monkeypatch.setitem(backend.TABLE, "lstm", {"triton": rules})
+    monkeypatch.setattr(backend, "_failed", set())
+
+
 def random_layers(num=2, projection=True, clips=True, dtype=torch.double) -> list[LstmLayer]:
-    """Called by themselves, these layers compute the plain reference."""
     generator = torch.Generator().manual_seed(1)
     limits = (CELL_CLIP, PROJ_CLIP) if clips else (None, None)
-    layers = [LstmLayer(INPUT, CELL, PROJECTION if projection else None, *limits, reference=True) for _ in range(num)]
+    layers = [LstmLayer(INPUT, CELL, PROJECTION if projection else None, *limits) for _ in range(num)]
     for parameter in (parameter for layer in layers for parameter in layer.parameters()):
         parameter.data = (torch.randn(parameter.shape, generator=generator, dtype=torch.double) * 0.4).to(DEVICE, dtype)
     return layers
 
 
-def run_reference(layers, inputs, batch_sizes, hidden, cell) -> list[RecurrentOutput]:
-    return [layer(inputs[d], batch_sizes, hidden[d], cell[d]) for d, layer in enumerate(layers)]
+def run_reference(*arguments) -> list[RecurrentOutput]:
+    with backend.force("reference"):
+        return LstmLayer.run_directions(*arguments)
 
 
-def stacked(layers, inputs, batch_sizes, hidden, cell) -> list[RecurrentOutput]:
-    first = layers[0]
-    weights = [(layer.kernel, layer.bias_of_gates(), layer.projection) for layer in layers]
-    directions = [LstmTensors(*tensors, *each) for *tensors, each in zip(inputs, hidden, cell, weights)]
-    results = run_stacked(batch_sizes, first.cell_clip, first.proj_clip, directions, first.capture)
-    return [RecurrentOutput(*each) for each in results]
+def stacked(*arguments) -> list[RecurrentOutput]:
+    results = LstmLayer.run_directions(*arguments)
+    assert not backend._failed
+    return results
 
 
 def arguments(layers: list[LstmLayer], batch_sizes: list[int], num_rows: int) -> tuple:
@@ -202,7 +204,7 @@ def test_the_backward_can_run_twice_and_leaves_its_argument_alone() -> None:
     inputs, batch_sizes, hidden, cell = arguments(layers, [2, 1], 2)
     weights = [torch.stack(tensors) for tensors in zip(*(layer.parameters() for layer in layers))]
     states = torch.stack(hidden), torch.stack(cell)
-    outputs = StackedLstm.apply(torch.stack(inputs), batch_sizes, *states, *weights, CELL_CLIP, PROJ_CLIP)[0]
+    outputs = _StackedLstm.apply(torch.stack(inputs), batch_sizes, *states, *weights, CELL_CLIP, PROJ_CLIP)[0]
     upstream = torch.ones_like(outputs)
     first = torch.autograd.grad(outputs, inputs, upstream, retain_graph=True)
     second = torch.autograd.grad(outputs, inputs, upstream)
@@ -230,16 +232,16 @@ def test_all_products_in_bfloat16_have_cublas_sum_in_float32(monkeypatch) -> Non
 
 
 @pytest.fixture
-def ask_anew() -> Iterator[None]:
-    """What the device was found to be capable of is kept; here it is asked each time."""
-    lstm_directions.has_kernels.cache_clear()
+def unchecked() -> Iterator[None]:
+    """Forget which kernels were found to work."""
+    check_kernels.cache_clear()
     yield
-    lstm_directions.has_kernels.cache_clear()
+    check_kernels.cache_clear()
 
 
 @pytest.mark.parametrize("dtype", [torch.float, torch.bfloat16, torch.half, torch.double])
-def test_kernels_that_run_are_used(ask_anew, caplog, dtype: torch.dtype) -> None:
-    assert lstm_directions.has_kernels(torch.device(DEVICE), dtype) and not caplog.records
+def test_kernels_work_for_each_dtype(unchecked, dtype: torch.dtype) -> None:
+    check_kernels(torch.device(DEVICE), dtype)
 
 
 class CompilationError(Exception):
@@ -254,35 +256,32 @@ class CompilationError(Exception):
             "RuntimeError: Failed to find C compiler. P",
         ),
         (CompilationError("type fp8 not supported"), "CompilationError: type fp8 not supported"),
-        (None, r"RuntimeError: a kernel computed \(\[-2.0, 0.5, 2.0\], \[False, False, False\]\)"),
+        (None, r"on \S+ for torch.float64 a kernel computed \(\[-2.0, 0.5, 2.0\], \[False, False, False\]\)"),
     ],
 )
-def test_without_a_compiler_or_a_capable_device_the_plain_path_is_taken_and_the_log_says_why(
-    ask_anew, kernels, monkeypatch, caplog, error: Optional[Exception], message: str
+def test_without_a_compiler_or_a_capable_device_pytorch_computes_and_the_log_says_why(
+    unchecked, kernels, monkeypatch, caplog, error: Optional[Exception], message: str
 ) -> None:
     def refuse(*_: object) -> None:
         if error is not None:
             raise error
 
     monkeypatch.setattr(kernels, "clip_values", refuse)
-    for _ in range(2):
-        assert not lstm_directions.has_kernels(torch.device(DEVICE), torch.bfloat16)
-    (record,) = caplog.records
-    assert re.search(f"no working kernels on {DEVICE} for torch.bfloat16, .*{message}", record.getMessage())
-
-
-def test_without_triton_the_plain_path_is_taken(ask_anew, monkeypatch) -> None:
-    monkeypatch.setitem(sys.modules, KERNELS, None)
-    monkeypatch.setattr(allennlp_elmo_plus.kernels.lstm, "_triton_kernels", None)
-    assert not lstm_directions.has_kernels(torch.device(DEVICE), torch.float)
-
-
-def test_the_plain_path_computes_the_same_on_this_device(monkeypatch) -> None:
-    monkeypatch.setattr(lstm, "has_kernels", lambda *_: False)
-    monkeypatch.setattr(lstm, "run_stacked", lambda *_: pytest.fail("there are no kernels"))
     layers = random_layers()
     expected = run_with_gradients(run_reference, layers, FALLING, 4)
-    for layer in layers:
-        layer.reference = False
-    ours = run_with_gradients(LstmLayer.run_directions, layers, FALLING, 4)
-    torch.testing.assert_close(ours, expected, rtol=0, atol=1e-12)
+    for _ in range(2):
+        computed = run_with_gradients(LstmLayer.run_directions, layers, FALLING, 4)
+        torch.testing.assert_close(computed, expected, rtol=0, atol=1e-12)
+    (record,) = caplog.records
+    assert re.match(
+        f"`lstm` cannot be computed by triton, the next backend computes it: {message}", record.getMessage()
+    )
+
+
+def test_without_triton_pytorch_computes(unchecked, monkeypatch) -> None:
+    monkeypatch.setitem(sys.modules, KERNELS, None)
+    monkeypatch.setattr(allennlp_elmo_plus.kernels.lstm, "_triton_kernels", None)
+    layers = random_layers(dtype=torch.float)
+    given = arguments(layers, FALLING, 4)
+    torch.testing.assert_close(LstmLayer.run_directions(layers, *given), run_reference(layers, *given))
+    assert backend._failed == {("lstm", "triton", torch.float32)}

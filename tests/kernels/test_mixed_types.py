@@ -12,11 +12,11 @@ from allennlp_elmo_plus import ElmoEmbedder
 from allennlp_elmo_plus.data.text.characters import encode_words
 from allennlp_elmo_plus.errors import InputError
 from allennlp_elmo_plus.kernels.arrays import arrays, arrays_to_fill
-from allennlp_elmo_plus.kernels.lstm import pointwise as lstm_pointwise
-from allennlp_elmo_plus.kernels.lstm import window as lstm_window
-from allennlp_elmo_plus.kernels.lstm.steps import Buffers, Clips, Weights
+from allennlp_elmo_plus.kernels.lstm import torch_steps
+from allennlp_elmo_plus.kernels.lstm.window import Buffers, Clips, LstmTensors, Window, plan_steps
 from allennlp_elmo_plus.modules.build import build_encoder
 from allennlp_elmo_plus.modules.encoder import BiLMEncoder
+from allennlp_elmo_plus.modules.recurrent.lstm import LstmLayer
 from allennlp_elmo_plus.options.bilm_options import BiLMOptions
 from allennlp_elmo_plus.training.adagrad import Adagrad
 from tests.helpers.small_encoders import BASE
@@ -180,29 +180,35 @@ def adagrad_with_a_wide_sum() -> None:
     optimizer.step()
 
 
+def loop_with_narrow_buffers() -> None:
+    from allennlp_elmo_plus.kernels.lstm._numba_loop import forward_loop
+
+    tensors = LstmTensors(torch.zeros(1, 1), torch.zeros(1, 1), torch.zeros(1, 4), *LstmLayer(1, 4, 1).parameters())
+    steps = plan_steps((1,), 1, 1, True, True)
+    forward_loop(Window(tensors, Clips(None, None), Buffers(NARROW, NARROW, NARROW), steps, 1), FLOATS)
+
+
 @pytest.mark.parametrize(
     "call",
     [
         lambda: arrays(FLOATS, WIDE),
         lambda: arrays_to_fill(FLOATS, NARROW),
-        lambda: lstm_pointwise.forward_step(FLOATS, WIDE, None),
-        lambda: lstm_pointwise.forward_step(FLOATS, FLOATS, None)(WIDE, WIDE, 0, 0, 0, 0),
-        lambda: lstm_pointwise.backward_step(FLOATS, FLOATS, NARROW, FLOATS, None),
-        lambda: lstm_pointwise.backward_step(FLOATS, FLOATS, FLOATS, FLOATS, None)(NARROW, 0, 0, 0),
-        lambda: lstm_window.lstm_forward(
-            Weights(torch.zeros(2, 16), torch.zeros(16), None, 1), Clips(None, None), Buffers(*[NARROW] * 3), FLOATS
-        ),
+        lambda: torch_steps._compiled_gates_forward(FLOATS, WIDE, None),
+        lambda: torch_steps._compiled_gates_forward(FLOATS, FLOATS, None)(WIDE, WIDE, 0, 0, 0, 0),
+        lambda: torch_steps._compiled_gates_backward(FLOATS, FLOATS, NARROW, FLOATS, None),
+        lambda: torch_steps._compiled_gates_backward(FLOATS, FLOATS, FLOATS, FLOATS, None)(NARROW, 0, 0, 0),
+        loop_with_narrow_buffers,
         adagrad_with_a_wide_sum,
     ],
 )
 def test_a_compiled_loop_refuses_each_array_of_another_type(call: Callable[[], object]) -> None:
     pytest.importorskip("numba")
-    with pytest.raises(InputError, match=r"^a compiled loop takes tensors of torch\.float32, got one of torch\.\w+"):
+    with pytest.raises(InputError, match=r"^a compiled kernel takes tensors of torch\.float32, got one of torch\.\w+"):
         call()
 
 
 def test_a_loop_refuses_to_fill_what_would_be_a_copy() -> None:
     with pytest.raises(
-        ValueError, match=re.escape("a tensor that a loop fills must be contiguous, got strides (1, 4)")
+        ValueError, match=re.escape("a tensor that a kernel fills must be contiguous, got strides (1, 4)")
     ):
         arrays_to_fill(torch.zeros(4, 4).t())

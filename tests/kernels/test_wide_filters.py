@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from allennlp_elmo_plus.data.batching.batch import LanguageModelBatch
-from allennlp_elmo_plus.data.batching.lane_plan import EpochPlan
+from allennlp_elmo_plus.data.batching.lane_plan import LanePlan
 from allennlp_elmo_plus.data.batching.lane_reader import LaneReader
 from allennlp_elmo_plus.data.batching.sentence_batch import batch_from_sentences
 from allennlp_elmo_plus.data.batching.sentence_plan import SentencePlan, SentenceReader
@@ -33,7 +33,7 @@ def corpus(tmp_path_factory: pytest.TempPathFactory) -> EncodedCorpus:
 
 
 def windows_of_lanes(corpus: EncodedCorpus) -> Iterator[LanguageModelBatch]:
-    plan = EpochPlan(corpus.offsets, 2, 5, True, 0, 0)
+    plan = LanePlan(corpus.offsets, 2, 5, True, 0, 0)
     return map(WindowBatcher(corpus, np.arange(corpus.num_types)), LaneReader(corpus.tokens, plan))
 
 

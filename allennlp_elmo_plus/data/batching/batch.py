@@ -31,7 +31,7 @@ class LanguageModelBatch(NamedTuple):
         forward_negatives: The negative samples; the model draws its own where they are None.
         backward_negatives: As `forward_negatives`.
         row_order: (B,) int64, the row of the caller's order that each row holds; None for the caller's own order.
-        loss_weight: The weight of this batch's mean loss in the mean over processes, see `data.batching.lane_reader.Window`.
+        loss_weight: The weight of this batch's mean loss in the mean over processes, see `data.batching.window.Window`.
     """
 
     characters: Tensor

@@ -1,69 +1,61 @@
-"""Order of an epoch: which lane reads which sentences.
+"""Assign the sentences of an epoch to lanes.
 
-An epoch reads every sentence once. Its sentences, shuffled, are one stream, cut into B lanes, the rows of a batch. A
-sentence of n words is n + 1 positions: as many targets in each direction.
+An epoch reads every sentence once. Its sentences, shuffled, are one stream, which is cut into B lanes, the rows of a batch. A
+sentence of n words has n + 1 positions: it gives n + 1 targets in each direction.
 
-bilm-tf packs text into rows in the same way, but its rows pull sentences from one iterator as they go, without a seed,
-and what does not fill the last window is lost. Here lanes are cut beforehand, so that every position is read and any
-window is found by arithmetic.
+bilm-tf fills the rows of a batch in the same way, but its rows take sentences from one iterator as they need them, without a seed, and
+the positions that do not fill the last window are lost. Here the lanes are cut in advance. So every position is read, and any window is
+found by arithmetic.
 """
 
 import math
 from functools import lru_cache
+from typing import NamedTuple
 
 import numpy as np
 
-# Sentences are shuffled inside blocks of neighbours, and blocks among each other: an order without a list of them all.
-BLOCK_SENTENCES = 16384
-
-# The second word of a generator's seed says what it is for. 1 is for negative samples (`data/batching/window_batcher.py`).
-_ORDER_OF_BLOCKS = 0
-_ORDER_IN_BLOCK = 2
+from allennlp_elmo_plus.data.batching.epoch_order import EpochOrder, Purpose, check_at_least
 
 
-class EpochPlan:
-    """Which sentences each of `num_lanes` lanes reads in `epoch`, and how many windows of `num_steps` positions these are.
+class StreamPosition(NamedTuple):
+    """A position in the stream of an epoch."""
 
-    `sentence_offsets` (num_sentences + 1,) int64: where each sentence starts among the words of the corpus.
+    block_index: int  # index of the block in reading order
+    rank: int  # index of the sentence in its block in reading order
+    step: int  # index of the position in the sentence
 
-    A lane starts at the sentence boundary nearest to its even share of the positions, so that lanes differ by about one
-    sentence; with fewer sentences than lanes, or one very long sentence, some lanes are empty. The longest lane is lane
-    0, the shortest the last: the lanes that still have text are always the first ones. Without `shuffle`, sentences
-    keep the order of the text, and every epoch is the same. Memory grows with lanes and blocks, not with sentences.
 
-    `lane_lengths`, `lane_starts` (B,) int64: positions of each lane, falling, and where it starts in the stream.
-    `num_windows`: windows of the epoch; only the last ones are ragged.
+class LanePlan(EpochOrder):
+    """The lanes of one epoch.
 
-    Raises `ValueError` when `num_lanes` or `num_steps` is below 1, or `seed` or `epoch` below 0.
+    A lane starts at the sentence boundary nearest to its equal share of the positions, so lanes differ by about one sentence. With
+    fewer sentences than lanes, or one very long sentence, some lanes are empty. The lanes are sorted by length, the longest first: those
+    that still have text are always the first rows. Memory grows with the number of lanes and blocks, not of sentences.
+
+    Args:
+        sentence_offsets, shuffle, seed, epoch: As for `EpochOrder`.
+        num_lanes: B, at least 1.
+        num_steps: T, the positions of a window, at least 1.
+
+    Attributes:
+        lane_lengths: (B,) int64, the positions of each lane, the longest first.
+        lane_starts: (B,) int64, the position in the stream at which each lane starts.
+        num_windows: The windows of the epoch; only the last ones are not full.
     """
 
     def __init__(
         self, sentence_offsets: np.ndarray, num_lanes: int, num_steps: int, shuffle: bool, seed: int, epoch: int
     ) -> None:
-        for name, value, least in (
-            ("num_lanes", num_lanes, 1),
-            ("num_steps", num_steps, 1),
-            ("seed", seed, 0),
-            ("epoch", epoch, 0),
-        ):
-            if value < least:
-                raise ValueError(f"`{name}` must be at least {least}, got {value}")
-        self.sentence_offsets = sentence_offsets
+        check_at_least(1, num_lanes=num_lanes, num_steps=num_steps)
+        super().__init__(sentence_offsets, shuffle, seed, epoch, Purpose.LANE_PLAN_BLOCKS)
         self.num_steps = num_steps
-        self._shuffle, self._seed, self._epoch = shuffle, seed, epoch
+        positions_before_block = sentence_offsets[self.block_bounds] + self.block_bounds
+        self._block_starts = np.append(0, np.cumsum(np.diff(positions_before_block)[self.blocks]))
+        # Each lane reads in one block at a time.
+        self._order_in_block = lru_cache(maxsize=num_lanes + 1)(self._draw_order_in_block)
 
-        num_sentences = len(sentence_offsets) - 1
-        self._block_bounds = np.append(np.arange(0, num_sentences, BLOCK_SENTENCES), num_sentences)
-        num_blocks = len(self._block_bounds) - 1
-        self._blocks = np.arange(num_blocks)
-        if shuffle:
-            self._blocks = np.random.default_rng([seed, _ORDER_OF_BLOCKS, epoch]).permutation(num_blocks)
-        positions_before = sentence_offsets[self._block_bounds] + self._block_bounds
-        self._slot_starts = np.append(0, np.cumsum(np.diff(positions_before)[self._blocks]))
-        self._order_in_slot = lru_cache(maxsize=num_lanes + 1)(self._draw_order_in_slot)
-
-        shares = [lane * self.num_positions // num_lanes for lane in range(1, num_lanes)]
-        bounds = np.array([0, *map(self._nearest_boundary, shares), self.num_positions])
+        equal_shares = [lane * self.num_positions // num_lanes for lane in range(1, num_lanes)]
+        bounds = np.array([0, *map(self._nearest_boundary, equal_shares), self.num_positions])
         by_length = np.argsort(-np.diff(bounds), kind="stable")
         self.lane_starts = bounds[:-1][by_length]
         self.lane_lengths = np.diff(bounds)[by_length]
@@ -71,46 +63,40 @@ class EpochPlan:
 
     @property
     def num_lanes(self) -> int:
-        """B, of the whole epoch."""
+        """Return the number of lanes of the epoch, in all processes."""
         return len(self.lane_starts)
 
     @property
     def num_positions(self) -> int:
-        """Targets of the epoch in each direction."""
-        return int(self._slot_starts[-1])
+        """Return the number of targets of the epoch in each direction."""
+        return int(self._block_starts[-1])
 
     def sentences(self, block_index: int, ranks: slice = slice(None)) -> np.ndarray:
-        """Ids of the sentences, all or those at `ranks`, of the block that is read `block_index`-th, in reading order."""
-        return self._block_bounds[self._blocks[block_index]] + self._order_in_slot(block_index)[ranks]
+        """Return the sentences at `ranks` of the block that is read at `block_index`, in reading order: their numbers in the text."""
+        return self.block_bounds[self.blocks[block_index]] + self._order_in_block(block_index)[ranks]
 
     def num_sentences_in(self, block_index: int) -> int:
-        """Sentences of the block that is read `block_index`-th."""
-        block = self._blocks[block_index]
-        return int(self._block_bounds[block + 1] - self._block_bounds[block])
+        """Return the number of sentences of the block that is read at `block_index`."""
+        block = self.blocks[block_index]
+        return int(self.block_bounds[block + 1] - self.block_bounds[block])
 
-    def num_positions_of(self, sentences: np.ndarray) -> np.ndarray:
-        """Positions of each sentence: its words and one more. *Shape:* as `sentences`, int64."""
-        return self.sentence_offsets[sentences + 1] - self.sentence_offsets[sentences] + 1
-
-    def find_position(self, position: int) -> tuple[int, int, int]:
-        """The sentence that holds `position` (below `num_positions`) of the stream: the slot, the rank in the slot, and
-        the step inside the sentence.
-        """
-        block_index = int(np.searchsorted(self._slot_starts, position, side="right")) - 1
-        ends = self._slot_starts[block_index] + np.cumsum(self.num_positions_of(self.sentences(block_index)))
+    def find_position(self, position: int) -> StreamPosition:
+        """Return the sentence, and the step in it, at `position` of the stream, which is below `num_positions`."""
+        block_index = int(np.searchsorted(self._block_starts, position, side="right")) - 1
+        block_start = self._block_starts[block_index]
+        ends = block_start + np.cumsum(self.num_positions_of(self.sentences(block_index)))
         rank = int(np.searchsorted(ends, position, side="right"))
-        start = ends[rank - 1] if rank else self._slot_starts[block_index]
-        return block_index, rank, position - int(start)
+        sentence_start = ends[rank - 1] if rank else block_start
+        return StreamPosition(block_index, rank, position - int(sentence_start))
 
     def _nearest_boundary(self, position: int) -> int:
         block_index, rank, step = self.find_position(position)
         remaining = int(self.num_positions_of(self.sentences(block_index)[rank])) - step
         return position - step if step <= remaining else position + remaining
 
-    def _draw_order_in_slot(self, block_index: int) -> np.ndarray:
-        # 16 bits are enough inside a block, and every lane keeps one of these.
+    def _draw_order_in_block(self, block_index: int) -> np.ndarray:
+        # One order per lane is in memory; 16 bits are enough for a rank.
         order = np.arange(self.num_sentences_in(block_index), dtype=np.uint16)
         if self._shuffle:
-            block = int(self._blocks[block_index])
-            np.random.default_rng([self._seed, _ORDER_IN_BLOCK, self._epoch, block]).shuffle(order)
+            self._generator(Purpose.LANE_PLAN_SENTENCES, int(self.blocks[block_index])).shuffle(order)
         return order

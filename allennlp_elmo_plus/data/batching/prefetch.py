@@ -1,40 +1,42 @@
-"""Making items in a background thread, some ahead of their use."""
+"""Produce items in a background thread, ahead of their use."""
 
 import threading
 from collections.abc import Iterable, Iterator
 from queue import SimpleQueue
 from typing import Generic, TypeVar
 
+from allennlp_elmo_plus.data.batching.epoch_order import check_at_least
+
 Item = TypeVar("Item")
 
 
 class Prefetcher(Generic[Item]):
-    """Iterates over `source` in a thread of its own, at most `depth` items ahead. Each iteration starts a thread.
+    """Iterates over `source` in a separate thread, which each iteration starts.
 
-    An exception that `source` raises is raised to the consumer after the items made before it. The thread is gone when
-    the iterator is exhausted, closed or dropped.
+    An exception of `source` is raised in the consumer's thread, after the items before it. The thread ends when the iterator is
+    exhausted, closed or deleted.
 
-    Raises `ValueError` when `depth` is below 1.
+    Args:
+        depth: The maximum number of items ahead of the consumer, at least 1.
     """
 
     def __init__(self, source: Iterable[Item], depth: int) -> None:
-        if depth < 1:
-            raise ValueError(f"`depth` must be at least 1, got {depth}")
+        check_at_least(1, depth=depth)
         self._source = source
         self._depth = depth
 
     def __iter__(self) -> Iterator[Item]:
-        # (items of length 1 | nothing at the end, exception)
+        # A tuple of one item, or of none at the end, and the exception that ended `source`.
         results: SimpleQueue[tuple[tuple[Item, ...], BaseException | None]] = SimpleQueue()
-        # The producer waits after making an item, not before: the first needs no place.
-        free_places = threading.Semaphore(self._depth - 1)
+        # The producer waits after it made an item, so the first item needs no free slot.
+        free_slots = threading.Semaphore(self._depth - 1)
         stopped = threading.Event()
 
         def produce() -> None:
             try:
                 for item in self._source:
                     results.put(((item,), None))
-                    free_places.acquire()
+                    free_slots.acquire()
                     if stopped.is_set():
                         return
                 results.put(((), None))
@@ -50,9 +52,9 @@ class Prefetcher(Generic[Item]):
                     raise error
                 if not items:
                     return
-                free_places.release()
+                free_slots.release()
                 yield items[0]
         finally:
             stopped.set()
-            free_places.release()
+            free_slots.release()
             thread.join()

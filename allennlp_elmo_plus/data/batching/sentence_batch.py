@@ -1,4 +1,4 @@
-"""Padded sentences that have nothing to do with each other -> a batch of the language model."""
+"""Make a batch of the language model from padded sentences that are independent of each other."""
 
 from typing import Optional
 
@@ -11,15 +11,15 @@ from allennlp_elmo_plus.data.text.characters import PADDING_ID
 
 
 def batch_from_sentences(character_ids: Optional[Tensor], word_ids: Tensor, mask: Tensor) -> LanguageModelBatch:
-    """The batch of B sentences, each `<S> w1 .. wn </S>`: n + 1 steps in each direction, longest sentence first, starting
-    from no state. What `row_order` gives is the sentence that each row holds.
+    """Return the batch of B sentences `<S> w1 .. wn </S>`, on their device: n + 1 steps in each direction, the longest row first.
 
-    `character_ids` (B, T, C): see `data/text/characters.py`; None for a model that reads words by their ids alone.
-    `word_ids` (B, T): vocabulary ids counted from 0; what padded places hold does not matter.
-    `mask` (B, T) bool, True at the n + 2 words of a sentence, which start at its left end.
+    Args:
+        character_ids: (B, T, C), see `data/text/characters.py`; None for a model of word input.
+        word_ids: (B, T), vocabulary ids counted from 0; the values at padding are ignored.
+        mask: (B, T) bool, True at the n + 2 words of a sentence, which start at its left end.
 
-    Results are on the device of the arguments. Raises `ValueError` for shapes that do not go together, a mask with
-    holes, and a sentence that lacks `<S>` or `</S>`, which has fewer than two words.
+    Raises:
+        ValueError: The shapes disagree, the mask has holes, or a sentence has fewer than 2 words, so it lacks `<S>` or `</S>`.
     """
     if character_ids is None:
         character_ids = word_ids.new_empty(*word_ids.shape, 0)
@@ -40,12 +40,13 @@ def batch_from_sentences(character_ids: Optional[Tensor], word_ids: Tensor, mask
     lengths = num_words - 1
     steps = columns[: int(lengths[0])]
     is_real = steps < lengths[:, None]
-    # (B, T) places in a sentence; mirrored, those of the backward direction's input.
-    mirrored = (lengths[:, None] - steps).clamp(min=0)
+    # (B, T) the word that each direction reads at each step.
+    forward_words = steps.expand_as(is_real)
+    backward_words = (lengths[:, None] - steps).clamp(min=0)
     sorted_ids = word_ids[row_order]
     sorted_mask = mask[row_order]
 
-    # Words that are spelled alike, as cut ones may be, can have different ids.
+    # Words with the same characters can have different ids, where they are truncated.
     words = torch.cat([character_ids[row_order][sorted_mask], sorted_ids[sorted_mask][:, None]], dim=1)
     distinct, row_of_word = unique_rows(words)
     word_lengths, order = (distinct[:, :-1] != PADDING_ID).sum(dim=1).sort(stable=True)
@@ -53,18 +54,17 @@ def batch_from_sentences(character_ids: Optional[Tensor], word_ids: Tensor, mask
     rank[order] = torch.arange(len(order), device=order.device)
     rows = torch.zeros_like(sorted_ids).masked_scatter(sorted_mask, rank[row_of_word])
 
-    def at(values: Tensor, places: Tensor) -> Tensor:
-        return values.gather(1, places).masked_fill(~is_real, 0)
+    def at(values: Tensor, columns: Tensor) -> Tensor:
+        return values.gather(1, columns).masked_fill(~is_real, 0)
 
-    forward_places = steps.expand_as(is_real)
     return LanguageModelBatch(
         characters=distinct[order, :-1].to(torch.int16),
         buckets=length_buckets(word_lengths.cpu().numpy()),
         word_ids=distinct[order, -1],
-        forward_inputs=at(rows, forward_places),
-        backward_inputs=at(rows, mirrored),
-        forward_targets=at(sorted_ids, forward_places + 1),
-        backward_targets=at(sorted_ids, (mirrored - 1).clamp(min=0)),
+        forward_inputs=at(rows, forward_words),
+        backward_inputs=at(rows, backward_words),
+        forward_targets=at(sorted_ids, forward_words + 1),
+        backward_targets=at(sorted_ids, (backward_words - 1).clamp(min=0)),
         lengths=lengths,
         batch_sizes=is_real.sum(dim=0).tolist(),
         carries_state=False,

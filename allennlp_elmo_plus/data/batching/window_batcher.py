@@ -1,25 +1,25 @@
-"""A window of running text -> a batch of the language model."""
+"""Make a batch of the language model from a window of type ids."""
 
 import numpy as np
 import torch
 
 from allennlp_elmo_plus.data.batching.batch import LanguageModelBatch, length_buckets
-from allennlp_elmo_plus.data.batching.lane_reader import Window
+from allennlp_elmo_plus.data.batching.epoch_order import Purpose, random_generator
 from allennlp_elmo_plus.data.batching.negatives import LogUniformSampler
+from allennlp_elmo_plus.data.batching.window import Window
 from allennlp_elmo_plus.data.corpus.encoded_corpus import BOS_TYPE, EncodedCorpus
 from allennlp_elmo_plus.kernels.softmax.negatives import NegativeSample
 
-# The second word of a generator's seed says what it is for. 0 and 2 are for the order of an epoch
-# (`data/batching/lane_plan.py`).
-_NEGATIVES = 1
-
 
 class WindowBatcher:
-    """Makes batches of the windows of `corpus`.
+    """Makes batches from the windows of `corpus`.
 
-    `vocabulary_ids` (num_types,) int64: the vocabulary id of each type, counted from 0.
-    `sampler` draws the negatives, None for none. Those of a window follow from `seed`, `epoch`, the number of the
-    window and `negatives_stream` alone: processes that have different ones draw apart from each other.
+    The negatives of a window follow from its number, `seed`, `epoch` and `negatives_stream` alone.
+
+    Args:
+        vocabulary_ids: (num_types,) int64, the vocabulary id of each type, counted from 0.
+        sampler: Draws the negatives; None for no negatives.
+        negatives_stream: At least 0. Processes with different numbers get different negatives.
     """
 
     def __init__(
@@ -36,14 +36,15 @@ class WindowBatcher:
         self._vocabulary_ids = vocabulary_ids
         self._sampler = sampler
         self._seed, self._epoch, self._negatives_stream = seed, epoch, negatives_stream
-        # Only entries of types in the window at hand mean anything.
+        # Only the entries of the types in the current window are valid.
         self._row_of_type = np.empty(corpus.num_types, dtype=np.int64)
 
     def __call__(self, window: Window) -> LanguageModelBatch:
-        """The batch of `window`. Not safe to call from two threads at once."""
+        """Return the batch of `window`. Two threads must not call this at the same time."""
         num_steps = window.forward_inputs.shape[1]
         inputs = np.stack([window.forward_inputs, window.backward_inputs])
         targets = self._vocabulary_ids[np.stack([window.forward_targets, window.backward_targets])]
+        # Most windows are full, and need no mask.
         is_ragged = window.lengths[-1] < num_steps
         if is_ragged:
             padding = np.arange(num_steps) >= window.lengths[:, None]
@@ -55,7 +56,8 @@ class WindowBatcher:
         if is_ragged:
             rows[:, padding] = 0
             targets[:, padding] = 0
-        num_steps_run = np.bincount(window.lengths, minlength=num_steps + 1)[::-1].cumsum()[::-1]
+        # Element t is the number of rows of at least t positions.
+        rows_by_length = np.bincount(window.lengths, minlength=num_steps + 1)[::-1].cumsum()[::-1]
         forward_negatives, backward_negatives = self._negatives(window.number, 0), self._negatives(window.number, 1)
         return LanguageModelBatch(
             characters=torch.from_numpy(self._characters[distinct]),
@@ -66,7 +68,7 @@ class WindowBatcher:
             forward_targets=torch.from_numpy(targets[0]),
             backward_targets=torch.from_numpy(targets[1]),
             lengths=torch.from_numpy(window.lengths),
-            batch_sizes=[int(size) for size in num_steps_run[1:] if size],
+            batch_sizes=[int(size) for size in rows_by_length[1:] if size],
             carries_state=window.carries_state,
             forward_negatives=forward_negatives,
             backward_negatives=backward_negatives,
@@ -74,10 +76,10 @@ class WindowBatcher:
         )
 
     def _distinct_types(self, types: np.ndarray) -> np.ndarray:
-        """The distinct numbers of `types`, at least one of them, by rising length of their words."""
-        # A window can be empty for some of the lanes; a table of no words would burden every later stage.
+        """Return the distinct `types`, sorted by the length of their words: (U,), U at least 1."""
+        # A window of some lanes can be empty. With one word, no later stage needs a special case for an empty table.
         types = types.ravel() if types.size else np.array([BOS_TYPE])
-        # Of a type's occurrences, the one whose position stays in the table stands for it: they need no sorting.
+        # Each type keeps the position that is written last, so one occurrence of each is found without sorting.
         positions = np.arange(len(types))
         self._row_of_type[types] = positions
         distinct = types[self._row_of_type[types] == positions]
@@ -86,7 +88,8 @@ class WindowBatcher:
     def _negatives(self, window: int, direction: int) -> NegativeSample | None:
         if self._sampler is None:
             return None
-        seed = [self._seed, _NEGATIVES, self._epoch, window, direction]
-        if self._negatives_stream:
-            seed.append(self._negatives_stream)
-        return self._sampler.sample(np.random.default_rng(seed))
+        # Stream 0 is that of a single process, whose seed has no number for the stream.
+        stream = [self._negatives_stream] if self._negatives_stream else []
+        return self._sampler.sample(
+            random_generator(self._seed, Purpose.NEGATIVES, self._epoch, window, direction, *stream)
+        )

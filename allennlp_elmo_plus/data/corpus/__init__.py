@@ -1,0 +1,1 @@
+"""Words -> type ids on disk, memory-mapped and reused by later runs."""

@@ -1,4 +1,4 @@
-"""Encoded corpora kept from run to run, each as long as its text is the same."""
+"""Reuse an encoded corpus in later runs, as long as its text is the same."""
 
 import hashlib
 import json
@@ -23,7 +23,7 @@ logger = logging.getLogger(__name__)
 
 FORMAT_VERSION = 1
 _META_FILE = "meta.json"
-_HASHED_AT_ONCE = 1 << 20
+_HASH_BLOCK_BYTES = 1 << 20
 
 Meta = dict[str, Any]
 Encode = Callable[[Union[str, "os.PathLike[str]"], Path, str, int], None]
@@ -36,17 +36,23 @@ def open_or_encode(
     max_characters: int = DEFAULT_MAX_CHARACTERS,
     encode: Optional[Encode] = None,
 ) -> EncodedCorpus:
-    """The text that `spec` names (see `data/text/text_files.py`), encoded. What is found in `cache_directory` is used when every file
-    of the text has the size and the time it had then, or else the same content, and what is found belongs together
-    (data/corpus/validation.py); otherwise the text is encoded anew in its place.
+    """Return a text as an encoded corpus, from `cache_directory` if it has a valid one, see `data/corpus/validation.py`.
 
-    One process encodes while others that want the same text wait. An encoding becomes visible only when it is whole.
-    Without `cache_directory`, or for text that can be read only once (standard input, a pipe), the encoding is a
-    temporary one. `encode` takes the place of `encode_text` where there is a `cache_directory`.
+    The corpus in the cache is used if every file of the text has the same size and time as when it was encoded, or else the same content.
+    Otherwise the text is encoded again, and replaces it. One process encodes while other processes that need the same text wait. The
+    new corpus appears atomically.
 
-    Raises `InputError` for what `data/text/text_files.py` refuses, for a text that changes or vanishes while it is read and
-    for a cache
-    that cannot be locked, and `ValueError` for a `max_characters` below 3.
+    Args:
+        spec: As for `data.text.text_files.iter_sentences`.
+        encoding_errors: As for `data.text.text_files.iter_sentences`.
+        cache_directory: Created if necessary. The corpus is a temporary one without a cache directory, and for a text that can be read
+            only once (standard input, a pipe).
+        max_characters: C, at least 3.
+        encode: Writes a corpus to the cache in place of `encode_text`.
+
+    Raises:
+        InputError: As in `data.text.text_files.iter_sentences`; the text changes or vanishes while it is read, or the cache cannot be
+            locked.
     """
     check_max_characters(max_characters)
     check_encoding_errors(encoding_errors)
@@ -70,22 +76,22 @@ def open_or_encode(
 def _encode(
     spec: Union[str, "os.PathLike[str]"], directory: Path, settings: Meta, sources: list[TextSource], encode: Encode
 ) -> None:
-    """Encodes to `directory`, replacing what is there. Only for the holder of the lock."""
+    # The caller must hold the lock.
     unfinished = directory.with_name(f".{directory.name}.unfinished")
-    # Left behind by a process that was killed
+    # A killed process may have left this directory.
     _remove(unfinished)
     unfinished.mkdir()
     try:
-        described = [{**_stat(source), "blake2b": _hash(source)} for source in sources]
+        descriptions = [{**_stat(source), "blake2b": _hash(source)} for source in sources]
         encode(spec, unfinished, settings["encoding_errors"], settings["max_characters"])
-        for source, before in zip(sources, described, strict=True):
+        for source, before in zip(sources, descriptions, strict=True):
             if _stat(source).items() - before.items():
                 raise InputError(f"{source}: the text changed while it was being read")
-        meta = {**settings, "sources": described}
+        meta = {**settings, "sources": descriptions}
         (unfinished / _META_FILE).write_text(json.dumps(meta, indent=1), encoding="utf-8")
         for path in unfinished.iterdir():
             flush_to_disk(path)
-            # Mapped files may be deleted or replaced; one that is cut short ends the processes that read it, by SIGBUS.
+            # Memory-mapped files may be deleted or replaced; but if one is truncated, SIGBUS ends the processes that read it.
             path.chmod(0o444)
         flush_to_disk(unfinished)
         _remove(directory)
@@ -97,7 +103,7 @@ def _encode(
 
 
 def _is_current(directory: Path, settings: Meta, sources: list[TextSource]) -> bool:
-    """Whether `directory` holds a whole encoding, made with `settings`, of the text that `sources` hold now."""
+    """Return whether `directory` has a complete corpus, encoded with `settings`, of the current text of `sources`."""
     try:
         if not stat.S_ISREG(os.lstat(directory / _META_FILE).st_mode):
             return False
@@ -107,7 +113,7 @@ def _is_current(directory: Path, settings: Meta, sources: list[TextSource]) -> b
         if not all(map(_is_same, meta["sources"], sources)):
             return False
     except (OSError, ValueError, KeyError, TypeError, RecursionError):
-        # Missing or damaged: the same as none
+        # The corpus is missing, or its description is damaged.
         return False
     damage = validate(directory, settings["max_characters"])
     if damage is not None:
@@ -123,28 +129,28 @@ def _is_same(before: Meta, source: TextSource) -> bool:
 
 
 def _stat(source: TextSource) -> Meta:
-    with _unreadable_named(source):
+    with _read_errors_named(source):
         status = os.stat(source)
     return {"path": os.path.abspath(source), "size": status.st_size, "mtime_ns": status.st_mtime_ns}
 
 
 def _hash(source: TextSource) -> str:
     digest = hashlib.blake2b(digest_size=32)
-    with _unreadable_named(source), open(source, "rb") as file:
-        while data := file.read(_HASHED_AT_ONCE):
+    with _read_errors_named(source), open(source, "rb") as file:
+        while data := file.read(_HASH_BLOCK_BYTES):
             digest.update(data)
     return digest.hexdigest()
 
 
 def _remove(path: Path) -> None:
-    """Removes the directory `path`, or a link in its place, of which the target stays."""
+    """Remove the directory `path`, or the link `path` without its target."""
     if path.is_symlink():
         path.unlink()
     shutil.rmtree(path, ignore_errors=True)
 
 
 @contextmanager
-def _unreadable_named(source: TextSource) -> Iterator[None]:
+def _read_errors_named(source: TextSource) -> Iterator[None]:
     try:
         yield
     except OSError as error:

@@ -58,7 +58,7 @@ class EncodedCorpus:
 
     Attributes:
         tokens: (num_tokens,) uint32, the type of each word, without sentence boundaries.
-        offsets: (num_sentences + 1,) int64, the index in `tokens` at which each sentence starts, and their number.
+        offsets: (num_sentences + 1,) int64, the index in `tokens` at which each sentence starts, and the number of tokens.
         type_characters: (num_types, C) int16, the spelling of each type, see `data/text/characters.py`.
         type_lengths: (num_types,) int32, positions in `type_characters` before the padding.
         type_counts: (num_types,) int64, the number of times that each type occurs in `tokens`.
@@ -66,34 +66,34 @@ class EncodedCorpus:
 
     def __init__(self, directory: Path, max_characters: int) -> None:
         self.directory = directory
-        arrays: dict[str, np.ndarray] = {
-            # Plain arrays: a slice of a few elements of `np.memmap` takes several times as long.
-            name: np.asarray(np.memmap(directory / name, dtype, mode="r"))
-            for name, dtype in ARRAY_TYPES.items()
-        }
-        self.tokens = arrays["tokens"]
-        self.offsets = arrays["offsets"]
-        self.type_characters = arrays["type_characters"].reshape(-1, max_characters)
-        self.type_lengths = arrays["type_lengths"]
-        self.type_counts = arrays["type_counts"]
+
+        def array(name: str) -> np.ndarray:
+            # A plain array: a slice of a few elements of `np.memmap` takes several times as long.
+            return np.asarray(np.memmap(directory / name, ARRAY_TYPES[name], mode="r"))
+
+        self.tokens = array("tokens")
+        self.offsets = array("offsets")
+        self.type_characters = array("type_characters").reshape(-1, max_characters)
+        self.type_lengths = array("type_lengths")
+        self.type_counts = array("type_counts")
 
     @property
     def num_tokens(self) -> int:
-        """The number of words."""
+        """Return the number of words."""
         return len(self.tokens)
 
     @property
     def num_sentences(self) -> int:
-        """The number of lines, blank ones included."""
+        """Return the number of lines, blank lines included."""
         return len(self.offsets) - 1
 
     @property
     def num_types(self) -> int:
-        """The number of distinct words, with `<S>` and `</S>`."""
+        """Return the number of distinct words, `<S>` and `</S>` included."""
         return len(self.type_characters)
 
     def digest(self) -> str:
-        """Return a hash of all words in order and of the sentences' ends; each call reads the files."""
+        """Return a hash of all words and sentence ends, in order; each call reads the files."""
         digest = hashlib.blake2b(digest_size=16)
         for name in ("tokens", "offsets", WORDS_FILE):
             with open(self.directory / name, "rb") as file:
@@ -136,7 +136,7 @@ class CorpusWriter:
 
 @contextmanager
 def create_corpus(directory: Path) -> Iterator[CorpusWriter]:
-    """Yield a writer of a new corpus in `directory`, which must exist. The first of the `offsets`, 0, is written already."""
+    """Yield a writer of a new corpus in `directory`, which must exist. The writer has already written the first of `offsets`, 0."""
     with ExitStack() as stack:
         writer = CorpusWriter(
             {name: stack.enter_context(open(directory / name, "wb")) for name in (*ARRAY_TYPES, WORDS_FILE)}
@@ -146,7 +146,7 @@ def create_corpus(directory: Path) -> Iterator[CorpusWriter]:
 
 
 class _TypeTable(dict[str, int]):
-    """The type id of each word; a new word gets the next id when it is looked up, and is added to `new_words`."""
+    """The type id of each word. A look-up of a new word gives it the next id, and appends it to `new_words`."""
 
     def __init__(self) -> None:
         super().__init__({BOS_WORD: BOS_TYPE, EOS_WORD: EOS_TYPE})
@@ -167,14 +167,14 @@ def encode_text(
 ) -> None:
     """Write the text that `spec` names to `directory`, as an `EncodedCorpus` reads it.
 
-    Logs the progress, and at the end the share of words that `data/text/truncation.py` counts as truncated. Raises what
-    `data.text.text_files.iter_sentences` raises, and `ValueError` for a `max_characters` below 3.
+    Log the progress, and at the end the share of truncated words, see `data/text/truncation.py`. Raise the errors of
+    `data.text.text_files.iter_sentences`.
 
     Args:
-        spec: A path or several, see `data.text.text_files.resolve_paths`.
+        spec: As for `data.text.text_files.iter_sentences`.
+        encoding_errors: As for `data.text.text_files.iter_sentences`.
         directory: An existing directory.
-        encoding_errors: "strict" or "replace", see `data.text.text_files.iter_sentences`.
-        max_characters: C, the characters per word.
+        max_characters: C, at least 3.
     """
     check_max_characters(max_characters)
     types = _TypeTable()

@@ -13,8 +13,8 @@ _CHUNK_LENGTH = 1 << 22
 def merge_corpora(corpora: Sequence[EncodedCorpus], directory: Path) -> None:
     """Write to `directory`, byte for byte, the files that `encode_text` writes for the texts of `corpora`, concatenated in order.
 
-    That is possible because types are numbered in the order of the text, in each shard and in the whole. Memory grows with the number
-    of types. All `corpora` must have the same number of characters per word.
+    This is possible because types are numbered in the order of the text, in each shard and in the whole text. Memory grows with the
+    number of types. All `corpora` must have the same number of characters per word.
     """
     types: dict[str, int] = {}
     counts = np.zeros(0, dtype=ARRAY_TYPES["type_counts"])

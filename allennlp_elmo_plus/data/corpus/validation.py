@@ -1,7 +1,7 @@
-"""Whether the files of an encoded corpus belong together.
+"""Check that the files of an encoded corpus are complete and consistent.
 
-They are mapped into memory and indexed by one another for as long as a training runs. A disk may have lost a part of them, and a
-cache directory may be one that others write to.
+A training memory-maps the files, and uses values of one as indices of another. A disk may have lost a part of them, and other users
+may write to a cache directory.
 """
 
 import os
@@ -12,30 +12,23 @@ from typing import Optional
 import numpy as np
 
 from allennlp_elmo_plus.data.corpus.encoded_corpus import ARRAY_TYPES, WORDS_FILE
-from allennlp_elmo_plus.data.text.characters import (
-    BOS_WORD,
-    EOS_WORD,
-    encode_words,
-    word_lengths,
-)
+from allennlp_elmo_plus.data.text.characters import BOS_WORD, EOS_WORD, encode_words, word_lengths
 from allennlp_elmo_plus.data.text.text_files import decode_lines, line_blocks
 from allennlp_elmo_plus.errors import InputError
 
-_CHECKED_AT_ONCE = 1 << 20
+_BLOCK_LENGTH = 1 << 20
 
 
 def validate(directory: Path, max_characters: int) -> Optional[str]:
-    """What is wrong, in words, with the corpus that `data.corpus.encoded_corpus.encode_text` is said to have written to
-    `directory`; None where
-    nothing is: every index then lies in what it is an index of, words are spelled as they should be, and counts are those of the
-    words.
+    """Return the damage of the corpus in `directory` as a message, or None for a valid corpus.
 
-    Reads every file once, a block at a time. Files that are not there, or are not plain files, are damage too.
+    In a valid corpus all files are regular files, every index is in the range of its array, every word is spelled correctly, and the
+    counts are those of the tokens. Every file is read once, in blocks.
     """
     sizes: dict[str, int] = {}
     for name in (*ARRAY_TYPES, WORDS_FILE):
         try:
-            # A link leads elsewhere, and a pipe waits for ever.
+            # A link can lead to any file, and reading a pipe can wait forever.
             status = os.lstat(directory / name)
         except OSError as error:
             return f"`{name}` cannot be read: {error.strerror}"
@@ -65,8 +58,8 @@ def _damage_of_words(path: Path, arrays: dict[str, np.ndarray], max_characters: 
                 if num_words == 0 and words[:2] != [BOS_WORD, EOS_WORD]:
                     return f"`{WORDS_FILE}` must begin with {BOS_WORD} and {EOS_WORD}"
                 characters, rows = encode_words(words, max_characters), slice(num_words, num_words + len(words))
-                spelled = np.array_equal(characters, all_characters[rows])
-                if not spelled or not np.array_equal(word_lengths(characters), all_lengths[rows]):
+                has_spelling = np.array_equal(characters, all_characters[rows])
+                if not has_spelling or not np.array_equal(word_lengths(characters), all_lengths[rows]):
                     return f"`type_characters` and `type_lengths` must spell the words of `{WORDS_FILE}`"
                 num_words += len(words)
     except InputError as error:
@@ -79,8 +72,8 @@ def _damage_of_words(path: Path, arrays: dict[str, np.ndarray], max_characters: 
 def _damage_of_indices(arrays: dict[str, np.ndarray]) -> Optional[str]:
     tokens, offsets, num_types = arrays["tokens"], arrays["offsets"], len(arrays["type_characters"])
     counts = np.zeros(num_types, dtype=np.int64)
-    for first in range(0, len(tokens), _CHECKED_AT_ONCE):
-        block = tokens[first : first + _CHECKED_AT_ONCE]
+    for start in range(0, len(tokens), _BLOCK_LENGTH):
+        block = tokens[start : start + _BLOCK_LENGTH]
         if block.max() >= num_types:
             return f"`tokens` must be below the {num_types} types, got {block.max()}"
         counts += np.bincount(block, minlength=num_types)
@@ -88,7 +81,7 @@ def _damage_of_indices(arrays: dict[str, np.ndarray]) -> Optional[str]:
         return "`type_counts` must be how often each type is among `tokens`"
     if offsets[0] != 0 or offsets[-1] != len(tokens):
         return f"`offsets` must go from 0 to the {len(tokens)} tokens, got from {offsets[0]} to {offsets[-1]}"
-    for first in range(0, len(offsets), _CHECKED_AT_ONCE):
-        if (np.diff(offsets[first : first + _CHECKED_AT_ONCE + 1]) < 0).any():
+    for start in range(0, len(offsets), _BLOCK_LENGTH):
+        if (np.diff(offsets[start : start + _BLOCK_LENGTH + 1]) < 0).any():
             return "`offsets` must not fall"
     return None

@@ -1,0 +1,1 @@
+"""Bytes -> words -> character ids: text files, vocabularies and word counts."""

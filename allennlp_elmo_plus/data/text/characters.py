@@ -1,8 +1,8 @@
 """Words -> character ids.
 
-bilm-tf spells a word as the bytes of its UTF-8 form between a begin-of-word and an end-of-word mark, padded to a fixed
-width (bilm/data.py, `UnicodeCharsVocabulary`). Its inference side adds 1 to every id so that 0 can mark a position
-without a word; here the ids are shifted everywhere, in training too.
+bilm-tf spells a word as the bytes of its UTF-8 form between a begin-of-word and an end-of-word mark, padded to a fixed width
+(bilm/data.py, `UnicodeCharsVocabulary`). For inference bilm-tf adds 1 to every id, so that 0 can mark a position without a word. Here
+the ids are shifted in training too.
 
 | Meaning | bilm-tf id | id here |
 |---|---|---|
@@ -25,7 +25,7 @@ UNK_WORD = "<UNK>"
 
 DEFAULT_MAX_CHARACTERS = 50
 
-# A field of tokens takes this much for each.
+# Memory grows with the width: it is that of every word, however short.
 MAX_CHARACTERS = 1024
 
 BEGIN_SENTENCE_ID = 257
@@ -37,39 +37,51 @@ PADDING_ID = 261
 _BOUNDARY_IDS = {BOS_WORD: BEGIN_SENTENCE_ID, EOS_WORD: END_SENTENCE_ID}
 _BOUNDARY_FIRST_ID = ord("<") + 1
 
-# Small enough for the rows being written to stay in cache.
-_WORDS_AT_ONCE = 8192
+# Small enough that the rows stay in the cache while they are written.
+_BLOCK_WORDS = 8192
 
 
 def encode_words(words: Sequence[str], max_characters: int = DEFAULT_MAX_CHARACTERS) -> np.ndarray:
-    """Character ids of each word: *Shape:* (len(words), C) int16, C = `max_characters`.
+    """Return the character ids of each word, (len(words), C) int16.
 
-    A word longer than C - 2 bytes is cut there, as bilm-tf does, even in the middle of a character. `<S>` and `</S>`
-    are spelled by their single sentence-boundary id. Code points that UTF-8 cannot encode (lone surrogates) are left
-    out. bilm-tf and AllenNLP fix C at 50 for inference; at 50 the ids are AllenNLP's.
+    A word longer than C - 2 bytes is truncated, as in bilm-tf, even in the middle of a character. `<S>` and `</S>` are spelled by their
+    single sentence-boundary id. Code points that UTF-8 cannot encode (lone surrogates) are left out.
 
-    Raises `ValueError` when `max_characters` is below 3, the width of a sentence boundary, or over MAX_CHARACTERS, and
-    `InputError` for a word that is no string.
+    Args:
+        words: The words.
+        max_characters: C, from 3 to MAX_CHARACTERS. bilm-tf and AllenNLP require 50 for inference; at 50 the ids are AllenNLP's.
+
+    Raises:
+        ValueError: `max_characters` is out of range.
+        InputError: A word is not a string.
     """
     check_max_characters(max_characters)
     check_words(words, "words")
     ids = np.full((len(words), max_characters), PADDING_ID, dtype=np.int16)
-    for first in range(0, len(words), _WORDS_AT_ONCE):
-        _spell(words[first : first + _WORDS_AT_ONCE], ids[first : first + _WORDS_AT_ONCE])
+    for start in range(0, len(words), _BLOCK_WORDS):
+        _spell(words[start : start + _BLOCK_WORDS], ids[start : start + _BLOCK_WORDS])
     return ids
 
 
 def check_words(words: Iterable[object], name: str) -> None:
-    """Raises `InputError`, which names the first by its place in `name`, where one of `words` is no string."""
-    for number, word in enumerate(words):
+    """Raise an error for the first of `words` that is not a string.
+
+    Raises:
+        InputError: A word is not a string; the message names its index in `name`.
+    """
+    for index, word in enumerate(words):
         if not isinstance(word, str):
             raise InputError(
-                f"`{name}[{number}]` must be a string, got {truncated_repr(word)}, in {truncated_repr(words)}"
+                f"`{name}[{index}]` must be a string, got {truncated_repr(word)}, in {truncated_repr(words)}"
             )
 
 
 def check_sentence(words: object, name: str) -> None:
-    """Raises `InputError`, which calls them `name`, where `words` are no list of strings."""
+    """Raise an error if `words` is not a list of strings.
+
+    Raises:
+        InputError: `words`, which the message calls `name`, is not a list, or a word is not a string.
+    """
     if isinstance(words, str):
         raise InputError(f"`{name}` must be a list of words, got the string {truncated_repr(words)}: split it first")
     if isinstance(words, bytes) or not isinstance(words, Collection):
@@ -78,7 +90,7 @@ def check_sentence(words: object, name: str) -> None:
 
 
 def _spell(words: Sequence[str], ids: np.ndarray) -> None:
-    """Writes the ids of `words` over `ids`, (len(words), C), which is all padding."""
+    """Write the ids of `words` to `ids` (len(words), C), which holds padding only."""
     max_bytes = ids.shape[1] - 2
     spellings = [word.encode("utf-8", "ignore")[:max_bytes] for word in words]
     num_bytes = np.fromiter(map(len, spellings), dtype=np.int64, count=len(spellings))
@@ -87,16 +99,16 @@ def _spell(words: Sequence[str], ids: np.ndarray) -> None:
     ids[:, 1 : 1 + spelled.shape[1]][spelled] = np.frombuffer(b"".join(spellings), dtype=np.uint8).astype(np.int16) + 1
     ids[np.arange(len(ids)), num_bytes + 1] = END_WORD_ID
 
-    # Only the word itself tells: a word that reads `<S>` once its surrogates are dropped is spelled like any other.
+    # The words are compared, not their bytes: a word that becomes `<S>` without its surrogates is not a boundary.
     for row in np.flatnonzero(ids[:, 1] == _BOUNDARY_FIRST_ID):
         if words[row] in _BOUNDARY_IDS:  # type: ignore[call-overload]
             ids[row] = spell_as(_BOUNDARY_IDS[words[row]], ids.shape[1])  # type: ignore[call-overload]
 
 
 def spell_as(character_id: int, max_characters: int = DEFAULT_MAX_CHARACTERS) -> np.ndarray:
-    """The ids of a word spelled by the single `character_id` (1 to 261): *Shape:* (C,) int16.
+    """Return the ids of a word spelled by the single `character_id` (1 to 261), (C,) int16.
 
-    Sentence boundaries are such words, and so are the extra tokens that AllenNLP's indexer calls `tokens_to_add`.
+    Sentence boundaries are such words, and so are the `tokens_to_add` of AllenNLP's indexer.
     """
     check_max_characters(max_characters)
     ids = np.full(max_characters, PADDING_ID, dtype=np.int16)
@@ -105,23 +117,27 @@ def spell_as(character_id: int, max_characters: int = DEFAULT_MAX_CHARACTERS) ->
 
 
 def word_lengths(ids: np.ndarray) -> np.ndarray:
-    """Number of character positions before the padding, begin and end of word included; 0 where there is no word.
+    """Return the character positions before the padding of each word of `ids` (..., C): (...) int64, 0 without a word.
 
-    `ids` *Shape:* (..., C). Result *Shape:* (...) int64.
+    The marks at the beginning and the end of a word count.
     """
     return np.count_nonzero((ids > 0) & (ids < PADDING_ID), axis=-1)
 
 
 def is_truncated(word: str, max_characters: int = DEFAULT_MAX_CHARACTERS) -> bool:
-    """Whether `encode_words` leaves out the end of `word`, for being longer than `max_characters` - 2 bytes."""
-    # At most 4 bytes a code point, 1 at least for ASCII: most words need no encoding to know.
+    """Return whether `word` is longer than `max_characters` - 2 bytes, so that `encode_words` truncates it."""
+    # A code point has at most 4 bytes in UTF-8, so most words need not be encoded.
     if 4 * len(word) <= max_characters - 2 or word in _BOUNDARY_IDS:
         return False
     return len(word.encode("utf-8", "ignore")) > max_characters - 2
 
 
 def check_max_characters(max_characters: int) -> None:
-    """Raises `ValueError` when no sentence boundary, 3 positions, fits in `max_characters`, or it is over MAX_CHARACTERS."""
+    """Raise an error if `max_characters` has no room for a sentence boundary, 3 positions, or is above MAX_CHARACTERS.
+
+    Raises:
+        ValueError: `max_characters` is out of range.
+    """
     if max_characters < 3:
         raise ValueError(f"`max_characters` must be at least 3, got {max_characters}")
     if max_characters > MAX_CHARACTERS:

@@ -1,7 +1,7 @@
-"""Path specs -> sentences.
+"""Files of text -> sentences of words.
 
-Text is UTF-8, one sentence a line, words separated by white space. It is read and decoded a block of lines at a time,
-in constant memory.
+Text is UTF-8 with one sentence per line and words separated by white space. It is read and decoded in blocks of lines, in constant
+memory.
 """
 
 import codecs
@@ -12,7 +12,7 @@ import logging
 import os
 import sys
 import zlib
-from collections.abc import Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from functools import lru_cache
 from itertools import chain, islice
@@ -26,28 +26,29 @@ logger = logging.getLogger(__name__)
 STANDARD_INPUT = "-"
 MAX_LINE_BYTES = 1 << 20
 
-# What `python -m examples.stdlib_corpus` writes: where one is missing, it is more likely unmade than misspelt.
+# The files that `python -m examples.stdlib_corpus` writes. If one is missing, it was probably not written yet.
 STDLIB_TRAIN_FILE = "train.txt"
 STDLIB_HELDOUT_FILE = "heldout.txt"
 
-# Not more than MAX_LINE_BYTES: then only the first line of a block, which may have begun in the one before, can be too
-# long.
+# At most MAX_LINE_BYTES. So only the first line of a block, which may have begun in the block before, can be too long.
 _READ_BYTES = 1 << 20
 
-# Where as many lines are JSON, so is the file.
+# A file that begins with this many lines of JSON is JSON.
 _LINES_TO_RECOGNIZE = 10
 
 TextSource = Union[Path, str]
 
 
 def resolve_paths(spec: Union[str, "os.PathLike[str]"]) -> list[TextSource]:
-    """The files that `spec` names, in the order they are read.
+    """Return the files that `spec` names, in reading order: a `Path` each, or "-" for standard input.
 
-    `spec` is a path, a glob, a directory (its regular files by name, hidden ones and subdirectories left out), `-` for
-    standard input, or several of these separated by commas. A path that exists is taken as it is, even where it holds a
-    comma or a glob character. A result is a `Path`, or `"-"`.
+    Args:
+        spec: A path, a glob, a directory (its regular files sorted by name, without hidden files and subdirectories), `-` for standard
+            input, or several of these separated by commas. A path that exists is not split or expanded, even if it contains a comma or
+            a glob character.
 
-    Raises `InputError` when the spec or a part of it is empty, names nothing, or names something that holds no file.
+    Raises:
+        InputError: A part of `spec` is empty, matches nothing, or is a directory without files.
     """
     text = os.fspath(spec)
     if os.path.exists(text):
@@ -56,12 +57,12 @@ def resolve_paths(spec: Union[str, "os.PathLike[str]"]) -> list[TextSource]:
 
 
 def source_of(path: Union[str, "os.PathLike[str]"]) -> TextSource:
-    """The one file at `path`, or standard input where it is `-`."""
+    """Return the single file at `path`, or standard input if `path` is `-`."""
     return STANDARD_INPUT if os.fspath(path) == STANDARD_INPUT else Path(path)
 
 
 def name_of(source: TextSource) -> str:
-    """How messages name `source`."""
+    """Return the name of `source` in messages."""
     return "standard input" if source == STANDARD_INPUT else str(source)
 
 
@@ -91,20 +92,20 @@ def _resolve_one(part: str, spec: str) -> list[TextSource]:
 
 
 def iter_sentences(spec: Union[str, "os.PathLike[str]"], encoding_errors: Optional[str] = None) -> Iterator[list[str]]:
-    """The sentences of the text that `spec` names (see `resolve_paths`), each a list of words.
+    """Return an iterator over the sentences of a text, each a list of words.
 
-    A line ends at a line feed and nowhere else, and its words are what `str.split` finds, so that a carriage return
-    before the line feed vanishes. A blank line is a sentence of no words, as in bilm-tf; bilm-tf also ends lines at a
-    lone carriage return. Files whose names end in `.gz` are decompressed as they are read.
+    A line ends at a line feed only, and `str.split` separates its words, which removes a carriage return before the line feed. A blank
+    line is a sentence of no words, as in bilm-tf; bilm-tf also ends lines at a lone carriage return. A byte order mark at the beginning
+    of a file is ignored, with a warning.
 
-    `encoding_errors` says what to do with bytes that are not UTF-8: `"strict"` refuses them, `"replace"` reads each as
-    U+FFFD. None is strict too, for callers whose users have no such option: the error then does not name it.
+    Args:
+        spec: The files of the text, see `resolve_paths`. Files whose names end in `.gz` are decompressed.
+        encoding_errors: "strict" refuses bytes that are not UTF-8, "replace" reads each as U+FFFD. None is strict too; the error then
+            does not mention `encoding_errors`, for callers whose users have no such option.
 
-    A byte order mark at the beginning of a file is left out, and logged.
-
-    Raises `InputError` at once for a bad `spec` or `encoding_errors`; while reading, it names file and line, for text
-    that is not UTF-8, a NUL byte or a line longer than `MAX_LINE_BYTES`; for JSON lines; and in the end when there was no
-    word at all.
+    Raises:
+        InputError: `spec` or `encoding_errors` is not valid. The iterator raises it, with file and line, for text that is not UTF-8, a
+            NUL byte, a line longer than `MAX_LINE_BYTES` and JSON lines, and at the end for a text without a word.
     """
     return chain.from_iterable(iter_sentence_blocks(spec, encoding_errors))
 
@@ -112,20 +113,24 @@ def iter_sentences(spec: Union[str, "os.PathLike[str]"], encoding_errors: Option
 def iter_sentence_blocks(
     spec: Union[str, "os.PathLike[str]"], encoding_errors: Optional[str] = None
 ) -> Iterator[list[list[str]]]:
-    """The sentences of `iter_sentences` in lists of about a megabyte of text, for callers that work on many at once."""
+    """Return the iterator of `iter_sentences` over lists of sentences, each list about a megabyte of text."""
     if encoding_errors is not None:
         check_encoding_errors(encoding_errors)
     return _sentence_blocks(resolve_paths(spec), os.fspath(spec), encoding_errors)
 
 
 def check_encoding_errors(encoding_errors: str) -> None:
-    """Raises `InputError` unless `encoding_errors` is `"strict"` or `"replace"`."""
+    """Raise an error unless `encoding_errors` is "strict" or "replace".
+
+    Raises:
+        InputError: `encoding_errors` has another value.
+    """
     if encoding_errors not in ("strict", "replace"):
         raise InputError(f'`encoding_errors` must be "strict" or "replace", got {encoding_errors!r}')
 
 
 def drop_byte_order_mark(data: bytes, name: str) -> bytes:
-    """`data`, the beginning of the file called `name`, without a byte order mark; one that was there is logged."""
+    """Return `data`, the beginning of the file `name`, without a byte order mark. Log a warning if it has one."""
     if not data.startswith(codecs.BOM_UTF8):
         return data
     _log_byte_order_mark(name)
@@ -134,14 +139,15 @@ def drop_byte_order_mark(data: bytes, name: str) -> bytes:
 
 @lru_cache(maxsize=1024)
 def _log_byte_order_mark(name: str) -> None:
-    """Logs once of a file, which may be read more than once."""
+    """Log a warning once per file, which may be read several times."""
     logger.warning("%s: the byte order mark at its beginning is left out", name)
 
 
 def first_lines(data: bytes, name: str) -> bytes:
-    """`data`, the first lines of the text called `name`, without a byte order mark.
+    """Return `data`, the first lines of the file `name`, without a byte order mark.
 
-    Raises `InputError` for JSON lines: each of the first lines is a JSON object, or a list of words, that is not empty.
+    Raises:
+        InputError: The text is JSON lines: each of the first lines is a JSON object, or a list of words, and not empty.
     """
     data = drop_byte_order_mark(data, name)
     if not data.lstrip().startswith((b"{", b"[")):
@@ -152,27 +158,22 @@ def first_lines(data: bytes, name: str) -> bytes:
     except (ValueError, RecursionError):
         return data
     if all(isinstance(value, dict) and value for value in values):
-        keys = (
+        text_keys = (
             key for key, value in values[0].items() if isinstance(value, str) and key.isascii() and key.isidentifier()
         )
-        key = next(keys, None)
-        how = "take the text out" if key is None else f"take the text out, for example by `jq -r .{key} FILE`"
-        advice = f"{how}, and split it into sentences and words"
+        example = next((f", for example by `jq -r .{key} FILE`" for key in text_keys), "")
+        advice = f"take the text out{example}, and split it into sentences and words"
     elif all(isinstance(value, list) and value and all(isinstance(word, str) for word in value) for value in values):
         advice = """write it so, for example by `jq -r 'join(" ")' FILE`"""
     else:
         return data
     raise InputError(
-        f"{name}: must be plain text, a sentence a line, words separated by white space, got JSON lines; {advice}"
+        f"{name}: must be plain text, one sentence per line, words separated by white space, got JSON lines; {advice}"
     )
 
 
 def decode_lines(data: bytes, name: str, first_line: int, encoding_errors: Optional[str] = None) -> list[str]:
-    """The lines of `data`, which is whole lines of the file called `name` from line `first_line` (1-based) on.
-
-    Raises `InputError` with file and line for a NUL byte, and for bytes that are not UTF-8 unless `encoding_errors`
-    replaces them; see `iter_sentences`.
-    """
+    """Return the lines of `data`, which holds whole lines of the file `name`; the arguments are those of `decode_block`."""
     lines = decode_block(data, name, first_line, encoding_errors).split("\n")
     if not lines[-1]:
         lines.pop()
@@ -180,7 +181,11 @@ def decode_lines(data: bytes, name: str, first_line: int, encoding_errors: Optio
 
 
 def decode_block(data: bytes, name: str, first_line: int, encoding_errors: Optional[str] = None) -> str:
-    """`decode_lines` before the lines are cut apart."""
+    """Return the text of `data`, which holds whole lines of the file `name`, from line number `first_line` (counted from 1) on.
+
+    Raises:
+        InputError: A line has a NUL byte, or bytes that are not UTF-8 and are not replaced.
+    """
     nul = data.find(b"\0")
     if nul >= 0:
         raise InputError(f"{name}, line {first_line + data.count(10, 0, nul)}: NUL byte, so this is not UTF-8 text")
@@ -192,20 +197,35 @@ def decode_block(data: bytes, name: str, first_line: int, encoding_errors: Optio
         raise InputError(f"{name}, line {line}: byte 0x{data[error.start]:02x} is not UTF-8{remedy}") from None
 
 
+def decode_blocks(
+    blocks: Iterable[bytes],
+    name: str,
+    encoding_errors: Optional[str] = None,
+    check_start: Callable[[bytes, str], bytes] = first_lines,
+) -> Iterator[list[str]]:
+    """Yield the lines of each of `blocks`, see `line_blocks`, which together are the file `name`.
+
+    `check_start` returns the first block without a byte order mark, and may refuse it: `first_lines` or `drop_byte_order_mark`.
+    """
+    num_lines = 0
+    for data in blocks:
+        if num_lines == 0:
+            data = check_start(data, name)
+        lines = decode_lines(data, name, num_lines + 1, encoding_errors)
+        num_lines += len(lines)
+        yield lines
+
+
 def _sentence_blocks(sources: list[TextSource], spec: str, encoding_errors: Optional[str]) -> Iterator[list[list[str]]]:
-    found_word = False
+    has_words = False
     for source in sources:
         name = name_of(source)
-        num_lines = 0
-        with open_text(source, name) as file:
-            for data in line_blocks(file, name):
-                if num_lines == 0:
-                    data = first_lines(data, name)
-                block = [line.split() for line in decode_lines(data, name, num_lines + 1, encoding_errors)]
-                num_lines += len(block)
-                found_word = found_word or any(block)
+        with open_text(source) as file:
+            for lines in decode_blocks(line_blocks(file, name), name, encoding_errors):
+                block = [line.split() for line in lines]
+                has_words = has_words or any(block)
                 yield block
-    if not found_word:
+    if not has_words:
         hint = (
             " (standard input can be read only once, and only by the main process)" if STANDARD_INPUT in sources else ""
         )
@@ -213,38 +233,47 @@ def _sentence_blocks(sources: list[TextSource], spec: str, encoding_errors: Opti
 
 
 def line_blocks(file: BinaryIO, name: str, num_bytes: Optional[int] = None) -> Iterator[bytes]:
-    """Whole lines of `file`, about `_READ_BYTES` at a time; the last may lack its line feed. No more than the next `num_bytes` are
-    read, which end with a line.
+    """Yield the next `num_bytes` of `file`, or all, in blocks of whole lines of about a megabyte; `name` is its name in messages.
+
+    The last line may lack its line feed.
+
+    Raises:
+        InputError: A line is longer than MAX_LINE_BYTES.
     """
     num_lines = 0
-    begun = b""
+    partial_line = b""
     while True:
         data = file.read(_READ_BYTES if num_bytes is None else min(_READ_BYTES, num_bytes))
         if num_bytes is not None:
             num_bytes -= len(data)
         end = data.rfind(b"\n") + 1
         first_end = data.find(b"\n") if end else len(data)
-        if len(begun) + first_end > MAX_LINE_BYTES:
+        if len(partial_line) + first_end > MAX_LINE_BYTES:
             raise InputError(f"{name}, line {num_lines + 1}: the line is longer than {MAX_LINE_BYTES} bytes")
         if not data:
             break
         if end:
-            block = begun + data[:end]
+            block = partial_line + data[:end]
             num_lines += block.count(b"\n")
             yield block
-            begun = data[end:]
+            partial_line = data[end:]
         else:
-            begun += data
-    if begun:
-        yield begun
+            partial_line += data
+    if partial_line:
+        yield partial_line
 
 
 @contextmanager
-def open_text(source: TextSource, name: str) -> Iterator[BinaryIO]:
-    """`source`, one of `resolve_paths`, decompressed where it needs it; errors of the file become `InputError` with `name`."""
+def open_text(source: TextSource) -> Iterator[BinaryIO]:
+    """Yield `source` as an open file, decompressed if its name ends in `.gz`.
+
+    Raises:
+        InputError: The file cannot be read or decompressed, also while it is open.
+    """
     if source == STANDARD_INPUT:
         yield sys.stdin.buffer
         return
+    name = name_of(source)
     try:
         with gzip.open(source, "rb") if name.endswith(".gz") else open(source, "rb") as file:
             yield file  # type: ignore[misc]

@@ -1,33 +1,27 @@
-"""A file of tokenized text that is read more than once: a sentence a line, the same one each time."""
+"""Read a file of tokenized text more than once: one sentence per line, words separated by white space."""
 
 import hashlib
 import os
 import tempfile
 from collections.abc import Iterator
-from contextlib import contextmanager
-from types import TracebackType
+from contextlib import AbstractContextManager, contextmanager
 from typing import BinaryIO, NamedTuple, Optional
 
-from allennlp_elmo_plus.data.text.text_files import (
-    TextSource,
-    decode_lines,
-    first_lines,
-    line_blocks,
-    name_of,
-    open_text,
-)
+from allennlp_elmo_plus.data.text.text_files import TextSource, decode_blocks, line_blocks, name_of, open_text
 from allennlp_elmo_plus.errors import InputError
 
-_COPIED_AT_ONCE = 1 << 20
+_COPY_BYTES = 1 << 20
 
 
 class TokenizedLine(NamedTuple):
+    """A line of text, which is a sentence."""
+
     text: str  # without white space at its ends
     words: list[str]
 
 
 class TextSurvey(NamedTuple):
-    """What there is to read, and a digest of it by which to know it again."""
+    """The size of a text, and a digest that identifies the text."""
 
     num_sentences: int  # lines, blank ones too
     num_words: int
@@ -35,10 +29,11 @@ class TextSurvey(NamedTuple):
     digest: str
 
 
-class TokenizedFile:
-    """The lines of `source`, read anew by each `lines()`: UTF-8, words separated by white space, a blank line a sentence of no
-    words. `source` is the path of a file, plain or `.gz`, or of a pipe, or `-` for standard input. What can be read only once is
-    copied to a temporary file first, which is gone when the block ends, or the process.
+class TokenizedFile(AbstractContextManager):
+    """A text that each call of `lines` reads from its beginning, used in a `with` statement. A blank line is a sentence of no words.
+
+    `source` is the path of a file, plain or `.gz`, or of a pipe, or "-" for standard input. A source that can be read only once is
+    copied to a temporary file, which is deleted at the end of the `with` block, or of the process.
     """
 
     def __init__(self, source: TextSource) -> None:
@@ -48,30 +43,26 @@ class TokenizedFile:
         self._hash = hashlib.blake2b(digest_size=16)
 
     def lines(self) -> Iterator[TokenizedLine]:
-        """Raises InputError with file and line where a line cannot be used (`data/text/text_files.py`), and where the file cannot
-        be read.
-        """
+        """Yield the lines. Raises the errors of `data.text.text_files.iter_sentences`."""
         self._hash = hashlib.blake2b(digest_size=16)
-        num_lines = 0
         with self._open() as file:
-            for data in line_blocks(file, self.name):
-                self._hash.update(data)
-                if num_lines == 0:
-                    data = first_lines(data, self.name)
-                lines = decode_lines(data, self.name, num_lines + 1)
-                num_lines += len(lines)
-                for line in lines:
+            for block in decode_blocks(self._hashed(line_blocks(file, self.name)), self.name):
+                for line in block:
                     yield TokenizedLine(line.strip(), line.split())
 
     def digest(self) -> str:
-        """Of what `lines()` has read since it was called last."""
+        """Return a hash of the text that the last call of `lines` has read so far."""
         return self._hash.hexdigest()
 
     def scan(self, as_keys: bool = False) -> TextSurvey:
-        """Reads the text once. `as_keys` checks that each line can be the name of a dataset: not blank, not ".", without "/",
-        at which HDF5 cuts names, and not the same as one before.
+        """Return the size and the digest of the text, after reading it once.
 
-        Raises InputError for such a line, naming it, and for a text without a word, beside what `lines` raises.
+        Args:
+            as_keys: Check that each line can be the name of an HDF5 dataset: not blank, not ".", without "/", and different from all
+                lines before it.
+
+        Raises:
+            InputError: The text has no word, or a line that cannot be a name; or an error of `lines`.
         """
         num_sentences = num_words = num_blank = 0
         seen: set[bytes] = set()
@@ -85,51 +76,49 @@ class TokenizedFile:
             raise InputError(f"{self.name}: there is not one word in this text")
         return TextSurvey(num_sentences, num_words, num_blank, self.digest())
 
+    def _hashed(self, blocks: Iterator[bytes]) -> Iterator[bytes]:
+        for block in blocks:
+            self._hash.update(block)
+            yield block
+
     def _check_key(self, text: str, number: int, seen: set[bytes]) -> None:
-        reason = ""
-        if text in ("", "."):
-            reason = "is blank" if not text else "is `.`, which HDF5 reads as the file itself"
+        # Digests take less memory than the lines.
+        digest = hashlib.blake2b(text.encode("utf-8"), digest_size=16).digest()
+        if not text:
+            reason = "is blank"
+        elif text == ".":
+            reason = "is `.`, which HDF5 reads as the file itself"
         elif "/" in text:
-            reason = "holds `/`, at which HDF5 cuts names apart"
+            reason = "contains `/`, at which HDF5 splits names"
+        elif digest in seen:
+            reason = "repeats an earlier one"
         else:
-            # Not the text, of which there may be much.
-            digest = hashlib.blake2b(text.encode("utf-8"), digest_size=16).digest()
-            if digest in seen:
-                reason = "is one that came before"
             seen.add(digest)
-        if reason:
-            raise InputError(
-                f"{self.name}, line {number}: a sentence cannot be a key where it {reason}; use line numbers"
-            )
+            return
+        raise InputError(f"{self.name}, line {number}: the sentence {reason}, so it cannot be a key; use line numbers")
 
     @contextmanager
     def _open(self) -> Iterator[BinaryIO]:
         if os.path.isfile(self._source):
-            with open_text(self._source, self.name) as file:
+            with open_text(self._source) as file:
                 yield file
             return
         if self._copy is None:
-            with open_text(self._source, self.name) as file:
-                self._copy = _copy_of(file, self.name)
+            with open_text(self._source) as file:
+                self._copy = _copy_to_temporary_file(file, self.name)
         self._copy.seek(0)
         yield self._copy
 
-    def __enter__(self) -> "TokenizedFile":
-        return self
-
-    def __exit__(
-        self, kind: Optional[type[BaseException]], error: Optional[BaseException], trace: Optional[TracebackType]
-    ) -> None:
+    def __exit__(self, *_: object) -> None:
         if self._copy is not None:
             self._copy.close()
             self._copy = None
 
 
-def _copy_of(file: BinaryIO, name: str) -> BinaryIO:
-    """A temporary file, without a name, with the rest of `file`. Raises InputError where the disk has no room for it."""
+def _copy_to_temporary_file(file: BinaryIO, name: str) -> BinaryIO:
     copy = tempfile.TemporaryFile()
     try:
-        while data := file.read(_COPIED_AT_ONCE):
+        while data := file.read(_COPY_BYTES):
             try:
                 copy.write(data)
                 copy.flush()

@@ -1,8 +1,7 @@
-"""The order of a vocabulary, and reading and writing its file.
+"""Order the words of a vocabulary, and read and write its file.
 
-The file is bilm-tf's: one token a line, the id of a token being its line number counted from 0. `<S>`, `</S>` and
-`<UNK>` must be there. The order is by falling frequency, which the log-uniform sampler of the softmax assumes (bilm-tf
-never checks either).
+The file is that of bilm-tf: one word per line, and the id of a word is its line number counted from 0. `<S>`, `</S>` and `<UNK>` must
+be in it. The order is by falling frequency, as the log-uniform sampler of the softmax assumes. bilm-tf checks neither.
 """
 
 import os
@@ -21,27 +20,31 @@ SPECIAL_WORDS = (BOS_WORD, EOS_WORD, UNK_WORD)
 MAX_VOCABULARY_BYTES = 2**28
 _READ_BYTES = 2**20
 
-# A file with more of them is another kind of file.
+# A file with more problems is not a vocabulary.
 _MAX_PROBLEMS = 10_000
 
-# How WikiText and the Penn Treebank language-modelling text write a word they took out. As an entry it would be a
-# second class of unknown words beside `<UNK>`.
+# WikiText and the Penn Treebank text for language models write this in place of a rare word. In a vocabulary it would be a second class
+# of unknown words beside `<UNK>`.
 UNKNOWN_MARK = "<unk>"
 _NOT_COUNTED = frozenset((*SPECIAL_WORDS, UNKNOWN_MARK))
 
-# Not Unicode's white space: two tokens that differ only in a no-break space keep their two ids.
+# Not all of Unicode's white space: two words that differ only in a no-break space keep their two ids.
 _LINE_WHITE_SPACE = " \t\r\v\f"
 
 
 def order_by_frequency(counts: Mapping[str, int], min_count: int = 1, max_size: Optional[int] = None) -> list[str]:
-    """The words of a vocabulary in the order of their ids: `<S>`, `</S>`, `<UNK>`, then by falling count, equal counts by
-    code point.
+    """Return the words of a vocabulary in the order of their ids: `<S>`, `</S>`, `<UNK>`, then by falling count and by code point.
 
-    Words that occur less than `min_count` times are left out, and then the rarest, so that at most `max_size` entries
-    are left, the three special words included. Special words that occur in the text are not repeated, and `<unk>`, the
-    mark that prepared texts put in place of a rare word, is no entry either: as a target it is `<UNK>`.
+    Special words that occur in the text are not repeated. `<unk>`, which prepared texts have in place of rare words, gets no id of its
+    own: as a target it is `<UNK>`.
 
-    Raises `InputError` when `min_count` is below 1, `max_size` below 4, or no word is left.
+    Args:
+        counts: The number of occurrences of each word.
+        min_count: Words that occur less often are left out; at least 1.
+        max_size: The maximum number of words, the three special words included; at least 4. The rarest words are left out.
+
+    Raises:
+        InputError: `min_count` or `max_size` is too small, or no word is left.
     """
     if min_count < 1:
         raise InputError(f"`min_count` must be at least 1, got {min_count}")
@@ -66,30 +69,31 @@ def look_up_words(words: Iterable[str], ids: Mapping[str, int]) -> list[int]:
 
 
 class VocabularyFile(NamedTuple):
-    """What a vocabulary file holds: the word of each line, and what makes the file unusable, a line of text each."""
+    """The word of each line of a vocabulary file, and one message for each problem because of which the file cannot be used."""
 
     words: list[str]
     problems: list[str]
 
 
 def read_vocabulary(path: Union[str, "os.PathLike[str]"]) -> list[str]:
-    """The words of a vocabulary file, in the order of their bilm-tf ids. White space around a word is dropped.
+    """Return the words of a vocabulary file in the order of their bilm-tf ids, without the white space around them.
 
-    Raises `InputError`, naming the file and where there is one the line, for a file that cannot be read, is over
-    MAX_VOCABULARY_BYTES or is not UTF-8, an empty line, a line of several words, a word that comes twice, and a missing
-    special word. bilm-tf takes all of these and trains on wrong ids.
+    Raises:
+        InputError: As in `examine_vocabulary`; or a line is empty or has several words, a word occurs twice, or a special word is
+            missing. bilm-tf accepts all of these, and trains with wrong ids.
     """
     return _words_of(examine_vocabulary(path))
 
 
 def examine_vocabulary(path: Union[str, "os.PathLike[str]"]) -> VocabularyFile:
-    """`read_vocabulary` with all that it would refuse, in the order of the lines; at most 10,000 of them.
+    """Return the words of a vocabulary file, and the problems for which `read_vocabulary` refuses it: at most about 10,000, by line.
 
-    Raises `InputError` for a file that cannot be read, is over MAX_VOCABULARY_BYTES or is not UTF-8.
+    Raises:
+        InputError: The file cannot be read, is larger than MAX_VOCABULARY_BYTES or is not UTF-8.
     """
     try:
         with open(path, "rb") as file:
-            # Asked for at once, they would be allocated before there is anything to read.
+            # In blocks: one large read allocates its whole size first, even for a small file.
             blocks = iter(lambda: file.read(_READ_BYTES), b"")
             data = b"".join(islice(blocks, MAX_VOCABULARY_BYTES // _READ_BYTES + 1))
     except OSError as error:
@@ -98,7 +102,7 @@ def examine_vocabulary(path: Union[str, "os.PathLike[str]"]) -> VocabularyFile:
 
 
 def parse_vocabulary(data: bytes, source: str) -> list[str]:
-    """The words of the vocabulary file of which `data` is the content; `source` names it in errors."""
+    """Return the words of the vocabulary file with the content `data`; `source` is its name in errors."""
     return _words_of(_examine(data, source))
 
 
@@ -135,7 +139,7 @@ def _examine(data: bytes, source: str) -> VocabularyFile:
 
 
 def write_vocabulary(path: Union[str, "os.PathLike[str]"], words: Iterable[str]) -> None:
-    """Writes `words`, in the order of their ids, as a file that `read_vocabulary` and bilm-tf read."""
+    """Write `words`, in the order of their ids, to a file that `read_vocabulary` and bilm-tf read."""
     with atomic_path(path) as temporary:
         with open(temporary, "w", encoding="utf-8", newline="\n") as file:
             file.writelines(word + "\n" for word in words)

@@ -1,4 +1,4 @@
-"""How well a vocabulary fits a text: the words it covers, and whether its order is what the softmax's sampler assumes."""
+"""Compare a vocabulary with a text: the words it covers, and whether it has the order that the sampler of the softmax assumes."""
 
 from collections.abc import Mapping, Sequence
 from typing import NamedTuple, Optional
@@ -10,7 +10,7 @@ from allennlp_elmo_plus.data.text.vocabulary import SPECIAL_WORDS
 
 
 class Coverage(NamedTuple):
-    """Words of a text, and those of them that have an entry of their own; the others are `<UNK>` as targets."""
+    """The words of a text, and those of them that are in the vocabulary; the other words are `<UNK>` as targets."""
 
     num_words: int
     num_known_words: int
@@ -19,15 +19,16 @@ class Coverage(NamedTuple):
 
 
 def coverage(vocabulary: Sequence[str], counts: Mapping[str, int]) -> Coverage:
-    """How much of a text, by how often each of its words occurs, `vocabulary` covers. `<UNK>` in the text is not covered."""
-    entries = set(vocabulary) - {UNK_WORD}
-    known = [count for word, count in counts.items() if word in entries]
-    return Coverage(sum(counts.values()), sum(known), len(counts), len(known))
+    """Return how much of a text `vocabulary` covers. `counts` has the occurrences of each word; `<UNK>` is not covered."""
+    known_words = set(vocabulary) - {UNK_WORD}
+    known_counts = [count for word, count in counts.items() if word in known_words]
+    return Coverage(sum(counts.values()), sum(known_counts), len(counts), len(known_counts))
 
 
 def misplaced_special_words(vocabulary: Sequence[str]) -> list[str]:
-    """A line of text for each of `<S>`, `</S>` and `<UNK>` that is in the vocabulary, but not on its first three lines: the
-    log-uniform sampler takes the first words for the most frequent ones, and bilm-tf asks for them there.
+    """Return one message for each of `<S>`, `</S>` and `<UNK>` that is not on the first three lines of the vocabulary.
+
+    bilm-tf requires these words there, and the log-uniform sampler takes the first words to be the most frequent.
     """
     lines = {word: vocabulary.index(word) + 1 for word in SPECIAL_WORDS if word in vocabulary}
     return [
@@ -38,21 +39,21 @@ def misplaced_special_words(vocabulary: Sequence[str]) -> list[str]:
 
 
 class OrderFaults(NamedTuple):
-    """Words that occur more often than the one before them; special words, repeated ones and empty lines are left out."""
+    """Words that occur more often than the word before them, without special words, repeated words and empty lines."""
 
     num_faults: int
     first_line: int  # counted from 1
     first_word: str
-    worst_word: str  # the one that stands farthest below its rank by frequency
+    worst_word: str  # the word that is farthest below its line in the order of frequency
     worst_line: int
-    worst_rank: int  # the line it would be on
+    worst_rank: int  # its line in the order of frequency
 
 
 def order_faults(vocabulary: Sequence[str], counts: Mapping[str, int]) -> Optional[OrderFaults]:
-    """Where `vocabulary` is not in the order of falling `counts`, equal counts in any order; None where it is.
+    """Return where `vocabulary` is not in the order of falling `counts`, or None where it is; equal counts may have any order.
 
-    The log-uniform sampler draws negatives by their line alone, and the correction of the sampled softmax assumes that a word's
-    line tells its frequency: in another order training goes on, and learns less from each batch.
+    The log-uniform sampler draws negatives by line number, and the correction of the sampled softmax assumes that the line number of a
+    word tells its frequency. With another order training works, but learns less from each batch.
     """
     first_lines: dict[str, int] = {}
     for line, word in enumerate(vocabulary, start=1):
@@ -62,7 +63,7 @@ def order_faults(vocabulary: Sequence[str], counts: Mapping[str, int]) -> Option
     faults = np.flatnonzero(np.diff(frequencies) > 0) + 1
     if not len(faults):
         return None
-    # The first of the places that words of this count may have.
+    # The first index that a word of this count can have.
     ranks = np.searchsorted(np.sort(-frequencies), -frequencies)
     worst = int(np.argmax(np.arange(len(frequencies)) - ranks))
     return OrderFaults(

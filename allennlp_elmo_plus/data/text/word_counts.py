@@ -1,7 +1,7 @@
-"""How often each word of a text occurs, counted by several processes.
+"""Count the words of a text in several processes.
 
-Plain files are cut into ranges of whole lines, one for each process, so that one large file is shared too; a compressed file is
-one process's. Memory grows with the number of distinct words, not with the text.
+A plain file is split into ranges of whole lines, one per process; a compressed file is read by one process. Memory grows with the number
+of distinct words, not with the length of the text.
 """
 
 import multiprocessing
@@ -24,8 +24,8 @@ from allennlp_elmo_plus.data.text.text_files import (
 )
 from allennlp_elmo_plus.errors import InputError
 
-# Below this a further process takes longer to start than it saves.
-BYTES_WORTH_A_PROCESS = 1 << 24
+# With fewer bytes, another process takes longer to start than it saves.
+MIN_BYTES_PER_PROCESS = 1 << 24
 
 _SECONDS_BETWEEN_REPORTS = 0.5
 
@@ -33,7 +33,7 @@ Report = Callable[[int], None]
 
 
 class _Part(NamedTuple):
-    """The lines of a file between two offsets; all of it where `end` is None."""
+    """The lines of a file from byte `start` to byte `end`, or to the end of the file."""
 
     path: TextSource
     start: int
@@ -44,35 +44,40 @@ def count_words(
     spec: Union[str, "os.PathLike[str]"],
     encoding_errors: str = "strict",
     num_processes: int = 1,
-    report: Optional[Report] = None,
+    report: Report = lambda num_bytes: None,
 ) -> Counter[str]:
-    """The words of the text that `spec` names (see `data.text.text_files`) and how often each occurs, by at most `num_processes`
-    processes.
-    `report` is called now and then with how many bytes of the files were read since the last call.
+    """Return the number of occurrences of each word of a text.
 
-    Raises what `data.text.text_files.iter_sentences` raises, and `ValueError` for a `num_processes` below 1.
+    Args:
+        spec: As for `data.text.text_files.iter_sentences`.
+        encoding_errors: As for `data.text.text_files.iter_sentences`.
+        num_processes: The maximum number of processes.
+        report: Called repeatedly with the number of bytes read since the last call.
+
+    Raises:
+        ValueError: `num_processes` is below 1.
+        InputError: As in `data.text.text_files.iter_sentences`.
     """
     if num_processes < 1:
         raise ValueError(f"`num_processes` must be at least 1, got {num_processes}")
     check_encoding_errors(encoding_errors)
-    report = report or _no_report
     paths = resolve_paths(spec)
     files = [path for path in paths if os.path.isfile(path)]
     parts = [part for path in files for part in _parts(path, num_processes)]
     counts: Counter[str] = Counter()
     # Standard input and pipes are open in this process only.
-    here = [_Part(path, 0, None) for path in paths if not os.path.isfile(path)]
+    local_parts = [_Part(path, 0, None) for path in paths if not os.path.isfile(path)]
     if num_processes == 1 or len(parts) == 1:
-        here += parts
+        local_parts += parts
         parts = []
-    for part in here:
+    for part in local_parts:
         counts.update(_count_part(part, encoding_errors, report))
     if parts:
         try:
-            for counted in _counted_side_by_side(parts, encoding_errors, num_processes, report):
-                counts.update(counted)
+            for part_counts in _count_in_processes(parts, encoding_errors, num_processes, report):
+                counts.update(part_counts)
         except InputError:
-            # A part does not know how many lines come before it. From the beginning, the error has its line.
+            # A part starts at an unknown line number. Reading from the beginning gives the error its line number.
             for path in files:
                 _count_part(_Part(path, 0, None), encoding_errors)
             raise
@@ -82,20 +87,16 @@ def count_words(
 
 
 def num_bytes_to_read(spec: Union[str, "os.PathLike[str]"]) -> Optional[int]:
-    """What the reports of `count_words` add up to; None where that shows only in the end, as with standard input."""
+    """Return the sum of the numbers that `count_words` reports, or None where it is unknown, as for standard input."""
     paths = resolve_paths(spec)
     return sum(map(os.path.getsize, paths)) if all(map(os.path.isfile, paths)) else None
 
 
-def _no_report(num_bytes: int) -> None:
-    pass
-
-
-def _counted_side_by_side(
+def _count_in_processes(
     parts: Sequence[_Part], encoding_errors: str, num_processes: int, report: Report
 ) -> Iterator[Counter[str]]:
-    """The words of each part, as they come; where this raises, the processes stop soon."""
-    # Not forked: a copy of a process whose other threads hold locks may wait for them for ever.
+    """Yield the counts of each part, as they are finished. After an error the processes stop soon."""
+    # A forked process could wait forever for a lock that another thread held at the fork.
     context = multiprocessing.get_context("spawn")
     bytes_read, stop = context.Value("q", 0), context.Event()
     with ProcessPoolExecutor(
@@ -106,9 +107,9 @@ def _counted_side_by_side(
             reported = 0
             while pending:
                 done, pending = wait(pending, _SECONDS_BETWEEN_REPORTS, FIRST_COMPLETED)
-                now_read = bytes_read.value
-                report(now_read - reported)
-                reported = now_read
+                total = bytes_read.value
+                report(total - reported)
+                reported = total
                 for future in done:
                     yield future.result()
         except BaseException:
@@ -118,14 +119,14 @@ def _counted_side_by_side(
 
 
 class _Stopped(Exception):
-    """In a worker: nobody waits for its result any more."""
+    """Ends the count of a worker whose result is no longer needed."""
 
 
 _worker: dict[str, Any] = {}
 
 
 def _start_worker(bytes_read: Any, stop: Any) -> None:
-    # An interrupt reaches all processes of a terminal; the one that the user started says what is to happen.
+    # Ctrl-C sends the signal to all processes of the terminal; only the parent process handles it.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     _worker.update(bytes_read=bytes_read, stop=stop)
 
@@ -142,25 +143,25 @@ def _report_from_worker(num_bytes: int) -> None:
 
 
 def _parts(path: TextSource, num_processes: int) -> list[_Part]:
-    """The file `path` in parts of about equal size, each of whole lines."""
+    """Return the parts of the file `path`, of whole lines and about equal size."""
     if str(path).endswith(".gz"):
         return [_Part(path, 0, None)]
     size = os.path.getsize(path)
-    num_parts = max(1, min(num_processes, size // BYTES_WORTH_A_PROCESS))
-    cuts = [0]
-    with open_text(path, str(path)) as file:
+    num_parts = max(1, min(num_processes, size // MIN_BYTES_PER_PROCESS))
+    starts = [0]
+    with open_text(path) as file:
         for number in range(1, num_parts):
             file.seek(size * number // num_parts)
             file.readline()
-            cuts.append(file.tell())
-    return [_Part(path, start, end) for start, end in zip(cuts, [*cuts[1:], None], strict=True)]
+            starts.append(file.tell())
+    return [_Part(path, start, end) for start, end in zip(starts, [*starts[1:], None], strict=True)]
 
 
-def _count_part(part: _Part, encoding_errors: str, report: Report = _no_report) -> Counter[str]:
+def _count_part(part: _Part, encoding_errors: str, report: Report = lambda num_bytes: None) -> Counter[str]:
     name = name_of(part.path)
     counts: Counter[str] = Counter()
     num_lines = compressed_bytes = 0
-    with open_text(part.path, name) as file:
+    with open_text(part.path) as file:
         if part.start:
             file.seek(part.start)
         for data in line_blocks(file, name, None if part.end is None else part.end - part.start):

@@ -4,7 +4,7 @@
 weight and leave its version as it was. So the values themselves are read.
 """
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from functools import cache
 from typing import Union
 
@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from allennlp_elmo_plus.kernels.backend import loops_for_any_type
+from allennlp_elmo_plus.kernels.backend import run
 
 # Words of 8 bytes in a row of keys: as long as a page of memory.
 COLUMNS = 512
@@ -39,9 +39,20 @@ def fingerprint(tensors: Iterable[Tensor]) -> Fingerprint:
 
 
 def _hash(tensor: Tensor) -> Union[int, Tensor]:
-    loops = loops_for_any_type(tensor, "fingerprint._numba_kernels")
-    if loops is not None:
-        return int(loops.fingerprint(_padded_bytes(tensor, 8).numpy().view(np.uint64), _keys()))
+    implementations: dict[str, Callable[[], Union[int, Tensor]]] = {
+        "numba": lambda: _numba_hash(tensor),
+        "torch": lambda: _torch_hash(tensor),
+    }
+    return run("fingerprint", tensor, implementations)
+
+
+def _numba_hash(tensor: Tensor) -> int:
+    from allennlp_elmo_plus.kernels.fingerprint import _numba_kernels
+
+    return int(_numba_kernels.fingerprint(_padded_bytes(tensor, 8).numpy().view(np.uint64), _keys()))
+
+
+def _torch_hash(tensor: Tensor) -> Tensor:
     # Multilinear hashing: the sum of the words, each times a random key of its column and its row.
     words = _padded_bytes(tensor, 4 * COLUMNS).view(torch.int32).view(-1, COLUMNS)
     keys = _signed_keys(tensor.device)

@@ -1,8 +1,8 @@
-"""Matrix products inside compiled loops, as fast as a processor multiplies.
+"""Matrix products inside compiled kernels: packing of the factors, and loops over the micro-kernels.
 
-A library's product cannot be called from such a loop, and arranges the same weights anew at every step. Here they are arranged
-once: columns in panels as wide as a few vectors, each panel's rows one after the other in memory. A tile of rows by one panel then
-stays in registers over the whole inner dimension (Goto and van de Geijn 2008, "Anatomy of high-performance matrix multiplication").
+A library's product cannot be called from a compiled kernel, and packs the same weights again at every step. Here weights are packed
+once: columns in panels NR wide, the rows of a panel contiguous. A tile of rows by one panel stays in registers over the whole inner
+dimension (Goto and van de Geijn 2008, "Anatomy of high-performance matrix multiplication").
 """
 
 from collections.abc import Callable
@@ -21,11 +21,11 @@ from allennlp_elmo_plus.kernels.gemm._microkernel import (
 from allennlp_elmo_plus.kernels.jit import jit_inline
 
 
-def _spreader(width: int) -> Callable[[np.ndarray, np.ndarray, int], None]:
+def _rows_packer(width: int) -> Callable[[np.ndarray, np.ndarray, int], None]:
     copy = vector_copy(width)
 
     @jit_inline
-    def spread(rows: np.ndarray, panels: np.ndarray, first: int) -> None:
+    def pack_rows(rows: np.ndarray, panels: np.ndarray, first: int) -> None:
         for p in range(rows.shape[1] // width):
             panel = panels[p, first:]
             for i in range(len(rows)):
@@ -34,18 +34,19 @@ def _spreader(width: int) -> Callable[[np.ndarray, np.ndarray, int], None]:
             for i in range(len(rows)):
                 panels[j // width, first + i, j % width] = rows[i, j]
 
-    return spread
+    return pack_rows
 
 
-# Functions of (rows, panels, first): in panels of a right factor, or of columns for `gemm_tn_accumulate`, the rows from `first`
-# on become `rows`. Columns beyond theirs are left alone.
-pack_b_rows, pack_a = _spreader(NR), _spreader(MR)
+# Functions of (rows, panels, first) that copy `rows` (M, N) to the rows of `panels` (N / width rounded up, K, width) from `first` on:
+# of the right factor, NR wide, and of the transposed left factor of `gemm_tn_accumulate`, MR wide. Columns of the last panel beyond N
+# keep their values.
+pack_b_rows, pack_a = _rows_packer(NR), _rows_packer(MR)
 _copy_width = vector_copy(NR)
 
 
 @jit_inline
 def pack_panel(panel: np.ndarray, right: np.ndarray, first: int, columns: int) -> None:
-    """`columns` of `right` (K, N) from `first` on, and zeros up to WIDTH."""
+    """Fill `panel` (K, NR) with `columns` columns of `right` (K, N) from `first` on, then with zeros."""
     if columns == NR:
         for k in range(len(right)):
             _copy_width(panel[k], right[k, first:])
@@ -58,26 +59,26 @@ def pack_panel(panel: np.ndarray, right: np.ndarray, first: int, columns: int) -
 
 @jit_inline
 def pack_panel_transposed(panel: np.ndarray, right_t: np.ndarray, first: int, columns: int) -> None:
-    """`pack_panel` of right_t (N, K) turned round."""
+    """Do what `pack_panel` does, with the transpose of `right_t` (N, K)."""
     inner = right_t.shape[1]
     if columns < NR:
         panel[:] = np.float32(0)
-    whole = (inner - inner % SIMD_WIDTH, columns - columns % SIMD_WIDTH)
-    # As much of a column as a cache line holds before the next column: the nearest cache has no room for whole ones.
-    for start in range(0, whole[0], SIMD_WIDTH):
-        for j in range(0, whole[1], SIMD_WIDTH):
+    tiled_inner, tiled_columns = inner - inner % SIMD_WIDTH, columns - columns % SIMD_WIDTH
+    # One cache line of each column before the next line: the nearest cache does not hold whole columns.
+    for start in range(0, tiled_inner, SIMD_WIDTH):
+        for j in range(0, tiled_columns, SIMD_WIDTH):
             transpose_tile(panel, right_t, start, j, first + j, start)
-        for j in range(whole[1], columns):
+        for j in range(tiled_columns, columns):
             for k in range(start, start + SIMD_WIDTH):
                 panel[k, j] = right_t[first + j, k]
-    for k in range(whole[0], inner):
+    for k in range(tiled_inner, inner):
         for j in range(columns):
             panel[k, j] = right_t[first + j, k]
 
 
 @jit_inline
 def pack_b(right: np.ndarray) -> np.ndarray:
-    """`right` (K, N) in panels (N / WIDTH rounded up, K, WIDTH)."""
+    """Return `right` (K, N) in panels (N / NR rounded up, K, NR)."""
     inner, num_columns = right.shape
     panels = np.empty((-(-num_columns // NR), inner, NR), np.float32)
     for p in range(len(panels)):
@@ -87,7 +88,7 @@ def pack_b(right: np.ndarray) -> np.ndarray:
 
 @jit_inline
 def pack_b_transposed(right_t: np.ndarray) -> np.ndarray:
-    """`pack_b` of right_t (N, K) turned round."""
+    """Return the transpose of `right_t` (N, K) in panels (N / NR rounded up, K, NR)."""
     num_columns, inner = right_t.shape
     panels = np.empty((-(-num_columns // NR), inner, NR), np.float32)
     for p in range(len(panels)):
@@ -99,24 +100,27 @@ _multiply_rows, _multiply_row = gemm_microkernel(MR), gemm_microkernel(1)
 
 
 @jit_inline
-def gemm_packed(left: np.ndarray, panels: np.ndarray, start: np.ndarray, out: np.ndarray) -> None:
-    """The first M rows of `out` become start + left (M, K) @ what `panels` holds; `start` and a row of `out` have len(panels) * WIDTH
-    columns, next to each other in memory as are those of `left`. A row has the same bits whatever other rows there are.
+def gemm_packed(left: np.ndarray, panels: np.ndarray, bias: np.ndarray, out: np.ndarray) -> None:
+    """Set the first M rows of `out` to bias + left (M, K) @ right, where `panels` holds `right` packed by `pack_b`.
+
+    `bias` and the rows of `out` have len(panels) * NR columns. Rows are contiguous. A row of the result has the same bits whatever
+    other rows there are.
     """
     for p in range(len(panels)):
-        # Two rows do not fill the registers, but take less time than as many as do.
+        # One row at a time takes less time than a tile of which two rows are needed.
         if len(left) < 3:
             for i in range(len(left)):
-                _multiply_row(out, left, panels, start, i, p)
+                _multiply_row(out, left, panels, bias, i, p)
         else:
             for i in range(0, len(left), MR):
-                _multiply_rows(out, left, panels, start, i, p)
+                _multiply_rows(out, left, panels, bias, i, p)
 
 
 @jit_inline
 def gemm_tn_accumulate(columns: np.ndarray, panels: np.ndarray, out: np.ndarray) -> None:
-    """Adds left (M, K) @ what `panels` holds to out (M, N), which has len(panels) * WIDTH columns next to each other in memory. `left`
-    is given turned round, in panels as well: `columns` (M / MR rounded up, K, MR).
+    """Add left.T @ right to `out` (M, N), where `columns` holds `left` (K, M) packed by `pack_a` and `panels` holds `right` (K, N).
+
+    N is len(panels) * NR; the rows of `out` are contiguous.
     """
     for p in range(len(panels)):
         for i in range(0, len(out), MR):

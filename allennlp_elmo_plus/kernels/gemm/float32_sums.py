@@ -53,7 +53,7 @@ def sums_in_float32(device: torch.device) -> AbstractContextManager[None]:
 
 
 def _setting(name: str) -> tuple[bool, ...]:
-    """The flag `name` and, where this PyTorch has it, whether products may be split at all."""
+    """Return the flag `name` and, where this PyTorch has the setting, whether products may be split at all."""
     matmul = torch.backends.cuda.matmul
     split_k = getattr(matmul, f"{name}_split_k", None)
     return (getattr(matmul, name),) if split_k is None else (getattr(matmul, name), split_k)

@@ -1,11 +1,10 @@
-"""Matrix products of factors whose type may be narrower than that of the result, by whichever library is the faster on this processor.
+"""Matrix products, by the library that is the fastest here; the factors' dtype may be narrower than the result's.
 
-PyTorch takes float32 products to MKL, whose kernels for AVX-512 run on Intel's processors alone: elsewhere the same product takes
-oneDNN, which comes with PyTorch too, half as long. Both sum in float32; the last bits differ.
-`torch.backends.mkldnn.enabled = False` switches oneDNN off.
+PyTorch calls MKL for float32 products. MKL's kernels for AVX-512 run on Intel's processors only; elsewhere oneDNN, which comes with
+PyTorch too, takes half the time. Both sum in float32; the last bits differ. `torch.backends.mkldnn.enabled = False` switches oneDNN
+off.
 
-Which library computes is decided by shapes alone, never by how long something took: the same run must give the same bits. The rows,
-(N, k), are what a batch brings; all other sizes are those of weights.
+Letters for shapes: K is the inner dimension, M the number of columns.
 """
 
 import platform
@@ -19,39 +18,44 @@ from torch import Tensor
 from torch.autograd.function import once_differentiable
 from torch.nn import functional as F
 
+from allennlp_elmo_plus.kernels.backend import choose
 from allennlp_elmo_plus.kernels.gemm.float32_sums import sums_in_float32
 
-# Multiply-adds from which on a product gains more than the call into oneDNN costs.
-MIN_MULTIPLY_ADDS = 1 << 21
-
-# oneDNN compiles a kernel for each shape and keeps a thousand of them, between which the results' memory falls into pieces. So
-# only few shapes are for it: more rows than this are a multiple of it.
+# oneDNN compiles a kernel for each shape and keeps a thousand kernels, which fragment the memory. So oneDNN gets few shapes only: any
+# number of rows up to this, and multiples of it.
 ROW_MULTIPLE = 64
 
 
 def linear(left: Tensor, right: Tensor, bias: Optional[Tensor] = None) -> Tensor:
-    """`left @ right + bias`, (N, k) by (k, n) and (n,), the product computed in the type of `right` and added in that of `bias`. For
-    use without gradients.
+    """Return `left @ right + bias`, (N, K) by (K, M) and (M,); without gradients.
+
+    The product is computed in the dtype of `right` and added in the dtype of `bias`.
     """
     left = left.to(right.dtype)
     if bias is not None and bias.dtype != right.dtype:
         return bias + linear(left, right)
     if _uses_onednn(right, len(left), right.numel()):
         return _onednn(left, right.t(), bias)
-    # Where the result is given, autocast leaves the types alone.
+    # With `out`, autocast does not convert the factors.
     out = left.new_empty(len(left), right.shape[1])
     with sums_in_float32(right.device):
         return torch.mm(left, right, out=out) if bias is None else torch.addmm(bias, left, right, out=out)
 
 
 def product_dtype(weight: Tensor) -> torch.dtype:
-    """The type that products with the parameter `weight` are to have: autocast's where that is enabled, else its own."""
+    """Return the dtype of products with the parameter `weight`: autocast's where autocast is enabled, else the parameter's."""
     device_type = weight.device.type
     return torch.get_autocast_dtype(device_type) if torch.is_autocast_enabled(device_type) else weight.dtype
 
 
 def prepare_linear(right: Tensor, max_rows: int, dtype: torch.dtype) -> Callable[[Tensor], Tensor]:
-    """`linear` of factors of `dtype`, at most `max_rows` rows each, with one (k, n), for loops whose every call counts."""
+    """Return `lambda left: linear(left, right)`, with the library chosen once for all calls.
+
+    Args:
+        right: The factor of all calls, (K, M).
+        max_rows: The largest number of rows of `left`.
+        dtype: The dtype of `left` and of the result.
+    """
     if right.dtype != dtype:
         return lambda left: linear(left, right).to(dtype)
     if not _uses_onednn(right, min(max_rows, ROW_MULTIPLE), right.numel()):
@@ -61,35 +65,35 @@ def prepare_linear(right: Tensor, max_rows: int, dtype: torch.dtype) -> Callable
 
 
 def matmul_tn(left: Tensor, right: Tensor) -> Tensor:
-    """`left.t() @ right`, (N, m) and (N, n), of factors of one type: a weight's gradient. For use without gradients."""
+    """Return `left.t() @ right`, (N, K) and (N, M) of one dtype: the gradient of a weight; without gradients."""
     if not _uses_onednn(right, len(left), left.shape[1] * right.shape[1]):
         with sums_in_float32(right.device):
             return torch.mm(left.t(), right, out=left.new_empty(left.shape[1], right.shape[1]))
-    # The first factor is turned round in memory: better the smaller one.
+    # oneDNN transposes the first factor in memory: better the smaller one.
     if left.shape[1] > right.shape[1]:
         return _onednn(right.t(), left.t(), None).t()
     return _onednn(left.t(), right.t(), None)
 
 
 def addmm_(total: Tensor, left: Tensor, right: Tensor) -> Tensor:
-    """`total += left @ right` in place, computed in the type of `right`; a product in bfloat16 is rounded once."""
+    """Return `total` after `total += left @ right`, computed in the dtype of `right`; a product in bfloat16 is rounded once."""
     if total.dtype == right.dtype and not _uses_onednn(right, len(left), right.numel()):
         return total.addmm_(left, right)
     return total.add_(linear(left, right))
 
 
 def addmm_tn_(total: Tensor, left: Tensor, right: Tensor) -> Tensor:
-    """`total += left.t() @ right` in place, computed in the type of `right`."""
+    """Return `total` after `total += left.t() @ right`, computed in the dtype of `right`."""
     if total.dtype == right.dtype and not _uses_onednn(right, len(left), total.numel()):
         return total.addmm_(left.t(), right)
     return total.add_(matmul_tn(left.to(right.dtype), right))
 
 
 def affine(inputs: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
-    """`inputs @ weight + bias` with gradients, (N, k) by (k, n) and (n,). Under autocast each product is in its type and rounded
-    once, all else in that of `bias`: rows of the result may be summed over, and so may their gradients.
+    """Return `inputs @ weight + bias` with gradients, (N, K) by (K, M) and (M,).
 
-    Under autocast, and where oneDNN computes it, the gradient of a gradient is not supported and raises a RuntimeError.
+    Under autocast each product is in autocast's dtype and rounded once, and everything else is in the dtype of `bias`, so that sums
+    over rows stay exact. Under autocast, and where oneDNN computes, a gradient of a gradient raises a `RuntimeError`.
     """
     dtype = product_dtype(weight)
     if dtype == weight.dtype and not _uses_onednn(weight, len(inputs), weight.numel()):
@@ -100,8 +104,9 @@ def affine(inputs: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
 def affine_gradients(
     inputs: Tensor, weight: Tensor, grad: Tensor, needs_inputs: bool, needs_weight: bool, needs_bias: bool
 ) -> tuple[Optional[Tensor], ...]:
-    """The gradients of inputs (N, k), weight (k, n) and bias (n,) in the type of `grad` (N, n), None where not needed. Products are
-    in the type of `weight`, the sum over rows in that of `grad`.
+    """Return the gradients of inputs (N, K), weight (K, M) and bias (M,); None where not needed.
+
+    The gradients have the dtype of `grad` (N, M). Products are in the dtype of `weight`.
     """
     factor = grad.to(weight.dtype)
     return (
@@ -112,12 +117,10 @@ def affine_gradients(
 
 
 def pad_rows_to_multiple(rows: Tensor, value: int = 0) -> Tensor:
-    """`rows` (N, k), and after them, where oneDNN is to multiply them, as many of `value` as make them a multiple of
-    `ROW_MULTIPLE`.
-    """
+    """Return `rows` (N, K), extended by rows of `value` to a multiple of `ROW_MULTIPLE` where oneDNN will multiply them."""
     if rows.device.type != "cpu" or _is_cached_row_count(len(rows)):
         return rows
-    if not onednn_is_faster() and not torch.is_autocast_enabled("cpu"):
+    if not mkl_is_slow() and not torch.is_autocast_enabled("cpu"):
         return rows
     return F.pad(rows, (0, 0, 0, -len(rows) % ROW_MULTIPLE), value=value)
 
@@ -137,14 +140,12 @@ class _Affine(torch.autograd.Function):
 
 
 def _uses_onednn(right: Tensor, rows: int, size: int) -> bool:
-    """Whether oneDNN computes a product with `right` over `rows` rows, `size` multiply-adds each."""
-    return (
-        right.dtype == torch.float32
-        and right.device.type == "cpu"
-        and rows * size >= MIN_MULTIPLY_ADDS
-        and _is_cached_row_count(rows)
-        and onednn_is_faster()
-        and bool(torch.backends.mkldnn.enabled)
+    """Return whether oneDNN computes a product with `right` over `rows` rows, `size` multiply-adds each."""
+    takes_rows = _is_cached_row_count(rows) and _has_onednn() and bool(torch.backends.mkldnn.enabled)
+    # `choose` takes microseconds, and is called for each product.
+    return takes_rows and (
+        choose("gemm", right, onednn_takes_rows=takes_rows, mkl_is_slow=mkl_is_slow(), multiply_adds=rows * size)
+        == "onednn"
     )
 
 
@@ -153,12 +154,15 @@ def _is_cached_row_count(rows: int) -> bool:
 
 
 @cache
-def onednn_is_faster() -> bool:
-    """Whether float32 products by oneDNN are faster here than PyTorch's own: AVX-512, PyTorch built with MKL, and no Intel."""
+def _has_onednn() -> bool:
+    return torch.backends.mkldnn.is_available() and hasattr(torch.ops.mkldnn, "_linear_pointwise")
+
+
+@cache
+def mkl_is_slow() -> bool:
+    """Return whether PyTorch's own float32 products, by MKL, leave AVX-512 unused: on processors of AMD."""
     return (
         torch.backends.mkl.is_available()
-        and torch.backends.mkldnn.is_available()
-        and hasattr(torch.ops.mkldnn, "_linear_pointwise")
         and torch.backends.cpu.get_cpu_capability() == "AVX512"
         and "AuthenticAMD" in _processor()
     )
@@ -172,5 +176,5 @@ def _processor() -> str:
 
 
 def _onednn(left: Tensor, weight: Tensor, bias: Optional[Tensor]) -> Tensor:
-    """`left @ weight.t() + bias`, by what PyTorch's compiler calls for a linear layer. Strides are taken as they are."""
+    """Return `left @ weight.t() + bias` by the operation that PyTorch's compiler uses for a linear layer; any strides."""
     return torch.ops.mkldnn._linear_pointwise.default(left, weight, bias, "none", [], "")

@@ -1,7 +1,7 @@
-"""All steps of a direction, and the way back through them, as one compiled loop each, matrix products included.
+"""All time steps of one direction, forward and backward, as one compiled loop each, matrix products included.
 
-Without Python between the steps, for whose lock two directions, each on its thread, wait; with weights arranged once for all steps;
-and with what a product has just computed still in the processor's cache when its gates are.
+There is no Python between the steps, so two directions on two threads do not wait for Python's lock; weights are packed once for
+all steps; and gates are still in the processor's cache when the element-wise part reads them.
 """
 
 import numpy as np
@@ -17,86 +17,81 @@ from allennlp_elmo_plus.kernels.gemm._packing import (
     pack_panel,
 )
 from allennlp_elmo_plus.kernels.jit import jit, jit_inline
-from allennlp_elmo_plus.kernels.lstm._numba_pointwise import activate, add_gates, inlined_gates_backward
+from allennlp_elmo_plus.kernels.lstm._numba_gates import activate, add_gates, gates_backward_inline
 
 F = np.float32
 
-# Cells whose gates are computed together, right after their products.
-CELLS = 8 * NR
+# Cells whose gates are computed together: the element-wise part follows the product while its result is in the cache.
+BLOCK_CELLS = 8 * NR
 
-# Rows from which on their part of the weights' gradients is computed, before more come: so many of a panel stay in a near cache.
-ROWS = 512
+# Rows over which a weight gradient is summed at a time: as many rows of a panel as fit the nearest caches.
+BLOCK_ROWS = 512
 
 
 @jit
-def panels(matrix: np.ndarray) -> np.ndarray:
-    """A factor as the loops below want it: see `kernels.gemm._packing.pack_b`."""
+def pack(matrix: np.ndarray) -> np.ndarray:
+    """Return `matrix` packed as the right factor of `gemm_packed`."""
     return pack_b(matrix)
 
 
 @jit
-def panels_t(matrix_t: np.ndarray) -> np.ndarray:
-    """`panels` of the matrix turned round."""
+def pack_transposed(matrix_t: np.ndarray) -> np.ndarray:
+    """Return the transpose of `matrix_t` packed as the right factor of `gemm_packed`."""
     return pack_b_transposed(matrix_t)
 
 
 @jit
-def gate_panels(weights: np.ndarray) -> np.ndarray:
-    """Weights of gates (K, 4C) in panels such that those of `CELLS` cells, or of the last ones that are fewer, follow each other, for
-    each gate as many.
-    """
+def pack_gates(weights: np.ndarray) -> np.ndarray:
+    """Return weights of gates (K, 4C) packed such that the panels of `BLOCK_CELLS` cells, of all four gates, are contiguous."""
     size = weights.shape[1] // 4
-    whole = -(-size // NR)
-    found = np.empty((4 * whole, len(weights), NR), F)
+    num_panels = -(-size // NR)
+    packed = np.empty((4 * num_panels, len(weights), NR), F)
     for g in range(4):
-        for p in range(whole):
+        for p in range(num_panels):
             columns = min(NR, size - p * NR)
-            pack_panel(found[_panel(p, g, whole)], weights, g * size + p * NR, columns)
-    return found
+            pack_panel(packed[_panel_of_gate(p, g, num_panels)], weights, g * size + p * NR, columns)
+    return packed
 
 
 @jit_inline
-def _panel(p: int, g: int, whole: int) -> int:
-    """Where the p-th panel of gate g is."""
-    width = CELLS // NR
+def _panel_of_gate(p: int, g: int, num_panels: int) -> int:
+    """Return the index of the p-th of `num_panels` panels of gate g."""
+    width = BLOCK_CELLS // NR
     block = p // width
-    return block * 4 * width + g * min(width, whole - block * width) + p % width
+    return block * 4 * width + g * min(width, num_panels - block * width) + p % width
 
 
 @jit
 def forward_steps(
-    steps: np.ndarray,
-    inputs: np.ndarray,
-    kernel: np.ndarray,
-    bias: np.ndarray,
-    projection: np.ndarray,
-    gates: np.ndarray,
-    cells: np.ndarray,
-    unprojected: np.ndarray,
-    outputs: np.ndarray,
-    final_cell: np.ndarray,
+    steps: np.ndarray,  # IN: (T, 8) int64, see `kernels.lstm.window.Step`
+    inputs: np.ndarray,  # IN: (N, I); without columns where `gates` holds the product with the inputs
+    kernel: np.ndarray,  # IN: packed gates (I + P, 4C); without the inputs' rows where `inputs` has no columns
+    bias: np.ndarray,  # IN: packed gates, one row
+    projection: np.ndarray,  # IN: packed (C, P); no panels where there is no projection
+    gates: np.ndarray,  # IN and OUT: (rows, 4C), activations
+    cells: np.ndarray,  # IN and OUT: (B + N, C)
+    unprojected: np.ndarray,  # OUT: (N, C)
+    outputs: np.ndarray,  # IN and OUT: (B + N, P)
+    final_cell: np.ndarray,  # OUT: (B, C), the rows that end
     cell_clip: F,
     proj_clip: F,
 ) -> None:
-    """What `kernels.lstm.steps.step_by_step` describes. Weights come in panels: kernel (I + P, 4C) and, one row high, the bias in
-    `gate_panels`, the projection in `panels`, without any where there is none. Where `inputs` has no columns, gates hold their part
-    of the pre-activations, and the kernel (P, 4C) is the recurrent one.
-    """
-    size, whole, at_once = cells.shape[1], len(kernel) // 4, CELLS // NR
+    """Run the steps in order."""
+    size, num_panels, block_panels = cells.shape[1], len(kernel) // 4, BLOCK_CELLS // NR
     input_size, output_size = inputs.shape[1], outputs.shape[1]
     zeros = np.zeros(len(projection) * NR, F)
-    joined = np.empty((steps[0, 0], input_size + output_size), F)
-    sums = np.empty((steps[0, 0], 4 * min(at_once, whole) * NR), F)
+    left = np.empty((steps[0, 0], input_size + output_size), F)
+    sums = np.empty((steps[0, 0], 4 * min(block_panels, num_panels) * NR), F)
     projected = np.empty((steps[0, 0], len(projection) * NR), F)
     for t in range(len(steps)):
         rows, gate, hidden, previous, cell, unprojected_row, output, num_continuing = steps[t]
         for i in range(rows):
             if input_size > 0:
-                joined[i, :input_size] = inputs[gate + i]
-            joined[i, input_size:] = outputs[hidden + i]
-        for p in range(0, whole, at_once):
-            stop = min(p + at_once, whole)
-            gemm_packed(joined[:rows], kernel[4 * p : 4 * stop], bias[4 * p * NR : 4 * stop * NR], sums)
+                left[i, :input_size] = inputs[gate + i]
+            left[i, input_size:] = outputs[hidden + i]
+        for p in range(0, num_panels, block_panels):
+            stop = min(p + block_panels, num_panels)
+            gemm_packed(left[:rows], kernel[4 * p : 4 * stop], bias[4 * p * NR : 4 * stop * NR], sums)
             first, last, width = p * NR, min(stop * NR, size), (stop - p) * NR
             if input_size == 0:
                 add_gates(sums, gates, gate, rows, first, last, size, width)
@@ -127,30 +122,27 @@ def forward_steps(
 
 @jit
 def backward_steps(
-    steps: np.ndarray,
-    inputs: np.ndarray,
-    gates: np.ndarray,
-    cells: np.ndarray,
-    unprojected: np.ndarray,
-    outputs: np.ndarray,
-    inputs_t: np.ndarray,
-    recurrent_t: np.ndarray,
-    projection_t: np.ndarray,
-    grad_outputs: np.ndarray,
-    grad_hidden: np.ndarray,
-    grad_cell: np.ndarray,
-    grad_gates: np.ndarray,
-    grad_inputs: np.ndarray,
-    grad_kernel: np.ndarray,
-    grad_bias: np.ndarray,
-    grad_projection: np.ndarray,
+    steps: np.ndarray,  # IN: (T, 8) int64, see `kernels.lstm.window.Step`
+    inputs: np.ndarray,  # IN: (N, I); without columns where the kernel's gradient is not computed
+    gates: np.ndarray,  # IN: (N, 4C), activations
+    cells: np.ndarray,  # IN: (B + N, C)
+    unprojected: np.ndarray,  # IN: (N, C)
+    outputs: np.ndarray,  # IN: (B + N, P)
+    inputs_t: np.ndarray,  # IN: packed (4C, I); no panels where the inputs' gradient is not computed
+    recurrent_t: np.ndarray,  # IN: packed (4C, P)
+    projection_t: np.ndarray,  # IN: packed (P, C); no panels where there is no projection
+    grad_outputs: np.ndarray,  # IN and OUT: (N, P); before the clip at the end
+    grad_hidden: np.ndarray,  # IN and OUT: (B, P) after the last step; before the first step at the end
+    grad_cell: np.ndarray,  # IN and OUT: (B, C), likewise
+    grad_gates: np.ndarray,  # OUT: (N, 4C) pre-activations; or (B, 4C), which every step overwrites
+    grad_inputs: np.ndarray,  # OUT: (N, I); empty where not computed, as are the following
+    grad_kernel: np.ndarray,  # OUT: (I + P, 4C), zeros before
+    grad_bias: np.ndarray,  # OUT: (4C,), zeros before
+    grad_projection: np.ndarray,  # OUT: (C, P), zeros before
     cell_clip: F,
     proj_clip: F,
 ) -> None:
-    """What `kernels.lstm.window.backward_window` describes. The weights turned round come in `panels`: inputs_t (4C, I), recurrent_t
-    (4C, P), projection_t (P, C). What has no rows is not there or not wanted: weights and gradients. Where grad_gates has fewer
-    rows than gates, each step overwrites those of the one before.
-    """
+    """Run the steps from the last to the first."""
     num_rows, output_size = grad_hidden.shape
     input_size = inputs.shape[1]
     zeros = np.zeros(max(gates.shape[1], len(inputs_t) * NR, len(recurrent_t) * NR, len(projection_t) * NR), F)
@@ -158,14 +150,14 @@ def backward_steps(
     grad_hidden_rows[:, :output_size] = grad_hidden
     grad_unprojected = np.empty((num_rows, max(output_size, len(projection_t) * NR)), F)
     step_bias = np.empty_like(grad_bias)
-    # Factors of the products over rows of some steps at a time.
-    most_rows = min(len(gates), ROWS - 1 + num_rows)
-    entering = np.empty((-(-input_size // MR), most_rows, MR), F)
-    hidden_before = np.empty((-(-(len(grad_kernel) - input_size) // MR), most_rows, MR), F)
-    grad_gate_panels = np.empty((grad_kernel.shape[1] // NR, most_rows, NR), F)
-    leaving = np.empty((-(-len(grad_projection) // MR), most_rows, MR), F)
-    grad_output_panels = np.empty((grad_projection.shape[1] // NR, most_rows, NR), F)
-    found = 0
+    # Factors of the weight gradients, packed over the rows of several steps.
+    max_rows = min(len(gates), BLOCK_ROWS - 1 + num_rows)
+    inputs_packed = np.empty((-(-input_size // MR), max_rows, MR), F)
+    hidden_packed = np.empty((-(-(len(grad_kernel) - input_size) // MR), max_rows, MR), F)
+    grad_gates_packed = np.empty((grad_kernel.shape[1] // NR, max_rows, NR), F)
+    unprojected_packed = np.empty((-(-len(grad_projection) // MR), max_rows, MR), F)
+    grad_outputs_packed = np.empty((grad_projection.shape[1] // NR, max_rows, NR), F)
+    num_packed = 0
     for t in range(len(steps) - 1, -1, -1):
         rows, row, hidden, previous, cell, unprojected_row, output, _ = steps[t]
         for i in range(rows):
@@ -178,7 +170,7 @@ def backward_steps(
         else:
             grad_unprojected[:rows, :output_size] = grad
         grad_row = row if len(grad_gates) == len(gates) else 0
-        inlined_gates_backward(
+        gates_backward_inline(
             grad_unprojected[:rows], gates, cells, grad_gates, grad_cell, cell_clip, row, previous, cell, grad_row
         )
         grad_step = grad_gates[grad_row : grad_row + rows]
@@ -191,16 +183,20 @@ def backward_steps(
         if len(inputs_t) > 0:
             gemm_packed(grad_step, inputs_t, zeros, grad_inputs[row : row + rows])
         if len(grad_kernel) > 0:
-            pack_a(inputs[row : row + rows], entering, found)
-            pack_a(outputs[hidden : hidden + rows], hidden_before, found)
-            pack_b_rows(grad_step, grad_gate_panels, found)
+            pack_a(inputs[row : row + rows], inputs_packed, num_packed)
+            pack_a(outputs[hidden : hidden + rows], hidden_packed, num_packed)
+            pack_b_rows(grad_step, grad_gates_packed, num_packed)
         if len(grad_projection) > 0:
-            pack_a(unprojected[unprojected_row : unprojected_row + rows], leaving, found)
-            pack_b_rows(grad, grad_output_panels, found)
-        found += rows
-        if found >= ROWS or t == 0:
-            gemm_tn_accumulate(entering[:, :found], grad_gate_panels[:, :found], grad_kernel[:input_size])
-            gemm_tn_accumulate(hidden_before[:, :found], grad_gate_panels[:, :found], grad_kernel[input_size:])
-            gemm_tn_accumulate(leaving[:, :found], grad_output_panels[:, :found], grad_projection)
-            found = 0
+            pack_a(unprojected[unprojected_row : unprojected_row + rows], unprojected_packed, num_packed)
+            pack_b_rows(grad, grad_outputs_packed, num_packed)
+        num_packed += rows
+        if num_packed >= BLOCK_ROWS or t == 0:
+            gemm_tn_accumulate(
+                inputs_packed[:, :num_packed], grad_gates_packed[:, :num_packed], grad_kernel[:input_size]
+            )
+            gemm_tn_accumulate(
+                hidden_packed[:, :num_packed], grad_gates_packed[:, :num_packed], grad_kernel[input_size:]
+            )
+            gemm_tn_accumulate(unprojected_packed[:, :num_packed], grad_outputs_packed[:, :num_packed], grad_projection)
+            num_packed = 0
     grad_hidden[:] = grad_hidden_rows[:, :output_size]

@@ -1,8 +1,8 @@
 """The element-wise part of an LSTM step on a GPU, forward and backward, for all directions of a layer in one launch.
 
-Tensors are (D directions, rows, size) and may be slices of packed buffers: only their columns must lie side by side. Gates are
-(D, rows, 4 * cell_size) with columns i, g, f, o. What the matrix products read and write has their dtype, often bfloat16; cells,
-their gradient and all arithmetic have the cells' dtype, float32 or above.
+Tensors are (directions, rows, size) and may be slices of packed buffers: only their columns must be contiguous. Gates are
+(directions, rows, 4C) with columns i, g, f, o. Operands and results of matrix products have the products' dtype, often bfloat16;
+cells, their gradient and all arithmetic have the cells' dtype, float32 or wider.
 """
 
 from typing import Any, Optional
@@ -11,13 +11,13 @@ import triton  # type: ignore[import-untyped, import-not-found]
 import triton.language as tl  # type: ignore[import-untyped, import-not-found]
 from torch import Tensor
 
-# Columns a program computes: with 4 warps, 8 a thread, one 16-byte load of bfloat16.
+# Columns per program: with 4 warps, 8 per thread, which is one 16-byte load of bfloat16.
 BLOCK = 1024
 
 
 @triton.jit
 def _row(pointer, direction_stride, row_stride):
-    """Where the program's row starts. In 64 bits: a packed buffer may hold more values than 32 bits count."""
+    """Return the start of the program's row, in 64 bits: a packed buffer may hold more than 2**32 values."""
     return pointer + tl.program_id(2).to(tl.int64) * direction_stride + tl.program_id(0).to(tl.int64) * row_stride
 
 
@@ -33,7 +33,7 @@ def _tanh(x):
 
 @triton.jit
 def _clamp(x, limit: tl.constexpr):
-    """By comparison and not by minimum and maximum, which would turn a NaN into the limit and hide it."""
+    """Return x clipped to [-limit, limit]; NaN stays NaN, which minimum and maximum would replace by the limit."""
     return tl.where(x > limit, limit, tl.where(x < -limit, -limit, x))
 
 
@@ -114,7 +114,7 @@ def _clip_kernel(
 
 
 def _launch(kernel: Any, tensors: list[Tensor], size: int, *arguments: Any, **constants: Any) -> None:
-    """One program for each row of each direction and each block of `size` columns."""
+    """Launch one program for each row of each direction and each block of columns."""
     num_directions, num_rows, _ = tensors[0].shape
     strided = [value for tensor in tensors for value in (tensor, *tensor.stride()[:2])]
     grid = (num_rows, triton.cdiv(size, BLOCK), num_directions)
@@ -130,9 +130,16 @@ def gates_forward(
     cell_clip: Optional[float],
     keep_activations: bool,
 ) -> None:
-    """Adds `bias` (D, 4 * cell_size), contiguous and in the cells' dtype, to the gates' pre-activations and fills the clipped cell
-    and output = sigmoid(o) * tanh(cell), both (D, rows, cell_size). `cell` may be `previous_cell` itself. With `keep_activations`
-    the activations, which the backward needs, replace the pre-activations.
+    """Compute the cells and outputs of a step, both (directions, rows, C), from the gates' products.
+
+    Args:
+        gates: The products; with `keep_activations` they are replaced by the activations, which the backward pass reads.
+        bias: (directions, 4C), contiguous, in the cells' dtype.
+        previous_cell: The cells of the step before.
+        cell: The new cells; may be `previous_cell`.
+        output: The outputs, sigmoid(o) * tanh(cell).
+        cell_clip: The bound of the cells; None for no bound.
+        keep_activations: Whether a backward pass comes.
     """
     tensors = [gates, previous_cell, cell, output]
     _launch(_forward_kernel, tensors, cell.shape[2], bias, cell_clip=cell_clip, keep_activations=keep_activations)
@@ -147,10 +154,9 @@ def gates_backward(
     grad_gates: Tensor,
     cell_clip: Optional[float],
 ) -> None:
-    """One step back: from the activations and both cells, fills the gradient of the gates' pre-activations, and turns `grad_cell`
-    from the gradient of the new cell into that of the previous one.
+    """Compute the gradient of the gates' pre-activations, and replace the gradient of the new cell by that of the previous cell.
 
-    tanh(cell) is computed anew rather than stored. A cell was clipped where it lies at the clip: cells are saved as they were
+    tanh(cell) is computed again rather than stored. A cell was clipped where it equals the clip: cells are saved as they were
     computed, so this is exact, and no mask is needed.
     """
     tensors = [gates, previous_cell, cell, grad_output, grad_cell, grad_gates]
@@ -158,10 +164,9 @@ def gates_backward(
 
 
 def clip_values(values: Tensor, clipped: Tensor, limit: float) -> None:
-    """Clips `values` to [-limit, limit] in place and sets `clipped`, boolean, where they reached the limit: both (D, rows, size).
+    """Clip `values` to [-limit, limit] in place, and set `clipped` (bool) where they reach the limit; (directions, rows, size) both.
 
-    What counts is the value that the matrix product has rounded to its dtype: one that only the rounding brought to the limit
-    counts as clipped, as does any value exactly there. The mask is taken before clipping, since the limit itself, rounded to that
-    dtype, may come out below the limit.
+    The rounded product counts: a value that only rounding brings to the limit is clipped, as is a value exactly at the limit. The mask
+    is computed before the clip, because the limit itself, rounded to the values' dtype, may be below the limit.
     """
     _launch(_clip_kernel, [values, clipped], values.shape[2], limit=limit)

@@ -1,4 +1,4 @@
-"""The clipped, projected LSTM step by step, differentiated by autograd: the form to read, and the one to compare with."""
+"""The definition of the clipped, projected LSTM: step by step, differentiated by autograd."""
 
 from typing import Optional
 
@@ -17,9 +17,18 @@ def lstm(
     bias: Tensor,
     projection: Optional[Tensor],
 ) -> tuple[Tensor, Tensor, Tensor]:
-    """The recurrence of `LstmLayer` over packed inputs (N, I); `bias` (4 * cell_size) already holds the 1 of the forget gate.
+    """Return the outputs (N, P), and hidden (B, P) and cell (B, C) after each row's last step.
 
-    Returns the outputs (N, P), and hidden (B, P) and cell (B, cell_size) after each row's last step.
+    Args:
+        batch_sizes: The number of rows of each step, never more than at the step before.
+        cell_clip: The bound of the cell; None for no bound.
+        proj_clip: The bound of the projected output; None for no bound.
+        inputs: Packed time-major, (N, I).
+        hidden: The output before the first step, (B, P).
+        cell: The cell before the first step, (B, C).
+        kernel: (I + P, 4C), columns i, g, f, o.
+        bias: (4C,), with the 1 of the forget gate.
+        projection: (C, P), or None: P is C.
     """
     outputs = []
     for step_inputs in inputs.split(batch_sizes):

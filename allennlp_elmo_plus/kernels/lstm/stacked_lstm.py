@@ -1,10 +1,11 @@
-"""One biLM layer on a GPU: all its directions in one autograd function, each step one batched matrix product and one fused kernel.
+"""One layer on a GPU: all directions in one autograd function, each step one batched matrix product and one fused kernel.
 
-Directions share no weights, but their shapes and their rows' lengths are the same, so that they make a batch of D. PyTorch's
-batched products and the kernels of `kernels.lstm._triton_kernels` take slices of the packed buffers as they are, without a copy.
+Directions share no weights, but their shapes and the lengths of their rows are the same, so they form a batch. PyTorch's batched
+products and the kernels of `_triton_kernels.py` read slices of the packed buffers, without a copy.
+
+Letters for shapes: D is here the number of directions.
 """
 
-import logging
 from collections.abc import Sequence
 from functools import cache
 from typing import Any, Optional
@@ -15,20 +16,19 @@ from torch.autograd.function import once_differentiable
 
 from allennlp_elmo_plus.errors import InputError
 from allennlp_elmo_plus.kernels.cuda_graph import GraphCapture
+from allennlp_elmo_plus.kernels.dtypes import widest_dtype
 from allennlp_elmo_plus.kernels.gemm.float32_sums import sums_in_float32
-from allennlp_elmo_plus.kernels.lstm.clipped_lstm import LstmTensors
-from allennlp_elmo_plus.kernels.lstm.window import previous_rows
-
-logger = logging.getLogger(__name__)
+from allennlp_elmo_plus.kernels.jit import KernelUnavailableError
+from allennlp_elmo_plus.kernels.lstm.window import Clips, LstmTensors, previous_rows
 
 
-def _by_step(buffer: Tensor, batch_sizes: list[int], keep: bool) -> Sequence[Tensor]:
-    """Each step's part (D, rows, size) of `buffer`: one after the other or, where nothing is kept, all in the same place."""
-    return buffer.split(batch_sizes, dim=1) if keep else [buffer[:, :rows] for rows in batch_sizes]
+def _by_step(buffer: Tensor, batch_sizes: list[int], saves: bool) -> Sequence[Tensor]:
+    """Return each step's part (D, rows, size) of `buffer`: successive parts, or the same part where nothing is saved."""
+    return buffer.split(batch_sizes, dim=1) if saves else [buffer[:, :rows] for rows in batch_sizes]
 
 
 def _last_rows(state: Tensor, steps: Sequence[Tensor]) -> Tensor:
-    """(D, B, size): each row after its last step, or as it is in `state` if it never ran. In the dtype of `state`."""
+    """Return each row after its last step, (D, B, size), in the dtype of `state`; a row without a step is as in `state`."""
     parts: list[Tensor] = []
     finished = 0
     for step in (*reversed(steps), state):
@@ -38,21 +38,17 @@ def _last_rows(state: Tensor, steps: Sequence[Tensor]) -> Tensor:
     return torch.cat(parts, dim=1)
 
 
-class StackedLstm(torch.autograd.Function):
-    """The recurrence of `LstmLayer` for D directions, over inputs (D, N, I) packed time-major: `batch_sizes[t]` rows run at step t,
-    never more than at the step before, and rows that have ended keep their state.
+class _StackedLstm(torch.autograd.Function):
+    """The LSTM of D directions.
 
-    hidden (D, B, P), cell (D, B, cell_size), kernel (D, I + P, 4 * cell_size), bias (D, 4 * cell_size) which holds the 1 of the
-    forget gate, projection (D, cell_size, P) or None. Returns outputs (D, N, P), and hidden and cell after each row's last step.
+    From inputs (D, N, I), hidden (D, B, P), cell (D, B, C), kernel (D, I + P, 4C), bias (D, 4C) and projection (D, C, P) or None come
+    the outputs (D, N, P), and hidden and cell after each row's last step.
 
-    Inputs, kernel and projection have the dtype of the matrix products, and so have the outputs; hidden, cell and bias have the
-    state's, float32 or above, in which cells are kept and all element-wise arithmetic is done. A bfloat16 product sums in float32
-    and rounds once: the gradients of kernel and projection, one product each over all steps, come out in bfloat16, and float32
-    parameters get them through the cast that made their bfloat16 copies. The gradient of the bias is summed in float32.
+    Inputs, kernel, projection and outputs have the dtype of the products. Hidden, cell and bias have the state's, float32 or wider,
+    which all element-wise arithmetic uses. A bfloat16 product sums in float32 and rounds once: the gradients of kernel and
+    projection, one product each over all steps, are in bfloat16. The gradient of the bias is summed in the state's dtype.
 
-    Gradients reach inputs, initial state, kernel, bias and projection. Where a clip is active its gradient is 0; a value exactly at
-    a clip counts as clipped. The cell's clip is decided in the state's dtype, the projection's on what the product has rounded to.
-    Without a gradient to compute only the outputs and one step's worth of the rest are kept.
+    The cell's clip is decided in the state's dtype, the projection's clip on the rounded product.
     """
 
     @staticmethod
@@ -70,7 +66,7 @@ class StackedLstm(torch.autograd.Function):
     ) -> tuple[Tensor, Tensor, Tensor]:
         from allennlp_elmo_plus.kernels.lstm._triton_kernels import clip_values, gates_forward
 
-        keep = any(ctx.needs_input_grad)
+        saves = any(ctx.needs_input_grad)
         (num_directions, num_packed, input_size), (_, num_rows, size) = inputs.shape, cell.shape
         with_start = [num_rows, *batch_sizes]
         recurrent = kernel[:, input_size:]
@@ -78,28 +74,28 @@ class StackedLstm(torch.autograd.Function):
             gates = torch.bmm(inputs, kernel[:, :input_size])
         output_history = inputs.new_empty(num_directions, num_rows + num_packed, hidden.shape[2])
         output_history[:, :num_rows] = hidden
-        cell_history = cell.new_empty(num_directions, num_rows + num_packed if keep else num_rows, size)
+        cell_history = cell.new_empty(num_directions, num_rows + num_packed if saves else num_rows, size)
         cell_history[:, :num_rows] = cell
         all_gates, all_outputs = gates.split(batch_sizes, dim=1), output_history.split(with_start, dim=1)
-        all_cells, all_unprojected = _by_step(cell_history, with_start, keep), all_outputs[1:]
+        all_cells, all_unprojected = _by_step(cell_history, with_start, saves), all_outputs[1:]
         unprojected = clipped = None
         if projection is not None:
-            kept_rows = num_packed if keep else num_rows
-            unprojected = inputs.new_empty(num_directions, kept_rows, size)
-            all_unprojected = _by_step(unprojected, batch_sizes, keep)
+            saved_rows = num_packed if saves else num_rows
+            unprojected = inputs.new_empty(num_directions, saved_rows, size)
+            all_unprojected = _by_step(unprojected, batch_sizes, saves)
             if proj_clip is not None:
-                clipped = inputs.new_empty(num_directions, kept_rows, hidden.shape[2], dtype=torch.bool)
-                all_clipped = _by_step(clipped, batch_sizes, keep)
+                clipped = inputs.new_empty(num_directions, saved_rows, hidden.shape[2], dtype=torch.bool)
+                all_clipped = _by_step(clipped, batch_sizes, saves)
         with sums_in_float32(inputs.device):
             for t, rows in enumerate(batch_sizes):
                 all_gates[t].baddbmm_(all_outputs[t][:, :rows], recurrent)
                 cells = all_cells[t][:, :rows], all_cells[t + 1]
-                gates_forward(all_gates[t], bias, *cells, all_unprojected[t], cell_clip, keep)
+                gates_forward(all_gates[t], bias, *cells, all_unprojected[t], cell_clip, saves)
                 if projection is not None:
                     torch.bmm(all_unprojected[t], projection, out=all_outputs[t + 1])
                     if proj_clip is not None:
                         clip_values(all_outputs[t + 1], all_clipped[t], proj_clip)
-        if keep:
+        if saves:
             ctx.save_for_backward(inputs, kernel, projection, gates, cell_history, unprojected, output_history, clipped)
             ctx.batch_sizes, ctx.cell_clip = batch_sizes, cell_clip
         last_hidden, last_cell = _last_rows(hidden, all_outputs[1:]), _last_rows(all_cells[0], all_cells[1:])
@@ -115,7 +111,7 @@ class StackedLstm(torch.autograd.Function):
 
 
 def _backward(ctx: Any, grad_outputs: Tensor, grad_hidden: Tensor, grad_cell: Tensor) -> tuple[Optional[Tensor], ...]:
-    """The gradients of `StackedLstm`'s arguments."""
+    """Return the gradients of the arguments of `_StackedLstm`."""
     from allennlp_elmo_plus.kernels.lstm._triton_kernels import gates_backward
 
     inputs, kernel, projection, gates, cell_history, unprojected, output_history, clipped = ctx.saved_tensors
@@ -164,10 +160,13 @@ def _backward(ctx: Any, grad_outputs: Tensor, grad_hidden: Tensor, grad_cell: Te
 
 
 @cache
-def has_kernels(device: torch.device, dtype: torch.dtype) -> bool:
-    """Whether the kernels of `kernels.lstm._triton_kernels` run on `device`, with products of type `dtype`: compiles the smallest
-    one and runs
-    it. Triton may be installed where there is no C compiler, or for a device that it does not know. The log says why not.
+def check_kernels(device: torch.device, dtype: torch.dtype) -> None:
+    """Compile the smallest kernel for products of `dtype`, run it on `device`, and check its values.
+
+    Triton may be installed where there is no C compiler, or for a device that it does not support.
+
+    Raises:
+        KernelUnavailableError: The kernel cannot be imported or compiled, or computes wrong values.
     """
     try:
         from allennlp_elmo_plus.kernels.lstm._triton_kernels import clip_values
@@ -176,61 +175,61 @@ def has_kernels(device: torch.device, dtype: torch.dtype) -> bool:
         clipped = torch.zeros_like(values, dtype=torch.bool)
         with torch.cuda.device_of(values):
             clip_values(values, clipped, 1.0)
-        found = values.flatten().tolist(), clipped.flatten().tolist()
-        if found != ([-1.0, 0.5, 1.0], [True, False, True]):
-            raise RuntimeError(f"a kernel computed {found}")
+        computed = values.flatten().tolist(), clipped.flatten().tolist()
     except Exception as error:
         # Of any kind: a missing module, a compiler that cannot be found, fails or is killed, errors of Triton's own.
-        logger.warning(
-            "Triton has no working kernels on %s for %s, and the LSTM runs by PyTorch's operations, slower: %s: %s",
-            device,
-            dtype,
-            type(error).__name__,
-            " ".join(str(error).split())[:500],
-        )
-        return False
-    return True
+        raise KernelUnavailableError(f"{type(error).__name__}: {error}") from error
+    if computed != ([-1.0, 0.5, 1.0], [True, False, True]):
+        raise KernelUnavailableError(f"on {device} for {dtype} a kernel computed {computed}")
 
 
 def run_stacked(
     batch_sizes: list[int],
-    cell_clip: Optional[float],
-    proj_clip: Optional[float],
+    clips: Clips,
     directions: Sequence[LstmTensors],
+    dtypes: Sequence[torch.dtype],
     capture: GraphCapture,
 ) -> list[tuple[Tensor, Tensor, Tensor]]:
-    """`StackedLstm` of the tensors of each direction; for each its outputs, hidden and cell. `capture`: the layer's own.
+    """Return outputs, hidden and cell of each direction, as `_StackedLstm` computes them.
 
-    Matrix products, and with them the outputs, have autocast's dtype where it is enabled, else the parameters'. The state comes
-    back in float32 or above, so that a window goes on exactly where the one before it ended.
+    Args:
+        batch_sizes: The number of rows of each step.
+        clips: The bounds of cell and output.
+        directions: The tensors of each direction.
+        dtypes: The dtype of the products, and so of the outputs, of each direction. The state is in float32 or wider, so that a
+            window continues exactly where the window before it ended.
+        capture: The CUDA graphs of the layer.
+
+    Raises:
+        InputError: The directions' products differ in dtype.
+        KernelUnavailableError: Triton does not work on this device.
     """
     inputs, hidden, cell, kernels, biases, projections = zip(*directions, strict=True)
-    if any(kernel.dtype is not kernels[0].dtype for kernel in kernels):
-        found = " and ".join(str(kernel.dtype) for kernel in kernels)
-        raise InputError(f"both directions of a layer must have weights of one type on a GPU, got {found}")
-    device_type = kernels[0].device.type
-    autocast = torch.is_autocast_enabled(device_type)
-    dtype = torch.get_autocast_dtype(device_type) if autocast else kernels[0].dtype
-    state_dtype = torch.promote_types(kernels[0].dtype, torch.float32)
+    if any(dtype is not dtypes[0] for dtype in dtypes):
+        raise InputError(
+            f"both directions of a layer must have weights of one type on a GPU, got {' and '.join(map(str, dtypes))}"
+        )
+    check_kernels(kernels[0].device, dtypes[0])
+    state_dtype = widest_dtype([kernels[0]])
 
     def stacked(tensors: Sequence[Tensor], dtype: torch.dtype) -> Tensor:
         return torch.stack([tensor.to(dtype) for tensor in tensors])
 
     def run(inputs: Tensor, hidden: Tensor, cell: Tensor, kernel: Tensor, bias: Tensor, *projection: Tensor) -> Any:
-        return StackedLstm.apply(
-            inputs, batch_sizes, hidden, cell, kernel, bias, projection[0] if projection else None, cell_clip, proj_clip
+        return _StackedLstm.apply(
+            inputs, batch_sizes, hidden, cell, kernel, bias, projection[0] if projection else None, *clips
         )
 
     tensors = [
-        stacked(inputs, dtype),
+        stacked(inputs, dtypes[0]),
         stacked(hidden, state_dtype),
         stacked(cell, state_dtype),
-        stacked(kernels, dtype),
+        stacked(kernels, dtypes[0]),
         stacked(biases, state_dtype),
     ]
     if projections[0] is not None:
-        tensors.append(stacked(projections, dtype))
+        tensors.append(stacked(projections, dtypes[0]))
     # Triton launches on the current device, which need not be the tensors'.
-    with torch.autocast(device_type, enabled=False), torch.cuda.device_of(kernels[0]):
-        results = capture(run, (tuple(batch_sizes), cell_clip, proj_clip), *tensors)
+    with torch.cuda.device_of(kernels[0]):
+        results = capture(run, (tuple(batch_sizes), *clips), *tensors)
     return list(zip(*results))

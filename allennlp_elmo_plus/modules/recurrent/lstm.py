@@ -9,10 +9,8 @@ from torch import Tensor, nn
 
 from allennlp_elmo_plus.kernels.cuda_graph import GraphCapture
 from allennlp_elmo_plus.kernels.dtypes import common_dtype
-from allennlp_elmo_plus.kernels.gemm.linear import product_dtype
-from allennlp_elmo_plus.kernels.lstm.clipped_lstm import LstmTensors, clipped_lstm
-from allennlp_elmo_plus.kernels.lstm.reference import lstm as lstm_reference
-from allennlp_elmo_plus.kernels.lstm.stacked_lstm import has_kernels, run_stacked
+from allennlp_elmo_plus.kernels.lstm.clipped_lstm import clipped_lstm
+from allennlp_elmo_plus.kernels.lstm.window import LstmTensors
 from allennlp_elmo_plus.modules.initialization import glorot_uniform_
 from allennlp_elmo_plus.modules.recurrent.layer import (
     RecurrentLayer,
@@ -41,8 +39,6 @@ class LstmLayer(RecurrentLayer):
         projection_size: P; None for no projection and P = `cell_size`.
         cell_clip: Bound of the memory cell; None for none.
         proj_clip: Bound of the projected output; None for none. Ignored without a projection, as in bilm-tf.
-        reference: Whether to run `kernels.lstm.reference`, which autograd differentiates. It has gradients of gradients; the
-            kernels refuse them.
 
     Raises:
         ValueError: A size is below 1, or a clip is not positive.
@@ -55,7 +51,6 @@ class LstmLayer(RecurrentLayer):
         projection_size: Optional[int] = None,
         cell_clip: Optional[float] = None,
         proj_clip: Optional[float] = None,
-        reference: bool = False,
     ) -> None:
         super().__init__()
         check_sizes(input_size=input_size, cell_size=cell_size, projection_size=projection_size)
@@ -65,7 +60,6 @@ class LstmLayer(RecurrentLayer):
         self.output_size = self.hidden_size = cell_size if projection_size is None else projection_size
         self.cell_clip = cell_clip
         self.proj_clip = None if projection_size is None else proj_clip
-        self.reference = reference
         self.capture = GraphCapture()
         self.kernel = nn.Parameter(torch.zeros(input_size + self.output_size, 4 * cell_size))
         self.bias = nn.Parameter(torch.zeros(4 * cell_size))
@@ -110,14 +104,7 @@ class LstmLayer(RecurrentLayer):
             LstmTensors(inputs[d], hidden[d], cell[d], layer.kernel, layer.bias_of_gates(), layer.projection)
             for d, layer in enumerate(layers)
         ]
-        if first.reference:
-            results = [
-                lstm_reference(batch_sizes, first.cell_clip, first.proj_clip, *direction) for direction in tensors
-            ]
-        elif first.kernel.device.type == "cuda" and has_kernels(first.kernel.device, product_dtype(first.kernel)):
-            results = run_stacked(batch_sizes, first.cell_clip, first.proj_clip, tensors, first.capture)
-        else:
-            results = clipped_lstm(batch_sizes, first.cell_clip, first.proj_clip, tensors)
+        results = clipped_lstm(batch_sizes, first.cell_clip, first.proj_clip, tensors, first.capture)
         return [RecurrentOutput(*result) for result in results]
 
     def _check_shapes(self, batch_sizes: list[int], inputs: Tensor, hidden: Tensor, cell: Tensor) -> None:

@@ -11,7 +11,7 @@ from allennlp.data import Instance
 from allennlp.predictors import Predictor
 from overrides import overrides
 
-from allennlp_elmo_plus.data.batching.sentence_ids import sentence_ids
+from allennlp_elmo_plus.data.batching.sentences import sentence_ids
 from allennlp_elmo_plus.data.text.characters import BOS_WORD, EOS_WORD
 from allennlp_elmo_plus.errors import InputError, truncated_repr
 from allennlp_elmo_plus.inference.generation import (

@@ -89,13 +89,13 @@ def test_sentences_can_be_forgotten_or_be_keys(embedder, text, tmp_path):
     [
         ("", "is blank"),
         (".", "is `.`, which HDF5 reads as the file itself"),
-        ("and / or", "holds `/`, at which HDF5 cuts names apart"),
-        ("a  ", "is one that came before"),
+        ("and / or", "contains `/`, at which HDF5 splits names"),
+        ("a  ", "repeats an earlier one"),
     ],
 )
 def test_a_line_that_cannot_be_a_key_is_refused_before_anything_is_written(embedder, text, tmp_path, line, reason):
     text.write_text(f"a\nb\n{line}\nc\n")
-    with pytest.raises(InputError, match=f"text.txt, line 3: a sentence cannot be a key where it {reason}; use line"):
+    with pytest.raises(InputError, match=f"text.txt, line 3: the sentence {reason}, so it cannot be a key; use line"):
         embed_file(embedder, text, tmp_path / "keys.hdf5", EmbedSettings(use_sentence_keys=True), silent)
     assert left(tmp_path) == set()
 

@@ -10,8 +10,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from allennlp_elmo_plus import ElmoEmbedder
-from allennlp_elmo_plus.data.batching.length_buckets import batches_by_length, windows_of
 from allennlp_elmo_plus.data.batching.sentence_packing import SentenceLayout
+from allennlp_elmo_plus.data.batching.sentences import batches_by_length, chunks_of_sentences
 from allennlp_elmo_plus.data.text.characters import encode_words
 from allennlp_elmo_plus.errors import InputError
 from allennlp_elmo_plus.inference.chunks import run_in_chunks
@@ -129,7 +129,7 @@ def test_sentences_without_end_come_in_order_and_few_are_read_ahead():
 @given(lengths=LENGTHS, max_tokens=st.integers(1, 30))
 def test_windows_and_batches_hold_every_sentence_once_and_no_more_tokens_than_allowed(lengths, max_tokens):
     sentences = [["w"] * length for length in lengths]
-    windows = list(windows_of(sentences, max_tokens))
+    windows = list(chunks_of_sentences(sentences, max_tokens))
     assert list(itertools.chain.from_iterable(windows)) == sentences
     batches = batches_by_length(lengths, max_tokens)
     assert sorted(itertools.chain.from_iterable(batches)) == list(range(len(lengths)))

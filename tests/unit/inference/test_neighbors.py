@@ -8,7 +8,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from allennlp_elmo_plus.data.batching.sentence_ids import sentence_ids
+from allennlp_elmo_plus.data.batching.sentences import sentence_ids
 from allennlp_elmo_plus.inference import neighbors
 from allennlp_elmo_plus.inference.neighbors import NearestItems, NeighborSearch, TokenInContext
 from allennlp_elmo_plus.modules.build import build_encoder

@@ -3,8 +3,8 @@
 import pytest
 import torch
 
-from allennlp_elmo_plus.data.batching.sentence_ids import sentence_ids
 from allennlp_elmo_plus.data.batching.sentence_packing import pack
+from allennlp_elmo_plus.data.batching.sentences import sentence_ids
 from allennlp_elmo_plus.inference.substitutes import substitutes
 from allennlp_elmo_plus.modules.language_model import LanguageModel
 from tests.helpers.small_models import VOCABULARY, batch_of, small_model

@@ -16,10 +16,11 @@ from allennlp.nn.util import move_to_device
 from overrides import overrides
 
 from allennlp_elmo_plus.data.batching.batch import LanguageModelBatch
-from allennlp_elmo_plus.data.batching.lane_plan import EpochPlan
-from allennlp_elmo_plus.data.batching.lane_reader import LaneReader, Window
+from allennlp_elmo_plus.data.batching.lane_plan import LanePlan
+from allennlp_elmo_plus.data.batching.lane_reader import LaneReader
 from allennlp_elmo_plus.data.batching.negatives import LogUniformSampler
 from allennlp_elmo_plus.data.batching.prefetch import Prefetcher
+from allennlp_elmo_plus.data.batching.window import Window
 from allennlp_elmo_plus.data.batching.window_batcher import WindowBatcher
 from allennlp_elmo_plus.data.corpus.cache import open_or_encode
 from allennlp_elmo_plus.data.corpus.encoded_corpus import EncodedCorpus
@@ -122,7 +123,7 @@ class BilmDataLoader(StrictFromParams, DataLoader):
         self._vocabulary_ids: Optional[np.ndarray] = None
         self._device: Optional[torch.device] = None
         self._corpus: Optional[EncodedCorpus] = None
-        self._plan: Optional[tuple[tuple[int, int], EpochPlan]] = None
+        self._plan: Optional[tuple[tuple[int, int], LanePlan]] = None
 
     @overrides
     def __len__(self) -> int:
@@ -262,7 +263,7 @@ class BilmDataLoader(StrictFromParams, DataLoader):
             )
         return self._corpus
 
-    def _plan_of(self, epoch: int) -> EpochPlan:
+    def _plan_of(self, epoch: int) -> LanePlan:
         num_lanes = self._num_lanes()
         if self._plan is None or self._plan[0] != (epoch, num_lanes):
             self._plan = (epoch, num_lanes), self._make_plan(self._sentence_offsets(), epoch)
@@ -272,8 +273,8 @@ class BilmDataLoader(StrictFromParams, DataLoader):
         offsets = self._encoded().offsets
         return offsets if self.reader.max_instances is None else offsets[: self.reader.max_instances + 1]
 
-    def _make_plan(self, sentence_offsets: np.ndarray, epoch: int) -> EpochPlan:
-        return EpochPlan(sentence_offsets, self._num_lanes(), self.num_steps, self.shuffle, self.seed, epoch)
+    def _make_plan(self, sentence_offsets: np.ndarray, epoch: int) -> LanePlan:
+        return LanePlan(sentence_offsets, self._num_lanes(), self.num_steps, self.shuffle, self.seed, epoch)
 
     def _num_lanes(self) -> int:
         return self.batch_size * share_of_text().num_processes

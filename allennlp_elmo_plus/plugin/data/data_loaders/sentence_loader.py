@@ -9,8 +9,8 @@ from allennlp.data.data_loaders import DataLoader
 from allennlp.data.dataset_readers import DatasetReader
 from overrides import overrides
 
-from allennlp_elmo_plus.data.batching.lane_reader import Window
 from allennlp_elmo_plus.data.batching.sentence_plan import SentencePlan, SentenceReader
+from allennlp_elmo_plus.data.batching.window import Window
 from allennlp_elmo_plus.plugin.data.data_loaders.bilm_loader import NUM_LANES, BilmDataLoader, share_of_text
 from allennlp_elmo_plus.training.distributed.world import world
 

@@ -3,7 +3,7 @@ import sys
 
 
 def test_the_language_model_imports_no_corpus():
-    # A fresh interpreter: the other tests have imported it.
+    # A new interpreter, because the other tests have imported the corpus.
     command = (
         "import sys, allennlp_elmo_plus.modules.language_model; "
         "print(*[name for name in sys.modules if name.startswith('allennlp_elmo_plus.data')])"

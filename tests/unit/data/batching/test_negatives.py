@@ -15,12 +15,12 @@ def log_uniform_probs(vocab_size):
 
 
 def rejection_sample(vocab_size, num_samples, rng):
-    """The definition: draw one id after the other, keep the new ones."""
-    probs, found, num_tries = log_uniform_probs(vocab_size), set(), 0
-    while len(found) < num_samples:
-        found.add(int(rng.choice(vocab_size, p=probs)))
+    """Draw one id after the other, and reject repeated ids: the definition."""
+    probs, ids, num_tries = log_uniform_probs(vocab_size), set(), 0
+    while len(ids) < num_samples:
+        ids.add(int(rng.choice(vocab_size, p=probs)))
         num_tries += 1
-    return tuple(sorted(found)), num_tries
+    return tuple(sorted(ids)), num_tries
 
 
 def chi_square(observed, expected):
@@ -28,21 +28,21 @@ def chi_square(observed, expected):
     return ((observed - expected) ** 2 / expected).sum()
 
 
-def test_single_draws_follow_the_log_uniform_law():
+def test_single_draws_follow_the_log_uniform_distribution():
     sampler = LogUniformSampler(6, 1)
     rng = np.random.default_rng(0)
     num_draws = 20000
     counts = Counter(int(sampler.sample(rng).ids) for _ in range(num_draws))
-    # 5 degrees of freedom: 20.5 is exceeded once in 1,000
+    # With 5 degrees of freedom, 20.5 is exceeded once in 1,000.
     assert chi_square([counts[i] for i in range(6)], num_draws * log_uniform_probs(6)) < 20.5
 
 
-@pytest.mark.parametrize("draws_at_once", [None, 3])
-def test_sets_and_tries_follow_the_law_of_rejection(draws_at_once):
+@pytest.mark.parametrize("draws_per_round", [None, 3])
+def test_sets_and_tries_follow_the_distribution_of_rejection_sampling(draws_per_round):
     sampler = LogUniformSampler(5, 3)
-    if draws_at_once is not None:
-        # Forces going on with further draws
-        sampler._draws_at_once = draws_at_once
+    if draws_per_round is not None:
+        # Makes several rounds necessary.
+        sampler._draws_per_round = draws_per_round
     rng, oracle_rng, num_samples = np.random.default_rng(1), np.random.default_rng(2), 6000
     ours, oracle = Counter(), Counter()
     for _ in range(num_samples):
@@ -51,20 +51,20 @@ def test_sets_and_tries_follow_the_law_of_rejection(draws_at_once):
         ids, num_tries = rejection_sample(5, 3, oracle_rng)
         oracle[ids, min(num_tries, 6)] += 1
     cells = [cell for cell in set(ours) | set(oracle) if ours[cell] + oracle[cell] >= 20]
-    # Two samples of one size: (a - b)^2 / (a + b), one degree of freedom a cell
+    # For two samples of one size: (a - b)^2 / (a + b), one degree of freedom per cell.
     statistic = sum((ours[cell] - oracle[cell]) ** 2 / (ours[cell] + oracle[cell]) for cell in cells)
     assert len(cells) > 20
     assert statistic < len(cells) + 4 * math.sqrt(2 * len(cells))
 
 
-def test_what_is_drawn_at_once_does_not_matter():
+def test_a_sample_does_not_depend_on_the_draws_per_round():
     sampler = LogUniformSampler(50, 20)
     other = LogUniformSampler(50, 20)
-    other._draws_at_once = 7
+    other._draws_per_round = 7
     for seed in range(20):
-        one, two = (s.sample(np.random.default_rng(seed)) for s in (sampler, other))
-        assert torch.equal(one.ids, two.ids)
-        assert one.num_tries == two.num_tries
+        sample, expected = (s.sample(np.random.default_rng(seed)) for s in (other, sampler))
+        assert torch.equal(sample.ids, expected.ids)
+        assert sample.num_tries == expected.num_tries
 
 
 @pytest.mark.parametrize("vocab_size, num_samples", [(2, 1), (10, 9), (9494, 1024), (793471, 8192)])
@@ -89,7 +89,7 @@ def test_expected_counts_are_the_chance_to_be_in_the_sample():
 def test_expected_counts_keep_their_precision_for_rare_words():
     ids = torch.tensor([793470])
     prob = math.log1p(1 / 793471) / math.log(793472)
-    # Small enough for the first term of the series
+    # Small enough for the first term of the series.
     assert math.isclose(log_expected_counts(ids, 1, 793471).item(), math.log(prob), rel_tol=1e-12)
 
 
@@ -112,9 +112,9 @@ def test_draws_that_round_up_to_the_end_stay_in_the_vocabulary(monkeypatch):
 
 
 def test_many_draws_are_made_in_bounded_rounds(monkeypatch):
-    monkeypatch.setattr(negatives, "MAX_DRAWS_AT_ONCE", 64)
+    monkeypatch.setattr(negatives, "MAX_DRAWS_PER_ROUND", 64)
     sampler = LogUniformSampler(200, 150)
-    assert sampler._draws_at_once == 64
+    assert sampler._draws_per_round == 64
     assert len(set(sampler.sample(np.random.default_rng(0)).ids.tolist())) == 150
 
 

@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from allennlp_elmo_plus.data.batching import sentence_plan
+from allennlp_elmo_plus.data.batching import epoch_order
 from allennlp_elmo_plus.data.batching.sentence_plan import SentencePlan, SentenceReader
 
 BOS, EOS = 0, 1
@@ -15,7 +15,7 @@ LENGTHS = st.lists(st.integers(0, 30), min_size=1, max_size=60).filter(any)
 @pytest.fixture(autouse=True, scope="module")
 def small_blocks():
     """Several blocks in texts small enough to compare by hand."""
-    with patch.object(sentence_plan, "BLOCK_SENTENCES", 13):
+    with patch.object(epoch_order, "BLOCK_SENTENCES", 13):
         yield
 
 
@@ -56,8 +56,8 @@ def test_a_reader_can_start_at_any_window(lengths, start, shuffle):
     whole, rest = list(SentenceReader(tokens, plan)), list(SentenceReader(tokens, plan, start))
     assert [window.number for window in whole] == list(range(plan.num_windows))
     assert len(rest) == max(0, len(whole) - start)
-    for one, other in zip(whole[start:], rest, strict=True):
-        assert one.number == other.number and all(map(np.array_equal, one[1:6], other[1:6]))
+    for expected, window in zip(whole[start:], rest, strict=True):
+        assert window.number == expected.number and all(map(np.array_equal, window[1:6], expected[1:6]))
 
 
 @settings(max_examples=30, deadline=None)
@@ -83,14 +83,14 @@ def test_the_order_follows_from_seed_and_epoch_alone():
     orders = {(seed, epoch): lists(plan_of(lengths, seed=seed, epoch=epoch)) for seed in (1, 2) for epoch in (0, 1)}
     assert all(order == lists(plan_of(lengths, seed=seed, epoch=epoch)) for (seed, epoch), order in orders.items())
     assert len({str(order) for order in orders.values()}) == 4
-    still = [lists(plan_of(lengths, shuffle=False, seed=seed, epoch=seed)) for seed in (1, 2)]
-    assert still[0] == still[1]
+    unshuffled = [lists(plan_of(lengths, shuffle=False, seed=seed, epoch=seed)) for seed in (1, 2)]
+    assert unshuffled[0] == unshuffled[1]
 
 
 def test_shuffling_moves_blocks_batches_and_sentences_of_one_length():
     plan = plan_of([3] * 52, batch_tokens=12)
     batches = lists(plan)
-    # 13 sentences a block, 3 a batch: 5 batches a block, the last of one sentence.
+    # 13 sentences per block and 3 per batch: 5 batches per block, the last of one sentence.
     blocks = [{number // 13 for batch in batches[first : first + 5] for number in batch} for first in range(0, 20, 5)]
     assert all(len(block) == 1 for block in blocks) and blocks != sorted(blocks, key=min)
     assert any(len(batch) == 1 for first in range(0, 20, 5) for batch in batches[first : first + 4])
@@ -101,24 +101,24 @@ def test_shuffling_moves_blocks_batches_and_sentences_of_one_length():
 
 def test_the_order_of_blocks_and_of_sentences_of_one_length_follows_from_seed_and_epoch(monkeypatch):
     num_blocks, size = 20, 60
-    monkeypatch.setattr(sentence_plan, "BLOCK_SENTENCES", size)
-    orders_of_blocks, shared_out = [], []
+    monkeypatch.setattr(epoch_order, "BLOCK_SENTENCES", size)
+    orders_of_blocks, pairings = [], []
     for seed in (1, 2):
         for epoch in (0, 1):
             batches = lists(plan_of([3] * (num_blocks * size), batch_tokens=8, seed=seed, epoch=epoch))
-            # Batches of two, sorted here: only the sentences that were put together differ.
+            # Batches of two, sorted here: only the pairs of sentences differ.
             in_blocks = np.sort(np.array(batches), axis=1).reshape(num_blocks, size // 2, 2)
             blocks = in_blocks[:, 0, 0] // size
             orders_of_blocks.append(tuple(blocks.tolist()))
-            shared_out += [str(sorted(pairs)) for pairs in (in_blocks - size * blocks[:, None, None]).tolist()]
+            pairings += [str(sorted(pairs)) for pairs in (in_blocks - size * blocks[:, None, None]).tolist()]
     assert len(set(orders_of_blocks)) == len(orders_of_blocks) == 4
-    assert len(set(shared_out)) == len(shared_out) == 4 * num_blocks
+    assert len(set(pairings)) == len(pairings) == 4 * num_blocks
 
 
-def test_batches_of_each_block_come_in_an_order_of_its_own(monkeypatch):
+def test_the_batches_of_each_block_have_a_separate_order(monkeypatch):
     num_blocks, size = 20, 30
-    monkeypatch.setattr(sentence_plan, "BLOCK_SENTENCES", size)
-    # No two sentences of a block are of one length, so that a batch of one is known by it.
+    monkeypatch.setattr(epoch_order, "BLOCK_SENTENCES", size)
+    # All sentences of a block differ in length, so the length identifies a batch of one sentence.
     lengths = list(range(1, size + 1)) * num_blocks
     orders = []
     for seed in (1, 2):
@@ -136,7 +136,7 @@ def test_a_sentence_below_half_the_longest_begins_another_batch(longest):
     assert lists(plan_of([number - 1 for number in positions], batch_tokens=100, shuffle=False)) == [[0, 1], [2]]
 
 
-def test_a_sentence_longer_than_a_batch_is_one():
+def test_a_sentence_longer_than_a_batch_is_a_batch():
     assert lists(plan_of([2, 50, 2, 40], batch_tokens=10, shuffle=False)) == [[1], [3], [0, 2]]
 
 
@@ -153,24 +153,23 @@ def test_a_reader_refuses_a_negative_start():
 
 @pytest.mark.parametrize("num_processes", [1, 2, 3, 4, 7])
 @pytest.mark.parametrize("start", [0, 1, 2])
-def test_processes_are_dealt_the_batches_of_one(num_processes: int, start: int) -> None:
+def test_processes_share_the_batches_of_a_single_process(num_processes: int, start: int) -> None:
     plan = plan_of([3, 5, 4, 2, 7, 7, 1, 3, 6, 2, 4, 9, 5])
     tokens = np.arange(2, 2 + 70)
     whole = list(SentenceReader(tokens, plan))
     shares = [list(SentenceReader(tokens, plan, start, rank, num_processes)) for rank in range(num_processes)]
     assert {len(share) for share in shares} == {max(0, -(-len(whole) // num_processes) - start)}
-    dealt = sorted((window for share in shares for window in share), key=lambda window: window.number)
-    numbers = [window.number for window in dealt]
+    windows = sorted((window for share in shares for window in share), key=lambda window: window.number)
+    numbers = [window.number for window in windows]
     assert numbers == list(range(start * num_processes, start * num_processes + len(numbers)))
-    for window, expected in zip(dealt, whole[start * num_processes :]):
-        for ours, theirs in zip(window[:-1], expected[:-1], strict=True):
-            assert np.array_equal(ours, theirs)
-    for window in dealt[max(0, len(whole) - start * num_processes) :]:
+    for window, expected in zip(windows, whole[start * num_processes :]):
+        assert all(map(np.array_equal, window[:-1], expected[:-1]))
+    for window in windows[max(0, len(whole) - start * num_processes) :]:
         assert window.lengths.tolist() == [0] and window.forward_inputs.shape == (1, 1) and not window.carries_state
 
 
 @pytest.mark.parametrize("num_processes", [1, 2, 3, 4, 7])
-def test_batches_of_a_step_weigh_the_same_and_missing_ones_nothing(num_processes: int) -> None:
+def test_batches_of_a_step_weigh_the_same_and_empty_windows_nothing(num_processes: int) -> None:
     plan = plan_of([3, 5, 4, 2, 7, 7, 1, 3, 6, 2, 4, 9, 5])
     tokens = np.arange(2, 2 + 70)
     readers = [SentenceReader(tokens, plan, 0, rank, num_processes) for rank in range(num_processes)]

@@ -53,29 +53,31 @@ def test_types_come_in_the_order_of_the_text_with_the_boundaries_first(text):
     assert corpus.offsets.tolist() == [0, 3, 3, 5] and corpus.offsets.dtype == np.int64
 
 
-def test_boundaries_spelled_out_in_a_text_are_the_boundaries(tmp_path):
+def test_boundaries_written_in_a_text_are_the_boundaries(tmp_path):
     corpus = encode_to_temporary(write(tmp_path / "text.txt", "</S> hen <S>\n"))
     assert corpus.tokens.tolist() == [1, 2, 0]
 
 
-def test_more_types_than_were_counted_on(tmp_path):
+def test_the_array_of_counts_grows_with_the_types(tmp_path):
     words = [f"w{number}" for number in range(70000)]
     corpus = encode_to_temporary(write(tmp_path / "text.txt", " ".join(words) + "\nw69999\n"))
     assert corpus.type_counts.tolist() == [0, 0, *[1] * 69999, 2]
 
 
-def test_words_are_spelled_as_wide_as_asked(text):
+def test_the_number_of_characters_per_word_is_an_option(text):
     assert encode_to_temporary(text, max_characters=4).type_characters.shape == (6, 4)
     with pytest.raises(ValueError, match="`max_characters` must be at least 3, got 2"):
         encode_to_temporary(text, max_characters=2)
 
 
-def test_the_share_of_cut_words_is_logged(tmp_path, caplog):
+def test_the_share_of_truncated_words_is_logged(tmp_path, caplog):
     path = write(tmp_path / "text.txt", "hen " * 7 + "x" * 49 + "\n")
     with caplog.at_level(logging.INFO):
         encode_to_temporary(path)
     assert "1 sentence, 8 words, 2 distinct" in caplog.text
-    assert "12.500% of words (1) and 50.000% of distinct words (1) are over 48 bytes, and cut there" in caplog.text
+    assert (
+        "12.500% of words (1) and 50.000% of distinct words (1) are longer than 48 bytes, and truncated" in caplog.text
+    )
 
 
 def test_vocabulary_ids_are_those_of_the_types(text):
@@ -86,7 +88,7 @@ def test_vocabulary_ids_are_those_of_the_types(text):
         corpus.vocabulary_ids({"<S>": 1})
 
 
-def test_a_temporary_encoding_goes_with_the_corpus(text):
+def test_a_temporary_encoding_is_deleted_with_the_corpus(text):
     corpus = encode_to_temporary(text)
     directory = corpus.directory
     assert directory.is_dir()

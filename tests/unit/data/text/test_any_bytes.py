@@ -1,6 +1,7 @@
-"""
-Every parser of a file that somebody else may have made, on bytes of any kind: it reads them, or raises `InputError` with one line.
-Never another exception, never much memory. The seeds are whole files, which Hypothesis damages. `fuzz/` does the same for longer.
+"""Feed damaged files and random bytes to every parser of untrusted files.
+
+A parser reads them, or raises `InputError` with a message of one line: never another exception, never with much memory. Hypothesis
+damages valid files, the seeds. `fuzz/` does the same for longer.
 """
 
 import tracemalloc
@@ -12,7 +13,7 @@ from hypothesis import strategies as st
 
 from fuzz.parsers import PARSERS, read_or_refuse
 
-MOST_BYTES = 16 * 2**20
+MAX_BYTES = 16 * 2**20
 
 PIECES = st.one_of(
     st.binary(min_size=1, max_size=8),
@@ -24,15 +25,15 @@ PIECES = st.one_of(
 
 @st.composite
 def damages(draw: st.DrawFn) -> list[tuple[float, int, bytes]]:
-    """Places, as a share of the length, how many bytes are taken away there, and what is put there instead."""
-    place, taken = st.floats(0, 1), st.sampled_from([0, 1, 2, 4, 8, 512, 2**20])
-    return draw(st.lists(st.tuples(place, taken, PIECES | st.just(b"")), min_size=1, max_size=4))
+    """Changes: a position as a share of the length, the number of bytes removed there, and the bytes inserted there."""
+    position, num_removed = st.floats(0, 1), st.sampled_from([0, 1, 2, 4, 8, 512, 2**20])
+    return draw(st.lists(st.tuples(position, num_removed, PIECES | st.just(b"")), min_size=1, max_size=4))
 
 
 def damaged(content: bytes, changes: list[tuple[float, int, bytes]]) -> bytes:
-    for share, taken, piece in changes:
-        place = int(share * len(content))
-        content = content[:place] + piece + content[place + taken :]
+    for share, num_removed, inserted in changes:
+        position = int(share * len(content))
+        content = content[:position] + inserted + content[position + num_removed :]
     return content
 
 
@@ -40,7 +41,7 @@ def is_read(name: str, path: Path) -> bool:
     tracemalloc.start()
     try:
         read = read_or_refuse(PARSERS[name], path)
-        assert tracemalloc.get_traced_memory()[1] < MOST_BYTES
+        assert tracemalloc.get_traced_memory()[1] < MAX_BYTES
         return read
     finally:
         tracemalloc.stop()

@@ -11,7 +11,7 @@ from allennlp_elmo_plus.data.text.characters import (
     word_lengths,
 )
 
-# Any code point, lone surrogates included, and the words that are spelled apart or nearly so.
+# Any code point, lone surrogates included, and words that are a boundary or resemble one.
 any_word = st.one_of(
     st.text(st.characters(), max_size=60),
     st.sampled_from(["<S>", "</S>", "<UNK>", "<S", "<S>>", "<S>\ud800", "", "\0", "강" * 17, "👩‍👩‍👧‍👦" * 3]),
@@ -24,7 +24,7 @@ def encode_word(word: str, max_characters: int = 50) -> np.ndarray:
 
 
 def spell_one_at_a_time(word: str, max_characters: int) -> list:
-    """The ids from their definition, without arrays."""
+    """Return the ids by their definition, without arrays."""
     if word == "<S>":
         codes = [256]
     elif word == "</S>":
@@ -47,11 +47,11 @@ def test_ids_do_not_depend_on_the_words_spelled_together(monkeypatch):
     words = ["<S>", "the", "naïve", "</S>", "<S>ee", "강아지", "x" * 70] * 3
     together = encode_words(words, 20)
     assert all(np.array_equal(row, encode_word(word, 20)) for row, word in zip(together, words, strict=True))
-    monkeypatch.setattr(characters, "_WORDS_AT_ONCE", 2)
+    monkeypatch.setattr(characters, "_BLOCK_WORDS", 2)
     assert np.array_equal(encode_words(words, 20), together)
 
 
-def test_a_word_is_cut_in_the_middle_of_a_character():
+def test_a_word_may_be_truncated_in_the_middle_of_a_character():
     ids = encode_word("aa강", 6)
     assert ids.tolist() == [259, 98, 98, 0xEA + 1, 0xB0 + 1, 260]
     assert encode_word("강" * 16).tolist() == encode_word("강" * 17).tolist()
@@ -72,7 +72,7 @@ def test_lengths_keep_the_leading_shape_and_are_zero_without_a_word():
 
 @settings(deadline=None)
 @given(any_word, widths)
-def test_a_word_is_cut_where_more_room_would_spell_more(word, width):
+def test_a_word_is_truncated_if_a_wider_encoding_spells_more_of_it(word, width):
     assert is_truncated(word, width) == (word_lengths(encode_word(word, width)) < word_lengths(encode_word(word, 400)))
 
 

@@ -84,7 +84,7 @@ def test_standard_input_and_compressed_files_are_read(tmp_path: Path, monkeypatc
         assert list(read_tagged_sentences(path, "conllu", 3)) == expected
 
 
-def test_a_file_is_read_as_its_sentences_are_asked_for(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_file_is_read_on_demand(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(text, "_READ_BYTES", 16)
     lines = "EU B-ORG\n\n" * 3 + "\u00a0\n"
     sentences = read_tagged_sentences(write(tmp_path / "a", lines), "conll2003", -1)

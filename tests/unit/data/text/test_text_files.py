@@ -93,7 +93,7 @@ def test_sentences_do_not_depend_on_the_blocks_read(tmp_path_factory, data, bloc
         assert list(iter_sentences(path)) == [line.split() for line in lines] + [["end"]]
 
 
-def test_blocks_hold_the_same_sentences_and_are_read_as_asked_for(tmp_path, monkeypatch):
+def test_blocks_hold_the_same_sentences_and_are_read_on_demand(tmp_path, monkeypatch):
     monkeypatch.setattr(text, "_READ_BYTES", 100)
     path = write(tmp_path / "a.txt", b"one two\n" * 50 + b"\xff\n")
     blocks = iter_sentence_blocks(path)
@@ -102,7 +102,7 @@ def test_blocks_hold_the_same_sentences_and_are_read_as_asked_for(tmp_path, monk
         list(blocks)
 
 
-def test_files_are_read_one_after_the_other_and_gzip_is_unpacked(tmp_path):
+def test_files_are_read_in_order_and_gzip_is_decompressed(tmp_path):
     write(tmp_path / "1.txt.gz", gzip.compress("á b\nc".encode()))
     write(tmp_path / "2.txt", b"")
     write(tmp_path / "3.txt", b"d\n")
@@ -121,7 +121,7 @@ def test_a_byte_order_mark_is_no_part_of_the_first_word(tmp_path, caplog):
     write(tmp_path / "2.txt.gz", gzip.compress(b"\xef\xbb\xbfthe river\n"))
     assert list(iter_sentences(str(tmp_path))) == [["the", "mill"], ["the", "\ufeffmill"], ["the", "river"]]
     assert list(iter_sentences(str(tmp_path / "1.txt")))[0] == ["the", "mill"]
-    # Once of each file.
+    # One warning per file.
     assert [record.getMessage() for record in caplog.records] == [
         f"{tmp_path}/{name}: the byte order mark at its beginning is left out" for name in ("1.txt", "2.txt.gz")
     ]
@@ -147,7 +147,7 @@ JSON_LINES = '{"text": "the mill turns", "tags": ["a"]}\n\n{"text": "b", "tags":
 )
 def test_json_lines_are_no_text(tmp_path, lines, advice):
     path = write(tmp_path / "a.jsonl", lines.encode())
-    rule = "must be plain text, a sentence a line, words separated by white space, got JSON lines"
+    rule = "must be plain text, one sentence per line, words separated by white space, got JSON lines"
     with pytest.raises(InputError) as caught:
         list(iter_sentences(path))
     assert str(caught.value) == f"{path}: {rule}{advice}"
@@ -174,7 +174,7 @@ def test_bytes_that_are_not_utf8_are_refused_or_replaced(tmp_path):
         path,
         rf'^{path}, line 3: byte 0xe9 is not UTF-8 \(with `encoding_errors: "replace"` such bytes are read as U\+FFFD',
     )
-    # No advice to set an option where the caller offers none.
+    # Without an option of the caller, no advice to set it.
     with pytest.raises(InputError, match=f"^{path}, line 3: byte 0xe9 is not UTF-8$"):
         list(iter_sentences(path))
     assert list(iter_sentences(path, "replace")) == [["fine"], ["also", "fine"], ["caf\ufffd", "x"], ["end", "\ufffd"]]
@@ -214,5 +214,5 @@ def test_a_file_that_vanishes_is_refused(tmp_path):
         next(sentences)
 
 
-def test_an_unknown_way_to_treat_errors_is_refused(tmp_path):
+def test_an_unknown_value_of_encoding_errors_is_refused(tmp_path):
     refuse(tmp_path, '^`encoding_errors` must be "strict" or "replace", got \'ignore\'$', encoding_errors="ignore")

@@ -28,8 +28,8 @@ def test_the_order_is_specials_then_frequency_then_code_points(counts, min_count
     assert order == everything[:max_size]
     assert order[:3] == SPECIALS
     assert len(set(everything)) == len(everything)
-    kept = {word for word, count in counts.items() if count >= min_count} - {*SPECIALS, "<unk>"}
-    assert set(everything[3:]) == kept
+    frequent = {word for word, count in counts.items() if count >= min_count} - {*SPECIALS, "<unk>"}
+    assert set(everything[3:]) == frequent
     keys = [(-counts[word], [ord(character) for character in word]) for word in everything[3:]]
     assert keys == sorted(keys)
 
@@ -97,7 +97,7 @@ def test_a_bad_vocabulary_file_is_refused(tmp_path, data, message):
         read_vocabulary(path)
 
 
-def test_a_file_without_an_end_is_refused(monkeypatch):
+def test_an_endless_file_is_refused(monkeypatch):
     monkeypatch.setattr(vocabulary, "MAX_VOCABULARY_BYTES", 2**20)
     with pytest.raises(InputError, match="^/dev/zero: a vocabulary must be at most 1,048,576 bytes, got more$"):
         read_vocabulary("/dev/zero")

@@ -1,4 +1,4 @@
-"""Coverage, order and cut words of a vocabulary, beside their definitions written plainly."""
+"""Compare coverage, order and truncated words with direct definitions."""
 
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -17,35 +17,39 @@ counts_of_words = st.dictionaries(short_words, st.integers(1, 4), min_size=1)
 @given(counts_of_words, st.sets(short_words))
 def test_coverage_is_a_sum_over_the_text(counts, entries):
     text = [word for word, count in counts.items() for _ in range(count)] + ["<UNK>"]
-    found = coverage([*SPECIALS, *entries], {**counts, "<UNK>": 1})
-    assert found.num_words == len(text) and found.num_known_words == sum(word in entries for word in text)
-    assert found.num_types == len(set(text)) and found.num_known_types == len(set(text) & entries)
+    result = coverage([*SPECIALS, *entries], {**counts, "<UNK>": 1})
+    assert result.num_words == len(text) and result.num_known_words == sum(word in entries for word in text)
+    assert result.num_types == len(set(text)) and result.num_known_types == len(set(text) & entries)
 
 
 @settings(deadline=None, max_examples=30)
 @given(counts_of_words)
-def test_the_order_we_write_has_no_fault(counts):
+def test_the_order_by_frequency_has_no_fault(counts):
     assert order_faults(order_by_frequency(counts), counts) is None
 
 
 @settings(deadline=None, max_examples=30)
 @given(counts_of_words, st.randoms())
-def test_order_faults_are_those_of_a_plain_walk(counts, random):
+def test_order_faults_are_those_of_a_loop_over_the_lines(counts, random):
     words = list(counts)
     random.shuffle(words)
     vocabulary = [*SPECIALS, *words]
     rises = [n for n in range(1, len(words)) if counts[words[n]] > counts[words[n - 1]]]
-    found = order_faults(vocabulary, counts)
+    faults = order_faults(vocabulary, counts)
     if not rises:
-        assert found is None
+        assert faults is None
         return
-    assert found is not None
-    assert found.num_faults == len(rises)
-    assert (found.first_line, found.first_word) == (rises[0] + 4, words[rises[0]])
-    # How far below the first line it could stand on each word is.
+    assert faults is not None
+    assert faults.num_faults == len(rises)
+    assert (faults.first_line, faults.first_word) == (rises[0] + 4, words[rises[0]])
+    # The lines between each word and the first line that it could be on.
     falls = [n - sum(count > counts[word] for count in counts.values()) for n, word in enumerate(words)]
     worst = falls.index(max(falls))
-    assert (found.worst_word, found.worst_line, found.worst_rank) == (words[worst], worst + 4, worst - max(falls) + 4)
+    assert (faults.worst_word, faults.worst_line, faults.worst_rank) == (
+        words[worst],
+        worst + 4,
+        worst - max(falls) + 4,
+    )
 
 
 def test_special_words_belong_on_the_first_lines():
@@ -58,13 +62,13 @@ def test_special_words_belong_on_the_first_lines():
 
 @settings(deadline=None, max_examples=30)
 @given(st.dictionaries(st.text("aé나🙂", min_size=1, max_size=8), st.integers(1, 5), min_size=1))
-def test_cut_words_are_those_whose_end_the_encoding_loses(counts):
+def test_truncated_words_are_those_whose_end_the_encoding_loses(counts):
     def keeps_its_end(word: str) -> bool:
         longer, shorter = encode_words([word], 40), encode_words([word], 12)
         return bool((longer[0, :12] == shorter[0]).all())
 
-    cut = {word: count for word, count in counts.items() if not keeps_its_end(word)}
-    found = truncated_words(counts, max_characters=12, num_examples=2)
-    assert (found.num_words, found.num_types) == (sum(cut.values()), len(cut))
-    assert found.share == sum(cut.values()) / sum(counts.values())
-    assert found.examples == sorted(cut, key=lambda word: (-cut[word], word))[:2]
+    truncated = {word: count for word, count in counts.items() if not keeps_its_end(word)}
+    result = truncated_words(counts, max_characters=12, num_examples=2)
+    assert (result.num_words, result.num_types) == (sum(truncated.values()), len(truncated))
+    assert result.share == sum(truncated.values()) / sum(counts.values())
+    assert result.examples == sorted(truncated, key=lambda word: (-truncated[word], word))[:2]

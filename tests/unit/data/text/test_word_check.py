@@ -1,4 +1,4 @@
-"""Tokens that are no strings are refused by the place where they stand."""
+"""Tokens that are not strings are refused with their position."""
 
 import numpy as np
 import pytest
@@ -15,7 +15,7 @@ def embedder() -> ElmoEmbedder:
 
 
 @pytest.mark.parametrize("token, shown", [(None, "None"), (np.nan, "nan"), (7, "7"), (["a"], "['a']"), (b"a", "b'a'")])
-def test_a_token_that_is_no_string_is_named_by_sentence_and_place(embedder, token, shown):
+def test_a_token_that_is_no_string_is_named_by_sentence_and_position(embedder, token, shown):
     message = f"`sentences[1][2]` must be a string, got {shown}, in ['the', 'river', {shown}]"
     with pytest.raises(InputError) as error:
         embedder.embed_batch([["the", "mill"], ["the", "river", token], ["rises"]])
@@ -32,7 +32,7 @@ def test_a_token_that_is_no_string_is_named_by_sentence_and_place(embedder, toke
     "sentence, shown",
     [(None, "None"), (np.nan, "nan"), (7, "7"), (b"ab", "b'ab'"), ("a b", "the string 'a b': split it first")],
 )
-def test_a_sentence_that_is_no_list_is_named_by_its_place(embedder, sentence, shown):
+def test_a_sentence_that_is_no_list_is_named_by_its_position(embedder, sentence, shown):
     with pytest.raises(InputError) as error:
         embedder.embed_batch([["the", "mill"], sentence])
     assert str(error.value) == f"`sentences[1]` must be a list of words, got {shown}"

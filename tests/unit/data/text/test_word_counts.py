@@ -41,10 +41,10 @@ def test_the_words_of_all_files_are_counted(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("num_parts", [2, 3, 7])
-def test_parts_of_a_file_are_whole_lines_and_all_of_them(
+def test_the_parts_of_a_file_are_whole_lines_and_together_the_file(
     num_parts: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(word_counts, "BYTES_WORTH_A_PROCESS", 100)
+    monkeypatch.setattr(word_counts, "MIN_BYTES_PER_PROCESS", 100)
     path = text_of(tmp_path, 200)
     parts = _parts(path, num_parts)
     assert len(parts) == num_parts
@@ -64,13 +64,13 @@ def test_lines_of_any_lengths(lines: list[str], num_parts: int, tmp_path_factory
     path = tmp_path_factory.mktemp("lines") / "text.txt"
     path.write_text("\n".join(["a", *lines]), "utf-8")
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(word_counts, "BYTES_WORTH_A_PROCESS", 1)
-        counted = sum((_count_part(part, "strict") for part in _parts(path, num_parts)), Counter())
-    assert counted == plain_counts(path)
+        patch.setattr(word_counts, "MIN_BYTES_PER_PROCESS", 1)
+        counts = sum((_count_part(part, "strict") for part in _parts(path, num_parts)), Counter())
+    assert counts == plain_counts(path)
 
 
 def test_several_processes_count_the_same(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(word_counts, "BYTES_WORTH_A_PROCESS", 100)
+    monkeypatch.setattr(word_counts, "MIN_BYTES_PER_PROCESS", 100)
     path = text_of(tmp_path, 200)
     reports: list[int] = []
     assert count_words(path, num_processes=2, report=reports.append) == plain_counts(path)
@@ -86,8 +86,8 @@ def test_several_processes_count_the_same(tmp_path: Path, monkeypatch: pytest.Mo
 def test_a_byte_order_mark_is_no_part_of_a_word(
     num_processes: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(word_counts, "BYTES_WORTH_A_PROCESS", 8)
-    # The second half of the file begins with one that is not at the beginning of the file.
+    monkeypatch.setattr(word_counts, "MIN_BYTES_PER_PROCESS", 8)
+    # The second half of the file begins with a mark that is not at the beginning of the file.
     (tmp_path / "a.txt").write_text("\ufeffthe mill\n\ufeffthe mill turns\n", "utf-8")
     reports: list[int] = []
     counts = count_words(tmp_path, num_processes=num_processes, report=reports.append)

@@ -15,7 +15,7 @@ from torch import Tensor, nn
 from torch.nn.parallel import DistributedDataParallel
 
 from allennlp_elmo_plus.data.batching.batch import LanguageModelBatch
-from allennlp_elmo_plus.data.batching.lane_plan import EpochPlan
+from allennlp_elmo_plus.data.batching.lane_plan import LanePlan
 from allennlp_elmo_plus.data.batching.lane_reader import LaneReader
 from allennlp_elmo_plus.data.batching.negatives import LogUniformSampler
 from allennlp_elmo_plus.data.batching.window_batcher import WindowBatcher
@@ -65,7 +65,7 @@ class Job:
     def __init__(self, text: Path, num_lanes: int, options: dict[str, Any], epoch: int = 0) -> None:
         rank, num_processes = world()
         corpus = open_or_encode(text, text.parent / "cache", max_characters=12)
-        plan = EpochPlan(corpus.offsets, num_lanes, NUM_STEPS, True, 0, epoch)
+        plan = LanePlan(corpus.offsets, num_lanes, NUM_STEPS, True, 0, epoch)
         self.batches = list(
             map(batcher(corpus, epoch), LaneReader(corpus.tokens, plan, range(rank, num_lanes, num_processes)))
         )

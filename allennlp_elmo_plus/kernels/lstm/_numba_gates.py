@@ -1,7 +1,7 @@
-"""The element-wise part of an LSTM step as one compiled loop each way.
+"""The element-wise part of an LSTM step on a CPU, forward and backward.
 
-One pass over memory in place of ten, and one call in place of ten, which counts for as much: a step of a small LSTM takes
-PyTorch longer to launch than to compute.
+One pass over memory and one call, where PyTorch needs ten: for a small LSTM, calling PyTorch's operations takes longer than
+computing them.
 """
 
 import numpy as np
@@ -16,12 +16,12 @@ F = np.float32
 def add_gates(
     sums: np.ndarray, gates: np.ndarray, gate_row: int, rows: int, first: int, last: int, size: int, width: int
 ) -> None:
-    """Adds the gates of the cells from `first` to before `last`, of `size`, to sums, which has `width` columns for each gate."""
+    """Add the gates (rows, 4 * size) of the cells from `first` to before `last` to `sums`, which has `width` columns per gate."""
     for row in range(rows):
         for g in range(4):
-            of_gate, total = gates[gate_row + row, g * size + first : g * size + last], sums[row, g * width :]
+            gate, total = gates[gate_row + row, g * size + first : g * size + last], sums[row, g * width :]
             for j in range(last - first):
-                total[j] += of_gate[j]
+                total[j] += gate[j]
 
 
 @jit_inline
@@ -40,8 +40,10 @@ def activate(
     last: int,
     width: int,
 ) -> None:
-    """A step of the cells from `first` to before `last`, from the pre-activations `sums`, `width` columns for each gate: gates become
-    activations, cells clip(f * previous + i * g) and outputs o * tanh(cell), each from its row on.
+    """Compute a step of the cells from `first` to before `last` from their pre-activations `sums`, which has `width` columns per gate.
+
+    Gates become activations, cells become clip(f * previous + i * g), outputs become o * tanh(cell), each in the `rows` rows that
+    begin at its own row.
     """
     size = cells.shape[1]
     for row in range(rows):
@@ -72,7 +74,7 @@ def gates_forward(
     cell_row: int,
     output_row: int,
 ) -> None:
-    """What `kernels.lstm.pointwise.forward_step` describes; adds the inputs' part to `recurrent`."""
+    """Do what `kernels.lstm.torch_steps.GatesForward` describes."""
     rows, size = len(recurrent), cells.shape[1]
     add_gates(recurrent, gates, gate_row, rows, 0, size, size, size)
     activate(recurrent, gates, cells, outputs, clip, gate_row, previous_row, cell_row, output_row, rows, 0, size, size)
@@ -90,7 +92,7 @@ def _gates_backward(
     cell_row: int,
     grad_row: int,
 ) -> None:
-    """What `kernels.lstm.pointwise.backward_step` describes, but that grad_gates are filled from `grad_row` on."""
+    """Do what `kernels.lstm.torch_steps.GatesBackward` describes; the gradient of the gates is written from `grad_row` on."""
     size = cells.shape[1]
     for row in range(len(grad_outputs)):
         gate, grad_gate = gates[gate_row + row], grad_gates[grad_row + row]
@@ -111,5 +113,5 @@ def _gates_backward(
             grad_cell[j] = dc * f
 
 
-# For one step alone, and as a part of the loops over all steps.
-gates_backward, inlined_gates_backward = jit(_gates_backward), jit_inline(_gates_backward)
+# For one step alone, and as a part of the loop over all steps.
+gates_backward, gates_backward_inline = jit(_gates_backward), jit_inline(_gates_backward)
