@@ -14,8 +14,8 @@ import traceback
 from pathlib import Path
 from typing import Any, Optional
 
-from .halts import HaltWatch
-from .settings import Settings
+from .measurement.settings import Settings
+from .measurement.steal_time import StealTimeWatch
 
 BENCHMARKS = {
     "lstm_stack": "the biLM's LSTM stacks against AllenNLP's ElmoLstm and torch's nn.LSTM",
@@ -26,8 +26,8 @@ BENCHMARKS = {
     "pretraining": "pretraining through `allennlp train`, against AllenNLP's parts under the same trainer",
     "original_size": "a training step at the original size, against AllenNLP's parts",
     "peak_memory_training": "peak memory of training at the original size, and its parts",
-    "scaling": "a training step in one and in two processes, and the bytes that these exchange",
-    "growth": "how time grows as batch, LSTM, vocabulary and corpus double",
+    "scaling": "a training step in one and in two processes, and the bytes that the processes exchange",
+    "growth": "the growth of time when batch, LSTM, vocabulary and corpus double",
 }
 DEFAULT_ROUNDS = 5
 
@@ -48,7 +48,10 @@ def main(arguments: Optional[list[str]] = None) -> None:
     failed = []
     for name in options.names or BENCHMARKS:
         # In the directory of the results, because the directory for temporary files may be in memory.
-        with tempfile.TemporaryDirectory(dir=options.output, prefix=".scratch-") as scratch, HaltWatch() as halts:
+        with (
+            tempfile.TemporaryDirectory(dir=options.output, prefix=".scratch-") as scratch,
+            StealTimeWatch() as steal_watch,
+        ):
             settings = Settings(
                 quick=options.quick,
                 rounds=rounds,
@@ -56,7 +59,7 @@ def main(arguments: Optional[list[str]] = None) -> None:
                 num_tokens=options.tokens,
                 without_allennlp=options.without_allennlp,
                 text=options.text,
-                halted=halts.within,
+                steal_time=steal_watch.within,
             )
             try:
                 _run(name, settings, options.output / f"{name}.json")
@@ -70,18 +73,18 @@ def main(arguments: Optional[list[str]] = None) -> None:
 
 def _run(name: str, settings: Settings, path: Path) -> None:
     """Run one benchmark, print its table, and write its JSON to `path` and its plot beside it."""
-    from . import machine
+    from .measurement import machine
 
     start = time.perf_counter()
     about = {
         **machine.facts(),
         "rounds": settings.rounds,
-        "before": machine.rates(settings.quick, settings.halted),
+        "before": machine.rates(settings.quick, settings.steal_time),
     }
     report = importlib.import_module(f".{name}", __package__).run(settings)
-    about["after"] = machine.rates(settings.quick, settings.halted)
+    about["after"] = machine.rates(settings.quick, settings.steal_time)
     end = time.perf_counter()
-    about["halted_share"] = settings.halted(start, end) / (end - start)
+    about["steal_time_share"] = settings.steal_time(start, end) / (end - start)
     report.write_json(path, about, settings.quick)
     print(report.table(), end="", flush=True)
     _print_machine(about)
@@ -104,8 +107,8 @@ def _print_machine(about: dict[str, Any]) -> None:
         for key, unit in (("sgemm_gflops", "GFLOP/s of sgemm"), ("copy_gigabytes_per_second", "GB/s of copying"))
     )
     print(f"{about['cpu']}, {about['threads']} of {about['cpus']} cores, torch {about['torch']}: {rates}")
-    if about["halted_share"] > 0.01:
-        print(f"CPU steal time: {100 * about['halted_share']:.0f}%, subtracted from all figures above")
+    if about["steal_time_share"] > 0.01:
+        print(f"CPU steal time: {100 * about['steal_time_share']:.0f}%, subtracted from all figures above")
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -117,7 +120,7 @@ def _parser() -> argparse.ArgumentParser:
     )
     parser.add_argument("names", metavar="NAME", nargs="*", help="benchmarks to run (default: all)")
     parser.add_argument(
-        "--quick", action="store_true", help="tiny sizes, to check that all run; the figures mean nothing"
+        "--quick", action="store_true", help="tiny sizes, to check that all benchmarks run; the figures mean nothing"
     )
     parser.add_argument(
         "--rounds", type=_positive, help=f"turns of each contender (default: {DEFAULT_ROUNDS}, quick 2)"
@@ -126,7 +129,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--threads", type=_positive, help="PyTorch's threads (default: PyTorch's own choice)")
     parser.add_argument("--tokens", type=_positive, help="size of generated texts (default: each benchmark's own)")
     parser.add_argument("--text", type=_file, help="text for `pretraining` and `embedding` (default: a generated one)")
-    parser.add_argument("--without-allennlp", action="store_true", help="leave out AllenNLP's contenders")
+    parser.add_argument("--without-allennlp", action="store_true", help="omit AllenNLP's contenders")
     return parser
 
 

@@ -22,13 +22,13 @@ from allennlp_elmo_plus.formats.pretrained import load_encoder
 from allennlp_elmo_plus.modules.build import build_encoder
 from allennlp_elmo_plus.options.bilm_options import BiLMOptions
 
-from .comparison import compare
-from .model_sizes import released_small, tiny
-from .products import Products, lstm_shapes, word_shapes
-from .report import Report
-from .rounds import Contender
-from .sample_text import read_sentences, write_text
-from .settings import Settings
+from .measurement.comparison import compare
+from .measurement.report import Report
+from .measurement.rounds import Contender
+from .measurement.settings import Settings
+from .workloads.model_sizes import released_small, tiny
+from .workloads.products import Products, lstm_shapes, word_shapes
+from .workloads.sample_text import read_sentences, write_text
 
 LIMIT_WITH_WORDS = "limit: the products alone"
 LIMIT_OF_LSTM = "limit: products of the LSTMs"

@@ -22,14 +22,14 @@ from allennlp_elmo_plus.data.batching.window_batcher import WindowBatcher
 from allennlp_elmo_plus.data.corpus.cache import open_or_encode
 from allennlp_elmo_plus.data.text.text_files import iter_sentence_blocks
 
-from .comparison import compare
-from .corpora import NUM_STEPS, plan_of, sample_corpus, vocabulary_ids
-from .machine import threads
-from .model_sizes import RELEASED_VOCABULARY
-from .report import Case, Report
-from .rounds import Contender
-from .sample_text import write_text
-from .settings import Settings
+from .measurement.comparison import compare
+from .measurement.machine import threads
+from .measurement.report import Case, Report
+from .measurement.rounds import Contender
+from .measurement.settings import Settings
+from .workloads.corpora import NUM_STEPS, plan_of, sample_corpus, vocabulary_ids
+from .workloads.model_sizes import RELEASED_VOCABULARY
+from .workloads.sample_text import write_text
 
 LIMIT_OF_EPOCH = "limit: copying the batches"
 LIMIT_OF_ENCODING = "limit: reading and splitting"

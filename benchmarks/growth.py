@@ -1,5 +1,5 @@
 """
-How time grows with size: a training step with the batch, the LSTM and the vocabulary; feeding with the corpus.
+The growth of time with size: of a training step with the batch, the LSTM and the vocabulary; of feeding with the corpus.
 
 Each size is twice the size before, and all sizes of a case run in turn. `growth` is the time of a size divided by that of the size before.
 `growth_of_work` is the same for the counted work: multiply-adds for a step, words for the corpus. It is 1 for the vocabulary, because
@@ -17,16 +17,16 @@ from allennlp_elmo_plus.data.batching.window_batcher import WindowBatcher
 from allennlp_elmo_plus.data.corpus.cache import open_or_encode
 from allennlp_elmo_plus.data.corpus.encoded_corpus import EncodedCorpus
 
-from .comparison import compare
-from .corpora import plan_of, sample_corpus, training_batches, vocabulary_ids
-from .machine import threads
-from .model_sizes import Options, bilm_options
-from .products import Products, training_shapes
-from .report import Case, Report
-from .rounds import Contender, paired_ratio
-from .sample_text import write_text
-from .settings import Settings
-from .training_step import TrainingJob
+from .measurement.comparison import compare
+from .measurement.machine import threads
+from .measurement.report import Case, Report
+from .measurement.rounds import Contender, paired_ratio
+from .measurement.settings import Settings
+from .workloads.corpora import plan_of, sample_corpus, training_batches, vocabulary_ids
+from .workloads.model_sizes import Options, bilm_options
+from .workloads.products import Products, training_shapes
+from .workloads.sample_text import write_text
+from .workloads.training_step import TrainingJob
 
 TOLERANCE = 0.15
 NUM_DOUBLINGS = 4
@@ -44,7 +44,7 @@ def run(settings: Settings) -> Report:
 def _batch_sizes(settings: Settings, num_sizes: int) -> Case:
     corpus = _corpus(settings)
     steps = {f"batch {size}": _step(settings, corpus, batch=size) for size in _doubled(settings.size(16, 2), num_sizes)}
-    return _grown("step, batch size", steps, settings)
+    return _growth_case("step, batch size", steps, settings)
 
 
 def _lstm_sizes(settings: Settings, num_sizes: int) -> Case:
@@ -53,7 +53,7 @@ def _lstm_sizes(settings: Settings, num_sizes: int) -> Case:
         f"cell {cell}, projection {cell // 4}": _step(settings, corpus, cell=cell)
         for cell in _doubled(settings.size(128, 16), num_sizes)
     }
-    return _grown("step, LSTM size", steps, settings)
+    return _growth_case("step, LSTM size", steps, settings)
 
 
 def _vocabularies(settings: Settings, num_sizes: int) -> Case:
@@ -62,7 +62,7 @@ def _vocabularies(settings: Settings, num_sizes: int) -> Case:
         f"{size:,} words": _step(settings, corpus, vocab_size=size)
         for size in _doubled(settings.size(50_000, 200), num_sizes)
     }
-    return _grown("step, vocabulary", {name: (run, 1.0) for name, (run, _) in steps.items()}, settings)
+    return _growth_case("step, vocabulary", {name: (run, 1.0) for name, (run, _) in steps.items()}, settings)
 
 
 def _encoding(settings: Settings, num_sizes: int) -> Case:
@@ -71,7 +71,7 @@ def _encoding(settings: Settings, num_sizes: int) -> Case:
         text = settings.scratch / f"growth-{size}.txt"
         num_tokens = write_text(text, size)
         jobs[f"{num_tokens:,} tokens"] = _encode(text, settings.scratch / "growth"), float(num_tokens)
-    return _grown("encoding, corpus", jobs, settings)
+    return _growth_case("encoding, corpus", jobs, settings)
 
 
 def _windows(settings: Settings, num_sizes: int) -> Case:
@@ -79,7 +79,7 @@ def _windows(settings: Settings, num_sizes: int) -> Case:
     for size in _corpus_sizes(settings, num_sizes):
         corpus = sample_corpus(settings.scratch, size)
         jobs[f"{corpus.num_tokens:,} tokens"] = _epoch(corpus, settings.size(32, 2)), float(corpus.num_tokens)
-    return _grown("windows of an epoch, corpus", jobs, settings)
+    return _growth_case("windows of an epoch, corpus", jobs, settings)
 
 
 def _step(
@@ -115,7 +115,7 @@ def _epoch(corpus: EncodedCorpus, num_lanes: int) -> Callable[[], None]:
     return epoch
 
 
-def _grown(label: str, jobs: dict[str, tuple[Callable[[], Any], float]], settings: Settings) -> Case:
+def _growth_case(label: str, jobs: dict[str, tuple[Callable[[], Any], float]], settings: Settings) -> Case:
     """Compare `jobs`, a job and its work by name, each twice the size of the job before."""
     case = compare(label, [Contender(name, run) for name, (run, _) in jobs.items()], settings)
     works = [work for _, work in jobs.values()]

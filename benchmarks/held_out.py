@@ -15,12 +15,12 @@ from torch.nn.functional import cross_entropy
 from allennlp_elmo_plus.kernels.gemm.linear import linear
 from allennlp_elmo_plus.kernels.softmax.exact_softmax import exact_nll
 
-from .comparison import compare
-from .model_sizes import RELEASED_VOCABULARY
-from .peak_memory import Meter
-from .report import Report
-from .rounds import Contender
-from .settings import Settings
+from .measurement.comparison import compare
+from .measurement.peak_memory import Meter
+from .measurement.report import Report
+from .measurement.rounds import Contender
+from .measurement.settings import Settings
+from .workloads.model_sizes import RELEASED_VOCABULARY
 
 CHUNK_SIZE = 1024
 LIMIT = "limit: the product alone"

@@ -18,12 +18,12 @@ from allennlp_elmo_plus.modules.bilm import BiLMState
 from allennlp_elmo_plus.modules.build import build_representation_parts
 from allennlp_elmo_plus.options.bilm_options import BiLMOptions
 
-from .comparison import compare
-from .model_sizes import bilm_options
-from .products import Products, lstm_shapes
-from .report import Case, Report
-from .rounds import Contender
-from .settings import Settings
+from .measurement.comparison import compare
+from .measurement.report import Case, Report
+from .measurement.rounds import Contender
+from .measurement.settings import Settings
+from .workloads.model_sizes import bilm_options
+from .workloads.products import Products, lstm_shapes
 
 NUM_STEPS = 20
 LIMIT = "limit: the products alone"

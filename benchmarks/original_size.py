@@ -1,10 +1,10 @@
 """
 A whole training step at the size of Peters et al. 2018: cell 4096, projection 512, 8,192 negatives, 32 lanes of 20 words.
 
-With 50,000 words the alternative is the same job of AllenNLP's parts (`allennlp_parts.py`); both without dropout. With the 793,471 words
-of the original vocabulary there is no alternative: with dense gradients of all rows AllenNLP's step takes minutes. Ours also runs with
-products in bfloat16, for processors that support them. The limit is the step's matrix products in float32: distinct words encoded
-once, LSTMs and sampled softmax, forward and backward.
+With 50,000 words the alternative is the same job of AllenNLP's parts (`workloads/allennlp_parts.py`); both without dropout. With the
+793,471 words of the original vocabulary there is no alternative: with dense gradients of all rows, AllenNLP's step takes minutes. Ours
+also runs with products in bfloat16, for processors that support them. The limit is the step's matrix products in float32: distinct words
+encoded once, LSTMs and sampled softmax, forward and backward.
 """
 
 from collections.abc import Callable
@@ -13,14 +13,14 @@ from typing import Optional
 
 from allennlp_elmo_plus.data.batching.batch import LanguageModelBatch
 
-from .comparison import compare
-from .corpora import sample_corpus, training_batches
-from .model_sizes import RELEASED_VOCABULARY, Options, released_original, tiny
-from .products import Products, training_shapes
-from .report import Case, Report
-from .rounds import Contender
-from .settings import Settings
-from .training_step import TrainingJob
+from .measurement.comparison import compare
+from .measurement.report import Case, Report
+from .measurement.rounds import Contender
+from .measurement.settings import Settings
+from .workloads.corpora import sample_corpus, training_batches
+from .workloads.model_sizes import RELEASED_VOCABULARY, Options, released_original, tiny
+from .workloads.products import Products, training_shapes
+from .workloads.training_step import TrainingJob
 
 NUM_BATCHES = 4
 LIMIT = "limit: the products alone"
@@ -66,7 +66,7 @@ def _allennlp_step(settings: Settings) -> tuple[Optional[str], Optional[AllenNlp
     if reason is not None:
         return reason, None
     try:
-        from .allennlp_parts import allennlp_step
+        from .workloads.allennlp_parts import allennlp_step
     except ImportError as error:
         return f"AllenNLP's contender is left out: {error}", None
     return None, allennlp_step

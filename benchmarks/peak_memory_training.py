@@ -12,12 +12,12 @@ import torch
 
 from allennlp_elmo_plus.data.corpus.encoded_corpus import EncodedCorpus
 
-from .corpora import sample_corpus, training_batches
-from .model_sizes import RELEASED_VOCABULARY, Options, released_original, tiny
-from .peak_memory import Meter
-from .report import Case, Figures, Report
-from .settings import Settings
-from .training_step import TrainingJob
+from .measurement.peak_memory import Meter
+from .measurement.report import Case, Figures, Report
+from .measurement.settings import Settings
+from .workloads.corpora import sample_corpus, training_batches
+from .workloads.model_sizes import RELEASED_VOCABULARY, Options, released_original, tiny
+from .workloads.training_step import TrainingJob
 
 NUM_STEPS = 3
 
@@ -83,16 +83,16 @@ def _take_a_tiny_step(corpus: EncodedCorpus) -> None:
 
 
 class _Activations:
-    """Counts the bytes of the tensors that autograd saves, each storage once, without the storages `left_out`."""
+    """Counts the bytes of the tensors that autograd saves, each storage once, without the storages `excluded`."""
 
-    def __init__(self, left_out: set[int]) -> None:
+    def __init__(self, excluded: set[int]) -> None:
         self.num_bytes = 0
-        self._seen = left_out
+        self._counted = excluded
 
     def count(self, tensor: torch.Tensor) -> torch.Tensor:
         storage = tensor.untyped_storage()
-        if storage.data_ptr() not in self._seen:
-            self._seen.add(storage.data_ptr())
+        if storage.data_ptr() not in self._counted:
+            self._counted.add(storage.data_ptr())
             self.num_bytes += storage.nbytes()
         return tensor
 

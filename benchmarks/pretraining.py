@@ -1,5 +1,5 @@
 """
-Pretraining as a user does it, through `allennlp train`, against AllenNLP's own parts under the same trainer (`allennlp_parts.py`).
+Pretraining with `allennlp train`, compared with AllenNLP's own parts under the same trainer (`workloads/allennlp_parts.py`).
 
 The model has an LSTM of 512/128, 512 filters, 1 highway layer, and 1,024 negatives of 9,494 words; batches have 32 lanes x 20 words.
 Ours also runs with `precision` "bf16", for processors that support it. Each training runs in its own process. The trainings take
@@ -20,12 +20,12 @@ import torch
 
 from allennlp_elmo_plus.data.text.vocabulary import SPECIAL_WORDS, write_vocabulary
 
-from .comparison import compare
-from .model_sizes import Options, bilm_options, tiny
-from .report import Report
-from .rounds import Contender, Interval
-from .sample_text import write_text
-from .settings import Settings
+from .measurement.comparison import compare
+from .measurement.report import Report
+from .measurement.rounds import Contender, Interval
+from .measurement.settings import Settings
+from .workloads.model_sizes import Options, bilm_options, tiny
+from .workloads.sample_text import write_text
 
 NUM_LANES, NUM_STEPS = 32, 20
 WARM_UP = 5
@@ -44,8 +44,8 @@ def run(settings: Settings) -> Report:
     # Each turn takes some seconds.
     ours, theirs = settings.size((50, 10), (2, 2))
 
-    def num_batches(batches_a_turn: int) -> int:
-        return WARM_UP + settings.rounds * batches_a_turn + _REST
+    def num_batches(batches_per_turn: int) -> int:
+        return WARM_UP + settings.rounds * batches_per_turn + _REST
 
     text = settings.text
     if text is None:
@@ -54,14 +54,14 @@ def run(settings: Settings) -> Report:
     vocabulary = settings.scratch / "vocabulary.txt"
     write_vocabulary(vocabulary, _commonest_words(text, vocab_size))
 
-    def training(name: str, config: Callable[..., dict[str, Any]], batches_a_turn: int) -> "_Training":
+    def training(name: str, config: Callable[..., dict[str, Any]], batches_per_turn: int) -> "_Training":
         directory = settings.scratch / name
         directory.mkdir()
-        num_tokens = num_batches(batches_a_turn) * num_lanes * NUM_STEPS
+        num_tokens = num_batches(batches_per_turn) * num_lanes * NUM_STEPS
         some_text = _beginning(text, directory / "text.txt", num_tokens)
         filled = config(options, num_lanes, some_text, vocabulary, vocab_size)
         filled["trainer"]["callbacks"] = [
-            {"type": "benchmark_clock", "warm_up": WARM_UP, "batches_a_turn": batches_a_turn}
+            {"type": "benchmark_clock", "warm_up": WARM_UP, "batches_per_turn": batches_per_turn}
         ]
         return _Training(filled, directory, settings)
 
@@ -77,11 +77,11 @@ def run(settings: Settings) -> Report:
         contenders = [
             Contender(
                 name,
-                stack.enter_context(training(name, config, batches_a_turn)).turn,
+                stack.enter_context(training(name, config, batches_per_turn)).turn,
                 num_lanes * NUM_STEPS,
                 times_itself=True,
             )
-            for name, config, batches_a_turn in trainings
+            for name, config, batches_per_turn in trainings
         ]
         return Report("pretraining", title, [compare(label, contenders, settings)])
 
@@ -148,7 +148,7 @@ class _Training:
 
     def __init__(self, config: dict[str, Any], directory: Path, settings: Settings) -> None:
         # Imported here, because AllenNLP may be missing.
-        from .clock import train
+        from .workloads.clock import train
 
         path, self._log = directory / "config.json", directory / "log"
         path.write_text(json.dumps(config), encoding="utf-8")

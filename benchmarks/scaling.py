@@ -34,12 +34,12 @@ from allennlp_elmo_plus.training.adagrad import Adagrad
 from allennlp_elmo_plus.training.distributed.sparse_gradients import SparseGradientAllReduce, exclude_from_ddp
 from allennlp_elmo_plus.training.loss import mean_loss
 
-from .comparison import compare
-from .corpora import NUM_STEPS, plan_of, sample_corpus, vocabulary_ids
-from .model_sizes import Options, bilm_options, tiny
-from .report import Case, Report
-from .rounds import Contender, Interval
-from .settings import Settings
+from .measurement.comparison import compare
+from .measurement.report import Case, Report
+from .measurement.rounds import Contender, Interval
+from .measurement.settings import Settings
+from .workloads.corpora import NUM_STEPS, plan_of, sample_corpus, vocabulary_ids
+from .workloads.model_sizes import Options, bilm_options, tiny
 
 NUM_PROCESSES, NUM_BATCHES = 2, 4
 LIMIT = "limit: 2 processes that exchange nothing"
@@ -81,7 +81,7 @@ def _notes(case: Case) -> list[str]:
 
 
 class _Processes:
-    """Processes that train on command, together or separately."""
+    """Processes that train on request, together or separately."""
 
     def __init__(self, scratch: Path, *arguments: Any) -> None:
         context: Any = multiprocessing.get_context("forkserver")
@@ -97,16 +97,16 @@ class _Processes:
 
     def run(self, kind: str) -> Callable[[], list[Interval]]:
         """Return a function that trains and returns the intervals of the process that ends last."""
-        return lambda: max(self._ask(kind, "step"), key=lambda intervals: intervals[-1].end)
+        return lambda: max(self._request(kind, "step"), key=lambda intervals: intervals[-1].end)
 
     def exchanged(self, kind: str) -> dict[str, int]:
-        return self._ask(kind, "exchanged")[0]
+        return self._request(kind, "exchanged")[0]
 
-    def _ask(self, kind: str, what: str) -> list[Any]:
-        """Return the answers of all processes that take part in `kind`."""
+    def _request(self, kind: str, action: str) -> list[Any]:
+        """Send `action` to all processes that take part in `kind`. Return their answers."""
         pipes = self._pipes[:1] if kind == "alone" else self._pipes
         for pipe in pipes:
-            pipe.send((kind, what))
+            pipe.send((kind, action))
         return [pipe.recv() for pipe in pipes]
 
     def __enter__(self) -> "_Processes":
@@ -134,7 +134,7 @@ class _Loss(nn.Module):
 
 
 class _Job:
-    """The training of one process, together with others or alone."""
+    """The training of this process, with or without an exchange with other processes."""
 
     def __init__(
         self, options: Options, vocab_size: int, batches: Sequence[LanguageModelBatch], together: bool
@@ -142,13 +142,13 @@ class _Job:
         self._options = BiLMOptions.from_dict(options, inference=False)
         model = build_language_model(self._options, vocab_size)
         self._loss: nn.Module = _Loss(model)
-        by_rows = model.sparse_parameters()
+        sparse = model.sparse_parameters()
         self._exchange = None
         if together:
-            exclude_from_ddp(self._loss, by_rows)
-            self._loss, self._exchange = DistributedDataParallel(self._loss), SparseGradientAllReduce(by_rows)
-        rows = set(map(id, by_rows))
-        self._dense_bytes = sum(parameter.nbytes for parameter in model.parameters() if id(parameter) not in rows)
+            exclude_from_ddp(self._loss, sparse)
+            self._loss, self._exchange = DistributedDataParallel(self._loss), SparseGradientAllReduce(sparse)
+        sparse_ids = set(map(id, sparse))
+        self._dense_bytes = sum(param.nbytes for param in model.parameters() if id(param) not in sparse_ids)
         self._optimizer = Adagrad(model.parameters(), max_norm=10.0, sparse_all_reduce=self._exchange)
         self._batches = cycle(batches)
         self._state: Optional[BiLMState] = None
@@ -182,13 +182,13 @@ def _work(
         command = pipe.recv()
         if command is None:
             return
-        kind, what = command
+        kind, action = command
         if kind not in jobs:
             stream = rank if kind == "own" else 0
             batches = _batches(scratch, options, vocab_size, num_lanes, num_tokens, rank, stream)
             jobs[kind] = _Job(options, vocab_size, batches, together=kind in ("own", "same"))
             jobs[kind].step()
-        pipe.send(_timed(jobs[kind].step, num_steps) if what == "step" else jobs[kind].exchanged())
+        pipe.send(_timed(jobs[kind].step, num_steps) if action == "step" else jobs[kind].exchanged())
 
 
 def _batches(

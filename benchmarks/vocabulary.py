@@ -20,15 +20,15 @@ from allennlp_elmo_plus.data.text.text_files import iter_sentence_blocks
 from allennlp_elmo_plus.data.text.vocabulary import order_by_frequency
 from allennlp_elmo_plus.data.text.word_counts import count_words
 
-from .comparison import compare
-from .peak_memory import Meter
-from .report import Report
-from .rounds import Contender, Interval
-from .sample_text import write_text
-from .settings import Settings
+from .measurement.comparison import compare
+from .measurement.peak_memory import Meter
+from .measurement.report import Report
+from .measurement.rounds import Contender, Interval
+from .measurement.settings import Settings
+from .workloads.sample_text import write_text
 
 LIMIT = "limit: reading and splitting"
-# A turn takes minutes, so a short halt of the machine matters little.
+# A turn takes minutes, so a short stop of the machine matters little.
 MAX_ROUNDS = 3
 _PART = 20
 
@@ -42,12 +42,12 @@ def run(settings: Settings) -> Report:
     def contender(
         name: str, job: str, path: Path, tokens: int, limit: Optional[str] = LIMIT, **arguments: Any
     ) -> Contender:
-        def run_apart() -> list[Interval]:
+        def run_in_child() -> list[Interval]:
             peak = settings.peak_of(f"benchmarks.vocabulary:{job}", path=str(path), **arguments)
             peaks[name] = max(peaks.get(name, 0), peak.peak_bytes)
             return [Interval(*peak.result)]
 
-        return Contender(name, run_apart, tokens, limit=limit, times_itself=True)
+        return Contender(name, run_in_child, tokens, limit=limit, times_itself=True)
 
     num_processes = torch.get_num_threads()
     contenders = [contender("ours, one process", "count", text, num_tokens, num_processes=1)]

@@ -61,14 +61,14 @@ class Lanes:
             lane[1] += [*words, eos]  # its targets
             lane[2] += [eos, *reversed(words)]  # inputs of the backward direction
             lane[3] += [*reversed(words), bos]  # its targets
-        # All lanes are cut to the length of the shortest one. (The package keeps every word, and reads a word that the vocabulary
-        # lacks by its own characters; here it is read as <UNK>.)
+        # All lanes are truncated to the length of the shortest one. (The package keeps every word, and reads a word that is not in the
+        # vocabulary by its own characters; here such a word is read as <UNK>.)
         length = min(len(lane[0]) for lane in lanes)
         self.streams = torch.tensor([[stream[:length] for stream in lane] for lane in lanes])  # (B, 4, length)
 
     def windows(self) -> list[Tensor]:
         """Return the windows of one epoch, (4, T * B) each, time-major."""
-        return [part.permute(1, 2, 0).reshape(4, -1) for part in self.streams.split(STEPS, dim=2)]
+        return [window.permute(1, 2, 0).reshape(4, -1) for window in self.streams.split(STEPS, dim=2)]
 
 
 # 2. The model.
@@ -146,14 +146,16 @@ class BiLM(nn.Module):
         distinct, positions = window[[0, 2]].unique(return_inverse=True)
         words = self.encoder(spelling[distinct])
         outputs, new_state = [], []
-        for stack, places, layer_states in zip(self.stacks, positions, state, strict=True):
-            values, new_states = words[places], []
+        for stack, indices, layer_states in zip(self.stacks, positions, state, strict=True):
+            values, new_states = words[indices], []
             for number, (layer, layer_state) in enumerate(zip(stack, layer_states, strict=True)):
                 inputs = self.dropout(values)
                 values, layer_state = layer(inputs, layer_state)
                 if number > 0:
                     values = values + inputs  # the skip connection
-                new_states.append(tuple(part.detach() for part in layer_state))  # gradients stop at the window's edge
+                new_states.append(
+                    tuple(tensor.detach() for tensor in layer_state)
+                )  # gradients stop at the window's edge
             outputs.append(self.dropout(values))
             new_state.append(new_states)
         return outputs, new_state
@@ -206,7 +208,7 @@ def main(train_path: str, heldout_path: str, seed: int = 13) -> float:
     vocabulary = build_vocabulary(sentences)
     model = BiLM(len(vocabulary))
     train(model, Lanes(sentences, vocabulary, LANES), seed)
-    # One lane, so that no word of the held-out text is left out.
+    # One lane, so that every word of the held-out text counts.
     heldout = perplexity(model, Lanes(read_sentences(heldout_path), vocabulary, 1))
     print(f"perplexity on the held-out text {heldout:.1f}")
     return heldout

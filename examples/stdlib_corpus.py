@@ -1,10 +1,10 @@
 """
-Real English with no download: the documentation strings of Python's standard library as a corpus, one sentence a line.
+Make a corpus of real English without a download: the docstrings of Python's standard library, one sentence per line.
 
     python -m examples.stdlib_corpus OUT_DIR [--installed-packages] [--heldout-percent 5]
 
-Writes OUT_DIR/train.txt and OUT_DIR/heldout.txt. A sentence is held out by its own hash: the cut is the same on every machine,
-and a sentence both Python versions have falls on the same side in both.
+OUT_DIR/train.txt and OUT_DIR/heldout.txt are written. The hash of a sentence decides whether it is held out, so that the split is the
+same on every machine and with every version of Python.
 """
 
 import argparse
@@ -20,7 +20,7 @@ from allennlp_elmo_plus.errors import count_in_words
 from allennlp_elmo_plus.storage.atomic_files import atomic_path
 from examples.stdlib_text import prose_sentences
 
-# Tests, other packages, and the code pages' docstrings, which are one sentence a hundred times.
+# Tests; other packages; the modules of encodings, which repeat one sentence about a hundred times.
 SKIPPED_DIRECTORIES = {
     "site-packages",
     "dist-packages",
@@ -34,7 +34,7 @@ SKIPPED_DIRECTORIES = {
 
 
 def python_files(root: Path) -> Iterator[Path]:
-    """The .py files below `root` that are worth reading, in an order that does not depend on the file system."""
+    """Yield the .py files below `root`, without those of SKIPPED_DIRECTORIES and tests, in sorted order."""
     for path in sorted(root.iterdir()):
         if path.is_dir() and path.name not in SKIPPED_DIRECTORIES and not path.is_symlink():
             yield from python_files(path)
@@ -43,18 +43,18 @@ def python_files(root: Path) -> Iterator[Path]:
 
 
 def is_held_out(sentence: str, percent: float) -> bool:
-    """True for `percent` of all sentences, by a hash of the text alone."""
+    """Return True for `percent` of all sentences, chosen by a hash of the text."""
     number = int.from_bytes(blake2b(sentence.encode("utf-8"), digest_size=8).digest(), "big")
     return number < percent / 100 * 2**64
 
 
 def write_corpus(files: Iterable[Path], directory: Path, heldout_percent: float) -> str:
-    """Writes train.txt and heldout.txt under `directory`, every sentence once, in the order of `files`; returns a summary line."""
+    """Write train.txt and heldout.txt into `directory`, each sentence once, in the order of `files`. Return a summary line."""
     num_files = 0
     unique: dict[str, None] = {}
     for path in files:
         num_files += 1
-        # The language reference that `help()` prints is the value of a dictionary.
+        # The text that `help()` prints about the language is in a dictionary, not in docstrings.
         is_reference = path.parts[-2:] == ("pydoc_data", "topics.py")
         unique.update(dict.fromkeys(prose_sentences(path.read_bytes(), every_string=is_reference)))
     parts: dict[str, list[str]] = {STDLIB_TRAIN_FILE: [], STDLIB_HELDOUT_FILE: []}
@@ -75,7 +75,7 @@ def write_corpus(files: Iterable[Path], directory: Path, heldout_percent: float)
 def main(arguments: Optional[list[str]] = None) -> None:
     parser = argparse.ArgumentParser(
         prog="python -m examples.stdlib_corpus",
-        description="Write the documentation of Python's standard library as text to train on, one tokenised sentence a line.",
+        description="Write the documentation of Python's standard library as text to train on, one tokenised sentence per line.",
     )
     parser.add_argument("directory", metavar="OUT_DIR", type=Path, help="where to write train.txt and heldout.txt")
     parser.add_argument(

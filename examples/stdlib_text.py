@@ -1,8 +1,8 @@
 """
-English prose out of Python source: documentation strings -> paragraphs of prose -> sentences -> tokens.
+Extract English prose from Python source: docstrings -> paragraphs of prose -> sentences -> tokens.
 
-Docstrings are half prose. What is not (doctests, code, tables, option and argument lists, signatures, markup) goes, by layout first
-and by the share of ordinary words last: a sentence that cannot be read aloud teaches a language model nothing.
+About half of the text in docstrings is prose. The rest (doctests, code, tables, lists of options and arguments, signatures, markup) is
+removed: first by its layout, then sentences with too few ordinary words. A language model would learn no English from it.
 """
 
 import ast
@@ -15,17 +15,17 @@ MIN_WORDS = 3
 MAX_TOKENS = 80
 MIN_SHARE_OF_WORDS = 0.75
 
-# Identifiers, calls without arguments, paths and numbers stay whole (os.path, run(), don't, read-only, 3.14); any other mark is a
-# token of its own.
+# Identifiers, calls without arguments, paths and numbers are one token (os.path, run(), don't, read-only, 3.14). So is every other
+# punctuation mark.
 _TOKEN = re.compile(r"e\.g\.|i\.e\.|\w(?:\w|['’./:@+-](?=\w))*(?:\(\))?|\.\.\.|--+|[^\w\s]")
 _WORD = re.compile(r"[A-Za-z]+(?:['’-][A-Za-z]+)*")
 _ROLE = re.compile(r":[a-z:]+:`~?([^`<]*?)(?:\s*<[^`]*>)?`")
 _CODE_QUOTES = re.compile(r"(``?)([^`]+)(?:\1|'{1,2})_{0,2}")
 _EMPHASIS = re.compile(r"(?<!\w)(\*{1,2})([^\s*](?:[^*]*[^\s*])?)\1(?!\w)")
-# What opens a list item anywhere, and what opens one where a new indentation begins: a field, or the name of an argument.
+# A bullet starts a list item anywhere. A label, such as the name of an argument, starts one where a new indentation begins.
 _BULLET = re.compile(r"(?:[-+*•o]|\(?(?:\d+|[a-z])[.)])\s+")
 _LABEL = re.compile(r"(?::[^:]+:|\w+(?:\s\([^)]*\))?\s?:|\w+\s--)\s+")
-# A line that is no prose: a directive, a prompt, a table, a comment, an option, a rule; `name = value`, columns, a signature.
+# A line that is not prose: a directive, prompt, table, comment, option or rule; `name = value`, columns, a signature.
 _NOT_PROSE = re.compile(
     r"(?:>>>|\.\.\s|@\w|\||\+[-=]|#|\$\s|--?\w|\[\w+\]\s)|[^\w\s]{2,}(?:\s+[^\w\s]{2,})*$"
     r"|\S+(?:\s*,\s*\S+)*\s*(?:--?|=>?|:)\s|\w+(?:\([^)]*\))?\s*(?:->|=)|\S.*\S(?:\s{3,}|\t)\S|[\w.]+\(.*\)\s*(?:->.*)?$"
@@ -39,13 +39,12 @@ _ABBREVIATION = re.compile(r"(?:\b(?:e\.g|i\.e|cf|vs|resp|Mr|Mrs|Dr|Fig|Eq|Ref|V
 
 def docstrings(source: bytes, every_string: bool = False) -> Iterator[str]:
     """
-    The documentation strings of a module, its classes and its functions, or `every_string` of it; none if it does not parse.
-
-    Nothing is imported or run.
+    Yield the docstrings of a module, its classes and its functions, or with `every_string` all strings in it. A module that cannot be
+    parsed has none. No code is imported or run.
     """
     try:
         with warnings.catch_warnings():
-            # An invalid escape in somebody's source is not our user's business.
+            # Users need no warning about an invalid escape in the source of another project.
             warnings.simplefilter("ignore")
             tree = ast.parse(source)
     except (SyntaxError, ValueError, RecursionError, MemoryError):
@@ -62,7 +61,7 @@ def docstrings(source: bytes, every_string: bool = False) -> Iterator[str]:
 
 
 def _statements(block: ast.AST) -> Iterator[ast.AST]:
-    """A block and the statements below it, in the order of the text; `ast.walk` would visit every expression too."""
+    """Yield `block` and all statements in it, in the order of the text. `ast.walk` would also visit every expression."""
     yield block
     for part in ("body", "handlers", "orelse", "finalbody"):
         for statement in getattr(block, part, ()):
@@ -70,7 +69,7 @@ def _statements(block: ast.AST) -> Iterator[ast.AST]:
 
 
 def paragraphs(docstring: str) -> Iterator[str]:
-    """The paragraphs and list items of prose, each a line of text without markup. Literal blocks, tables and code are left out."""
+    """Yield the paragraphs and list items of prose, each as one line without markup. Literal blocks, tables and code are omitted."""
     literal = False
     for block in re.split(r"\n\s*\n", cleandoc(docstring)):
         if literal and block.startswith(" "):
@@ -82,7 +81,7 @@ def paragraphs(docstring: str) -> Iterator[str]:
 
 
 def _units(block: str) -> Iterator[list[str]]:
-    """The runs of lines of a block that belong together by their indentation, a list item with the lines that hang below it."""
+    """Yield groups of lines that belong together by their indentation: a paragraph, or a list item with its indented lines."""
     unit: list[str] = []
     indent, in_item = -1, False
     for line in block.split("\n"):
@@ -108,7 +107,7 @@ def _without_markup(text: str) -> str:
 
 
 def sentences(paragraph: str) -> Iterator[str]:
-    """The sentences of a paragraph that end as sentences do; what trails without a mark (a heading, a stub) is left out."""
+    """Yield the sentences of a paragraph. Text without a final punctuation mark, such as a heading, is omitted."""
     start = 0
     for end in [*_SENTENCE_END.finditer(paragraph), None]:
         stop = len(paragraph) if end is None else end.start()
@@ -124,12 +123,12 @@ def sentences(paragraph: str) -> Iterator[str]:
 
 
 def tokenize(sentence: str) -> list[str]:
-    """Words, identifiers (`os.path`, `run()`) and numbers whole, every other mark a token of its own."""
+    """Return the tokens: words, identifiers (`os.path`, `run()`), numbers, and single punctuation marks."""
     return _TOKEN.findall(sentence)
 
 
 def is_prose(sentence: str, tokens: list[str]) -> bool:
-    """Whether a sentence reads as English: long enough, begun like a sentence, mostly words, brackets and quotes closed."""
+    """Return whether a sentence is English prose: its length, its first character, its share of words, closed brackets and quotes."""
     if not sentence[0].isupper() and sentence[0] not in "\"'(":
         return False
     if len(tokens) > MAX_TOKENS or _CODE.search(sentence) or not sentence.isascii():
@@ -145,7 +144,7 @@ def is_prose(sentence: str, tokens: list[str]) -> bool:
 
 
 def prose_sentences(source: bytes, every_string: bool = False) -> Iterator[str]:
-    """The prose of one Python file (see `docstrings`), a sentence at a time, its tokens split by single spaces."""
+    """Yield the sentences of prose in one Python file (see `docstrings`), with single spaces between the tokens."""
     for docstring in docstrings(source, every_string):
         for paragraph in paragraphs(docstring):
             for sentence in sentences(paragraph):

@@ -1,7 +1,8 @@
 """
-`python -m examples.training_summary RUN_DIR`: what a finished `make train` left, in a few lines.
+`python -m examples.training_summary RUN_DIR`: print the results of a finished `make train`.
 
-Reads RUN_DIR/metrics.json, which `allennlp train` writes, and RUN_DIR/heldout_metrics.json from `allennlp evaluate --output-file`.
+The results are in RUN_DIR/metrics.json, which `allennlp train` writes, and in RUN_DIR/heldout_metrics.json, which
+`allennlp evaluate --output-file` writes.
 """
 
 import json
@@ -14,7 +15,7 @@ from allennlp_elmo_plus.errors import InputError, count_in_words
 
 
 def read_metrics(path: Path) -> dict[str, Any]:
-    """The metrics in one JSON file; `InputError` when there is none."""
+    """Return the metrics in the JSON file `path`, or raise InputError if it is missing or damaged."""
     try:
         return json.loads(path.read_text("utf-8"))
     except FileNotFoundError:
@@ -24,13 +25,13 @@ def read_metrics(path: Path) -> dict[str, Any]:
 
 
 def summary(run: Path) -> str:
-    """Held-out perplexities (exact, full softmax), time, speed, files, and the next command."""
+    """Return lines with the exact held-out perplexities, time, speed, files, and the next command."""
     heldout, training = read_metrics(run / "heldout_metrics.json"), read_metrics(run / "metrics.json")
     lines: list[str] = ["Held-out perplexity"]
     for label, key in (("both", "perplexity"), ("forward", "forward_perplexity"), ("backward", "backward_perplexity")):
         if key in heldout:
             lines.append(f"  {label:<9}{heldout[key]:.2f}")
-    # A run that was taken up again with nothing left to do has trained for no epoch, and reports none.
+    # A finished run that was recovered has trained no epoch, so its metrics have none.
     if "epoch" in training:
         lines.append(f"Training   {count_in_words(training['epoch'] + 1, 'epoch')} in {training['training_duration']}")
         lines.append(f"Speed      {training['training_tokens_per_second']:,.0f} tokens/s in the last epoch")

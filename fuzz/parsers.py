@@ -1,4 +1,4 @@
-"""Every parser of a file that a stranger may have made, with whole files to begin from."""
+"""Every parser of files that may come from a stranger, with valid files to start from."""
 
 import gzip
 import json
@@ -39,7 +39,7 @@ from tests.helpers.tensorflow_checkpoints import (
 
 
 class Parser(NamedTuple):
-    """`read` reads the file at a path, whose name ends in `suffix`; `seeds` gives whole files and may write to a directory."""
+    """A function that reads the file at a path; a function that returns valid files and may write to a directory; a file suffix."""
 
     read: Callable[[Path], Any]
     seeds: Callable[[Path], list[bytes]]
@@ -47,7 +47,12 @@ class Parser(NamedTuple):
 
 
 def read_or_refuse(parser: Parser, path: Path) -> bool:
-    """Whether the file at `path` is read; `AssertionError` where it is refused in any other way than it should be."""
+    """
+    Return True if `parser` reads the file at `path`, False if it refuses the file in one line.
+
+    Raises:
+        AssertionError: The error has more than one line or is too long.
+    """
     try:
         parser.read(path)
     except InputError as error:
@@ -61,7 +66,7 @@ _CONLLU = b"# a\n1\tWe\twe\tPRON\t_\t_\t4\tnsubj\t_\t_\n\n2-3\tdon't\t_\t_\t_\t_
 _CONLL2003 = b"-DOCSTART- -X- O\n\nWolves NNS O\nwon VBD O\n\nRain NN O"
 _HDF5_VARIANT = "one layer"
 
-# Built once: building takes longer than reading.
+# Built once, because building takes longer than reading.
 _ENCODER = build_encoder(options_of(_HDF5_VARIANT))
 
 
@@ -86,7 +91,7 @@ def _token_embeddings(directory: Path) -> list[bytes]:
 
 
 def _mix(directory: Path) -> list[bytes]:
-    """A state dict as that of a model over a biLM, with numbers of several types."""
+    """Return a state dict of a downstream model with a biLM, with numbers of several types."""
     state = {"a.bias": torch.ones(3), "a.steps": torch.tensor(3), "a.mask": torch.tensor([True, False])}
     state |= {"b._mix.gamma": torch.ones(1), "b._mix.scalar_parameters.0": torch.ones(1), "b._encoder.x": torch.ones(2)}
     path = directory / "seed.th"
@@ -119,14 +124,14 @@ def _read_archive(path: Path) -> None:
 
 
 def _read_unpacked_archive(path: Path) -> None:
-    """Damage beneath the compression, where its checksum does not see it."""
-    packed = path.with_suffix(".gz")
-    packed.write_bytes(gzip.compress(path.read_bytes(), 1))
-    _read_archive(packed)
+    """Compress the damaged tar file, so that the checksum of gzip fits, and read it."""
+    compressed = path.with_suffix(".gz")
+    compressed.write_bytes(gzip.compress(path.read_bytes(), 1))
+    _read_archive(compressed)
 
 
 def _read_weights(path: Path) -> None:
-    """Damage beneath tar too."""
+    """Pack the damaged weights into a valid archive, and read it."""
     _read_archive(write_archive(path.with_suffix(".gz"), {**_FILES, "weights.th": path.read_bytes()}))
 
 
@@ -141,7 +146,7 @@ def _read_checkpoint(path: Path) -> None:
 
 
 def _read_checkpoint_block(path: Path) -> None:
-    """Damage beneath the checksums."""
+    """Read a checkpoint whose index has a damaged block with a correct checksum."""
     path.write_bytes(sealed_table([(b"z", path.read_bytes())]))
     _read_checkpoint(path)
 

@@ -1,6 +1,6 @@
 """
-One atheris target: `python -m fuzz.target PARSER DIRECTORY [libFuzzer's arguments]` feeds bytes to one of `fuzz.parsers`, through a
-file in DIRECTORY, until one is neither read nor refused as it should be.
+One atheris target: `python -m fuzz.target PARSER DIRECTORY [arguments of libFuzzer]` feeds inputs to a parser of `fuzz.parsers`, through
+a file in DIRECTORY, until an input is neither read nor refused in one line.
 """
 
 import logging
@@ -17,7 +17,7 @@ def main() -> None:
     name, directory, *arguments = sys.argv[1:]
     parser = PARSERS[name]
     path = Path(directory) / f"input{parser.suffix}"
-    # What is read is warned about, and that takes longer than reading it.
+    # Logging warnings would take longer than reading.
     logging.disable(logging.CRITICAL)
 
     def read(data: bytes) -> None:

@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
-# Tries the two pip commands of the README in an empty environment:  scripts/try_pip_install.sh [PYTHON]
-# Which registry they reach is pip's own configuration. Takes about 6 GB in a temporary directory, removed at the end.
+# Test the two pip commands of the README in an empty environment:  scripts/try_pip_install.sh [PYTHON]
+# pip's own configuration decides which registry is used. The temporary directory needs about 6 GB and is removed at the end.
 set -euo pipefail
 repository=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)
 environment=$(mktemp -d)

@@ -7,15 +7,15 @@ import pytest
 import torch
 from hypothesis import settings
 
-from tests.helpers.fork_server import ForkServer
-from tests.helpers.process_pool import ProcessPool
+from tests.helpers.runs.fork_server import ForkServer
+from tests.helpers.runs.process_pool import ProcessPool
 
 torch.set_num_threads(1)
-# No test is timed: a machine that others use may stall in the middle of an example.
+# Hypothesis has no time limit: a shared machine may be slow in the middle of an example.
 settings.register_profile("untimed", deadline=None)
 settings.load_profile("untimed")
 
-# Tests that import AllenNLP at the top. Without it they are not collected; elsewhere single tests are skipped.
+# Folders whose tests import AllenNLP at the top. Without AllenNLP they are not collected; in other folders single tests are skipped.
 NEED_ALLENNLP = ["faults", "integration", "unit/plugin"]
 collect_ignore = [] if find_spec("allennlp") is not None else NEED_ALLENNLP
 
@@ -24,20 +24,20 @@ SHARED_DATA = Path(__file__).resolve().parents[2] / "shared" / "data"
 
 @pytest.fixture(params=["cpu", *(["cuda"] if torch.cuda.is_available() else [])])
 def device(request: pytest.FixtureRequest) -> torch.device:
-    """Each kind of device that this machine has."""
+    """Return each device type of this machine: the CPU, and CUDA if it is available."""
     return torch.device(request.param)
 
 
 @pytest.fixture(scope="session")
 def shared_data() -> Path:
     if not SHARED_DATA.is_dir():
-        pytest.skip(f"real text is not at hand: {SHARED_DATA} is absent")
+        pytest.skip(f"there is no real text: {SHARED_DATA} does not exist")
     return SHARED_DATA
 
 
 @pytest.fixture(scope="session")
 def server() -> Iterator[ForkServer]:
-    """Started by the first test that asks for it."""
+    """Return a fork server, which starts when the first test needs it."""
     server = ForkServer()
     yield server
     server.close()

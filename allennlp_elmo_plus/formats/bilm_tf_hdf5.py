@@ -11,21 +11,16 @@ import numpy as np
 from torch import Tensor, nn
 
 from allennlp_elmo_plus.errors import InputError
-from allennlp_elmo_plus.formats.name_table import (
-    ParameterMapping,
-    conversion_table,
-    placeholder_table,
-    softmax_table,
-)
+from allennlp_elmo_plus.formats.name_table import ParameterMapping, conversion_table, placeholder_table, softmax_table
 from allennlp_elmo_plus.options.bilm_options import BiLMOptions
 from allennlp_elmo_plus.storage.atomic_files import atomic_path
 from allennlp_elmo_plus.storage.checked_hdf5 import (
+    find_dataset,
     find_table,
-    first_datasets_beside,
-    lookup,
     open_hdf5,
-    read,
+    read_finite,
     require_dataset,
+    unused_datasets,
 )
 
 logger = logging.getLogger(__name__)
@@ -95,7 +90,7 @@ def read_softmax(path: PathLike, options: BiLMOptions, vocab_size: int) -> dict[
     with open_hdf5(path) as file:
         rows = softmax_table(options, vocab_size)
         return {
-            row.name: row.to_parameter(read(dataset))
+            row.name: row.to_parameter(read_finite(dataset))
             for row, dataset in zip(rows, _require_datasets(file, rows), strict=True)
         }
 
@@ -166,17 +161,17 @@ def _read_rows(
     datasets = _require_datasets(file, rows)
     used = {dataset.name.lstrip("/") for dataset in datasets} | _SOFTMAX_DATASETS
     for row, dataset in zip(rows, datasets, strict=True):
-        yield row, row.to_parameter(read(dataset))
+        yield row, row.to_parameter(read_finite(dataset))
     for placeholder in placeholder_table(options):
-        if lookup(file, placeholder.dataset) is not None:
+        if find_dataset(file, placeholder.dataset) is not None:
             dataset = require_dataset(file, placeholder.dataset, (), placeholder.shape)
             used.add(placeholder.dataset)
-            if not np.array_equal(read(dataset), placeholder.value()):
+            if not np.array_equal(read_finite(dataset), placeholder.value()):
                 kind = "an identity matrix" if len(placeholder.shape) == 2 else "zeros"
                 raise InputError(
                     f"dataset `{placeholder.dataset}` must be {kind}: with these options the model has no such part"
                 )
-    unused = first_datasets_beside(file, used, 4)
+    unused = unused_datasets(file, used, 4)
     if unused:
         logger.warning(
             "%s: not used, by the options: %s%s", path, ", ".join(unused[:3]), ", ..." if len(unused) > 3 else ""

@@ -18,12 +18,7 @@ from allennlp_elmo_plus.errors import InputError
 from allennlp_elmo_plus.formats.model_files import PathLike
 from allennlp_elmo_plus.modules.encoder import BiLMEncoder
 from allennlp_elmo_plus.storage.atomic_files import atomic_path
-from allennlp_elmo_plus.storage.checked_hdf5 import (
-    find_table,
-    lookup,
-    open_hdf5,
-    read,
-)
+from allennlp_elmo_plus.storage.checked_hdf5 import find_dataset, find_table, open_hdf5, read_finite
 from allennlp_elmo_plus.storage.hdf5_strings import read_strings
 
 EMBEDDING, WORDS = "embedding", "words"
@@ -82,9 +77,9 @@ def read_token_embeddings(path: PathLike, vocabulary: Optional[list[str]] = None
         table = find_table(file, EMBEDDING)
         if table is None:
             raise InputError(f"must hold a dataset `{EMBEDDING}` of numbers, one row per word")
-        names = lookup(file, WORDS)
+        names = find_dataset(file, WORDS)
         words = None if names is None else read_strings(names)
-        vectors = torch.from_numpy(read(table).astype(np.float32, copy=False))
+        vectors = torch.from_numpy(read_finite(table).astype(np.float32, copy=False))
     if words is None:
         if vocabulary is None:
             raise InputError(f"{path}: does not hold the words of its rows; give the vocabulary from which it was made")

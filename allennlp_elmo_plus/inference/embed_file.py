@@ -24,7 +24,7 @@ from allennlp_elmo_plus.modules.layer_mix import (
 from allennlp_elmo_plus.storage.npz import write_npz
 from allennlp_elmo_plus.storage.resumable_hdf5 import (
     Layout,
-    NoPlaceError,
+    LayoutError,
     ResumableHdf5Writer,
     check_new,
 )
@@ -105,7 +105,7 @@ def _embed_text(
             with progress("embedding", "word", scan.num_words, file.written.num_words) as advance:
                 _embed_rest(embedder, text, settings, file, advance)
             has_changed = text.digest() != scan.digest
-        except NoPlaceError:
+        except LayoutError:
             has_changed = True
         if has_changed:
             # It is unknown which vectors belong to the old text and which to the new.

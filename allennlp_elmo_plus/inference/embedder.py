@@ -83,7 +83,7 @@ class ElmoEmbedder:
             raise InputError("`vocabulary` must be given for a biLM of word input, got None")
         self.encoder = encoder.eval().requires_grad_(False)
         self.batch_size = batch_size
-        self._word_ids = {word: number for number, word in enumerate(vocabulary or ())}
+        self.word_ids = {word: number for number, word in enumerate(vocabulary or ())}
 
     @classmethod
     def from_pretrained(
@@ -205,7 +205,7 @@ class ElmoEmbedder:
     def _word_vectors(self, words: list[str], device: torch.device) -> Tensor:
         """Return the token encoder's vectors of `words`, (U, D)."""
         if self.encoder.max_characters is None:
-            return self.encoder.token_encoder(torch.tensor(look_up_words(words, self._word_ids), device=device))
+            return self.encoder.token_encoder(torch.tensor(look_up_words(words, self.word_ids), device=device))
         # Long words may be equal after truncation to `max_characters`.
         characters = torch.from_numpy(encode_words(words, self.encoder.max_characters))
         distinct, inverse = unique_rows(characters)

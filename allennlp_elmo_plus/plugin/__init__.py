@@ -36,8 +36,12 @@ from allennlp_elmo_plus.plugin.predictors import bilm_predictor  # noqa: F401
 from allennlp_elmo_plus.plugin.training import checkpointer, optimizer  # noqa: F401
 from allennlp_elmo_plus.plugin.training.callbacks import plan, resume  # noqa: F401
 from allennlp_elmo_plus.plugin.training.metrics import bilm_perplexity  # noqa: F401
+from allennlp_elmo_plus.training.malloc import keep_freed_memory
 
 patches.apply()
+
+# A process that imports the plugin is one of AllenNLP's commands: its memory is its own.
+keep_freed_memory()
 
 # AllenNLP calls functions by names that torch has deprecated: a user cannot change that.
 warnings.filterwarnings("ignore", category=FutureWarning, module=r"allennlp\.")

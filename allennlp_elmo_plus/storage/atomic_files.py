@@ -1,4 +1,4 @@
-"""Writing files so that a reader finds the old file or the whole new one, never a part."""
+"""Write files atomically: a reader finds the old file or the complete new one."""
 
 import os
 import secrets
@@ -15,8 +15,16 @@ HDF5_SUFFIXES = (".hdf5", ".h5", ".hdf")
 def check_suffix(
     path: Union[str, "os.PathLike[str]"], argument: str, suffixes: Sequence[str], remedy: str = ""
 ) -> None:
-    """Raises `InputError`, naming `argument`, where the name `path` of a file to write ends in a suffix that is not one of
-    `suffixes`, and so promises another format. `remedy` says what else the user can do.
+    """Check that the suffix of `path`, a file to write, does not stand for another format.
+
+    Args:
+        path: The file to write; its name may have no suffix.
+        argument: The name of the argument that holds `path`, for the error message.
+        suffixes: The suffixes of the format, in lower case.
+        remedy: A phrase for the error message, about another way out.
+
+    Raises:
+        InputError: The suffix is not one of `suffixes`.
     """
     suffix = Path(path).suffix
     if suffix and suffix.lower() not in suffixes:
@@ -27,14 +35,14 @@ def check_suffix(
 
 @contextmanager
 def atomic_path(path: Union[str, "os.PathLike[str]"]) -> Iterator[Path]:
-    """Gives a temporary name beside `path` to write to. When the block ends well, what was written there is flushed to
-    disk and renamed to `path`; when it raises, the temporary file is removed and `path` is left as it was.
+    """Yield the path of a temporary file, which becomes the file `path` when the block ends.
 
-    The temporary name keeps the suffix of `path` and starts with a dot, so that a directory read as a corpus skips it.
-    A symbolic link is followed: the file it points to is replaced, not the link.
+    The file is flushed to disk before it is renamed. If the block raises an error, the temporary file is removed and `path`
+    stays as it was. The temporary name is in the directory of `path`, keeps its suffix, and starts with a dot, so that a
+    directory read as a corpus skips it. If `path` is a symbolic link, the file it points to is replaced, not the link.
 
-    Raises `InputError` when the directory of `path` does not exist, or when `path` is there but is no regular file (a
-    directory, a device), before anything is written.
+    Raises:
+        InputError: The directory of `path` is missing, or `path` exists and is not a regular file. The block is not run.
     """
     target = Path(os.path.realpath(path))
     if not target.parent.is_dir():
@@ -51,14 +59,20 @@ def atomic_path(path: Union[str, "os.PathLike[str]"]) -> Iterator[Path]:
     flush_to_disk(target.parent)
 
 
-def remove_unfinished(directory: Path, suffix: str) -> None:
-    """Removes what `atomic_path`, for names that end in `suffix`, left in `directory` when its process was killed."""
-    for path in directory.glob(f".*.tmp{suffix}"):
+def remove_unfinished(directory: Path, suffix: str, stem: str = "*") -> None:
+    """Remove the temporary files of `atomic_path` that killed processes left in `directory`.
+
+    Args:
+        directory: The directory of the files that were to be written.
+        suffix: A glob pattern for their suffix.
+        stem: A glob pattern for their name without the suffix.
+    """
+    for path in directory.glob(f".{stem}.*.tmp{suffix}"):
         path.unlink(missing_ok=True)
 
 
 def flush_to_disk(path: Path) -> None:
-    """Writes what the system still holds in memory of the file `path` to disk; of a directory, the names in it."""
+    """Flush the file `path`, or the names in the directory `path`, from the memory of the system to disk."""
     descriptor = os.open(path, os.O_RDONLY)
     try:
         os.fsync(descriptor)

@@ -1,4 +1,4 @@
-"""The datasets of an HDF5 file that a stranger made: found without leaving the file, checked before one is read."""
+"""Read datasets of an HDF5 file from an untrusted source: each is checked first, and no other file is opened."""
 
 import contextlib
 import math
@@ -14,7 +14,15 @@ from allennlp_elmo_plus.errors import InputError, truncated_repr
 
 @contextlib.contextmanager
 def open_hdf5(path: Union[str, "os.PathLike[str]"], content: str = "weights") -> Iterator[h5py.File]:
-    """The file of `content` at `path`, opened to read. Whatever h5py raises of it in the block becomes one line that names it."""
+    """Yield the HDF5 file at `path`, opened for reading.
+
+    Args:
+        path: The file.
+        content: What the file should hold, for the error message.
+
+    Raises:
+        InputError: The file is missing, or h5py fails in the block. InputErrors of the block get `path` in front.
+    """
     if not os.path.isfile(path):
         raise InputError(f"{path}: there is no such file")
     try:
@@ -22,16 +30,20 @@ def open_hdf5(path: Union[str, "os.PathLike[str]"], content: str = "weights") ->
             yield file
     except InputError as error:
         raise InputError(f"{path}: {error}") from None
-    except Exception as error:  # A damaged file leads h5py to nearly anything.
+    except Exception as error:  # For a damaged file h5py raises errors of many types.
         reason = " ".join(str(error).split())[:300]
         raise InputError(f"{path}: must be a whole HDF5 file of {content}; it may be truncated: {reason}") from None
 
 
-def lookup(file: h5py.File, path: str) -> Optional[h5py.Dataset]:
-    """The dataset at `path`, or None. Raises InputError where a link other than a plain one leads there."""
+def find_dataset(file: h5py.File, path: str) -> Optional[h5py.Dataset]:
+    """Return the dataset at `path` in `file`, or None.
+
+    Raises:
+        InputError: `path` leads through a soft link or an external link.
+    """
     node = file
     for part in path.split("/"):
-        # Asked for by its link, and not by `in`, which would follow a link into another file.
+        # Not `part in node`, which would follow a link into another file.
         link = node.get(part, getlink=True) if isinstance(node, h5py.Group) else None
         if link is None:
             return None
@@ -41,49 +53,60 @@ def lookup(file: h5py.File, path: str) -> Optional[h5py.Dataset]:
     return node if isinstance(node, h5py.Dataset) else None
 
 
-def require_dataset(file: h5py.File, path: str, others: tuple[str, ...], shape: tuple[int, ...]) -> h5py.Dataset:
-    """The dataset at `path` or else at one of `others`.
+def require_dataset(file: h5py.File, path: str, aliases: tuple[str, ...], shape: tuple[int, ...]) -> h5py.Dataset:
+    """Return the dataset of floating-point numbers at `path` in `file`, or else at the first of `aliases` that exists.
 
-    Raises InputError where there is none, or one of another shape or kind, or one whose numbers are not all in the file as they
-    are: a filter could make any size of them (or be a program that HDF5 loads), and what was never written needs no file at all.
+    Raises:
+        InputError: The dataset is missing, has another shape or type, or is not stored completely and without filters. A filter
+            could expand to any size, or be a library that HDF5 loads; numbers that were never written could have any size too.
     """
-    found = (dataset for dataset in (lookup(file, candidate) for candidate in (path, *others)) if dataset is not None)
-    dataset = next(found, None)
+    candidates = (find_dataset(file, candidate) for candidate in (path, *aliases))
+    dataset = next((candidate for candidate in candidates if candidate is not None), None)
     if dataset is None:
         raise InputError(f"dataset `{path}` is missing; expected shape {shape}")
     name = dataset.name.lstrip("/")
-    check_place(dataset)
+    check_in_file(dataset)
     if dataset.dtype.kind != "f" or dataset.dtype.itemsize > 8:
         raise InputError(f"dataset `{name}` must hold floating-point numbers, got {truncated_repr(dataset.dtype)}")
     if dataset.shape != shape:
         raise InputError(
             f"dataset `{name}` must have shape {shape} by the options, got {truncated_repr(dataset.shape)}"
         )
-    check_storage(dataset, dataset.dtype.itemsize)
+    check_stored(dataset, dataset.dtype.itemsize)
     return dataset
 
 
 def find_table(file: h5py.File, path: str) -> Optional[h5py.Dataset]:
-    """The dataset of two dimensions at `path`, of any size, or None. Raises InputError as `require_dataset` does of what it is."""
-    dataset = lookup(file, path)
+    """Return the dataset of two dimensions at `path` in `file`, of any size, or None.
+
+    Raises:
+        InputError: See `require_dataset`.
+    """
+    dataset = find_dataset(file, path)
     if dataset is None:
         return None
-    check_place(dataset)
+    check_in_file(dataset)
     return None if len(dataset.shape or ()) != 2 else require_dataset(file, path, (), dataset.shape)
 
 
-def check_place(dataset: h5py.Dataset) -> None:
-    """Raises InputError where the data of `dataset` lie in another file. To be called before its shape is asked for, as HDF5 may
-    open another file to learn that of a virtual dataset.
+def check_in_file(dataset: h5py.Dataset) -> None:
+    """Check that the data of `dataset` are in the same file.
+
+    Call this before `dataset.shape`: for a virtual dataset, HDF5 may open another file to compute the shape.
+
+    Raises:
+        InputError: The data are in another file.
     """
     if dataset.external or dataset.is_virtual:
         name = dataset.name.lstrip("/")
         raise InputError(f"dataset `{name}` keeps its data in another file, which is not opened")
 
 
-def check_storage(dataset: h5py.Dataset, item_bytes: int) -> None:
-    """Raises InputError unless `dataset`, of `item_bytes` an element, is stored in full and as it is, and each of its chunks is no
-    larger than all that is stored.
+def check_stored(dataset: h5py.Dataset, item_bytes: int) -> None:
+    """Check that `dataset`, of `item_bytes` per element, is stored completely and without filters.
+
+    Raises:
+        InputError: It is not, or a chunk claims to be larger than all that is stored.
     """
     name = dataset.name.lstrip("/")
     properties = dataset.id.get_create_plist()
@@ -94,10 +117,10 @@ def check_storage(dataset: h5py.Dataset, item_bytes: int) -> None:
             "(`h5repack -f NONE` undoes them)"
         )
     num_bytes = math.prod(dataset.shape) * item_bytes
-    stored, in_file = dataset.id.get_storage_size(), os.path.getsize(dataset.file.filename)
-    if not num_bytes <= stored <= in_file:
+    stored, file_bytes = dataset.id.get_storage_size(), os.path.getsize(dataset.file.filename)
+    if not num_bytes <= stored <= file_bytes:
         raise InputError(
-            f"dataset `{name}` must be stored in full, {num_bytes:,} bytes, got {stored:,} in a file of {in_file:,}"
+            f"dataset `{name}` must be stored in full, {num_bytes:,} bytes, got {stored:,} in a file of {file_bytes:,}"
         )
     chunk_bytes = math.prod(dataset.chunks or ()) * item_bytes
     if dataset.chunks and chunk_bytes > stored:
@@ -106,10 +129,11 @@ def check_storage(dataset: h5py.Dataset, item_bytes: int) -> None:
         )
 
 
-def read(dataset: h5py.Dataset) -> np.ndarray:
-    """The values of a dataset that `require_dataset` gave, in the byte order of this machine. Raises InputError for any that is
-    not finite, in
-    float32 too, in which the weights of a model are.
+def read_finite(dataset: h5py.Dataset) -> np.ndarray:
+    """Return the values of `dataset`, which `require_dataset` returned, in the byte order of this machine.
+
+    Raises:
+        InputError: A value is not finite after conversion to float32, the type of a model's weights.
     """
     values = dataset[...]
     with np.errstate(over="ignore"):
@@ -120,16 +144,16 @@ def read(dataset: h5py.Dataset) -> np.ndarray:
     return values.astype(values.dtype.newbyteorder("="), copy=False)
 
 
-def first_datasets_beside(file: h5py.File, used: Collection[str], most: int) -> list[str]:
-    """The names, fit to be shown, of up to `most` datasets that are not in `used`."""
+def unused_datasets(file: h5py.File, used: Collection[str], limit: int) -> list[str]:
+    """Return the printable names of at most `limit` datasets of `file` that are not in `used`."""
     names: list[str] = []
 
-    # By what links say and without opening any: a dataset may point into another file.
+    # No dataset is opened: its data may be in another file.
     def visit(name: bytes, info: h5py.h5o.ObjInfo) -> Optional[bool]:
         text = name.decode("utf-8", "replace")
         if info.type == h5py.h5o.TYPE_DATASET and text not in used:
             names.append(text if text.isprintable() and len(text) <= 200 else truncated_repr(text))
-        return True if len(names) == most else None
+        return True if len(names) == limit else None
 
     h5py.h5o.visit(file.id, visit, info=True)
     return names

@@ -1,9 +1,9 @@
-"""What tensors a pickled state dict holds, read without unpickling it.
+"""Describe the tensors of a pickled state dict without unpickling it.
 
-`torch.load`, with `weights_only=True` too, calls what a pickle says it should: `bytearray(10**12)` is among what it
-allows, a storage may claim more than the file has, and a key can be built that takes years to hash. The pickle that
-`torch.save` writes of a state dict needs fifteen kinds of instructions and three kinds of names. These are interpreted here
-into plain descriptions; whatever else a pickle holds is refused by name. Nothing in it is called.
+`torch.load` calls the functions that a pickle names. With `weights_only=True` some calls are still allowed: `bytearray(10**12)`
+takes all memory, a storage may claim more than the file has, and a key may take years to hash. The pickle that `torch.save`
+writes of a state dict needs only fifteen kinds of instructions and three kinds of names. They are translated to descriptions
+here; any other instruction or name is refused. Nothing is called.
 """
 
 import pickletools
@@ -31,28 +31,21 @@ _STORAGES = {
     "torch ByteStorage": torch.uint8,
     "torch BoolStorage": torch.bool,
 }
-_LITERALS = {
-    "EMPTY_TUPLE": (),
-    "NEWTRUE": True,
-    "NEWFALSE": False,
-    "NONE": None,
-}
+_LITERALS = {"EMPTY_TUPLE": (), "NEWTRUE": True, "NEWFALSE": False, "NONE": None}
 _VALUES = ("BINUNICODE", "BININT", "BININT1", "BININT2", "LONG1")
 _SIZES = {"TUPLE1": 1, "TUPLE2": 2, "TUPLE3": 3}
 _MARK = object()
 
 
 class StoredTensor(NamedTuple):
-    """A tensor as the pickle describes it: elements `offset` onwards of the `num_stored` of type `dtype` in the record `key`,
-    `shape` of them at steps of `stride`.
-    """
+    """The description of a tensor in a pickle."""
 
-    key: str
+    key: str  # of the record with the numbers
     dtype: torch.dtype
-    num_stored: int
-    offset: int
+    num_stored: int  # numbers in the record
+    offset: int  # of the first element, in numbers
     shape: tuple[int, ...]
-    stride: tuple[int, ...]
+    stride: tuple[int, ...]  # in numbers
 
 
 class _Name(NamedTuple):
@@ -66,10 +59,14 @@ class _Storage(NamedTuple):
 
 
 def describe_state(data: bytes, floating_only: bool = True) -> dict[str, StoredTensor]:
-    """The tensors of the state dict pickled in `data`, by name.
+    """Return the tensors of the state dict pickled in `data`, by name, in time and memory proportional to `data`.
 
-    Raises InputError, in one line, where `data` is no such pickle, or where a tensor holds other than floating-point numbers and
-    `floating_only` is set. Time and memory are in proportion to `data`.
+    Args:
+        data: The pickle.
+        floating_only: Whether to refuse tensors of integers and of booleans.
+
+    Raises:
+        InputError: `data` is no such pickle, or a tensor has a type that is refused.
     """
     machine = _Machine(_FLOATING if floating_only else _STORAGES)
     try:
@@ -89,7 +86,7 @@ def describe_state(data: bytes, floating_only: bool = True) -> dict[str, StoredT
 
 
 class _Machine:
-    """The stack machine that a pickle is written for, with the instructions a state dict needs."""
+    """The stack machine that interprets a pickle, with the instructions that a state dict needs."""
 
     def __init__(self, storages: Collection[str]) -> None:
         self.stack: list[Any] = []
@@ -129,7 +126,7 @@ class _Machine:
             items = self._pop_to_mark()
             _set_items(stack[-1], items)
         elif instruction == "BUILD":
-            # `_metadata`, versions of module classes, which biLMs have none of.
+            # The attribute `_metadata`, versions of module classes; biLMs have no versions.
             stack.pop()
         elif instruction not in ("PROTO", "STOP"):
             raise InputError(f"must be a state dict that `torch.save` wrote, got the instruction {instruction}")
@@ -170,7 +167,7 @@ def _reduce(function: _Name, arguments: tuple[Any, ...]) -> Any:
 
 def _set_items(target: dict[str, Any], items: list[Any]) -> None:
     keys = items[::2]
-    # Only these are hashed in constant time.
+    # Only strings are hashed in bounded time: a nested tuple may take years.
     if type(target) is not dict or any(type(key) is not str for key in keys):
         raise ValueError("no state dict")
     target.update(zip(keys, items[1::2], strict=True))

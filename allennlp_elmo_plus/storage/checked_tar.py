@@ -1,4 +1,4 @@
-"""The members of a tar.gz that a stranger made: all checked before one is used, and none ever written under its own name."""
+"""Read a tar.gz from an untrusted source: all members are checked first, and none is written under its own name."""
 
 import gzip
 import posixpath
@@ -10,7 +10,7 @@ from allennlp_elmo_plus.errors import InputError, truncated_repr
 
 MAX_MEMBERS = 10_000
 
-# tarfile reads what a header announces at once; a long name or its attributes take no more than this.
+# tarfile reads long names and attributes with one call, of the size in the header. Real ones are shorter than this.
 _MAX_READ = 2**16
 
 _KINDS = {
@@ -23,35 +23,41 @@ _KINDS = {
 
 
 class _Member(NamedTuple):
-    start: int  # of its content in the decompressed archive
+    start: int  # offset of the content in the decompressed archive
     size: int
 
 
 class CheckedTar:
     """The files of the tar.gz in `file`, by name.
 
-    Constructing it decompresses the whole archive once and looks at every member. Raises InputError, in one line without
-    the archive's name, where one is anything but a file or a directory (links, devices, pipes, sparse files), has an
-    absolute path or one with `..`, or comes twice; where there are more than MAX_MEMBERS; and where the archive is longer than
-    `max_bytes` decompressed. Raises `OSError`, `EOFError`, `zlib.error` or `tarfile.TarError` of a damaged one.
+    The constructor decompresses the whole archive once and checks every member. Memory does not grow with the sizes that
+    members claim.
 
-    Neither constructing nor reading takes memory for what a member claims to be: only for what is asked for and there.
+    Args:
+        file: The archive.
+        max_bytes: The maximum size of the decompressed archive.
+
+    Raises:
+        InputError: A member is neither a file nor a directory (a link, device, pipe or sparse file), has an absolute path or a
+            path with `..`, or has the name of another one; there are more than `MAX_MEMBERS`; or the archive is over
+            `max_bytes`. The message does not name the archive.
+        OSError, EOFError, zlib.error, tarfile.TarError: The archive is damaged.
     """
 
     def __init__(self, file: BinaryIO, max_bytes: int) -> None:
         self._stream = _BoundedStream(gzip.GzipFile(fileobj=file), max_bytes)
         self._members: dict[str, _Member] = {}
         try:
-            self._look_at_all()
+            self._check_members()
         except (InputError, OSError, EOFError, zlib.error, tarfile.TarError):
             raise
-        except Exception as error:  # Whatever a damaged header leads tarfile to.
+        except Exception as error:  # For a damaged header tarfile raises errors of many types.
             raise tarfile.ReadError(f"{type(error).__name__}: {error}") from None
-        # The checksum comes last.
+        # Read to the end, where gzip checks the checksum.
         while self._stream.read(_MAX_READ):
             pass
 
-    def _look_at_all(self) -> None:
+    def _check_members(self) -> None:
         seen: set[str] = set()
         with tarfile.open(fileobj=self._stream, mode="r:") as archive:  # type: ignore[call-overload]
             while (member := archive.next()) is not None:
@@ -65,23 +71,28 @@ class CheckedTar:
         return name in self._members
 
     def copy(self, name: str, target: BinaryIO, max_bytes: int) -> None:
-        """Appends the content of the file `name` to `target`. Raises InputError where it is missing or over `max_bytes`."""
+        """Append the content of the file `name` to `target`.
+
+        Raises:
+            InputError: The file is missing or over `max_bytes`.
+            EOFError: The archive ends before the file does.
+        """
         if name not in self._members:
             raise InputError(f"holds no `{name}`")
-        start, left = self._members[name]
-        if left > max_bytes:
-            raise InputError(f"its `{name}` must be at most {max_bytes:,} bytes, got {left:,}")
+        start, remaining = self._members[name]
+        if remaining > max_bytes:
+            raise InputError(f"its `{name}` must be at most {max_bytes:,} bytes, got {remaining:,}")
         self._stream.rewind_to(start)
-        while left:
-            data = self._stream.read(min(left, _MAX_READ))
+        while remaining:
+            data = self._stream.read(min(remaining, _MAX_READ))
             if not data:
-                raise EOFError(f"`{name}` is cut short")
+                raise EOFError(f"`{name}` is truncated")
             target.write(data)
-            left -= len(data)
+            remaining -= len(data)
 
 
 class _BoundedStream:
-    """What tarfile reads of a decompressed archive: forwards, not beyond `max_bytes`, and not much at once."""
+    """The decompressed archive for tarfile, with a limit for its size and for the size of each read."""
 
     def __init__(self, stream: gzip.GzipFile, max_bytes: int) -> None:
         self._stream = stream
@@ -95,7 +106,7 @@ class _BoundedStream:
         return data
 
     def seek(self, position: int) -> None:
-        # tarfile steps back by one byte, and in its old versions, for a member of negative size, round and round.
+        # tarfile moves back by one byte. Its old versions, for a member of negative size, move back in an endless loop.
         if position < self.tell() - 1:
             raise InputError("the size of a member must be at least 0, got less")
         self._check(position)

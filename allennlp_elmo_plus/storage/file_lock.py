@@ -1,4 +1,4 @@
-"""Locked files: the only place that locks, by the package `filelock`, which knows the locks of Unix and of Windows."""
+"""Lock files, with the package `filelock`, which knows the locks of Unix and of Windows."""
 
 import os
 from io import FileIO
@@ -14,7 +14,7 @@ _MAX_HOLDER_BYTES = 200
 
 
 class FileInUseError(InputError):
-    """Another process has locked the file; `holder` is the beginning of the file, where that process may write its name."""
+    """Another process has locked the file. `holder` is the beginning of its content, where that process may write its name."""
 
     def __init__(self, path: Path, holder: str) -> None:
         super().__init__(f"`{path}`: another process is writing this file")
@@ -22,18 +22,18 @@ class FileInUseError(InputError):
 
 
 def open_locked(path: Path, wait: bool = False) -> FileIO:
-    """Return the file at `path`, opened unbuffered to read and write, with an exclusive lock that ends when the file is closed.
+    """Return the file at `path`, opened unbuffered for reading and writing, with an exclusive lock until it is closed.
 
-    The file is created where it is missing. The system ends the lock with the process, however the process ends. A symbolic link
-    at `path` is not followed: another user may have put it there, to have a file elsewhere overwritten.
+    The file is created if it is missing. The system ends the lock when the process ends, also by a kill. A symbolic link at
+    `path` is not followed: another user may have put it there, so that a file elsewhere is overwritten.
 
     Args:
         path: The file to open and to lock.
-        wait: Whether to wait for another holder of the lock.
+        wait: Whether to wait until another holder of the lock ends it.
 
     Raises:
-        FileInUseError: Where another process, or another open file of this process, holds the lock, unless `wait`.
-        InputError: Where the file cannot be opened or locked.
+        FileInUseError: Another process, or another open file of this process, holds the lock, and `wait` is false.
+        InputError: The file cannot be opened or locked.
     """
     try:
         descriptor = os.open(path, os.O_RDWR | os.O_CREAT | _NO_FOLLOW, 0o666)
@@ -55,5 +55,5 @@ def open_locked(path: Path, wait: bool = False) -> FileIO:
 def _read_holder(file: FileIO) -> str:
     try:
         return file.read(_MAX_HOLDER_BYTES).decode("utf-8", "replace")
-    except OSError:  # Windows lets nobody read what another process has locked.
+    except OSError:  # On Windows a locked file cannot be read by other processes.
         return ""

@@ -1,7 +1,7 @@
-"""The strings in a dataset of an HDF5 file that a stranger made.
+"""Read the strings of a dataset in an HDF5 file from an untrusted source.
 
-Strings of any length lie in heaps of the file, and a dataset holds a reference to each. The heaps are read here and not by the
-HDF5 library, which on a damaged heap may compute for ever. The format: HDF5 File Format Specification 3.0, section III.E.
+Strings of variable length are stored in heaps; the dataset holds a reference to each. This module reads the heaps itself, because
+the HDF5 library may loop forever over a damaged heap. The format is that of the HDF5 File Format Specification 3.0, section III.E.
 """
 
 import os
@@ -12,25 +12,26 @@ import h5py
 import numpy as np
 
 from allennlp_elmo_plus.errors import InputError, truncated_repr
-from allennlp_elmo_plus.storage.checked_hdf5 import check_place, check_storage
+from allennlp_elmo_plus.storage.checked_hdf5 import check_in_file, check_stored
 
 _REFERENCE = np.dtype([("length", "<u4"), ("address", "<u8"), ("index", "<u4")])
-_HEAP = struct.Struct("<4sB3xQ")  # signature, version, bytes of the heap with this header
-_OBJECT = struct.Struct("<HHIQ")  # index, references, reserved, bytes of the object, which are filled up to eight
+_HEAP = struct.Struct("<4sB3xQ")  # signature, version, size of the heap with this header in bytes
+_OBJECT = struct.Struct("<HHIQ")  # index, references, reserved, size in bytes, which is padded to a multiple of 8
 
 
 def read_strings(dataset: h5py.Dataset) -> list[str]:
-    """The strings in `dataset`, of one dimension, in UTF-8.
+    """Return the UTF-8 strings in `dataset`, of one dimension.
 
-    Raises InputError where it is stored in another way than h5py does, and where the strings or their heaps together claim to
-    be larger than the file: many references may lead to one place.
+    Raises:
+        InputError: The dataset is not stored as h5py stores strings, a string is not UTF-8, or the strings or their heaps claim
+            to be larger than the file, because many references point to the same string.
     """
     name = dataset.name.lstrip("/")
-    check_place(dataset)
+    check_in_file(dataset)
     kind = h5py.check_string_dtype(dataset.dtype)
     if kind is None or len(dataset.shape or ()) != 1:
         raise InputError(f"dataset `{name}` must hold strings in one dimension, got {truncated_repr(dataset.dtype)}")
-    check_storage(dataset, _REFERENCE.itemsize if kind.length is None else kind.length)
+    check_stored(dataset, _REFERENCE.itemsize if kind.length is None else kind.length)
     content = dataset[...].tolist() if kind.length is not None else _read_from_heaps(dataset, name)
     try:
         return [word.decode("utf-8") for word in content]
@@ -40,25 +41,25 @@ def read_strings(dataset: h5py.Dataset) -> list[str]:
 
 def _read_from_heaps(dataset: h5py.Dataset, name: str) -> list[bytes]:
     file, offset = dataset.file, dataset.id.get_offset()
-    is_usual = file.id.get_create_plist().get_sizes() == (8, 8) and file.userblock_size == 0
-    if not is_usual or offset is None or dataset.id.get_storage_size() != len(dataset) * _REFERENCE.itemsize:
+    has_default_sizes = file.id.get_create_plist().get_sizes() == (8, 8) and file.userblock_size == 0
+    if not has_default_sizes or offset is None or dataset.id.get_storage_size() != len(dataset) * _REFERENCE.itemsize:
         raise InputError(f"dataset `{name}` must be stored contiguously, as h5py does")
-    in_file = os.path.getsize(file.filename)
+    file_bytes = os.path.getsize(file.filename)
     references = np.fromfile(file.filename, _REFERENCE, len(dataset), offset=offset)
     num_bytes = int(references["length"].sum(dtype=np.int64))
-    if num_bytes > in_file:
+    if num_bytes > file_bytes:
         raise InputError(
-            f"dataset `{name}` must have strings stored apart, {num_bytes:,} bytes, got a file of {in_file:,}"
+            f"dataset `{name}` must have strings stored apart, {num_bytes:,} bytes, got a file of {file_bytes:,}"
         )
     heaps: dict[int, Mapping[int, bytes]] = {}
     heap_bytes = 0
     with open(file.filename, "rb") as raw:
         for address in np.unique(references["address"][references["length"] > 0]).tolist():
-            raw.seek(min(address, in_file))
+            raw.seek(min(address, file_bytes))
             heap = raw.read(_HEAP.size)
             signature, version, size = _HEAP.unpack(heap) if len(heap) == _HEAP.size else (b"", 0, 0)
             heap_bytes += size
-            if (signature, version) != (b"GCOL", 1) or heap_bytes > in_file:
+            if (signature, version) != (b"GCOL", 1) or heap_bytes > file_bytes:
                 raise InputError(
                     f"dataset `{name}` must have its strings in whole heaps of the file, got a damaged one"
                 )
@@ -73,13 +74,13 @@ def _read_from_heaps(dataset: h5py.Dataset, name: str) -> list[bytes]:
 
 
 def _objects(heap: bytes) -> dict[int, bytes]:
-    """The objects of a heap by their index."""
+    """Return the objects of a heap by their index."""
     objects: dict[int, bytes] = {}
     start = 0
     while start + _OBJECT.size <= len(heap):
         index, _, _, size = _OBJECT.unpack_from(heap, start)
         start += _OBJECT.size
-        # The free space at the end.
+        # The index of free space, which is at the end.
         if index == 0:
             break
         objects[index] = heap[start : start + size]

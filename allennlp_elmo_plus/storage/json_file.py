@@ -1,4 +1,4 @@
-"""Reading a JSON file that someone else wrote."""
+"""Read a JSON object from a file that may come from an untrusted source."""
 
 import json
 from collections.abc import Sequence
@@ -11,8 +11,10 @@ MAX_JSON_BYTES = 2**20
 
 
 def read_json_mapping(path: Union[str, Path]) -> dict[str, Any]:
-    """The JSON object in the file at `path`. Raises InputError where there is none, it is over 1 MiB, or a key comes
-    twice.
+    """Return the JSON object in the file at `path`.
+
+    Raises:
+        InputError: The file cannot be read, is over 1 MiB, holds no JSON object, or holds an object with a repeated key.
     """
     try:
         with open(path, "rb") as file:
@@ -23,7 +25,11 @@ def read_json_mapping(path: Union[str, Path]) -> dict[str, Any]:
 
 
 def parse_json_mapping(content: bytes, source: str) -> dict[str, Any]:
-    """The JSON object in `content`, as `read_json_mapping` reads it; `source` names it in errors."""
+    """Return the JSON object in `content`; `source` names the content in error messages.
+
+    Raises:
+        InputError: `content` is over 1 MiB, holds no JSON object, or holds an object with a repeated key.
+    """
 
     def unique(pairs: Sequence[tuple[str, Any]]) -> dict[str, Any]:
         result: dict[str, Any] = {}

@@ -1,4 +1,4 @@
-"""The arrays of an HDF5 file as an .npz, the zip of arrays that `numpy.load` reads."""
+"""Convert an HDF5 file to .npz, the format of `numpy.load`."""
 
 import zipfile
 from collections.abc import Callable
@@ -11,8 +11,14 @@ from allennlp_elmo_plus.storage.atomic_files import atomic_path
 
 
 def write_npz(source: Path, path: Path, on_array: Callable[[int], object] = lambda _: None) -> None:
-    """Writes every dataset of the HDF5 file `source` to `path`, whole or not at all, one in memory at a time, not compressed;
-    texts become arrays of strings. `on_array` is called with 1 after each array of numbers.
+    """Write the datasets of the HDF5 file `source` to the .npz `path`, atomically and uncompressed.
+
+    One dataset is in memory at a time. Text becomes an array of strings.
+
+    Args:
+        source: The HDF5 file, without groups.
+        path: The file to write.
+        on_array: Called with 1 after each array of numbers.
     """
     with (
         h5py.File(str(source), "r") as file,

@@ -1,4 +1,4 @@
-"""States that `torch.load` reads back with `weights_only`, which runs nothing that a file holds."""
+"""Training states that `torch.load` can read with `weights_only`, which runs no code from the file."""
 
 import io
 from collections.abc import Iterator
@@ -25,14 +25,15 @@ def with_plain_numbers(state: Any) -> Any:
 
 
 def unreadable_parts(state: Any, name: str = "") -> Iterator[tuple[str, str]]:
-    """Yield the place, such as "callbacks.2.seen", and the type of each part of `state` that cannot be read back."""
+    """Yield the path, such as "callbacks.2.seen", and the type of each part of `state` that cannot be read back."""
     if _can_be_read_back(state):
         return
-    parts = list(_parts(state))
     unreadable = [
-        found for key, part in parts for found in unreadable_parts(part, f"{name}.{key}" if name else str(key))
+        problem
+        for key, part in _parts(state)
+        for problem in unreadable_parts(part, f"{name}.{key}" if name else str(key))
     ]
-    # Where each part can be read for itself, it is the container that cannot.
+    # If each part can be read back, it is the container that cannot.
     yield from unreadable or [(name, type(state).__name__)]
 
 
@@ -49,6 +50,6 @@ def _can_be_read_back(state: Any) -> bool:
         torch.save(state, buffer)
         buffer.seek(0)
         torch.load(buffer, map_location="cpu", weights_only=True)
-    except Exception:  # what pickling and unpickling raise depends on the object
+    except Exception:  # The error depends on the object.
         return False
     return True

@@ -1,11 +1,11 @@
-"""An HDF5 file of one array a sentence, laid out whole before any array is computed, so that no kill can damage it.
+"""Write an HDF5 file with one array per sentence, so that a killed run leaves a file that can be resumed.
 
-What HDF5 keeps about its datasets it changes in place, in several spots of the file, so that a process killed while it adds one
-may leave a file that nobody can open. Here every dataset is made, and has its place in the file, at the beginning; the file is
-closed, synced and renamed to `NAME.part`. After that HDF5 never writes to it again: an array's bytes are written where they
-belong, over what was there, and may be written twice.
+When HDF5 adds a dataset, it changes several parts of the file in place; if the process is killed meanwhile, the file may be
+unreadable. Here all datasets are created, and get their space in the file, before the first array is computed. The file is
+closed, flushed to disk and renamed to `NAME.part`. Then HDF5 does not write to the file any more: the bytes of each array are
+written directly to the space of its dataset, so that writing them again after a kill is harmless.
 
-A journal beside it, `NAME.part.journal`, says which run this is and how many sentences are known to be on disk, see
+The first line of the journal `NAME.part.journal` describes the run, each further line the arrays that are on disk: see
 `storage/progress_journal.py`.
 """
 
@@ -16,39 +16,53 @@ import time
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from types import TracebackType
 from typing import Any, NamedTuple, Optional
 
 import h5py
 import numpy as np
 
 from allennlp_elmo_plus.errors import InputError
-from allennlp_elmo_plus.storage.atomic_files import atomic_path, flush_to_disk
-from allennlp_elmo_plus.storage.progress_journal import Progress, ProgressJournal, check_same_run
+from allennlp_elmo_plus.storage.atomic_files import atomic_path, flush_to_disk, remove_unfinished
+from allennlp_elmo_plus.storage.progress_journal import ProgressJournal, check_same_run
 
 _SECONDS_BETWEEN_RECORDS = 10.0
 
 
-class NoPlaceError(InputError):
-    """An array that the layout of the file does not have."""
+class LayoutError(InputError):
+    """An array does not belong to the layout of the file."""
+
+
+class Progress(NamedTuple):
+    """How much of the output is on disk."""
+
+    num_arrays: int
+    num_words: int  # in these arrays
 
 
 class Layout(NamedTuple):
-    """The datasets of the file, in order, and the texts beside them."""
+    """The datasets of the file."""
 
-    shapes: Callable[[], Iterable[tuple[str, tuple[int, ...]]]]  # key and shape of each
-    texts: Callable[[], dict[str, str]]  # key and content, asked for after `shapes` has been read to its end
+    shapes: Callable[[], Iterable[tuple[str, tuple[int, ...]]]]  # key and shape of each array, in order
+    texts: Callable[[], dict[str, str]]  # key and content of each text; called when `shapes` has been read to its end
 
 
 class ResumableHdf5Writer:
-    """Arrays of float32 under the name `path` + ".part" until the last one is there.
+    """Write arrays of float32 to `path` + ".part", which becomes `path` when all are written.
 
-    run: what the file is of; a file begun for another run is refused. num_bytes: all arrays together.
+    A symbolic link at `path` is followed: the file that it points to is written.
 
-    A symbolic link at `path` is followed, as by `atomic_path`: the file that it points to is written.
+    Attributes:
+        written: The progress so far; arrays of an earlier run are included.
 
-    Raises InputError, before anything is written, where `path` exists, its directory does not, another process writes the file,
-    it was begun for another run, or the disk has no room for it.
+    Args:
+        path: The file to write, which must not exist.
+        run: The description of the run; an unfinished file of another run is refused.
+        layout: The datasets.
+        num_bytes: The size of all arrays.
+
+    Raises:
+        InputError: `path` exists, its directory is missing, another process writes the file, it was begun for another run, or
+            the disk has not enough space. Nothing is written then.
     """
 
     def __init__(self, path: Path, run: dict[str, Any], layout: Layout, num_bytes: int) -> None:
@@ -57,18 +71,18 @@ class ResumableHdf5Writer:
         self.part = path.with_name(f"{path.name}.part")
         self._journal = ProgressJournal(path.with_name(f"{path.name}.part.journal"))
         try:
-            # Once more: a process that held the lock until now may have made it.
+            # Again: another process may have finished the file before this one got the lock.
             check_new(path)
-            _remove_unfinished(self.part)
-            _remove_unfinished(path)
-            found = self._journal.read() if self.part.exists() else None
-            if found is None:
-                self._begin(run, layout, num_bytes)
+            for unfinished in (self.part, path):
+                remove_unfinished(path.parent, glob.escape(unfinished.suffix), glob.escape(unfinished.stem))
+            lines = self._journal.read() if self.part.exists() else []
+            if lines:
+                check_same_run(lines[0], run, self.part)
             else:
-                check_same_run(found.run, run, self.part)
-            self.written = Progress(0, 0) if found is None else found.written
+                self._begin(run, layout, num_bytes)
+            self.written = Progress(**lines[-1]) if len(lines) > 1 else Progress(0, 0)
             self._data = os.open(self.part, os.O_RDWR)
-            # The lock is the journal's.
+            # The lock of the journal protects this file too.
             self._datasets = h5py.File(str(self.part), "r", locking=False)
         except BaseException:
             self._journal.close()
@@ -77,12 +91,14 @@ class ResumableHdf5Writer:
         self._recorded_at = time.monotonic()
 
     def write(self, key: str, array: np.ndarray, num_words: int) -> None:
-        """Puts the next array, of `num_words` words, under `key`, where the layout has one of its shape, else NoPlaceError."""
+        """Write `array`, of `num_words` words, to the dataset `key`.
+
+        Raises:
+            LayoutError: The file has no dataset `key`, or one of another shape.
+        """
         dataset = self._datasets.get(key)
         if dataset is None or dataset.shape != array.shape:
-            raise NoPlaceError(
-                f"{self.path}: no place for an array of shape {array.shape}: the text is not what it was"
-            )
+            raise LayoutError(f"{self.path}: no dataset for an array of shape {array.shape}: the text has changed")
         if array.size:
             _write_all(self._data, np.ascontiguousarray(array, dtype="<f4").tobytes(), dataset.id.get_offset())
         self.written = Progress(self.written.num_arrays + 1, self.written.num_words + num_words)
@@ -90,17 +106,18 @@ class ResumableHdf5Writer:
             self.record()
 
     def record(self) -> None:
-        """Sees to it that what is written so far is on disk and need not be written again."""
+        """Flush all arrays so far to disk, and record them in the journal."""
         if self.written != self._recorded:
             os.fsync(self._data)
-            self._journal.add(self.written)
+            self._journal.add(self.written._asdict())
             self._recorded = self.written
         self._recorded_at = time.monotonic()
 
     @contextmanager
     def finished(self) -> Iterator[Path]:
-        """Gives the file that all arrays are in. When the block ends well, `path` must be there: the block has made it of the file
-        in another format, or the file is renamed to it here. Then what was beside it is removed.
+        """Yield the path of the unfinished file, which has all arrays, and rename it to `path` when the block ends.
+
+        If the block has created `path`, in another format, the unfinished file is removed instead. So is the journal.
         """
         self.record()
         self._close()
@@ -112,7 +129,7 @@ class ResumableHdf5Writer:
         self._journal.remove()
 
     def discard(self) -> None:
-        """Removes all that was written, for a run that cannot be gone on with."""
+        """Remove the unfinished file and the journal."""
         self._close()
         self.part.unlink(missing_ok=True)
         self._journal.remove()
@@ -126,7 +143,7 @@ class ResumableHdf5Writer:
         self._journal.clear()
         with atomic_path(self.part) as temporary:
             _create_datasets(temporary, layout)
-        self._journal.begin(run)
+        self._journal.add(run)
 
     def _close(self) -> None:
         self._datasets.close()
@@ -135,9 +152,7 @@ class ResumableHdf5Writer:
     def __enter__(self) -> "ResumableHdf5Writer":
         return self
 
-    def __exit__(
-        self, kind: Optional[type[BaseException]], error: Optional[BaseException], trace: Optional[TracebackType]
-    ) -> None:
+    def __exit__(self, kind: Optional[type[BaseException]], *_: object) -> None:
         try:
             if self._datasets and kind is not None and issubclass(kind, KeyboardInterrupt):
                 self.record()
@@ -148,8 +163,10 @@ class ResumableHdf5Writer:
 
 
 def check_new(path: Path) -> None:
-    """Raises InputError where there is a file at `path`, or none can be made because its directory is missing. A symbolic link stands
-    for what it points to.
+    """Check that a file can be created at `path`, or where the symbolic link `path` points to.
+
+    Raises:
+        InputError: The file exists, or its directory is missing.
     """
     if path.exists():
         raise InputError(f"cannot write `{path}`: it is there already; remove it first")
@@ -160,20 +177,14 @@ def check_new(path: Path) -> None:
         raise InputError(f"cannot write `{path}`: there is no directory `{target.parent}`")
 
 
-def _remove_unfinished(path: Path) -> None:
-    """What `atomic_path` left of `path` when its process was killed; whoever calls this holds the lock."""
-    for temporary in path.parent.glob(f".{glob.escape(path.stem)}.*.tmp{glob.escape(path.suffix)}"):
-        temporary.unlink(missing_ok=True)
-
-
 def _create_datasets(path: Path, layout: Layout) -> None:
-    places = h5py.h5p.create(h5py.h5p.DATASET_CREATE)
-    places.set_alloc_time(h5py.h5d.ALLOC_TIME_EARLY)
-    places.set_fill_time(h5py.h5d.FILL_TIME_NEVER)
+    properties = h5py.h5p.create(h5py.h5p.DATASET_CREATE)
+    properties.set_alloc_time(h5py.h5d.ALLOC_TIME_EARLY)
+    properties.set_fill_time(h5py.h5d.FILL_TIME_NEVER)
     with h5py.File(str(path), "w") as file:
         for key, shape in layout.shapes():
             space = h5py.h5s.create_simple(shape)
-            h5py.h5d.create(file.id, key.encode("utf-8"), h5py.h5t.IEEE_F32LE, space, places)
+            h5py.h5d.create(file.id, key.encode("utf-8"), h5py.h5t.IEEE_F32LE, space, properties)
         for key, text in layout.texts().items():
             file.create_dataset(key, (1,), dtype=h5py.string_dtype())[0] = text
 

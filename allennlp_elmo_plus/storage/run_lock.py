@@ -13,13 +13,13 @@ LOCK_FILE = ".run.lock"
 
 
 class RunLock:
-    """The right to write to `directory`, for as long as this object lives, and at most as long as the process.
+    """The right to write to `directory`. It ends with this object or with the process.
 
-    Call `hold` to get one: a second `RunLock` of a directory is refused, in the process of the first one too.
+    Call `hold` to get one: a second `RunLock` of a directory is refused, also in the same process.
 
     Raises:
-        InputError: Where another run holds the lock, with that run's process and machine, or where the lock file cannot be opened:
-            in a read-only directory, or with a symbolic link in its place.
+        InputError: Another run holds the lock; the message names its process and machine. Or the lock file cannot be opened,
+            because the directory is read-only or because the file is a symbolic link.
     """
 
     def __init__(self, directory: Path) -> None:
@@ -35,7 +35,7 @@ class RunLock:
         self._file.write(f"process {os.getpid()} on {platform.node()}".encode())
 
     def is_current(self) -> bool:
-        """Return whether the locked directory is still at its path: it may have been removed, and created again."""
+        """Return whether the locked directory is still at its path; it may have been removed and created again."""
         try:
             return os.path.samestat(os.stat(self._path), os.fstat(self._file.fileno()))
         except OSError:
@@ -55,9 +55,12 @@ _locks: "weakref.WeakValueDictionary[str, RunLock]" = weakref.WeakValueDictionar
 
 
 def hold(directory: Union[str, "os.PathLike[str]"]) -> RunLock:
-    """Return the lock of `directory`, which must exist; all callers in this process share one, and keep it by a reference to it.
+    """Return the lock of `directory`, which must exist.
 
-    Raises what `RunLock` raises.
+    All callers in this process share one lock, which lasts as long as one of them keeps a reference to it.
+
+    Raises:
+        InputError: See `RunLock`.
     """
     path = os.path.realpath(directory)
     lock = _locks.get(path)

@@ -1,4 +1,4 @@
-"""weights.th: the state dict that AllenNLP puts into an archive, checked before it is loaded."""
+"""Read weights.th, the state dict in an AllenNLP archive, from an untrusted source: it is checked before it is loaded."""
 
 import math
 import re
@@ -14,21 +14,24 @@ from allennlp_elmo_plus.storage.checked_pickle import StoredTensor, describe_sta
 
 _MAX_PICKLE_BYTES = 2**20
 
-# What `torch.save` puts beside the tensors below the one folder of its file. `constants.pkl` would make it TorchScript, a program.
+# The records that `torch.save` writes, in one folder. A record `constants.pkl` would make the file TorchScript, which is a program.
 _KNOWN_RECORDS = re.compile(
     r"[^/]+/(data\.pkl|data/[0-9]+|version|byteorder|\.format_version|\.storage_alignment|\.data/serialization_id)"
 )
 
 
 def read_state(path: Path, shapes: Mapping[str, tuple[int, ...]]) -> dict[str, Tensor]:
-    """The tensors in the file that `torch.save` wrote to `path`, which must be those of `shapes`, by name.
+    """Return the tensors, by name, in the file that `torch.save` wrote to `path`. They are memory-mapped.
 
-    Names, types, shapes and the bytes behind each are compared with `shapes` first, from the file's directory and from what its
-    pickle describes (storage/checked_pickle.py); then it is loaded as tensors alone (`weights_only`), mapped into memory
-    rather than
-    read.
+    The directory of the file and the pickle (storage/checked_pickle.py) are compared with `shapes` before any tensor is loaded.
 
-    Raises InputError, in one line that names the tensor and not the file, where anything is missing, more or different.
+    Args:
+        path: The file.
+        shapes: The name and the shape of each tensor.
+
+    Raises:
+        InputError: The file holds other tensors than `shapes`, or anything but tensors of floating-point numbers. The message
+            names the tensor, not the file.
     """
     described, sizes = _describe(path, floating_only=True)
     _check_names(described, shapes)
@@ -38,10 +41,10 @@ def read_state(path: Path, shapes: Mapping[str, tuple[int, ...]]) -> dict[str, T
 
 
 def read_tensors(path: Path) -> dict[str, Tensor]:
-    """The tensors in the file that `torch.save` wrote to `path`, of any names, shapes and types of numbers: checked and loaded as
-    `read_state` does, but for what it compares with shapes.
+    """Return the tensors, by name, in the file that `torch.save` wrote to `path`, of any names, shapes and types of numbers.
 
-    Raises InputError, in one line that does not name the file.
+    Raises:
+        InputError: The file is damaged or holds anything but tensors. The message does not name the file.
     """
     described, sizes = _describe(path, floating_only=False)
     for name, tensor in described.items():
@@ -50,7 +53,7 @@ def read_tensors(path: Path) -> dict[str, Tensor]:
 
 
 def _describe(path: Path, floating_only: bool) -> tuple[dict[str, StoredTensor], dict[str, int]]:
-    """What the pickle says of each tensor; and the bytes of each record of numbers, by its key."""
+    # The results: each tensor by its name, and the size in bytes of each record of numbers by its key.
     try:
         with zipfile.ZipFile(path) as archive:
             records = _checked_records(archive)
@@ -58,7 +61,7 @@ def _describe(path: Path, floating_only: bool) -> tuple[dict[str, StoredTensor],
             described = describe_state(_pickle_of(archive, f"{folder}/data.pkl", records), floating_only)
     except InputError:
         raise
-    except Exception as error:  # Whatever a damaged file leads zipfile to.
+    except Exception as error:  # For a damaged file zipfile raises errors of many types.
         raise InputError(f"must be a whole file that `torch.save` wrote: {_one_line(error)}") from None
     prefix = f"{folder}/data/"
     return described, {name[len(prefix) :]: size for name, size in records.items() if name.startswith(prefix)}
@@ -68,7 +71,7 @@ def _load(path: Path, shapes: Mapping[str, tuple[int, ...]]) -> dict[str, Tensor
     try:
         state = torch.load(path, map_location="cpu", weights_only=True, mmap=True)
         loaded = {name: tuple(value.shape) for name, value in state.items()}
-    except Exception as error:  # Whatever a damaged file leads torch.load to.
+    except Exception as error:  # For a damaged file torch.load raises errors of many types.
         raise InputError(f"cannot be read as weights: {_one_line(error)}") from None
     if loaded != dict(shapes):
         raise InputError("must be one file of weights, got one that reads in two ways")
@@ -76,7 +79,7 @@ def _load(path: Path, shapes: Mapping[str, tuple[int, ...]]) -> dict[str, Tensor
 
 
 def _checked_records(archive: zipfile.ZipFile) -> dict[str, int]:
-    """The size of each record. All are stored as they are: a compressed one could become any size."""
+    # Compressed records are refused, because they can expand to any size.
     records: dict[str, int] = {}
     for record in archive.infolist():
         name = record.filename
@@ -112,11 +115,11 @@ def _check_names(described: Mapping[str, StoredTensor], shapes: Mapping[str, tup
 def _check_tensor(name: str, tensor: StoredTensor, shape: tuple[int, ...], num_bytes: int | None) -> None:
     if tensor.shape != shape:
         raise InputError(f"`{name}` must have shape {shape} by the options, got {truncated_repr(tensor.shape)}")
-    in_rows = len(tensor.stride) == len(shape) and all(
+    is_contiguous = len(tensor.stride) == len(shape) and all(
         size == 1 or stride == math.prod(shape[dimension + 1 :])
         for dimension, (size, stride) in enumerate(zip(shape, tensor.stride, strict=True))
     )
-    if not in_rows or tensor.offset + math.prod(shape) > tensor.num_stored:
+    if not is_contiguous or tensor.offset + math.prod(shape) > tensor.num_stored:
         raise InputError(f"`{name}` must be stored in full, row after row")
     _check_bytes(name, tensor, num_bytes)
 
@@ -124,7 +127,8 @@ def _check_tensor(name: str, tensor: StoredTensor, shape: tuple[int, ...], num_b
 def _check_bytes(name: str, tensor: StoredTensor, num_bytes: int | None) -> None:
     if num_bytes != tensor.num_stored * tensor.dtype.itemsize:
         raise InputError(
-            f"`{name}` must have {tensor.num_stored * tensor.dtype.itemsize:,} bytes of numbers in the file, got {num_bytes}"
+            f"`{name}` must have {tensor.num_stored * tensor.dtype.itemsize:,} bytes of numbers in the file, "
+            f"got {num_bytes}"
         )
 
 
@@ -133,10 +137,10 @@ def _one_line(error: Exception) -> str:
 
 
 def check_finite(values: Tensor, name: str) -> None:
-    """Check that every number of `values` is finite, after conversion to float32 too: weights are computed with in float32.
+    """Check that every number of `values` is finite after conversion to float32, the type of a model's weights.
 
     Raises:
-        InputError: One is not; the message begins with `name`.
+        InputError: A number is not finite; the message begins with `name`.
     """
     is_finite = torch.isfinite(values.float())
     if not is_finite.all():

@@ -28,15 +28,15 @@ PARTS: dict[str, dict[str, Callable[[Workload, Report], None]]] = {
 
 
 def main(arguments: Optional[list[str]] = None) -> int:
-    """Runs a part. Returns the exit status."""
+    """Run a part. Return the exit status."""
     parser = argparse.ArgumentParser(prog="python -m scripts.gpu", description=(__doc__ or "").partition("\n\n")[2])
     parser.add_argument("part", choices=PARTS)
     parser.add_argument(
         "--output", type=Path, default=Path("gpu-run"), help="directory of the JSON file, default gpu-run"
     )
     parser.add_argument("--device", default="cuda", help="default cuda")
-    parser.add_argument("--dry-run", action="store_true", help="sizes so small that figures mean nothing")
-    parser.add_argument("--only", nargs="+", metavar="SECTION", help="some sections only")
+    parser.add_argument("--dry-run", action="store_true", help="small sizes; the times mean nothing")
+    parser.add_argument("--only", nargs="+", metavar="SECTION", help="run only these sections")
     options = parser.parse_args(arguments)
     device = torch.device(options.device)
     if device.type == "cuda" and not torch.cuda.is_available():

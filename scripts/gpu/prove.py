@@ -1,4 +1,4 @@
-"""Part 1: every component computes on the device what float64, or a CPU, computes."""
+"""Part 1: every component has the same results on the device as in float64 or on a CPU."""
 
 import copy
 import random
@@ -24,24 +24,24 @@ from allennlp_elmo_plus.modules.recurrent.lstm import LstmLayer
 from allennlp_elmo_plus.options.bilm_options import BiLMOptions
 from allennlp_elmo_plus.training.adagrad import Adagrad
 from allennlp_elmo_plus.training.random_states import random_states, restore_random_states
-from benchmarks.training_step import TrainingJob
+from benchmarks.workloads.training_step import TrainingJob
 
 from .report import Report
 from .workload import Workload, graph_states, moved, relative_error, worst_error
 
-# Relative errors. Products in bfloat16 have 8 bits.
+# Relative errors. bfloat16 has 8 bits of precision.
 FLOAT32_LIMIT, BFLOAT16_LIMIT = 1e-4, 4e-2
-# Beside a clip or the zero of a relu, the last bits of a value decide whether its gradient is 0.
+# At a clip or at the zero of a relu, rounding decides whether a gradient is 0.
 FLOAT32_EDGES_LIMIT, BFLOAT16_EDGES_LIMIT = 1e-2, 1e-1
 CPU = torch.device("cpu")
 
 
 @contextmanager
 def uninitialized_memory_is_nan() -> Iterator[None]:
-    """Fills new memory with NaN, so that a value that was never computed is seen."""
+    """Fill new memory with NaN, so that a value that was never computed is noticed."""
     filled = torch.utils.deterministic.fill_uninitialized_memory
     mode = torch.get_deterministic_debug_mode()
-    # The filling is part of it. Not `use_deterministic_algorithms`, which imports PyTorch's compiler: seconds.
+    # Memory is filled only in deterministic mode. `use_deterministic_algorithms` would import PyTorch's compiler, which takes seconds.
     torch.set_deterministic_debug_mode("warn")
     torch.utils.deterministic.fill_uninitialized_memory = True
     try:
@@ -54,7 +54,7 @@ def uninitialized_memory_is_nan() -> Iterator[None]:
 
 
 def prove_lstm(work: Workload, report: Report) -> None:
-    """A layer of two directions, at the original size, against the plain step-by-step form in float64."""
+    """Compare an LSTM layer of two directions, at the original size, with the reference implementation in float64."""
     lstm, num_rows = work.sizes.original["lstm"], work.sizes.num_lanes
     report.required("kernels of Triton", not work.is_gpu or _has_kernels(work.device))
     full = [num_rows] * 20
@@ -88,15 +88,15 @@ def _random_layers(projection: int, cell: int, clip: float, device: torch.device
 
 
 def _lstm_error(layers: list[LstmLayer], batch_sizes: list[int], num_rows: int, dtype: torch.dtype) -> float:
-    """The largest error of results and gradients, of a run of a shape that a graph replays by now."""
+    """Return the largest error of results and gradients, after enough runs that the CUDA graph is captured."""
     first, device = layers[0], layers[0].kernel.device
     generator = torch.Generator().manual_seed(2)
     shapes = ((sum(batch_sizes), first.input_size), (num_rows, first.output_size), (num_rows, first.cell_size))
-    drawn = [[torch.randn(shape, generator=generator).to(device) for shape in shapes] for _ in layers]
+    samples = [[torch.randn(shape, generator=generator).to(device) for shape in shapes] for _ in layers]
     upstream = [[torch.randn(shape, generator=generator).to(device) for shape in shapes] for _ in layers]
 
     def ours() -> list[Tensor]:
-        inputs, hidden, cell = ([tensor.clone().requires_grad_() for tensor in tensors] for tensors in zip(*drawn))
+        inputs, hidden, cell = ([tensor.clone().requires_grad_() for tensor in tensors] for tensors in zip(*samples))
         with torch.autocast(device.type, torch.bfloat16, enabled=dtype == torch.bfloat16):
             outputs = LstmLayer.run_directions(layers, inputs, batch_sizes, hidden, cell)
         leaves = [
@@ -106,21 +106,20 @@ def _lstm_error(layers: list[LstmLayer], batch_sizes: list[int], num_rows: int, 
 
     def expected() -> list[Tensor]:
         outputs, leaves = [], []
-        for layer, tensors in zip(layers, drawn):
-            wide = [tensor.double().requires_grad_() for tensor in tensors]
+        for layer, tensors in zip(layers, samples):
+            inputs = [tensor.double().requires_grad_() for tensor in tensors]
             weights = [tensor.detach().double().requires_grad_() for tensor in layer.parameters()]
             kernel, bias, projection = weights
-            of_gates = bias + (layer.bias_of_gates() - layer.bias).detach().double()
+            gate_bias = bias + (layer.bias_of_gates() - layer.bias).detach().double()
             clips = layer.cell_clip, layer.proj_clip
-            outputs.append(lstm_reference(batch_sizes, *clips, *wide, kernel, of_gates, projection))
-            leaves += [*wide, *weights]
+            outputs.append(lstm_reference(batch_sizes, *clips, *inputs, kernel, gate_bias, projection))
+            leaves += [*inputs, *weights]
         return _with_gradients(outputs, leaves, upstream)
 
     with uninitialized_memory_is_nan():
         for _ in range(SIGHTINGS):
             ours()
-        found = ours()
-    return worst_error(found, expected())
+        return worst_error(ours(), expected())
 
 
 def _with_gradients(
@@ -132,19 +131,19 @@ def _with_gradients(
 
 
 def prove_encoder(work: Workload, report: Report) -> None:
-    """Character convolutions, highway layers and projection, with all gradients, against float64 on a CPU."""
+    """Compare the character encoder, with all gradients, with float64 on a CPU."""
     torch.manual_seed(0)
     options = BiLMOptions.from_dict(work.sizes.small, inference=False)
-    oracle = build_language_model(options, 600).token_encoder.double()
+    reference = build_language_model(options, 600).token_encoder.double()
     words = ["".join(random.Random(seed).choices("abcdefgh", k=1 + seed % 12)) for seed in range(300)]
     characters = torch.from_numpy(encode_words(words, 50))
-    upstream = torch.randn(len(words), oracle.output_size, generator=torch.Generator().manual_seed(3))
-    expected = _encoded(oracle, characters, upstream.double())
+    upstream = torch.randn(len(words), reference.output_size, generator=torch.Generator().manual_seed(3))
+    expected = _encoded(reference, characters, upstream.double())
     for bfloat16, limit in ((False, FLOAT32_LIMIT), (True, BFLOAT16_EDGES_LIMIT)):
-        encoder = copy.deepcopy(oracle).to(work.device, torch.float32)
+        encoder = copy.deepcopy(reference).to(work.device, torch.float32)
         with torch.autocast(work.device.type, torch.bfloat16, enabled=bfloat16):
-            found = _encoded(encoder, characters.to(work.device), upstream.to(work.device))
-        report.limited("bfloat16 products" if bfloat16 else "float32", worst_error(found, expected), limit)
+            ours = _encoded(encoder, characters.to(work.device), upstream.to(work.device))
+        report.limited("bfloat16 products" if bfloat16 else "float32", worst_error(ours, expected), limit)
 
 
 def _encoded(encoder: nn.Module, characters: Tensor, upstream: Tensor) -> list[Tensor]:
@@ -156,11 +155,12 @@ def _encoded(encoder: nn.Module, characters: Tensor, upstream: Tensor) -> list[T
 
 
 def prove_softmax(work: Workload, report: Report) -> None:
-    """Both softmaxes, with all gradients, against float64 on a CPU."""
+    """Compare the sampled and the exact softmax, with all gradients, with float64 on a CPU."""
     num_tokens, vocab_size, dim = (60, 500, 16) if work.is_dry_run else (2_000, 60_000, 256)
     generator = torch.Generator().manual_seed(4)
-    drawn = [torch.randn(shape, generator=generator) for shape in ((num_tokens, dim), (vocab_size, dim), (vocab_size,))]
-    drawn[1] *= dim**-0.5
+    shapes = ((num_tokens, dim), (vocab_size, dim), (vocab_size,))
+    samples = [torch.randn(shape, generator=generator) for shape in shapes]
+    samples[1] *= dim**-0.5
     targets = (torch.rand(num_tokens, generator=generator) * np.log(vocab_size)).exp().long().clamp_(max=vocab_size - 1)
     negatives = LogUniformSampler(vocab_size, vocab_size // 8).sample(np.random.default_rng(0))
     losses: dict[str, Callable[..., Tensor]] = {
@@ -169,7 +169,7 @@ def prove_softmax(work: Workload, report: Report) -> None:
     }
 
     def computed(loss: Callable[..., Tensor], device: torch.device, dtype: torch.dtype, half: bool) -> list[Tensor]:
-        hidden, weight, bias = leaves = [tensor.to(device, dtype, copy=True).requires_grad_() for tensor in drawn]
+        hidden, weight, bias = leaves = [tensor.to(device, dtype, copy=True).requires_grad_() for tensor in samples]
         with torch.autocast(device.type, torch.bfloat16, enabled=half):
             nll = loss(device, hidden.bfloat16() if half else hidden, targets.to(device), weight, bias)
         return [nll, *torch.autograd.grad(nll, leaves)]
@@ -177,13 +177,13 @@ def prove_softmax(work: Workload, report: Report) -> None:
     for name, loss in losses.items():
         expected = computed(loss, CPU, torch.float64, False)
         for half, limit in ((False, FLOAT32_LIMIT), (True, BFLOAT16_LIMIT)):
-            found = computed(loss, work.device, torch.float32, half)
-            for what, *pair in zip(("loss", "gradient of hidden", "of weight", "of bias"), found, expected):
-                report.limited(f"{name}, {'bfloat16' if half else 'float32'}, {what}", relative_error(*pair), limit)
+            ours = computed(loss, work.device, torch.float32, half)
+            for part, *pair in zip(("loss", "gradient of hidden", "of weight", "of bias"), ours, expected):
+                report.limited(f"{name}, {'bfloat16' if half else 'float32'}, {part}", relative_error(*pair), limit)
 
 
 def prove_optimizer(work: Workload, report: Report) -> None:
-    """Adagrad over dense and sparse gradients with an active clip, against float64 on a CPU."""
+    """Compare Adagrad, with dense and sparse gradients and an active clip, with float64 on a CPU."""
 
     def trained(device: torch.device, dtype: torch.dtype) -> list[Tensor]:
         generator = torch.Generator().manual_seed(5)
@@ -204,18 +204,18 @@ def prove_optimizer(work: Workload, report: Report) -> None:
 
 
 def prove_training(work: Workload, report: Report) -> None:
-    """Whole steps in float32: the losses and weights of float64 on a CPU."""
+    """Compare losses and weights of training steps in float32 with those of float64 on a CPU."""
     batches = work.small_batches(8)
     ours = work.job(work.sizes.small, 600, batches, bfloat16=False)
     torch.manual_seed(0)
-    oracle = TrainingJob(work.sizes.small, 600, batches)
-    oracle.model.double()
-    start = [parameter.detach().clone() for parameter in oracle.model.parameters()]
-    losses = [torch.stack([job.step() for _ in batches]) for job in (ours, oracle)]
+    reference = TrainingJob(work.sizes.small, 600, batches)
+    reference.model.double()
+    start = [parameter.detach().clone() for parameter in reference.model.parameters()]
+    losses = [torch.stack([job.step() for _ in batches]) for job in (ours, reference)]
     report.limited("losses of 8 steps", relative_error(*losses), FLOAT32_LIMIT)
     changes = [
         [parameter.detach().cpu().double() - before for parameter, before in zip(job.model.parameters(), start)]
-        for job in (ours, oracle)
+        for job in (ours, reference)
     ]
     report.limited("changes of the weights", worst_error(*changes), 1e-3)
     report.required("windows are replayed", not work.is_gpu or set(graph_states(ours)) == {"captured"})
@@ -226,7 +226,7 @@ def prove_training(work: Workload, report: Report) -> None:
 
 
 def prove_resume(work: Workload, report: Report) -> None:
-    """A run that was saved and loaded has the losses of one that went on; bit for bit on a CPU."""
+    """Compare the losses of a run that is saved and resumed with an uninterrupted run; on a CPU, bit by bit."""
     options, batches = {**work.sizes.small, "dropout": 0.1}, work.small_batches(8)
     run = work.job(options, 600, batches, bfloat16=False)
     for _ in range(4):
@@ -243,19 +243,19 @@ def prove_resume(work: Workload, report: Report) -> None:
     resumed.state = type(run.state)(*(tensor.to(work.device) for tensor in saved["recurrent"]))
     restore_random_states(saved["random"])
     error = relative_error(torch.stack([resumed.step() for _ in range(4)]), expected)
-    # The order in which a GPU adds to rows of a table is not fixed.
+    # The order in which a GPU sums sparse gradients is not fixed.
     report.limited("losses of 4 steps, with dropout", error, FLOAT32_LIMIT if work.is_gpu else 0.0)
 
 
 def prove_embedder(work: Workload, report: Report) -> None:
-    """`ElmoEmbedder` against itself on a CPU, and that its memory does not grow."""
+    """Compare `ElmoEmbedder` with itself on a CPU, and measure whether its memory grows."""
     torch.manual_seed(0)
     encoder = build_encoder(BiLMOptions.from_dict(work.sizes.small, inference=True))
     on_cpu, on_device = ElmoEmbedder(copy.deepcopy(encoder)), ElmoEmbedder(encoder.to(work.device))
     generator = random.Random(0)
 
-    def text(longest: int) -> list[list[str]]:
-        return [[f"w{generator.randint(0, 3000)}" for _ in range(generator.randint(0, longest))] for _ in range(30)]
+    def text(max_length: int) -> list[list[str]]:
+        return [[f"w{generator.randint(0, 3000)}" for _ in range(generator.randint(0, max_length))] for _ in range(30)]
 
     sentences = text(60)
     pairs = zip(on_device.embed_batch(sentences), on_cpu.embed_batch(sentences), strict=True)

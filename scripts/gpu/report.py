@@ -1,4 +1,4 @@
-"""Results of a run: printed line by line, and written to a JSON file after each, so that an interrupted run leaves them."""
+"""The results of a run. Each result is printed and written to a JSON file at once, so that an interrupted run loses none."""
 
 import json
 import math
@@ -12,14 +12,19 @@ from typing import Any, Optional
 import numpy as np
 import torch
 
-# A part must end within ten minutes. No section begins later than this.
+# A part must end within ten minutes. No section starts later than this.
 BUDGET_SECONDS = 540.0
 
 
 class Report:
     """
-    The lines of one part of the run. `path`: the JSON file. `failures`: the names of lines beyond their limit and of sections that
-    ended with an error or did not begin.
+    The lines of one part of the run.
+
+    Args:
+        path: The JSON file.
+
+    Attributes:
+        failures: The names of the lines beyond their limit, and of the sections that raised an error or did not start.
     """
 
     def __init__(self, path: Path, part: str, device: torch.device, budget_seconds: float = BUDGET_SECONDS) -> None:
@@ -33,14 +38,14 @@ class Report:
         self.failures: list[str] = []
 
     def seconds_left(self) -> float:
-        """Seconds until no further section begins."""
+        """Return the number of seconds in which further sections may start."""
         return self._budget_seconds - (time.monotonic() - self._start)
 
     def run(self, name: str, section: Callable[[], None]) -> None:
-        """Runs `section`, whose lines belong to `name`. An error is printed and recorded, and ends this section only."""
+        """Run `section`, whose lines belong to `name`. An error is printed and recorded; it ends only this section."""
         self._section = name
         if self.seconds_left() <= 0:
-            self._fail({"name": "not begun", "text": f"{self._budget_seconds:.0f} s have passed"})
+            self._fail({"name": "not started", "text": f"{self._budget_seconds:.0f} s have passed"})
             return
         try:
             section()
@@ -49,7 +54,7 @@ class Report:
             self._fail({"name": "error", "text": error})
 
     def limited(self, name: str, value: float, limit: float) -> None:
-        """Records `value`, which fails unless it is at most `limit`. NaN fails."""
+        """Record `value`. It fails if it is above `limit` or NaN."""
         line = {"name": name, "value": value if math.isfinite(value) else str(value), "limit": limit}
         line["text"] = f"{value:.2e}, at most {limit:.0e}"
         if value <= limit:
@@ -58,7 +63,7 @@ class Report:
             self._fail(line)
 
     def required(self, name: str, holds: bool, text: str = "") -> None:
-        """Records whether a fact holds, and fails unless it does."""
+        """Record whether the fact `name` holds. It fails if it does not."""
         line = {"name": name, "text": " ".join([str(holds), *([text] if text else [])])}
         if holds:
             self._add({**line, "passed": True})
@@ -66,17 +71,17 @@ class Report:
             self._fail(line)
 
     def measured(self, name: str, value: float, unit: str) -> None:
-        """Records a figure that nothing is compared with."""
+        """Record a measured value, which cannot fail."""
         self._add(
             {"name": name, "value": value, "unit": unit, "text": f"{value:{',.0f' if value >= 1000 else '.4g'}} {unit}"}
         )
 
     def noted(self, name: str, text: str) -> None:
-        """Records a text."""
+        """Record a text."""
         self._add({"name": name, "text": text})
 
     def close(self) -> None:
-        """Prints a table of all lines, the number of seconds, and what failed."""
+        """Print a table of all lines, the number of seconds, and the failures."""
         width = max((len(f"{line['section']}: {line['name']}") for line in self._lines), default=0)
         print(f"\n{self._part} on {self._machine['device']}, PyTorch {self._machine['torch']}")
         for line in self._lines:
@@ -110,7 +115,7 @@ class Report:
 
 
 def describe_machine(device: torch.device) -> dict[str, Optional[str]]:
-    """The names and versions that decide figures."""
+    """Return the names and versions of device and libraries."""
     name = platform.processor() or platform.machine()
     if device.type == "cuda":
         properties = torch.cuda.get_device_properties(device)

@@ -1,4 +1,4 @@
-"""Part 2: time, memory and arithmetic rate of each component and of whole training steps, at the original size."""
+"""Part 2: time, memory and arithmetic rate of each component and of training steps, at the original size."""
 
 import json
 import time
@@ -12,15 +12,15 @@ from torch import Tensor, nn
 
 from allennlp_elmo_plus.kernels import cuda_graph as graph_capture
 from allennlp_elmo_plus.kernels.softmax.sampled_softmax import sampled_softmax_nll
-from benchmarks.corpora import NUM_STEPS
-from benchmarks.training_step import TrainingJob
+from benchmarks.workloads.corpora import NUM_STEPS
+from benchmarks.workloads.training_step import TrainingJob
 
 from .report import Report
 from .workload import Workload, graph_states, moved
 
 
 def time_device(work: Workload, report: Report) -> None:
-    """What the device can do at most: the figures that all others are a share of."""
+    """Measure the device's limits: the speed of a copy and of a large matrix product."""
     length, size = (1 << 16, 64) if work.is_dry_run else (1 << 30, 8192)
     source, copy = torch.randn(length, device=work.device), torch.empty(length, device=work.device)
     seconds = work.milliseconds(lambda: copy.copy_(source)) / 1e3
@@ -31,7 +31,7 @@ def time_device(work: Workload, report: Report) -> None:
 
 
 def time_products(work: Workload, report: Report) -> None:
-    """The matrix products of an LSTM layer of two directions, each as the layer computes it."""
+    """Measure the matrix products of an LSTM layer of two directions, each as the layer computes it."""
     lstm, rows = work.sizes.original["lstm"], work.sizes.num_lanes
     p, c, n = lstm["projection_dim"], lstm["dim"], work.sizes.num_lanes * NUM_STEPS
 
@@ -50,7 +50,7 @@ def time_products(work: Workload, report: Report) -> None:
         "all steps: gradient of inputs": (lambda: torch.bmm(all_gates, kernel_t), n * p * 4 * c),
         "all steps: gradient of kernel": (lambda: torch.bmm(inputs.transpose(1, 2), all_gates), n * p * 4 * c),
     }
-    # Each is measured as it runs in the LSTM, and where cuBLAS may sum in bfloat16.
+    # Each product is measured as in the LSTM, which sums in float32, and with cuBLAS allowed to sum in bfloat16.
     matmul = torch.backends.cuda.matmul
     allowed = matmul.allow_bf16_reduced_precision_reduction
     try:
@@ -65,7 +65,7 @@ def time_products(work: Workload, report: Report) -> None:
 
 
 def time_kernels(work: Workload, report: Report) -> None:
-    """The element-wise kernels of a step, by the memory that they must read and write."""
+    """Measure the element-wise kernels of a step, and the memory that they read and write per second."""
     if not work.is_gpu:
         report.noted("not measured", "Triton's kernels need a GPU")
         return
@@ -91,16 +91,16 @@ def time_kernels(work: Workload, report: Report) -> None:
 
 
 def time_stacks(work: Workload, report: Report) -> None:
-    """Two layers in two directions, forward and backward: ours, and cuDNN's LSTM with projection, which has no clips."""
+    """Measure two layers in two directions, with the backward pass: ours, and cuDNN's LSTM with projection, which has no clips."""
     lstm, rows = work.sizes.original["lstm"], work.sizes.num_lanes
     p, c = lstm["projection_dim"], lstm["dim"]
     job = work.job(work.sizes.original, 500, [], bfloat16=False)
     inputs = torch.randn(NUM_STEPS * rows, p, device=work.device)
 
     def ours() -> None:
-        given = [inputs.clone().requires_grad_() for _ in range(2)]
+        copies = [inputs.clone().requires_grad_() for _ in range(2)]
         with torch.autocast(work.device.type, torch.bfloat16, enabled=work.is_gpu):
-            output = job.model.bilm(*given, [rows] * NUM_STEPS)
+            output = job.model.bilm(*copies, [rows] * NUM_STEPS)
         assert output.backward is not None
         (output.forward[-1].float().sum() + output.backward[-1].float().sum()).backward()
 
@@ -110,14 +110,14 @@ def time_stacks(work: Workload, report: Report) -> None:
     stacks = [nn.LSTM(p, c, 2, proj_size=p).to(work.device, work.half) for _ in range(2)]
 
     def cudnn() -> None:
-        given = inputs.view(NUM_STEPS, rows, p).to(work.half).requires_grad_()
-        sum(stack(given)[0].float().sum() for stack in stacks).backward()  # type: ignore[union-attr]
+        windows = inputs.view(NUM_STEPS, rows, p).to(work.half).requires_grad_()
+        sum(stack(windows)[0].float().sum() for stack in stacks).backward()  # type: ignore[union-attr]
 
     report.measured("cuDNN, forward and backward", work.milliseconds(cudnn), "ms")
 
 
 def time_parts(work: Workload, report: Report) -> None:
-    """The other parts of a step, and exact evaluation."""
+    """Measure the other parts of a step, and evaluation with the exact softmax."""
     options, vocab_size, lanes = work.sizes.original, work.sizes.vocab_size, work.sizes.num_lanes
     (batch,) = work.batches(options, vocab_size, lanes, 1)
     job = work.job(options, vocab_size, [batch], bfloat16=work.is_gpu)
@@ -146,7 +146,7 @@ def time_parts(work: Workload, report: Report) -> None:
 
 
 def time_steps(work: Workload, report: Report) -> None:
-    """Whole training steps: tokens a second, peak memory, and where the host waits for the device."""
+    """Measure training steps: tokens per second, peak memory, and the lines at which the host waits for the device."""
     options, vocab_size = {**work.sizes.original, "dropout": 0.1}, work.sizes.vocab_size
     batches = [moved(batch, work.device) for batch in work.batches(options, vocab_size, work.sizes.num_lanes, 8)]
     cases = [

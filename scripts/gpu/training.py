@@ -1,4 +1,4 @@
-"""Part 3: training in bfloat16 descends as in float32 does, and how fast training and embedding are from text to result."""
+"""Part 3: the loss falls in bfloat16 as in float32; the speed of training and embedding from text to result."""
 
 import random
 import time
@@ -11,17 +11,17 @@ from allennlp_elmo_plus.data.batching.prefetch import Prefetcher
 from allennlp_elmo_plus.inference.embedder import ElmoEmbedder
 from allennlp_elmo_plus.modules.build import build_encoder
 from allennlp_elmo_plus.options.bilm_options import BiLMOptions
-from benchmarks.corpora import NUM_STEPS, epoch_batches, sample_corpus
+from benchmarks.workloads.corpora import NUM_STEPS, epoch_batches, sample_corpus
 
 from .report import Report
 from .workload import Workload, graph_states, moved
 
-# Seconds that each loop of training leaves for the sections after it.
+# The training loops stop when this many seconds are left, for the sections after them.
 TYPES_RESERVE_SECONDS, FED_RESERVE_SECONDS = 240.0, 60.0
 
 
 def train_in_both_types(work: Workload, report: Report) -> None:
-    """The same windows from the same weights, with products in float32 and in bfloat16; and with other dropout masks."""
+    """Train on the same windows from the same weights in float32, in bfloat16, and in float32 with other dropout masks."""
     sizes = work.sizes
     options = {**sizes.trained, "dropout": 0.1}
     batches = work.batches(options, sizes.trained_vocab_size, sizes.trained_lanes, sizes.num_updates)
@@ -49,27 +49,27 @@ def train_in_both_types(work: Workload, report: Report) -> None:
 
 
 def train_as_fed(work: Workload, report: Report) -> None:
-    """The original size, its batches made from the encoded text in a thread while the device computes."""
+    """Train the original size; a thread makes the batches from the encoded text while the device computes."""
     sizes = work.sizes
     options = {**sizes.original, "dropout": 0.1}
     corpus = sample_corpus(work.scratch, sizes.num_tokens)
     count, warm_up = (4, 1) if work.is_dry_run else (200, 20)
 
     def source() -> Prefetcher:
-        made = epoch_batches(corpus, sizes.vocab_size, sizes.num_lanes, options["n_negative_samples_batch"])
-        return Prefetcher(islice(made, count), 4)
+        batches = epoch_batches(corpus, sizes.vocab_size, sizes.num_lanes, options["n_negative_samples_batch"])
+        return Prefetcher(islice(batches, count), 4)
 
     start = time.perf_counter()
-    num_made = sum(1 for _ in source())
-    report.measured("batches made, nothing trained", 1e3 * (time.perf_counter() - start) / num_made, "ms a batch")
+    num_batches = sum(1 for _ in source())
+    report.measured("batches without training", 1e3 * (time.perf_counter() - start) / num_batches, "ms per batch")
     job = work.job(options, sizes.vocab_size, [], bfloat16=work.is_gpu)
     job.batches = (moved(batch, work.device) for batch in source())
     losses = []
-    for number in range(num_made):
+    for number in range(num_batches):
         if number == warm_up:
             work.synchronize()
             start = time.perf_counter()
-        # Read at each step, as a progress bar does.
+        # The loss is read at each step, as the progress bar of a training does.
         losses.append(float(job.step()))
         if report.seconds_left() < FED_RESERVE_SECONDS and len(losses) > warm_up:
             break
@@ -80,7 +80,7 @@ def train_as_fed(work: Workload, report: Report) -> None:
 
 
 def embed(work: Workload, report: Report) -> None:
-    """Words a second of `ElmoEmbedder` at the original size."""
+    """Measure words per second of `ElmoEmbedder` at the original size."""
     encoder = build_encoder(BiLMOptions.from_dict(work.sizes.original, inference=True)).to(work.device)
     embedder = ElmoEmbedder(encoder, batch_size=16_384 if work.is_gpu else 512)
     generator = random.Random(0)

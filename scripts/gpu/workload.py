@@ -1,4 +1,4 @@
-"""Sizes, batches and training jobs that the parts of the run share."""
+"""Sizes, batches and training jobs for all parts of the run."""
 
 import time
 from collections.abc import Callable, Iterable
@@ -11,29 +11,29 @@ from torch import Tensor
 
 from allennlp_elmo_plus.data.batching.batch import LanguageModelBatch
 from allennlp_elmo_plus.modules.recurrent.lstm import LstmLayer
-from benchmarks.corpora import sample_corpus, training_batches
-from benchmarks.model_sizes import RELEASED_VOCABULARY, Options, bilm_options, released_original, tiny
-from benchmarks.training_step import TrainingJob
+from benchmarks.workloads.corpora import sample_corpus, training_batches
+from benchmarks.workloads.model_sizes import RELEASED_VOCABULARY, Options, bilm_options, released_original, tiny
+from benchmarks.workloads.training_step import TrainingJob
 
 
 class Sizes(NamedTuple):
-    """Of a run on a GPU, or of a dry run on any machine."""
+    """The sizes of a run on a GPU, or of a dry run on any machine."""
 
     original: Options  # the model to measure
-    vocab_size: int  # of that model
-    num_lanes: int  # of its batches
-    small: Options  # a model that a CPU computes as well
+    vocab_size: int  # of `original`
+    num_lanes: int  # of the batches of `original`
+    small: Options  # a model that is small enough for a CPU
     trained: Options  # a model to train for some minutes
     trained_vocab_size: int
     trained_lanes: int
-    num_updates: int  # of that training
+    num_updates: int  # of the training of `trained`
     num_tokens: int  # of the generated text
     repeats: int  # of each measurement
     loss_limit: float  # nats between the losses of trainings in float32 and in bfloat16
 
 
 def sizes_of(is_dry_run: bool) -> Sizes:
-    """The sizes of a run."""
+    """Return the sizes of a run."""
     if is_dry_run:
         return Sizes(tiny(), 500, 4, tiny(), tiny(), 500, 4, 4, 3_000, 2, 0.5)
     small = bilm_options(256, 64, [[1, 16], [2, 16], [3, 32], [7, 64]], n_highway=1, n_negatives=512)
@@ -42,7 +42,7 @@ def sizes_of(is_dry_run: bool) -> Sizes:
 
 
 class Workload:
-    """What each part works with: the device, the sizes, and a directory for temporary files."""
+    """The device, the sizes, and a directory for temporary files."""
 
     def __init__(self, device: torch.device, is_dry_run: bool, scratch: Path) -> None:
         self.device = device
@@ -56,35 +56,35 @@ class Workload:
 
     @property
     def half(self) -> torch.dtype:
-        """The type of products to measure: bfloat16, of which CPUs have no fast ones."""
+        """Return the dtype of the products to measure: bfloat16 on a GPU, float32 on a CPU."""
         return torch.bfloat16 if self.is_gpu else torch.float32
 
     def batches(self, options: Options, vocab_size: int, num_lanes: int, count: int) -> list[LanguageModelBatch]:
-        """The first `count` batches of the generated text, on a CPU."""
+        """Return the first `count` batches of the generated text, on the CPU."""
         corpus = sample_corpus(self.scratch, self.sizes.num_tokens)
         return training_batches(corpus, vocab_size, num_lanes, options["n_negative_samples_batch"], count)
 
     def small_batches(self, count: int) -> list[LanguageModelBatch]:
-        """Batches for `sizes.small`, on a CPU."""
+        """Return `count` batches for `sizes.small`, on the CPU."""
         return self.batches(self.sizes.small, 600, 4, count)
 
     def job(
         self, options: Options, vocab_size: int, batches: Iterable[LanguageModelBatch], bfloat16: bool, seed: int = 0
     ) -> TrainingJob:
-        """A training job on the device, initialised from `seed`, whose batches are moved there as they come."""
+        """Return a training job on the device, with weights drawn from `seed`. Each batch is moved to the device when it is used."""
         torch.manual_seed(seed)
         moved_batches = (moved(batch, self.device) for batch in batches)
         return TrainingJob(options, vocab_size, moved_batches, bfloat16, self.device)
 
     def synchronize(self) -> None:
-        """Waits until the device has computed everything."""
+        """Wait until the device has finished."""
         if self.is_gpu:
             torch.cuda.synchronize(self.device)
 
     def milliseconds(self, function: Callable[[], Any], repeats: int = 0, calls: int = 1) -> float:
         """
-        The median time of a call, over `repeats` measurements of `calls` each, after some that are not counted. On a GPU, several
-        calls are launched while the first one runs.
+        Return the median time of a call of `function`, over `repeats` measurements of `calls` calls each, after a few warm-up calls.
+        On a GPU, the host launches all calls of a measurement without waiting.
         """
         repeats = repeats or self.sizes.repeats
         for _ in range(min(repeats, 4)):
@@ -109,7 +109,7 @@ class Workload:
 
 
 def moved(value: Any, device: torch.device) -> Any:
-    """`value` with every tensor in it on `device`; tuples with names, as batches are, keep their type."""
+    """Return `value` with all its tensors on `device`. Named tuples, such as batches, keep their type."""
     if isinstance(value, Tensor):
         return value.to(device)
     if isinstance(value, tuple) and hasattr(value, "_fields"):
@@ -118,13 +118,13 @@ def moved(value: Any, device: torch.device) -> Any:
 
 
 def graph_states(job: TrainingJob) -> list[str]:
-    """Of each forward LSTM layer, whose graph has both directions: captured, given up, or not yet captured."""
+    """Return the state of the CUDA graph of each LSTM layer; the graph of a forward layer computes both directions."""
     layers = [layer for layer in job.model.bilm.forward_layers if isinstance(layer, LstmLayer)]
     return [layer.capture.state for layer in layers]
 
 
 def relative_error(ours: Tensor, expected: Tensor) -> float:
-    """The norm of the difference over the norm of `expected`, in float64."""
+    """Return the norm of the difference divided by the norm of `expected`, in float64."""
     ours, expected = (
         (tensor.to_dense() if tensor.is_sparse else tensor).detach().cpu().double() for tensor in (ours, expected)
     )
@@ -132,5 +132,5 @@ def relative_error(ours: Tensor, expected: Tensor) -> float:
 
 
 def worst_error(ours: Iterable[Tensor], expected: Iterable[Tensor]) -> float:
-    """The largest `relative_error` of pairs; NaN if any is."""
+    """Return the largest `relative_error` of all pairs; NaN if one of them is NaN."""
     return float(np.max([relative_error(*pair) for pair in zip(ours, expected, strict=True)]))

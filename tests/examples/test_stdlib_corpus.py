@@ -1,3 +1,5 @@
+"""The example that makes a corpus of the docstrings of Python's standard library."""
+
 import re
 import subprocess
 import sys
@@ -66,11 +68,11 @@ PROSE = [
 ]
 
 
-def test_prose_is_kept_and_the_rest_is_not():
+def test_only_prose_of_docstrings_becomes_sentences():
     assert list(prose_sentences(MODULE.encode())) == PROSE
 
 
-def test_every_string_takes_more_than_docstrings():
+def test_with_every_string_strings_in_the_code_become_sentences_too():
     assert "This string is no documentation ." in list(prose_sentences(MODULE.encode(), every_string=True))
 
 
@@ -87,12 +89,12 @@ def test_a_file_that_does_not_parse_has_no_docstrings(source):
         ("The 'name' of __init__.py...", ["The", "'", "name", "'", "of", "__init__.py", "..."]),
     ],
 )
-def test_tokens(sentence, tokens):
+def test_a_sentence_is_split_into_tokens(sentence, tokens):
     assert tokenize(sentence) == tokens
 
 
 @given(st.text(max_size=80))
-def test_tokens_lose_nothing_but_white_space(text):
+def test_tokens_have_all_characters_but_white_space(text):
     assert "".join(tokenize(text)) == re.sub(r"\s", "", text)
 
 
@@ -105,7 +107,7 @@ def test_paragraphs_are_single_lines(text):
     assert all("\n" not in paragraph and "  " not in paragraph for paragraph in paragraphs(text))
 
 
-def test_files_leave_out_tests_and_other_packages(tmp_path):
+def test_files_of_tests_and_of_other_packages_are_omitted(tmp_path):
     for name in (
         "b.py",
         "a.py",
@@ -121,7 +123,7 @@ def test_files_leave_out_tests_and_other_packages(tmp_path):
     assert [str(path.relative_to(tmp_path)) for path in python_files(tmp_path)] == ["a.py", "b.py", "email/w.py"]
 
 
-def test_the_cut_is_stable_and_of_the_share_asked_for():
+def test_the_held_out_sentences_are_always_the_same_and_have_about_the_requested_share():
     sentences = [f"Sentence number {number} ." for number in range(10_000)]
     held_out = [sentence for sentence in sentences if is_held_out(sentence, 5)]
     assert 400 < len(held_out) < 600
@@ -129,7 +131,7 @@ def test_the_cut_is_stable_and_of_the_share_asked_for():
     assert set(held_out) < {sentence for sentence in sentences if is_held_out(sentence, 10)}
 
 
-def test_corpus_is_whole_unique_and_the_same_every_time(tmp_path):
+def test_a_corpus_holds_each_sentence_once_and_is_reproducible(tmp_path):
     source = tmp_path / "ferry.py"
     source.write_text(MODULE)
     line = write_corpus([source, source], tmp_path / "out", heldout_percent=50)
@@ -142,13 +144,13 @@ def test_corpus_is_whole_unique_and_the_same_every_time(tmp_path):
 
 
 @pytest.mark.parametrize("percent", ["0", "100", "-3", "nan"])
-def test_refuses_a_share_that_leaves_one_file_empty(percent, tmp_path, capsys):
+def test_a_share_that_leaves_one_file_empty_is_refused(percent, tmp_path, capsys):
     with pytest.raises(SystemExit):
         main([str(tmp_path), f"--heldout-percent={percent}"])
     assert f"--heldout-percent must lie between 0 and 100, got {percent}" in capsys.readouterr().err
 
 
-def test_runs_on_the_standard_library(tmp_path):
+def test_the_example_runs_on_the_standard_library(tmp_path):
     command = [sys.executable, "-m", "examples.stdlib_corpus", str(tmp_path)]
     result = subprocess.run(command, capture_output=True, text=True, check=True, cwd=Path(__file__).parents[2])
     assert result.stdout.count("\n") == 1 and result.stderr == ""

@@ -1,4 +1,4 @@
-"""The lines that end `make train`."""
+"""The lines that `make train` prints at its end."""
 
 import json
 
@@ -17,14 +17,14 @@ def write(directory, training=TRAINING, heldout=HELDOUT):
     return directory
 
 
-def test_says_what_was_reached_how_fast_and_what_to_type_next(tmp_path):
+def test_the_summary_has_the_perplexities_the_speed_and_the_next_command(tmp_path):
     text = summary(write(tmp_path))
     assert "both     150.13" in text and "forward  140.00" in text and "backward 161.00" in text
     assert "4 epochs in 0:04:10.5" in text and "1,235 tokens/s" in text
     assert f"{tmp_path / 'model.tar.gz'}" in text and "allennlp predict" in text
 
 
-def test_a_run_taken_up_with_nothing_left_to_do_has_no_speed(tmp_path):
+def test_a_resumed_run_that_was_finished_has_no_speed(tmp_path):
     text = summary(write(tmp_path, training={"best_epoch": 3}))
     assert "both     150.13" in text and "tokens/s" not in text
 
@@ -33,7 +33,7 @@ def test_a_forward_only_model_has_one_perplexity(tmp_path):
     assert "backward" not in summary(write(tmp_path, heldout={"perplexity": 150.0}))
 
 
-def test_a_run_that_did_not_finish_is_named(tmp_path):
+def test_a_missing_or_damaged_metrics_file_is_refused_by_name(tmp_path):
     write(tmp_path)
     (tmp_path / "heldout_metrics.json").unlink()
     with pytest.raises(InputError, match="heldout_metrics.json` does not exist"):

@@ -1,8 +1,8 @@
 """
-`allennlp` in a copy of the fork server, with a log of its own and, where a test wants it, file systems of its own.
+`allennlp` in a fork of the fork server, with its own log and, if a test needs them, its own mounts.
 
-A mount is {"path": directory, "memory": "size=64k"}, a file system in memory that only this process sees, with tmpfs's options, or
-{"path": directory}, which makes the directory read-only for it. Where the system allows no such mounts, the status is CANNOT_MOUNT.
+Only this process sees a mount. {"path": directory, "memory": "size=64k"} is a file system in memory with these options of tmpfs;
+{"path": directory} makes the directory read-only. If the system does not allow mounts, the exit status is CANNOT_MOUNT.
 """
 
 import atexit
@@ -29,12 +29,15 @@ def run_command(
     arguments: list[str],
     log: str,
     mounts: list[dict[str, str]],
-    keep: Optional[tuple[str, str]] = None,
-    starts_fresh: bool = False,
+    copy_at_exit: Optional[tuple[str, str]] = None,
+    new_processes: bool = False,
 ) -> None:
     """
-    `allennlp` with `arguments`. `keep` names what is copied when it is over, and where to. With `starts_fresh` the processes of a
-    distributed training are started as AllenNLP starts them; otherwise they are copies too.
+    Run `allennlp` with `arguments`; the output goes to the file `log`.
+
+    Args:
+        copy_at_exit: Two directories: the first is copied to the second when the command ends.
+        new_processes: Start the processes of a distributed training as AllenNLP does. By default they are forks of this process.
     """
     file = os.open(log, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o644)
     os.dup2(file, 1)
@@ -46,15 +49,15 @@ def run_command(
         except OSError as error:
             print(error)
             os._exit(CANNOT_MOUNT)
-    if keep:
-        atexit.register(shutil.copytree, *keep)
+    if copy_at_exit:
+        atexit.register(shutil.copytree, *copy_at_exit)
     print_error_lines_of_commands()
-    if not starts_fresh:
-        torch.multiprocessing.start_processes = _start_copies
+    if not new_processes:
+        torch.multiprocessing.start_processes = _fork_processes
     run()
 
 
-def _start_copies(*arguments: Any, start_method: str, **options: Any) -> Any:
+def _fork_processes(*arguments: Any, start_method: str, **options: Any) -> Any:
     return start_processes(*arguments, start_method="fork", **options)
 
 

@@ -3,13 +3,13 @@ from pathlib import Path
 import pytest
 
 from tests.faults.runs import Run
-from tests.helpers.fork_server import ForkServer
+from tests.helpers.runs.fork_server import ForkServer
 
 
 @pytest.fixture(scope="session")
-def whole(server: ForkServer, tmp_path_factory: pytest.TempPathFactory) -> Run:
-    """The run that nothing happens to."""
-    run = Run(server, tmp_path_factory.mktemp("whole"))
+def uninterrupted(server: ForkServer, tmp_path_factory: pytest.TempPathFactory) -> Run:
+    """Return a finished run that nothing disturbed."""
+    run = Run(server, tmp_path_factory.mktemp("uninterrupted"))
     assert run.finish() == 0, run.log.read_text()[-3000:]
     return run
 

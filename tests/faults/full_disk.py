@@ -1,4 +1,4 @@
-"""A run whose disk is full."""
+"""A run whose disk fills up."""
 
 import shutil
 
@@ -7,17 +7,17 @@ from tests.faults.runs import Run
 
 def train_on_full_disk(run: Run, num_bytes: int) -> tuple[int, list[str]]:
     """
-    Trains `run` on a disk of `num_bytes` bytes, then moves what is there to one that is large enough and goes on. Returns the first
-    process's status and the checkpoints it left.
+    Train `run` on a disk of `num_bytes` bytes, then move its files to a disk with free space and resume it to the end.
+
+    Returns:
+        The exit status on the small disk, and the names of the checkpoints there.
     """
     run.out.mkdir()
-    kept = run.directory / "kept"
-    status = run.finish(mounts=[{"path": str(run.out), "memory": f"size={max(1, num_bytes)}"}], keep=kept)
-    checkpoints = sorted(path.name for path in kept.glob("model_state_*.th"))
-    assert (status == 0) == (kept / "model.tar.gz").exists()
+    copy = run.directory / "copy"
+    status = run.finish(mounts=[{"path": str(run.out), "memory": f"size={max(1, num_bytes)}"}], copy_to=copy)
+    checkpoints = sorted(path.name for path in copy.glob("model_state_*.th"))
+    assert (status == 0) == (copy / "model.tar.gz").exists()
     shutil.rmtree(run.out)
-    shutil.copytree(kept, run.out)
-    # AllenNLP takes up no directory that it has not written its config to.
-    has_config = (run.out / "config.json").exists()
-    assert run.finish("--recover" if has_config else "--force") == 0, run.log.read_text()[-3000:]
+    shutil.copytree(copy, run.out)
+    assert run.finish(run.restart_flag()) == 0, run.log.read_text()[-3000:]
     return status, checkpoints

@@ -1,4 +1,4 @@
-"""What a process writes down of its training, to be read when it is gone."""
+"""Files in which a process logs its training, for tests to read after the process has ended."""
 
 import os
 from pathlib import Path
@@ -9,9 +9,9 @@ from allennlp.training.callbacks import TrainerCallback
 from allennlp_elmo_plus.training.distributed.world import world
 
 
-@TrainerCallback.register("records-losses")
-class RecordsLosses(TrainerCallback):
-    """Appends a line to the file `losses_file(serialization_dir)` after each batch: epoch, batch, process, loss to the last bit."""
+@TrainerCallback.register("loss-log")
+class LossLog(TrainerCallback):
+    """Append a line to `losses_file(serialization_dir)` after each batch: train or validate, epoch, batch, process, exact loss."""
 
     def __init__(self, serialization_dir: str) -> None:
         super().__init__(serialization_dir)
@@ -24,22 +24,22 @@ class RecordsLosses(TrainerCallback):
 
 
 def losses_file(serialization_dir: Any) -> Path:
-    """Beside `serialization_dir`, not in it: `--force` and faults leave it alone."""
+    """Return a path beside `serialization_dir`, not in it, so that neither `--force` nor a fault removes the file."""
     return Path(f"{serialization_dir}.losses")
 
 
 def read_losses(serialization_dir: Path) -> list[tuple[str, str]]:
-    """(what was done, its loss) for each batch, in the order of time, repeated ones as often as they were done."""
+    """Return (batch, loss) in the order of time. A batch that was computed twice occurs twice."""
     path = losses_file(serialization_dir)
     if not path.exists():
         return []
     lines = (line.rpartition(" ") for line in path.read_text().splitlines())
-    return [(place, loss) for place, _, loss in lines]
+    return [(batch, loss) for batch, _, loss in lines]
 
 
-@TrainerCallback.register("records-resources")
-class RecordsResources(TrainerCallback):
-    """Appends a line to the file `resources_file(serialization_dir)` every `every` training batches: a `Resources`."""
+@TrainerCallback.register("resource-log")
+class ResourceLog(TrainerCallback):
+    """Append a line to `resources_file(serialization_dir)` every `every` training batches: the fields of a `Resources`."""
 
     def __init__(self, serialization_dir: str, every: int) -> None:
         super().__init__(serialization_dir)
@@ -61,7 +61,7 @@ class RecordsResources(TrainerCallback):
 
 
 class Resources(NamedTuple):
-    """What a process held after `num_batches` batches."""
+    """The resources that a process held after `num_batches` batches."""
 
     num_batches: int
     resident_bytes: int

@@ -1,4 +1,4 @@
-"""A training run of processes that come to harm, and what is left of it."""
+"""A training run whose processes are killed or fail, and its comparison with an undisturbed run."""
 
 import json
 import os
@@ -9,19 +9,19 @@ from typing import Any, Optional
 
 import pytest
 import torch
-from allennlp.models.archival import extracted_archive
 
 from tests.faults import recorder
 from tests.faults.command_process import CANNOT_MOUNT, run_command
 from tests.faults.recorder import losses_file, read_losses
-from tests.helpers.fork_server import PATIENCE_SECONDS, ForkServer
+from tests.helpers.runs.fork_server import TIMEOUT_SECONDS, ForkServer
+from tests.helpers.runs.interrupted_runs import archived_weights
 from tests.helpers.small_text import SENTENCES, small_config, write_text
 
 NUM_EPOCHS = 2
 
 
 class Run:
-    """A run into directory/out, by one process after the other."""
+    """A run into `directory`/out. Each `start` is a new process that begins or resumes the run."""
 
     def __init__(self, server: ForkServer, directory: Path, changes: Optional[dict[str, Any]] = None) -> None:
         self._server = server
@@ -34,16 +34,19 @@ class Run:
         self,
         *flags: str,
         mounts: Optional[list[dict[str, str]]] = None,
-        keep: Optional[Path] = None,
-        starts_fresh: bool = False,
+        copy_to: Optional[Path] = None,
+        new_processes: bool = False,
     ) -> int:
-        """The process id of `allennlp train` with `flags`. With `keep`, the output is copied there when it ends."""
+        """Start `allennlp train` with `flags` and return its process id. When it ends, `out` is copied to `copy_to`."""
         arguments = ["train", str(self.config), "-s", str(self.out), "--include-package", recorder.__name__, *flags]
-        return self._server.call(
-            run_command, arguments, str(self.log), mounts or [], keep and [str(self.out), str(keep)], starts_fresh
-        )
+        copy_at_exit = copy_to and [str(self.out), str(copy_to)]
+        return self._server.call(run_command, arguments, str(self.log), mounts or [], copy_at_exit, new_processes)
 
-    def wait(self, process: int, seconds: float = PATIENCE_SECONDS) -> int:
+    def restart_flag(self) -> str:
+        """Return `--recover`, or `--force` before the config is written: AllenNLP recovers no directory without it."""
+        return "--recover" if (self.out / "config.json").exists() else "--force"
+
+    def wait(self, process: int, seconds: float = TIMEOUT_SECONDS) -> int:
         try:
             status = self._server.wait(process, seconds)
         except AssertionError:
@@ -60,12 +63,12 @@ class Run:
         return self.wait(process)
 
     def recover(self) -> None:
-        """Goes on to the end."""
+        """Resume the run and let it finish."""
         assert self.finish("--recover") == 0, self.log.read_text()[-3000:]
 
     def wait_for_batches(self, number: int) -> None:
-        """Until `number` batches have been done, training and validation, by all processes so far, or the training is over."""
-        deadline = time.monotonic() + PATIENCE_SECONDS
+        """Wait until all processes together have logged `number` batches, of training or validation, or the run is finished."""
+        deadline = time.monotonic() + TIMEOUT_SECONDS
         while self.num_batches() < number and not (self.out / "model.tar.gz").exists():
             assert time.monotonic() < deadline, self.log.read_text()[-3000:]
             time.sleep(0.002)
@@ -76,7 +79,7 @@ class Run:
 
 
 def in_two_processes(server: ForkServer, directory: Path) -> Run:
-    """A run of two processes with half of the lanes each."""
+    """Return a run of two processes, each with half of the lanes."""
     directory.mkdir()
     loader = config_of(directory)["data_loader"]
     loader["batch_size"] //= 2
@@ -90,26 +93,22 @@ def config_of(directory: Path) -> dict[str, Any]:
         "num_epochs": NUM_EPOCHS,
         "patience": 2,
         "checkpointer": {"type": "bilm", "save_every_num_batches": 3},
-        "callbacks": [{"type": "bilm"}, {"type": "records-losses"}],
+        "callbacks": [{"type": "bilm"}, {"type": "loss-log"}],
     }
     return config
 
 
-def assert_same_run(run: Run, whole: Run) -> None:
-    """Every loss, whenever it was computed, the final checkpoint and the archive are those of `whole`, bit for bit."""
-    expected = dict(read_losses(whole.out))
-    done = read_losses(run.out)
-    assert {place for place, _ in done} == set(expected)
-    assert [pair for pair in done if pair[1] != expected[pair[0]]] == []
+def assert_same_run(run: Run, uninterrupted: Run) -> None:
+    """Compare every logged loss, the final checkpoint and the archive with those of `uninterrupted`, bit by bit."""
+    expected_losses = dict(read_losses(uninterrupted.out))
+    losses = read_losses(run.out)
+    assert {batch for batch, _ in losses} == set(expected_losses)
+    assert [(batch, loss) for batch, loss in losses if loss != expected_losses[batch]] == []
     for name in (f"model_state_e{NUM_EPOCHS}_b0.th", f"training_state_e{NUM_EPOCHS}_b0.th", "best.th"):
-        ours, theirs = (torch.load(each.out / name, weights_only=True) for each in (run, whole))
-        _assert_equal(ours.get("optimizer", ours), theirs.get("optimizer", theirs))
-    weights = []
-    for each in (run, whole):
-        with extracted_archive(each.out / "model.tar.gz") as extracted:
-            weights.append(torch.load(Path(extracted) / "weights.th", weights_only=True))
-    _assert_equal(*weights)
+        ours, expected = (torch.load(out / name, weights_only=True) for out in (run.out, uninterrupted.out))
+        _assert_equal(ours.get("optimizer", ours), expected.get("optimizer", expected))
+    _assert_equal(archived_weights(run.directory), archived_weights(uninterrupted.directory))
 
 
-def _assert_equal(ours: Any, theirs: Any) -> None:
-    torch.testing.assert_close(ours, theirs, rtol=0, atol=0)
+def _assert_equal(ours: Any, expected: Any) -> None:
+    torch.testing.assert_close(ours, expected, rtol=0, atol=0)

@@ -7,7 +7,9 @@ from tests.faults.runs import Run, assert_same_run
 NUM_KILLS = 5
 
 
-def test_a_run_killed_again_and_again_is_the_run_it_would_have_been(run: Run, whole: Run) -> None:
+def test_a_run_that_is_killed_several_times_has_the_losses_and_weights_of_an_uninterrupted_run(
+    run: Run, uninterrupted: Run
+) -> None:
     assert kill_at_random(run, NUM_KILLS, seed=1) >= NUM_KILLS - 1
-    assert_same_run(run, whole)
-    assert len(read_losses(run.out)) > len(read_losses(whole.out))
+    assert_same_run(run, uninterrupted)
+    assert len(read_losses(run.out)) > len(read_losses(uninterrupted.out))

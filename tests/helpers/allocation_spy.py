@@ -1,4 +1,4 @@
-"""What a computation allocates and multiplies, seen operation by operation."""
+"""Counts the allocations and matrix products of a computation."""
 
 from collections.abc import Iterator
 from typing import Any
@@ -11,8 +11,8 @@ from torch.utils._pytree import tree_leaves
 
 class AllocationSpy(TorchDispatchMode):
     """
-    While active, records `largest`, the elements of the largest tensor that any operation newly allocates (views and in-place
-    results are none), and `products`, the number of matrix products.
+    While active, record `largest`, the number of elements of the largest new tensor of any operation, and `products`, the number of
+    matrix products. Views and results of in-place operations are not new tensors.
     """
 
     def __init__(self) -> None:
@@ -22,9 +22,9 @@ class AllocationSpy(TorchDispatchMode):
 
     def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         result = func(*args, **(kwargs or {}))
-        given = {tensor.untyped_storage().data_ptr() for tensor in _strided([args, kwargs])}
-        new = [tensor.numel() for tensor in _strided(result) if tensor.untyped_storage().data_ptr() not in given]
-        self.largest = max([self.largest, *new])
+        inputs = {tensor.untyped_storage().data_ptr() for tensor in _strided([args, kwargs])}
+        sizes = [tensor.numel() for tensor in _strided(result) if tensor.untyped_storage().data_ptr() not in inputs]
+        self.largest = max([self.largest, *sizes])
         self.products += func.overloadpacket in (torch.ops.aten.mm, torch.ops.aten.addmm, torch.ops.aten.addmm_)
         return result
 

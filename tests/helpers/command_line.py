@@ -1,4 +1,4 @@
-"""Commands as they are typed, in this process."""
+"""`allennlp` commands run in this process."""
 
 import sys
 from pathlib import Path
@@ -15,7 +15,7 @@ ROOT = Path(__file__).resolve().parents[2]
 
 
 class Ended(NamedTuple):
-    """How a command ended, and what it printed."""
+    """The exit status of a command, and its output."""
 
     status: int
     out: str
@@ -23,28 +23,28 @@ class Ended(NamedTuple):
 
 
 def run_command(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture, *arguments: Any) -> Ended:
-    """`allennlp ARGUMENTS` typed in the repository, where `.allennlp_plugins` lies."""
+    """Run `allennlp ARGUMENTS` in the repository, whose `.allennlp_plugins` names the plugin."""
     monkeypatch.chdir(ROOT)
-    # The plugin is imported here; for each command AllenNLP would walk through every module of its own and of allennlp_models.
+    # The plugin is already imported. AllenNLP would import every module of its own and of allennlp_models for each command.
     monkeypatch.setattr("allennlp.commands.import_plugins", lambda: None)
     monkeypatch.setattr(sys, "argv", ["allennlp", *map(str, arguments)])
     capsys.readouterr()
     status: int = 0
     try:
         main(prog="allennlp")
-    except SystemExit as leaving:
-        if isinstance(leaving.code, str):
-            # As the interpreter does with what `sys.exit` was given.
-            print(leaving.code, file=sys.stderr)
-        status = leaving.code if isinstance(leaving.code, int) else int(leaving.code is not None)
+    except SystemExit as exit:
+        if isinstance(exit.code, str):
+            # The interpreter prints a message that is passed to `sys.exit`.
+            print(exit.code, file=sys.stderr)
+        status = exit.code if isinstance(exit.code, int) else int(exit.code is not None)
     captured = capsys.readouterr()
     return Ended(status, captured.out, captured.err)
 
 
 def run_command_to_its_end(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture, *arguments: Any) -> Ended:
-    """`run_command`, with what the interpreter does about an error that nothing handles."""
+    """Run a command as `run_command` does; an error that is not handled is printed, as the interpreter does."""
     with monkeypatch.context() as process:
-        # To be restored, with what the patch makes of them.
+        # The patch replaces both; they are restored at the end.
         process.setattr(sys, "excepthook", sys.__excepthook__)
         process.setattr(common_logging, "prepare_global_logging", common_logging.prepare_global_logging)
         patches.print_error_lines_of_commands()
@@ -57,7 +57,7 @@ def run_command_to_its_end(monkeypatch: pytest.MonkeyPatch, capsys: pytest.Captu
 
 
 def only_line(text: str) -> str:
-    """The one line that a failing command prints on stderr, below what progress bars left there."""
+    """Return the only line of `text`, the stderr of a failed command, that is not of a progress bar."""
     lines = [line for line in text.splitlines() if line.strip() and "%|" not in line and "B/s" not in line]
     assert len(lines) == 1, text
     return lines[0]

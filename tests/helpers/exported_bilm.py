@@ -1,8 +1,10 @@
-"""A small biLM in the files of an export, sentences to embed with it, and how near vectors are to those expected."""
+"""A small exported biLM, sentences to embed with it, and a comparison of vectors."""
 
 from pathlib import Path
 from typing import Any
 
+import h5py
+import numpy as np
 import torch
 from allennlp.modules.elmo import batch_to_ids
 
@@ -22,6 +24,7 @@ OPTIONS: dict[str, Any] = {
     },
 }
 WORDS = "the cat sat on a mat and then , Zürich fell quiet 나비 🙂 un".split() + ["x" * 60]
+LINES = ["the cat sat on a mat", "Zürich fell quiet , 나비 🙂", "un " + "x" * 60, "and then"]
 BATCHES: list[list[list[str]]] = [
     [["the", "cat", "sat"], ["Zürich"], [], ["the", "x" * 60, "나비", "the", "🙂"]],
     [["a", "mat"], ["and", "then", "the", "cat"]],
@@ -31,12 +34,12 @@ BATCHES: list[list[list[str]]] = [
 
 
 def exported(directory: Path, options: BiLMOptions, token_bias: float = 0.0) -> dict[str, str]:
-    """The files of a biLM of these options, by the arguments of the token embedder that take them."""
+    """Export a biLM of `options` into `directory`. Return its files as arguments of the token embedder."""
     torch.manual_seed(11)
     encoder = build_encoder(options)
     with torch.no_grad():
         for parameter in encoder.parameters():
-            # Wide enough that both clips bite, and short enough that the 1 AllenNLP adds to a bias is added exactly.
+            # Large enough that both clips take effect; few enough digits that adding AllenNLP's 1 to a bias does not round.
             parameter.copy_((torch.randn_like(parameter) * 2**9).round() / 2**10)
         if token_bias:
             encoder.token_encoder.projection_bias.fill_(token_bias)
@@ -50,3 +53,9 @@ def ids_of(sentences: list[list[str]]) -> torch.Tensor:
 
 def close(ours: torch.Tensor, theirs: torch.Tensor, tolerance: float = 1e-5) -> None:
     torch.testing.assert_close(ours, theirs, rtol=0, atol=tolerance)
+
+
+def read_vectors(path: Path) -> dict[str, np.ndarray]:
+    """Return the arrays in a file of `allennlp elmo` by their keys."""
+    with h5py.File(path) as file:
+        return {key: dataset[...] for key, dataset in file.items() if key != "sentence_to_index"}

@@ -1,4 +1,4 @@
-"""The settings under which matrix products of half-precision factors run."""
+"""PyTorch's flags for reduced-precision sums, recorded at each matrix product of bfloat16 factors."""
 
 import torch
 from torch import Tensor
@@ -8,7 +8,7 @@ FLAGS = "allow_bf16_reduced_precision_reduction", "allow_fp16_reduced_precision_
 
 
 class FlagsOfProducts(TorchDispatchMode):
-    """While active, records both flags at each product of half-precision factors."""
+    """While active, record both flags at each matrix product of bfloat16 factors."""
 
     def __init__(self) -> None:
         super().__init__()

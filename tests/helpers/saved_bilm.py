@@ -1,4 +1,4 @@
-"""A small biLM in every form that one is kept in, and sentences to embed with it."""
+"""A small biLM in every file format of a pretrained model, and sentences to embed with it."""
 
 import json
 from pathlib import Path
@@ -23,7 +23,8 @@ SENTENCES = [
 
 def saved(directory: Path, variant: str = "usual", scale: float = 1.0) -> ElmoEmbedder:
     """
-    The embedder of what is written into `directory`: options.json, weights.hdf5, vocab.txt and model.tar.gz; weights times `scale`.
+    Write options.json, weights.hdf5, vocab.txt and model.tar.gz of a biLM into `directory`; its random weights are multiplied by
+    `scale`. Return an embedder of the biLM.
     """
     options = options_of(variant)
     encoder = random_encoder(options)

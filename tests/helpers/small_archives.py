@@ -1,4 +1,4 @@
-"""Archives as pretraining leaves them, of a small biLM, and ways to make a file of weights and a tar.gz that are not."""
+"""Archives of a small biLM as pretraining writes them, and functions that make hostile archives and files of weights."""
 
 import gzip
 import io
@@ -26,14 +26,14 @@ def small_model(options: Mapping[str, Any] = BASE, num_words: int = len(WORDS)) 
 
 
 def saved(state: Mapping[str, Any]) -> bytes:
-    """What `torch.save` writes of the weights of a language model."""
+    """Return the file that `torch.save` writes for the weights `state` of a language model."""
     file = io.BytesIO()
     torch.save({f"language_model.{name}": value for name, value in state.items()}, file)
     return file.getvalue()
 
 
 def archived_files(options: Mapping[str, Any] = BASE, model_type: str = "bilm") -> dict[str, bytes]:
-    """The files of an archive, in AllenNLP's order."""
+    """Return the names and contents of an archive's files, in AllenNLP's order."""
     config = {"dataset_reader": {"type": "bilm"}, "model": {"type": model_type, "exact_chunk_size": 8, **options}}
     return {
         "config.json": json.dumps(config).encode(),
@@ -46,7 +46,7 @@ def archived_files(options: Mapping[str, Any] = BASE, model_type: str = "bilm") 
 
 
 def member(name: str, content: bytes = b"", **header: Any) -> tuple[tarfile.TarInfo, bytes]:
-    """A member with these fields of its header."""
+    """Return a tar member with these fields in its header."""
     info = tarfile.TarInfo(name)
     info.size = len(content)
     for key, value in header.items():
@@ -55,7 +55,7 @@ def member(name: str, content: bytes = b"", **header: Any) -> tuple[tarfile.TarI
 
 
 def write_archive(path: Path, files: Mapping[str, bytes], more: tuple[tuple[tarfile.TarInfo, bytes], ...] = ()) -> Path:
-    """A tar.gz of a folder, `files` and the members `more`, whatever their headers claim."""
+    """Write a tar.gz with a directory, `files` and the members `more`; the headers of `more` may be wrong. Return its path."""
     with gzip.open(path, "wb", compresslevel=1) as target:
         members = [member("vocabulary", type=tarfile.DIRTYPE), *(member(*item) for item in files.items()), *more]
         for info, content in members:
@@ -65,7 +65,7 @@ def write_archive(path: Path, files: Mapping[str, bytes], more: tuple[tuple[tarf
 
 
 def repacked(content: bytes, change: Mapping[str, bytes | None], **settings: Any) -> bytes:
-    """The zip file `content` with records replaced, added or, for None, left out."""
+    """Return the zip file `content` with records replaced, added or, for None, removed."""
     file = io.BytesIO()
     with zipfile.ZipFile(io.BytesIO(content)) as before, zipfile.ZipFile(file, "w", **settings) as after:
         folder = before.namelist()[0].split("/")[0]
@@ -78,7 +78,7 @@ def repacked(content: bytes, change: Mapping[str, bytes | None], **settings: Any
 
 
 def calling(function: Any, *arguments: Any) -> bytes:
-    """A file of weights whose pickle says to call `function`."""
+    """Return a file of weights whose pickle calls `function`."""
 
     class Call:
         def __reduce__(self) -> tuple[Any, ...]:

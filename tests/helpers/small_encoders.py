@@ -1,4 +1,4 @@
-"""Small encoders, one for each part that may be there or not, and a change to the file of their weights."""
+"""Small encoders, one for each optional part of the model, and functions that read and change their weights.hdf5."""
 
 from collections.abc import Callable
 from pathlib import Path
@@ -55,5 +55,6 @@ def read_weights(path: Path, module: torch.nn.Module, options: BiLMOptions, voca
 
 
 def edit(path: Path, change: Callable[[h5py.File], None]) -> None:
+    """Apply `change` to the HDF5 file at `path`."""
     with h5py.File(path, "r+") as file:
         change(file)

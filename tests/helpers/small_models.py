@@ -1,4 +1,4 @@
-"""Small biLMs and batches that tests share."""
+"""Small language models, their options, and batches of sentences."""
 
 from typing import Optional
 
@@ -21,7 +21,7 @@ LSTM = {
     "proj_clip": 0.4,
     "use_skip_connections": True,
 }
-# The `lstm` section of every cell, with and without projection.
+# The `lstm` section of the options of every cell, with and without projection.
 RECURRENCES = {
     f"{key.replace(LAYER_NORM, ', layer norm')}, {width}": {
         **LSTM,
@@ -59,7 +59,7 @@ def small_model(seed: int = 0, **overrides: object) -> LanguageModel:
 
 
 def batch_of(sentences: list[list[str]], extra_padding: int = 0) -> LanguageModelBatch:
-    """The batch of sentences without boundaries, as the reader's instances arrive, padded further if asked for."""
+    """Return the batch of sentences given without boundaries, padded to the longest sentence plus `extra_padding`."""
     padded_length = max(map(len, sentences)) + 2 + extra_padding
     characters = torch.zeros(len(sentences), padded_length, 12, dtype=torch.int64)
     word_ids = torch.zeros(len(sentences), padded_length, dtype=torch.int64)
@@ -75,7 +75,10 @@ def batch_of(sentences: list[list[str]], extra_padding: int = 0) -> LanguageMode
 def nlls_by_sentence(
     model: LanguageModel, batch: LanguageModelBatch
 ) -> list[tuple[list[float], Optional[list[float]]]]:
-    """Each sentence's exact nll of every target, in the direction's reading order and the caller's order of sentences."""
+    """
+    Return the exact negative log-likelihoods of each sentence's targets, (forward, backward). Sentences are in the caller's order,
+    targets in the reading order of the direction.
+    """
     result = model.exact_loss(batch)
     forward = unpack(result.forward_nll, batch.mask)
     backward = None if result.backward_nll is None else unpack(result.backward_nll, batch.mask)

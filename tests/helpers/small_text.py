@@ -52,7 +52,7 @@ def small_model_config() -> dict[str, Any]:
 
 
 def small_config(directory: Path) -> dict[str, Any]:
-    """The config, and its text written into `directory`."""
+    """Write the text into `directory`. Return the config of a small training on it."""
     loader = {"type": "bilm", "batch_size": 4, "num_steps": 5}
     return {
         "dataset_reader": {"type": "bilm"},

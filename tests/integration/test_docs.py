@@ -12,7 +12,7 @@ import pytest
 from allennlp.commands import main
 
 import allennlp_elmo_plus.plugin  # noqa: F401
-from benchmarks.sample_text import write_text
+from benchmarks.workloads.sample_text import write_text
 from tests.helpers.small_models import small_model, small_options
 from tests.helpers.stored_bilms import write_form
 
@@ -52,15 +52,15 @@ function(dim, projection_dim, filters=null, n_highway=0) {
 
 
 def commands(page: str) -> list[list[str]]:
-    """Return the commands of a page's ```bash blocks, one per line; blocks of another kind, as ```sh, are not run."""
+    """Return the commands of a page's ```bash blocks, one per line. Other blocks, such as ```sh, are not run."""
     lines = "".join(_BLOCK.findall(page)).replace("\\\n", " ").splitlines()
     split = (shlex.split(line, comments=True) for line in lines)
     return [command for command in split if command]
 
 
 @pytest.fixture(scope="module")
-def workplace(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Return a directory with the files that the pages assume: texts, labelled sentences, configs."""
+def directory(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Return a directory with the files that the pages use: texts, tagged sentences, configs."""
     directory = tmp_path_factory.mktemp("docs")
     shutil.copytree(ROOT / "training_config", directory / "training_config")
     (directory / "training_config" / "lib" / "options.libsonnet").write_text(SMALL_OPTIONS, encoding="utf-8")
@@ -81,13 +81,13 @@ def workplace(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return directory
 
 
-def test_the_requests_are_those_the_page_shows() -> None:
+def test_the_page_of_tools_shows_these_requests() -> None:
     assert f"```json\n{REQUESTS}```" in PAGES["tools.md"].read_text("utf-8")
 
 
 @pytest.mark.parametrize("name", ORDER)
-def test_the_commands_of_a_page_run(name: str, workplace: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.chdir(workplace)
+def test_the_commands_of_a_page_run(name: str, directory: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(directory)
     # The plugin is already imported. AllenNLP would import every module of its own and of allennlp_models for each command.
     monkeypatch.setattr("allennlp.commands.import_plugins", lambda: None)
     for command in commands(PAGES[name].read_text("utf-8")):
@@ -95,9 +95,9 @@ def test_the_commands_of_a_page_run(name: str, workplace: Path, monkeypatch: pyt
 
 
 def test_the_walk_through_ends_with_three_taggers(
-    workplace: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture
+    directory: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture
 ) -> None:
-    monkeypatch.chdir(workplace)
+    monkeypatch.chdir(directory)
     monkeypatch.setattr("allennlp.commands.import_plugins", lambda: None)
     walkthrough = runpy.run_path(str(ROOT / "docs" / "walkthrough.py"))
     # The functions of the walk-through look up names here.
@@ -111,7 +111,7 @@ def test_the_walk_through_ends_with_three_taggers(
 
     monkeypatch.setitem(names, "run", run_small)
     capsys.readouterr()
-    walkthrough["main"](workplace)
+    walkthrough["main"](directory)
     results = capsys.readouterr().out.partition("with the right tag:\n")[2]
     assert re.findall(r"^  (\w+) +\d+\.\d%$", results, re.MULTILINE) == ["words", "untrained", "pretrained"]
 

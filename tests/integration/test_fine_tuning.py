@@ -1,4 +1,4 @@
-"""Going on with a pretrained biLM on other text, through AllenNLP."""
+"""Fine-tuning: AllenNLP continues the training of a pretrained biLM on other text."""
 
 import json
 import logging
@@ -9,8 +9,7 @@ import pytest
 import torch
 from allennlp.commands.train import train_model
 from allennlp.common import Params
-from allennlp.data import DatasetReader, Vocabulary
-from allennlp.models import Model
+from allennlp.data import Vocabulary
 from allennlp.models.archival import load_archive
 from allennlp.training.optimizers import Optimizer
 
@@ -20,7 +19,7 @@ from allennlp_elmo_plus.formats.export import export_model
 from allennlp_elmo_plus.modules.build import build_language_model
 from allennlp_elmo_plus.options.bilm_options import BiLMOptions
 from allennlp_elmo_plus.plugin.data.vocabulary import words_of
-from allennlp_elmo_plus.plugin.models.bilm_model import BilmModel
+from tests.helpers.bilm_data import make_data, make_model
 from tests.helpers.bilm_tf_directories import write_training_directory
 from tests.helpers.small_text import (
     SENTENCES,
@@ -29,8 +28,8 @@ from tests.helpers.small_text import (
     write_text,
 )
 
-# Some words of the old text, some new ones.
-OTHER = [
+# Some words occur in the old text, some are new.
+NEW_SENTENCES = [
     line.split()
     for line in """
 the cellar floods when the river rises .
@@ -44,8 +43,8 @@ when the cook wakes the cellar stands dry .
 
 def config_of(directory: Path, **model: Any) -> dict[str, Any]:
     config = small_config(directory)
-    config["train_data_path"] = str(write_text(directory / "other.txt", OTHER * 8))
-    config["validation_data_path"] = str(write_text(directory / "other_heldout.txt", OTHER))
+    config["train_data_path"] = str(write_text(directory / "other.txt", NEW_SENTENCES * 8))
+    config["validation_data_path"] = str(write_text(directory / "other_heldout.txt", NEW_SENTENCES))
     config["model"] |= model
     return config
 
@@ -59,33 +58,26 @@ def old(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def new_vocabulary(tmp_path_factory: pytest.TempPathFactory) -> Vocabulary:
-    path = write_text(tmp_path_factory.mktemp("new") / "text.txt", OTHER)
-    reader = DatasetReader.from_params(Params({"type": "bilm"}))
-    return Vocabulary.from_params(Params({"type": "bilm"}), instances=reader.read(str(path)))
+    return make_data(tmp_path_factory.mktemp("new"), NEW_SENTENCES).vocabulary
 
 
-def started(vocabulary: Vocabulary, **changes: Any) -> BilmModel:
-    torch.manual_seed(0)
-    model = Model.from_params(Params({**small_model_config(), **changes}), vocab=vocabulary)
-    assert isinstance(model, BilmModel)
-    return model
-
-
-def test_a_model_starts_from_the_old_weights_by_word(old: Path, new_vocabulary: Vocabulary, caplog) -> None:
+def test_known_words_keep_their_rows_of_the_softmax_and_new_words_get_fresh_rows(
+    old: Path, new_vocabulary: Vocabulary, caplog
+) -> None:
     with caplog.at_level(logging.INFO):
-        model = started(new_vocabulary, pretrained_file=str(old))
-    archive, fresh = load_archive(old).model, started(new_vocabulary)
+        model = make_model(new_vocabulary, pretrained_file=str(old))
+    archive, fresh = load_archive(old).model, make_model(new_vocabulary)
     assert torch.equal(
         model.language_model.bilm.backward_layers[1].kernel, archive.language_model.bilm.backward_layers[1].kernel
     )
     old_rows = {word: row for row, word in enumerate(words_of(archive.vocab))}
     num_known = 0
     for row, word in enumerate(words_of(new_vocabulary)):
-        known = word in old_rows
-        num_known += known
-        source, place = (archive, old_rows[word]) if known else (fresh, row)
+        is_known = word in old_rows
+        num_known += is_known
+        source, source_row = (archive, old_rows[word]) if is_known else (fresh, row)
         for name in ("weight", "bias"):
-            expected = getattr(source.language_model.softmax, name)[place]
+            expected = getattr(source.language_model.softmax, name)[source_row]
             assert torch.equal(getattr(model.language_model.softmax, name)[row], expected), word
     num_words = len(words_of(new_vocabulary))
     assert 3 < num_known < num_words
@@ -95,23 +87,25 @@ def test_a_model_starts_from_the_old_weights_by_word(old: Path, new_vocabulary: 
     )
 
 
-def test_an_export_starts_as_the_archive_does(old: Path, new_vocabulary: Vocabulary, tmp_path: Path) -> None:
+def test_exported_files_initialize_a_model_as_their_archive_does(
+    old: Path, new_vocabulary: Vocabulary, tmp_path: Path
+) -> None:
     archive = load_archive(old).model
     files = export_model(archive.language_model, archive.options, words_of(archive.vocab), tmp_path)
-    ours = started(new_vocabulary, pretrained_file=str(files.weights)).state_dict()
-    theirs = started(new_vocabulary, pretrained_file=str(old)).state_dict()
-    assert all(torch.equal(ours[name], theirs[name]) for name in theirs)
+    from_export = make_model(new_vocabulary, pretrained_file=str(files.weights)).state_dict()
+    from_archive = make_model(new_vocabulary, pretrained_file=str(old)).state_dict()
+    assert all(torch.equal(from_export[name], value) for name, value in from_archive.items())
 
 
-def test_the_old_vocabulary_is_taken_from_the_archive(old: Path) -> None:
+def test_with_the_vocabulary_of_the_archive_all_weights_are_those_of_the_archive(old: Path) -> None:
     vocabulary = Vocabulary.from_params(Params({"type": "bilm", "vocab_file": str(old)}), instances=[])
     archive = load_archive(old).model
     assert words_of(vocabulary) == words_of(archive.vocab)
-    model = started(vocabulary, pretrained_file=str(old))
+    model = make_model(vocabulary, pretrained_file=str(old))
     assert all(torch.equal(value, archive.state_dict()[name]) for name, value in model.state_dict().items())
 
 
-def test_a_tuned_archive_needs_no_old_file(old: Path, tmp_path: Path) -> None:
+def test_the_archive_of_a_fine_tuned_model_loads_without_the_old_archive(old: Path, tmp_path: Path) -> None:
     copied = tmp_path / "old.tar.gz"
     copied.write_bytes(old.read_bytes())
     tuned = train_model(Params(config_of(tmp_path, pretrained_file=str(copied))), str(tmp_path / "out"))
@@ -123,7 +117,7 @@ def test_a_tuned_archive_needs_no_old_file(old: Path, tmp_path: Path) -> None:
     assert all(torch.equal(value, expected[name]) for name, value in loaded.state_dict().items())
 
 
-def test_a_run_taken_up_goes_on_from_its_checkpoint(old: Path, tmp_path: Path) -> None:
+def test_a_recovered_run_continues_from_its_checkpoint_not_from_the_old_model(old: Path, tmp_path: Path) -> None:
     config = config_of(tmp_path, pretrained_file=str(old))
     config["trainer"] |= {
         "checkpointer": {"type": "bilm", "keep_most_recent_by_count": None},
@@ -137,21 +131,21 @@ def test_a_run_taken_up_goes_on_from_its_checkpoint(old: Path, tmp_path: Path) -
     for path in (*out.glob("*_e2_b0.th"), out / "model.tar.gz"):
         path.unlink()
     train_model(Params(config).duplicate(), str(out), recover=True)
-    again = torch.load(out / "model_state_e2_b0.th", weights_only=True)
-    assert all(torch.equal(again[name], last[name]) for name in last)
+    recovered = torch.load(out / "model_state_e2_b0.th", weights_only=True)
+    assert all(torch.equal(recovered[name], value) for name, value in last.items())
 
 
 def test_options_of_another_model_are_refused_by_name(old: Path, new_vocabulary: Vocabulary) -> None:
     lstm = {**small_model_config()["lstm"], "cell_clip": 5}
     with pytest.raises(InputError, match="its options must be those of `options`: `lstm.cell_clip` 5, got 3$"):
-        started(new_vocabulary, pretrained_file=str(old), lstm=lstm)
+        make_model(new_vocabulary, pretrained_file=str(old), lstm=lstm)
     with pytest.raises(InputError, match="nowhere.tar.gz: there is no such file"):
-        started(new_vocabulary, pretrained_file="nowhere.tar.gz")
+        make_model(new_vocabulary, pretrained_file="nowhere.tar.gz")
 
 
-def test_training_goes_on_where_the_old_model_was(old: Path, tmp_path: Path) -> None:
-    """On the old text, with the old words, the first epoch is better than a fresh model's."""
-    first = {}
+def test_a_pretrained_model_has_a_lower_perplexity_on_the_old_text_than_a_fresh_one(old: Path, tmp_path: Path) -> None:
+    """Both are trained for one epoch with the old vocabulary."""
+    perplexity = {}
     for name, model in (("fresh", {}), ("tuned", {"pretrained_file": str(old)})):
         (tmp_path / name).mkdir()
         config = config_of(tmp_path / name, **model)
@@ -161,21 +155,21 @@ def test_training_goes_on_where_the_old_model_was(old: Path, tmp_path: Path) -> 
         config["trainer"]["num_epochs"] = 1
         train_model(Params(config), str(tmp_path / name / "out"))
         metrics = json.loads((tmp_path / name / "out" / "metrics.json").read_text())
-        first[name] = metrics["validation_perplexity"]
-    assert first["tuned"] < first["fresh"]
+        perplexity[name] = metrics["validation_perplexity"]
+    assert perplexity["tuned"] < perplexity["fresh"]
 
 
 @pytest.mark.parametrize("has_same_words", [True, False])
-def test_a_training_of_bilm_tf_continues_with_its_sums(tmp_path, new_vocabulary, caplog, has_same_words):
+def test_a_training_of_bilm_tf_continues_with_its_sums(
+    new_vocabulary: Vocabulary, tmp_path: Path, caplog: pytest.LogCaptureFixture, has_same_words: bool
+) -> None:
     options = BiLMOptions.from_dict(small_model_config(), inference=False)
     words = words_of(new_vocabulary)
     old_words = words if has_same_words else [*words[:-2], words[-1], words[-2]]
     torch.manual_seed(3)
     write_training_directory(tmp_path, build_language_model(options, len(words)), options, old_words)
     with caplog.at_level(logging.INFO):
-        model = Model.from_params(
-            Params({"type": "bilm", **small_model_config(), "pretrained_file": str(tmp_path)}), vocab=new_vocabulary
-        )
+        model = make_model(new_vocabulary, pretrained_file=str(tmp_path))
     assert f"{len(words)} of {len(words)} rows carried over by word, 0 fresh" in caplog.text
     assert ("with Adagrad's sums of squared gradients" in caplog.text) == has_same_words
     named = list(model.named_parameters())

@@ -1,4 +1,4 @@
-"""Runs recovered in another environment: other threads, no numba, another directory, another version of this package."""
+"""Runs that are recovered in another environment: another number of threads, no numba, another directory, another version."""
 
 import gc
 import shutil
@@ -11,10 +11,10 @@ import torch
 
 from allennlp_elmo_plus.errors import InputError
 from allennlp_elmo_plus.training.environment import environment
-from tests.helpers.interrupted_runs import (
+from tests.helpers.runs.interrupted_runs import (
     SAVE_EVERY,
-    assert_same_as_whole,
-    short,
+    assert_same_as_uninterrupted,
+    short_run,
     train,
 )
 
@@ -31,8 +31,8 @@ def two_threads() -> Any:
     torch.set_num_threads(1)
 
 
-def test_other_threads_are_named_in_a_warning(tmp_path: Path, two_threads: Any) -> None:
-    changes = short(tmp_path)
+def test_recovery_with_another_number_of_threads_logs_a_warning(tmp_path: Path, two_threads: Any) -> None:
+    changes = short_run(tmp_path)
     train(tmp_path, SAVE_EVERY + 1, **changes)
     train(tmp_path, SAVE_EVERY, recover=True, **changes)
     assert WARNING not in log_of(tmp_path)
@@ -42,8 +42,8 @@ def test_other_threads_are_named_in_a_warning(tmp_path: Path, two_threads: Any) 
 
 
 def test_a_strict_run_is_not_recovered_without_numba(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    callbacks = [{"type": "bilm", "strict_resume": True}, {"type": "does-at"}]
-    changes = short(tmp_path, callbacks=callbacks)
+    callbacks = [{"type": "bilm", "strict_resume": True}, {"type": "act-after-batch"}]
+    changes = short_run(tmp_path, callbacks=callbacks)
     losses = train(tmp_path, SAVE_EVERY + 1, **changes)
     version = environment(torch.device("cpu"))["version of numba"]
     with monkeypatch.context() as patch:
@@ -55,8 +55,8 @@ def test_a_strict_run_is_not_recovered_without_numba(tmp_path: Path, monkeypatch
     assert losses and train(tmp_path, 1, recover=True, **changes)
 
 
-def test_another_version_of_torch_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    changes = short(tmp_path)
+def test_recovery_with_another_version_of_torch_logs_a_warning(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    changes = short_run(tmp_path)
     with monkeypatch.context() as patch:
         patch.setattr(torch, "__version__", "2.6.0")
         train(tmp_path, SAVE_EVERY + 1, **changes)
@@ -65,46 +65,46 @@ def test_another_version_of_torch_is_named(tmp_path: Path, monkeypatch: pytest.M
 
 
 def test_a_checkpoint_of_an_earlier_version_is_recovered_exactly(tmp_path: Path) -> None:
-    changes = short(tmp_path / "run")
-    losses = train(tmp_path / "whole", **changes)
+    changes = short_run(tmp_path / "run")
+    losses = train(tmp_path / "uninterrupted", **changes)
     train(tmp_path / "run", SAVE_EVERY + 1, **changes)
     path = tmp_path / "run" / "out" / f"training_state_e0_b{SAVE_EVERY}.th"
     state = torch.load(path, weights_only=True)
-    of_callback = state["callbacks"][0]
+    callback_state = state["callbacks"][0]
     for name in ("trainer", "seconds"):
-        del of_callback[name]
-    for of_process in of_callback["processes"]:
-        del of_process["environment"]
+        del callback_state[name]
+    for process_state in callback_state["processes"]:
+        del process_state["environment"]
     torch.save(state, path)
     assert train(tmp_path / "run", recover=True, **changes) == losses[SAVE_EVERY:]
     assert WARNING not in log_of(tmp_path / "run")
-    assert_same_as_whole(tmp_path / "run", tmp_path / "whole", num_epochs=2)
+    assert_same_as_uninterrupted(tmp_path / "run", tmp_path / "uninterrupted", num_epochs=2)
 
 
 @pytest.mark.parametrize("is_copied", [False, True], ids=["moved", "copied"])
-def test_a_directory_that_was_moved_or_copied_is_finished(is_copied: bool, tmp_path: Path) -> None:
-    # Perplexity falls: the first epoch is the best, so that its weights are loaded in the end.
-    changes = short(tmp_path / "run", validation_metric="+perplexity")
-    losses = train(tmp_path / "whole", **changes)
-    # In the second epoch.
-    done = train(tmp_path / "run", len(losses) // 2 + SAVE_EVERY + 4, **changes)
+def test_a_run_continues_in_a_directory_that_was_moved_or_copied(is_copied: bool, tmp_path: Path) -> None:
+    # Perplexity falls, so "+perplexity" makes the first epoch the best, whose weights are loaded in the end.
+    changes = short_run(tmp_path / "run", validation_metric="+perplexity")
+    losses = train(tmp_path / "uninterrupted", **changes)
+    # Interrupted in the second epoch.
+    before = train(tmp_path / "run", len(losses) // 2 + SAVE_EVERY + 4, **changes)
     assert (tmp_path / "run" / "out" / "best.th").exists()
     (tmp_path / "other").mkdir()
     if is_copied:
         shutil.copytree(tmp_path / "run" / "out", tmp_path / "other" / "out")
-        # The run in the old directory goes on by itself.
+        # The new directory must not read the old one.
         (tmp_path / "run" / "out" / "best.th").write_bytes(b"")
     else:
         (tmp_path / "run" / "out").rename(tmp_path / "other" / "out")
-    # The objects of the first run in this process hold the directory.
+    # The objects of the first training hold the lock of the directory until they are freed.
     gc.collect()
-    rest = train(tmp_path / "other", recover=True, **changes)
-    assert losses[len(losses) - len(rest) :] == rest and len(done) + len(rest) >= len(losses)
-    assert_same_as_whole(tmp_path / "other", tmp_path / "whole", num_epochs=2)
+    after = train(tmp_path / "other", recover=True, **changes)
+    assert losses[len(losses) - len(after) :] == after and len(before) + len(after) >= len(losses)
+    assert_same_as_uninterrupted(tmp_path / "other", tmp_path / "uninterrupted", num_epochs=2)
 
 
-def test_missing_best_weights_are_warned_of_at_recovery(tmp_path: Path) -> None:
-    changes = short(tmp_path, num_epochs=3, validation_metric="+perplexity")
+def test_recovery_without_the_best_weights_logs_a_warning(tmp_path: Path) -> None:
+    changes = short_run(tmp_path, num_epochs=3, validation_metric="+perplexity")
     losses = train(tmp_path, 18, **changes)
     assert losses
     (tmp_path / "out" / "best.th").unlink()

@@ -1,10 +1,10 @@
-"""Configs that leave more to restore than the weights and the optimizer's sums. `python -m tests.faults.soak` runs many more."""
+"""Configs whose schedulers or averages have their own state to restore. `python -m tests.faults.soak` runs many more configs."""
 
 from pathlib import Path
 
 import pytest
 
-from tests.helpers.resume_configs import assert_resumes
+from tests.helpers.runs.resume_configs import assert_resumes
 
 
 @pytest.mark.parametrize(
@@ -18,5 +18,5 @@ from tests.helpers.resume_configs import assert_resumes
         "validation of some epochs",
     ],
 )
-def test_an_interrupted_run_becomes_the_one_without_interruptions(name: str, tmp_path: Path) -> None:
+def test_an_interrupted_run_has_the_checkpoints_of_an_uninterrupted_run(name: str, tmp_path: Path) -> None:
     assert_resumes(name, tmp_path)

@@ -1,4 +1,4 @@
-"""Two launches of `allennlp train`, as on two machines, which meet over loopback: two processes each."""
+"""Distributed training on two machines: two `allennlp train` with two processes each, connected over the loopback interface."""
 
 import json
 from pathlib import Path
@@ -13,8 +13,8 @@ from allennlp.models.archival import load_archive
 from allennlp.training.util import evaluate
 
 from tests.faults.command_process import run_command
-from tests.helpers.distributed_runs import metrics
-from tests.helpers.fork_server import ForkServer
+from tests.helpers.runs.distributed_runs import read_metrics
+from tests.helpers.runs.fork_server import ForkServer
 from tests.helpers.small_text import SENTENCES, small_config, write_text
 
 
@@ -23,13 +23,13 @@ def config_of(directory: Path, num_processes: int) -> dict[str, Any]:
     write_text(directory / "train.txt", SENTENCES * 2)
     config["model"]["dropout"] = 0.0
     config["data_loader"] |= {"batch_size": 8 // num_processes, "shared_negatives": True}
-    # AllenNLP refuses seconds between the checkpoints of several processes.
+    # AllenNLP's own checkpointer refuses `save_every_num_seconds` with several processes; ours accepts it.
     checkpointer = {"type": "bilm", "save_every_num_seconds": 0.001, "keep_most_recent_by_count": 1}
     config["trainer"] |= {"num_epochs": 1, "checkpointer": checkpointer, "callbacks": [{"type": "bilm"}]}
     return config
 
 
-def test_they_train_as_one_process_does(server: ForkServer, tmp_path: Path) -> None:
+def test_two_machines_train_as_one_process_does(server: ForkServer, tmp_path: Path) -> None:
     config = config_of(tmp_path, 4)
     addresses = {"num_nodes": 2, "primary_address": "127.0.0.1", "primary_port": find_open_port()}
     config["distributed"] = {"cuda_devices": [-1, -1], **addresses}
@@ -45,20 +45,20 @@ def test_they_train_as_one_process_does(server: ForkServer, tmp_path: Path) -> N
 
     (tmp_path / "alone").mkdir()
     train_model(Params(config_of(tmp_path / "alone", 1)), str(tmp_path / "alone" / "out"))
-    expected = metrics(tmp_path / "alone" / "out", 0)
+    expected = read_metrics(tmp_path / "alone" / "out", 0)
     for machine in range(2):
         out = tmp_path / f"machine{machine}"
-        ours = metrics(out, 0)
+        ours = read_metrics(out, 0)
         for name in ("training_loss", "training_sampled_perplexity", "validation_perplexity"):
             assert ours[name] == pytest.approx(expected[name], rel=1e-6), name
-        # Each keeps the checkpoints it was asked to keep, and ends with an archive.
+        # Each machine keeps one checkpoint, as configured, and writes an archive.
         assert len(list(out.glob("training_state_*.th"))) == 1 and (out / "model.tar.gz").is_file()
         assert len(list((out / "encoded_text").glob("train.txt-*"))) == 1
     assert evaluated(tmp_path / "machine0") == pytest.approx(expected["best_validation_perplexity"], rel=1e-6)
 
 
 def evaluated(directory: Path) -> float:
-    """The perplexity that `allennlp evaluate` reports."""
+    """Return the perplexity that `allennlp evaluate` reports for the archive in `directory`."""
     archive = load_archive(directory / "model.tar.gz")
     params = archive.config["validation_data_loader"]
     reader, text = archive.validation_dataset_reader, archive.config["validation_data_path"]

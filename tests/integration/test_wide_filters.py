@@ -1,4 +1,4 @@
-"""Filters wider than bilm-tf's, wherever the model reads a text. The oracle is the same model with the reference convolution."""
+"""Character filters wider than bilm-tf's in training, evaluation and embedding, compared with the reference convolution."""
 
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -6,10 +6,7 @@ from typing import Any, Optional
 
 import pytest
 import torch
-from allennlp.common import Params
-from allennlp.data import DataLoader, DatasetReader, Vocabulary
 from allennlp.data.data_loaders import SimpleDataLoader
-from allennlp.models import Model
 from torch import Tensor
 
 from allennlp_elmo_plus import ElmoEmbedder
@@ -17,10 +14,10 @@ from allennlp_elmo_plus.formats.pretrained import load_encoder
 from allennlp_elmo_plus.kernels.char_conv.reference import conv_max_pool as reference_convolution
 from allennlp_elmo_plus.modules.char_cnn import CharacterCNN
 from allennlp_elmo_plus.options.bilm_options import BiLMOptions
-from allennlp_elmo_plus.plugin.models.bilm_model import BilmModel
 from allennlp_elmo_plus.plugin.modules.token_embedders.bilm_token_embedder import BilmTokenEmbedder
+from tests.helpers.bilm_data import make_data, make_loader, make_model
 from tests.helpers.exported_bilm import OPTIONS, exported, ids_of
-from tests.helpers.small_text import SENTENCES, small_model_config, write_text
+from tests.helpers.small_text import SENTENCES, small_model_config
 
 TEXT = [*SENTENCES, ["x" * 47, "y" * 60, "Donaudampfschifffahrtsgesellschaft", "."]]
 LOADERS: dict[str, dict[str, Any]] = {
@@ -29,43 +26,38 @@ LOADERS: dict[str, dict[str, Any]] = {
 }
 
 
-def plain(cnn: CharacterCNN, characters: Tensor, buckets: Optional[Sequence[tuple[int, int]]] = None) -> Tensor:
+def reference_forward(
+    cnn: CharacterCNN, characters: Tensor, buckets: Optional[Sequence[tuple[int, int]]] = None
+) -> Tensor:
     return reference_convolution(characters, cnn.embedding, list(cnn.weights), list(cnn.biases)).relu()
 
 
 @pytest.mark.parametrize("width", [8, 50])
-def test_every_reading_of_a_text_is_that_of_the_reference_convolution(
+def test_losses_gradients_predictions_and_vectors_are_those_of_the_reference_convolution(
     width: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def everything() -> list[Tensor]:
-        return [*of_the_language_model(width, tmp_path), *of_the_embedders(width, tmp_path)]
+    def compute() -> list[Tensor]:
+        return [*results_of_language_model(width, tmp_path), *results_of_embedders(width, tmp_path)]
 
-    found = everything()
-    monkeypatch.setattr(CharacterCNN, "forward", plain)
-    expected = everything()
-    assert len(found) > 20
-    torch.testing.assert_close(found, expected, rtol=1e-6, atol=1e-6)
+    ours = compute()
+    monkeypatch.setattr(CharacterCNN, "forward", reference_forward)
+    expected = compute()
+    assert len(ours) > 20
+    torch.testing.assert_close(ours, expected, rtol=1e-6, atol=1e-6)
 
 
-def of_the_language_model(width: int, directory: Path) -> Iterator[Tensor]:
-    """Losses and gradients of training, losses of evaluation over either loader, and predictions."""
-    reader = DatasetReader.from_params(Params({"type": "bilm"}))
-    path = str(write_text(directory / "text.txt", TEXT))
-    vocabulary = Vocabulary.from_params(Params({"type": "bilm"}), instances=reader.read(path))
-    config = small_model_config() | {"dropout": 0.0}
-    config["char_cnn"]["filters"] = [[1, 4], [width, 8]]
-    torch.manual_seed(0)
-    model = Model.from_params(Params(config), vocab=vocabulary).double()
-    assert isinstance(model, BilmModel)
+def results_of_language_model(width: int, directory: Path) -> Iterator[Tensor]:
+    """Yield the losses and gradients of training and of evaluation with each loader, and predictions."""
+    data = make_data(directory, TEXT)
+    char_cnn = small_model_config()["char_cnn"] | {"filters": [[1, 4], [width, 8]]}
+    model = make_model(data.vocabulary, char_cnn=char_cnn, dropout=0.0).double()
     with torch.no_grad():
         for parameter in model.parameters():
             parameter.normal_()
     for kind, options in LOADERS.items():
-        for number_of_negatives in (10, None):
-            params = {"type": kind, **options, "n_negative_samples_batch": number_of_negatives}
-            loader = DataLoader.from_params(Params(params), reader=reader, data_path=path)
-            loader.index_with(vocabulary)
-            model.train(number_of_negatives is not None)
+        for num_negatives in (10, None):
+            loader = make_loader(data, type=kind, n_negative_samples_batch=num_negatives, **options)
+            model.train(num_negatives is not None)
             for batch in loader:
                 model.zero_grad()
                 loss = model(**batch)["loss"]
@@ -74,11 +66,11 @@ def of_the_language_model(width: int, directory: Path) -> Iterator[Tensor]:
                 cnn = model.language_model.token_encoder.cnn
                 yield from [parameter.grad.clone() for parameter in cnn.parameters()]
         model.reset_states()
-    for batch in SimpleDataLoader(list(reader.read(path)), batch_size=4, vocab=vocabulary):
+    for batch in SimpleDataLoader(list(data.reader.read(str(data.path))), batch_size=4, vocab=data.vocabulary):
         yield model(**batch)["forward_log_probs"].detach()
 
 
-def of_the_embedders(width: int, directory: Path) -> Iterator[Tensor]:
+def results_of_embedders(width: int, directory: Path) -> Iterator[Tensor]:
     options = BiLMOptions.from_dict(OPTIONS | {"char_cnn": OPTIONS["char_cnn"] | {"filters": [[1, 6], [width, 10]]}})
     files = exported(directory / "exported", options)
     embedder = ElmoEmbedder(load_encoder(options, files["weight_file"]))

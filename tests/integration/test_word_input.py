@@ -1,4 +1,4 @@
-"""A biLM of word input through AllenNLP's command line: trained, evaluated, scored, exported, imported, embedded downstream."""
+"""A biLM with word input in AllenNLP's commands: trained, evaluated, used to score and embed, exported and imported."""
 
 import json
 from pathlib import Path
@@ -17,7 +17,7 @@ from allennlp_elmo_plus.data.text.vocabulary import read_vocabulary
 from tests.helpers.command_line import run_command
 from tests.helpers.small_text import SENTENCES, small_config, write_text
 
-# `waits` and `knows` are in the biLM's text and not in the tagger's; `cellar` is in neither.
+# `waits` and `knows` are in the biLM's text but not in the tagger's; `cellar` is in neither.
 TAGGED = """1\tThe\tthe\tDET\t_\t_\t0\t_\t_\t_
 2\tmill\tmill\tNOUN\t_\t_\t0\t_\t_\t_
 3\tturns\tturn\tVERB\t_\t_\t0\t_\t_\t_
@@ -27,7 +27,7 @@ TAGGED = """1\tThe\tthe\tDET\t_\t_\t0\t_\t_\t_
 """
 
 
-# Words of the texts that mean something else to AllenNLP's vocabulary files.
+# Words of the text that have a special meaning in AllenNLP's vocabulary files.
 AS_ALLENNLP_ESCAPES = "the mill @@NEWLINE@@ and @@PADDING@@ the river@@NEWLINE@@ @@UNKNOWN@@ .\n" * 3
 
 
@@ -54,14 +54,14 @@ def weights_of(archive: Path) -> dict[str, torch.Tensor]:
     return load_archive(archive).model.language_model.state_dict()
 
 
-def test_a_shared_embedding_is_one_matrix_with_a_bias_of_its_own(trained: Path) -> None:
+def test_a_shared_embedding_is_the_softmaxs_matrix_and_the_softmax_has_its_own_bias(trained: Path) -> None:
     shared = json.loads((trained / "out" / "config.json").read_text())["model"]["share_embedding_softmax"]
     model = load_archive(trained / "out" / "model.tar.gz").model.language_model
     assert (model.softmax.weight is model.token_encoder.embedding) == shared
     assert model.softmax.bias.shape == (len(model.token_encoder.embedding),) and model.softmax.bias.any()
 
 
-def test_evaluate_gives_what_validation_gave(trained: Path, tmp_path: Path, monkeypatch, capsys) -> None:
+def test_evaluate_reports_the_perplexity_of_the_validation(trained: Path, tmp_path: Path, monkeypatch, capsys) -> None:
     archive, output = trained / "out" / "model.tar.gz", tmp_path / "metrics.json"
     ended = run_command(monkeypatch, capsys, "evaluate", archive, trained / "heldout.txt", "--output-file", output)
     assert ended.status == 0
@@ -69,7 +69,7 @@ def test_evaluate_gives_what_validation_gave(trained: Path, tmp_path: Path, monk
     assert json.loads(output.read_text())["perplexity"] == pytest.approx(best, rel=1e-6)
 
 
-def test_predict_scores_sentences_and_takes_unknown_words_for_unk(
+def test_predict_scores_sentences_and_reads_unknown_words_as_unk(
     trained: Path, tmp_path: Path, monkeypatch, capsys
 ) -> None:
     sentences = [SENTENCES[0], ["the", "cellar", "."], ["the", "<UNK>", "."]]
@@ -84,7 +84,7 @@ def test_predict_scores_sentences_and_takes_unknown_words_for_unk(
 def test_export_and_import_lose_nothing(trained: Path, tmp_path: Path, monkeypatch, capsys) -> None:
     archive, exported, again = trained / "out" / "model.tar.gz", tmp_path / "elmo", tmp_path / "imported.tar.gz"
     ended = run_command(monkeypatch, capsys, "elmo-export", archive, exported)
-    assert ended.status == 0 and "largest difference of the files read again, on 4 sentences: 0.00e+00" in ended.out
+    assert ended.status == 0 and "largest difference from the written files, in 4 sentences: 0.00e+00" in ended.out
     assert "AllenNLP's Elmo cannot use these files: `char_cnn` must be given, as it reads characters only" in ended.err
     assert "char_cnn" not in json.loads((exported / "options.json").read_text())
     words = read_vocabulary(exported / "vocab.txt")
@@ -97,8 +97,9 @@ def test_export_and_import_lose_nothing(trained: Path, tmp_path: Path, monkeypat
     assert ours.keys() == theirs.keys() and all(torch.equal(ours[name], theirs[name]) for name in ours)
 
 
-def test_a_tagger_gets_vectors_by_word(trained: Path, tmp_path: Path, monkeypatch, capsys) -> None:
-    """Also of words that its own training text lacks, and from its archive alone."""
+def test_a_tagger_gets_the_vectors_of_words_that_its_own_text_lacks_without_the_bilms_archive(
+    trained: Path, tmp_path: Path
+) -> None:
     archive = tmp_path / "bilm.tar.gz"
     archive.write_bytes((trained / "out" / "model.tar.gz").read_bytes())
     (tmp_path / "tagged.conllu").write_text(TAGGED, encoding="utf-8")

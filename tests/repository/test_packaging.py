@@ -1,4 +1,4 @@
-"""What the repository says about itself, and what a machine without AllenNLP sees."""
+"""The repository's files of requirements, version and plugins, and the package on a machine without AllenNLP."""
 
 import re
 import subprocess
@@ -18,7 +18,7 @@ MODULES_WITHOUT_ALLENNLP = sorted(
     if not path.stem.startswith("_") and PACKAGE / "plugin" not in path.parents
 )
 
-# With None here, AllenNLP cannot be found, as where it is not installed.
+# With None in `sys.modules`, `import allennlp` fails as if AllenNLP were not installed.
 WITHOUT_ALLENNLP = "import sys; sys.modules['allennlp'] = None\n"
 
 
@@ -38,20 +38,20 @@ def without_allennlp(code, *options):
     return run_python(WITHOUT_ALLENNLP + code, *options)
 
 
-def test_no_registry_address_and_no_path_of_one_machine():
-    # Put together here, so that this file does not hold what it looks for.
+def test_no_file_has_the_address_of_a_registry_or_a_path_of_one_machine():
+    # The strings are in pieces, so that this file does not contain them.
     forbidden = re.compile(
         "|".join(["index" + "-url", "find" + "-links", "/ho" + "me/", "/ro" + "ot/", "/Us" + "ers/", "/wo" + "rk/"])
     )
     registry = re.compile("https?" + r"://[^\s\"']*/(?:simple|packages|registry)(?:/|\b)")
-    found = []
+    matches = []
     for path in tracked_files():
         text = path.read_bytes().decode("utf-8", errors="ignore")
-        found += [
+        matches += [
             f"{path.relative_to(ROOT)}: {match.group()}"
             for match in (*forbidden.finditer(text), *registry.finditer(text))
         ]
-    assert found == []
+    assert matches == []
 
 
 def test_requirements_are_exact_versions():
@@ -64,38 +64,38 @@ def test_requirements_are_exact_versions():
     assert {"allennlp==2.10.1", "torch==2.11.0", "torchvision==0.26.0"} <= set(lines)
 
 
-def test_requirements_meet_what_setup_asks_for():
+def test_requirements_pin_every_library_that_setup_names():
     pinned = {line.split("==")[0] for line in (ROOT / "requirements.txt").read_text("utf-8").splitlines()}
     setup = (ROOT / "setup.py").read_text("utf-8")
-    asked = re.findall(
+    names = re.findall(
         r'"([\w-]+)(?:[<>=][\w.<>=,]*)?",', setup[setup.index("ALLENNLP_NEEDS = [") : setup.index("]\n\nsetup(")]
     )
-    assert len(asked) > 10
-    assert {name.lower().replace("_", "-") for name in asked} <= pinned
+    assert len(names) > 10
+    assert {name.lower().replace("_", "-") for name in names} <= pinned
 
 
-def test_one_version():
+def test_setup_and_package_have_the_same_version():
     command = [sys.executable, "setup.py", "--quiet", "--version"]
     result = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=True)
     assert result.stdout.strip().splitlines()[-1] == allennlp_elmo_plus.__version__
 
 
-def test_plugins_file_names_the_plugin():
+def test_the_plugins_file_names_the_plugin():
     assert (ROOT / ".allennlp_plugins").read_text("utf-8") == "allennlp_elmo_plus.plugin\n"
 
 
-def test_importing_the_package_is_light():
+def test_importing_the_package_imports_no_large_library():
     heavy = "print(sorted({'torch', 'numpy', 'allennlp'} & set(__import__('sys').modules)))"
     result = run_python(f"import allennlp_elmo_plus; {heavy}")
     assert result.stdout.strip() == "[]" and result.stderr == ""
 
 
-def test_without_allennlp_the_package_is_imported_without_a_word():
+def test_without_allennlp_the_package_is_imported_without_output():
     result = without_allennlp("import allennlp_elmo_plus, examples.stdlib_corpus")
     assert (result.returncode, result.stdout, result.stderr) == (0, "", "")
 
 
-def test_without_allennlp_the_plugin_says_in_one_line_how_to_get_it():
+def test_without_allennlp_the_plugin_raises_one_line_about_the_installation():
     result = without_allennlp("import allennlp_elmo_plus.plugin")
     assert result.returncode == 1
     assert result.stderr.splitlines()[-1] == f"ImportError: {allennlp_elmo_plus.HOW_TO_GET_ALLENNLP}"
@@ -105,7 +105,7 @@ def test_without_allennlp_the_plugin_says_in_one_line_how_to_get_it():
 def test_every_module_outside_of_the_plugin_works_without_allennlp():
     assert len(MODULES_WITHOUT_ALLENNLP) > 100
     imports = "; ".join(f"import {name}" for name in MODULES_WITHOUT_ALLENNLP)
-    # Nor without libraries that only some users have.
+    # Optional libraries are missing too.
     missing = "".join(f"sys.modules[{name!r}] = None\n" for name in ("triton", "numba", "distributed"))
     result = without_allennlp(missing + imports, "-W", "ignore")
     assert result.returncode == 0, result.stderr

@@ -1,4 +1,4 @@
-"""The tests of all that runs without AllenNLP start where it is not installed."""
+"""Tests of code that runs without AllenNLP can be collected on a machine without AllenNLP."""
 
 import ast
 from collections.abc import Iterator
@@ -15,7 +15,7 @@ NOT_COLLECTED = [TESTS / name for name in NEED_ALLENNLP]
 
 
 def imports_at_the_top(path: Path) -> Iterator[str]:
-    """Names of the modules that importing the module in `path` imports; of `from a import b` both `a` and `a.b`."""
+    """Yield the modules that the top of the file `path` imports; for `from a import b`, both `a` and `a.b`."""
     package = path.relative_to(ROOT).parent.parts
     for statement in ast.parse(path.read_text("utf-8")).body:
         if isinstance(statement, ast.Import):
@@ -29,7 +29,7 @@ def imports_at_the_top(path: Path) -> Iterator[str]:
 
 @cache
 def needs_allennlp(path: Path) -> bool:
-    """Whether importing `path` imports AllenNLP, by way of other modules of tests and benchmarks as well."""
+    """Return whether importing `path` imports AllenNLP, directly or through modules of tests and benchmarks."""
     for name in imports_at_the_top(path):
         if name.partition(".")[0] == "allennlp" or name.startswith("allennlp_elmo_plus.plugin"):
             return True
@@ -48,13 +48,13 @@ COLLECTED = [
 ]
 
 
-def test_what_is_collected_without_allennlp_does_not_import_it_at_the_top() -> None:
+def test_files_collected_without_allennlp_do_not_import_it_at_the_top() -> None:
     assert len(COLLECTED) > 50
     assert [str(path.relative_to(ROOT)) for path in COLLECTED if needs_allennlp(path)] == []
 
 
 @pytest.mark.parametrize("name", NEED_ALLENNLP)
-def test_what_is_not_collected_without_allennlp_needs_it(name: str) -> None:
+def test_folders_not_collected_without_allennlp_need_it(name: str) -> None:
     path = TESTS / name
     files = [path] if path.is_file() else list(path.rglob("*.py"))
     assert any(needs_allennlp(file) for file in files)

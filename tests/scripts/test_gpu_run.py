@@ -1,4 +1,4 @@
-"""The parts of the first run on a GPU, as a dry run: small, on each device of this machine."""
+"""The parts of scripts/gpu in a dry run: with small models, on each device of this machine."""
 
 import json
 import math
@@ -12,7 +12,7 @@ from scripts.gpu.report import Report
 
 
 def lines_of(part, section, device, directory, capsys):
-    """A section's lines in the JSON file, and what was printed."""
+    """Run a section. Return its lines in the JSON file, and the printed text."""
     status = main([part, "--dry-run", "--device", device.type, "--output", str(directory), "--only", section])
     printed = capsys.readouterr().out
     report = json.loads((directory / f"{part}.json").read_text("utf-8"))
@@ -22,20 +22,20 @@ def lines_of(part, section, device, directory, capsys):
 
 
 @pytest.mark.parametrize("section", PARTS["prove"])
-def test_what_is_to_be_proved_holds(section, device, tmp_path, capsys):
+def test_every_check_of_the_part_prove_passes(section, device, tmp_path, capsys):
     lines, printed = lines_of("prove", section, device, tmp_path, capsys)
     assert lines and all(line["passed"] for line in lines if "limit" in line)
     assert printed.count(f"{section}: {lines[0]['name']}") == 2 and "nothing failed" in printed
 
 
 @pytest.mark.parametrize("part, section", [(part, section) for part in ("time", "train") for section in PARTS[part]])
-def test_what_is_to_be_measured_is(part, section, device, tmp_path, capsys):
+def test_every_section_of_the_parts_time_and_train_measures_something(part, section, device, tmp_path, capsys):
     lines, _ = lines_of(part, section, device, tmp_path, capsys)
     assert lines
     assert all(math.isfinite(line["value"]) and line["value"] >= 0 for line in lines if "value" in line)
 
 
-def test_figures_beyond_their_limit_errors_and_what_did_not_begin_fail_and_the_rest_goes_on(tmp_path, capsys):
+def test_values_beyond_their_limit_errors_and_skipped_sections_fail_and_the_other_sections_run(tmp_path, capsys):
     path = tmp_path / "part.json"
     report = Report(path, "part", torch.device("cpu"))
 
@@ -53,12 +53,12 @@ def test_figures_beyond_their_limit_errors_and_what_did_not_begin_fail_and_the_r
     assert json.loads(path.read_text("utf-8"))["failures"] == report.failures == names
     assert "KeyError: 'lost'" in capsys.readouterr().out
     late = Report(path, "part", torch.device("cpu"), budget_seconds=0)
-    late.run("fifth", lambda: pytest.fail("begun too late"))
-    assert late.failures == ["fifth: not begun"]
+    late.run("fifth", lambda: pytest.fail("started too late"))
+    assert late.failures == ["fifth: not started"]
 
 
 def test_a_wrong_value_on_the_device_ends_with_status_1(tmp_path, monkeypatch, capsys):
-    """A thousandth too much, where the device trains in float32."""
+    """The learning rate is 0.1% too large in float32."""
     update = adagrad.adagrad_update
 
     def update_too_far(params, grads, sums, lr, scale):
@@ -70,7 +70,7 @@ def test_a_wrong_value_on_the_device_ends_with_status_1(tmp_path, monkeypatch, c
 
 
 @pytest.mark.skipif(torch.cuda.is_available(), reason="this machine has a GPU")
-def test_without_a_gpu_and_without_another_device_one_line_says_so(capsys):
+def test_a_missing_gpu_is_an_error_of_one_line(capsys):
     with pytest.raises(SystemExit):
         main(["prove"])
     assert "`--device` must be one that PyTorch can use, got cuda" in capsys.readouterr().err

@@ -16,7 +16,7 @@ from allennlp_elmo_plus.errors import count_in_words, format_bytes, format_durat
         (5e18, "5000 PB"),
     ],
 )
-def test_bytes(num_bytes, text):
+def test_numbers_of_bytes_have_three_digits_and_a_unit(num_bytes, text):
     assert format_bytes(num_bytes) == text
 
 
@@ -32,11 +32,11 @@ def test_bytes(num_bytes, text):
         (-5, "0 s"),
     ],
 )
-def test_durations(seconds, text):
+def test_durations_have_at_most_two_units(seconds, text):
     assert format_duration(seconds) == text
 
 
-def test_counts_have_the_noun_in_its_form():
+def test_the_noun_after_a_count_is_singular_or_plural():
     assert [count_in_words(number, "word") for number in (0, 1, 2, 1234)] == [
         "0 words",
         "1 word",

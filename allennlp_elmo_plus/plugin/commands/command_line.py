@@ -1,58 +1,118 @@
-"""What the commands share: one line for an error, arguments that are checked as they are read, a progress bar."""
+"""The parts that the `elmo...` commands share: help, exit status, arguments, progress bar."""
 
 import argparse
+import inspect
 import os
+import shutil
 import sys
+import textwrap
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from functools import partial
 from typing import Any, Optional
 
+from allennlp.commands.subcommand import Subcommand
 from allennlp.common.tqdm import Tqdm
+from overrides import overrides
 
-from allennlp_elmo_plus.plugin.commands.error_lines import error_line, wants_traceback
+TEXT_HELP = (
+    "one sentence per line, white space between words; a file, a directory, a pattern such as 'corpus/*.txt.gz' in quotes, or "
+    "several of these separated by commas; files may be compressed (.gz)"
+)
+STREAMED_TEXT_HELP = f"{TEXT_HELP}; - reads standard input"
 
-# What a shell reports of a command that an interrupt from the keyboard ended.
-INTERRUPTED = 130
+# The exit status that a shell reports for a command that Ctrl-C ended.
+_INTERRUPTED = 130
 
 
-@contextmanager
-def failing_in_one_line(after_interrupt: str = "nothing was written") -> Iterator[None]:
-    """Ends the process with status 1 and one line on stderr where its block raises an error that has an `error_line`, and with status
-    130 and a line that ends in `after_interrupt` at an interrupt from the keyboard. Any other error, and every error where a
-    traceback is wanted, is raised.
+class UsageError(Exception):
+    """Two arguments do not fit together; the command ends with status 2."""
+
+
+class ElmoCommand(Subcommand):
+    """A command of `allennlp`.
+
+    Its docstring is its help: the first paragraph is in `allennlp --help`, all paragraphs are in the help of the command. The
+    command ends with status 2 at a wrong argument, and with 130 at an interruption. Errors are raised: `error_lines` prints them.
+
+    Attributes:
+        example: The last part of the help.
+        after_interruption: What the user reads after an interruption.
     """
-    try:
-        yield
-    except KeyboardInterrupt:
-        print(f"\ninterrupted: {after_interrupt}", file=sys.stderr)
-        sys.exit(INTERRUPTED)
-    except Exception as error:
-        line = None if wants_traceback() else error_line(error)
-        if line is None:
-            raise
-        sys.exit(f"error: {line}")
+
+    example: str
+    after_interruption = "nothing was written"
+
+    @overrides
+    def add_subparser(self, parser: argparse._SubParsersAction) -> argparse.ArgumentParser:
+        paragraphs = (inspect.getdoc(type(self)) or "").split("\n\n")
+        width = shutil.get_terminal_size().columns - 2
+        subparser = parser.add_parser(
+            self.name,
+            help=paragraphs[0],
+            description="\n\n".join(textwrap.fill(paragraph, width) for paragraph in paragraphs),
+            epilog=self.example,
+            formatter_class=argparse.RawDescriptionHelpFormatter,
+        )
+        self.add_arguments(subparser)
+        subparser.set_defaults(func=partial(self._run_to_exit, subparser))
+        return subparser
+
+    def add_arguments(self, parser: argparse.ArgumentParser) -> None:
+        """Add the arguments of the command to `parser`."""
+
+    def run(self, args: argparse.Namespace) -> None:
+        """Run the command; raise `UsageError` if two arguments do not fit together."""
+
+    def _run_to_exit(self, parser: argparse.ArgumentParser, args: argparse.Namespace) -> None:
+        try:
+            self.run(args)
+        except UsageError as error:
+            parser.error(str(error))
+        except KeyboardInterrupt:
+            print(f"\ninterrupted: {self.after_interruption}", file=sys.stderr)
+            sys.exit(_INTERRUPTED)
 
 
-def integer_from(least: int) -> Callable[[str], int]:
-    """For `argparse`: a whole number of at least `least`."""
+def integer_from(minimum: int) -> Callable[[str], int]:
+    """Return a type for `argparse`: whole numbers of at least `minimum`."""
 
     def parse(text: str) -> int:
         try:
             value = int(text)
         except ValueError:
             raise argparse.ArgumentTypeError(f"must be a whole number, got {text!r}") from None
-        if value < least:
-            raise argparse.ArgumentTypeError(f"must be at least {least}, got {value}")
+        if value < minimum:
+            raise argparse.ArgumentTypeError(f"must be at least {minimum}, got {value}")
         return value
 
     return parse
 
 
+def add_encoding_errors_argument(parser: argparse.ArgumentParser) -> None:
+    """Add `--encoding-errors` to `parser`."""
+    parser.add_argument(
+        "--encoding-errors",
+        choices=["strict", "replace"],
+        default="strict",
+        help="at bytes that are not UTF-8: stop with an error, or read the character U+FFFD; use the same value in the config",
+    )
+
+
 def num_usable_cores() -> int:
-    """Cores that this process may use."""
+    """Return the number of cores that this process may use."""
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
-def progress_bar(total: Optional[int], unit: str, **options: Any) -> Any:
-    """AllenNLP's progress bar, with the time that remains where `total` is known."""
-    return Tqdm.tqdm(total=total, unit=unit, **options)
+@contextmanager
+def progress_bar(description: str, unit: str, total: Optional[int], done: int = 0) -> Iterator[Callable[[int], Any]]:
+    """Yield a function that moves a progress bar on stderr by a number of units.
+
+    Args:
+        description: What the command is doing.
+        unit: The name of a unit of work.
+        total: The number of all units; the bar shows the remaining time only if it is known.
+        done: The number of units that an earlier run did.
+    """
+    with Tqdm.tqdm(desc=description, unit=unit, unit_scale=True, total=total, initial=done) as bar:
+        yield bar.update

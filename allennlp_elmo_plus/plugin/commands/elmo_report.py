@@ -1,82 +1,52 @@
 """The command `allennlp elmo-report`."""
 
 import argparse
-import json
 from pathlib import Path
-from typing import Any
 
 from allennlp.commands.subcommand import Subcommand
+from overrides import overrides
 
-from allennlp_elmo_plus.errors import InputError
-from allennlp_elmo_plus.plugin.commands.command_line import failing_in_one_line, progress_bar
+from allennlp_elmo_plus.inference.neighbors_file import read_neighbors
+from allennlp_elmo_plus.plugin.commands.command_line import ElmoCommand, progress_bar
 from allennlp_elmo_plus.report.page import report_page
 from allennlp_elmo_plus.report.run import read_run
 from allennlp_elmo_plus.storage.atomic_files import atomic_path
 
-DEFAULT_NAME = "report.html"
-
-_EXAMPLE = """\
-examples:
-  allennlp elmo-report runs/bilm
-  allennlp elmo-report runs/bilm --neighbors neighbors.json --output report.html
-  writes a page to open in a browser; neighbors.json is what `allennlp elmo-neighbors --output` wrote"""
-
 
 @Subcommand.register("elmo-report")
-class ElmoReport(Subcommand):
-    """Writes one HTML page about a training run, of a biLM or of a model that uses one, that needs no network and no other file."""
+class ElmoReport(ElmoCommand):
+    """Write an HTML page about a training run.
 
-    def add_subparser(self, parser: argparse._SubParsersAction) -> argparse.ArgumentParser:
-        subparser = parser.add_parser(
-            self.name,
-            description=(
-                "Write one HTML page about a training run, finished or not: curves of loss, perplexities, speed, memory and "
-                "gradient norm, the weights with which a downstream model mixes the layers, warnings, and the config. The page is "
-                "whole in itself: nothing is fetched to show it."
-            ),
-            help="Write an HTML page about a training run.",
-            epilog=_EXAMPLE,
-            formatter_class=argparse.RawDescriptionHelpFormatter,
+    The run, of a biLM or of a model that uses one, may still be in progress. The page shows curves of loss, perplexity, speed,
+    memory and gradient norm, the weights of a downstream model's layer mix, warnings, and the config. It loads nothing from the
+    network.
+    """
+
+    example = """\
+examples:
+  allennlp elmo-report runs/bilm
+    writes runs/bilm/report.html, a page for a browser
+  allennlp elmo-report runs/bilm --neighbors neighbors.json --output page.html
+    shows the result of `allennlp elmo-neighbors ... --output neighbors.json` too"""
+
+    @overrides
+    def add_arguments(self, parser: argparse.ArgumentParser) -> None:
+        parser.add_argument("serialization_dir", help="the directory of the run, the -s of `allennlp train`")
+        parser.add_argument(
+            "--output", metavar="FILE", help="the page to write (default: report.html in the directory of the run)"
         )
-        subparser.add_argument("serialization_dir", type=str, help="what was given to `allennlp train` with -s")
-        subparser.add_argument(
-            "--output", metavar="FILE", help=f"where to write the page (default: {DEFAULT_NAME} in that directory)"
-        )
-        subparser.add_argument(
-            "--neighbors", metavar="FILE", help="show these neighbours, which `allennlp elmo-neighbors --output` wrote"
-        )
-        subparser.set_defaults(func=report_from_args)
-        return subparser
+        parser.add_argument("--neighbors", metavar="FILE", help="show this file of `allennlp elmo-neighbors --output`")
 
-
-def report_from_args(args: argparse.Namespace) -> None:
-    """Runs the command; leaves with status 1 and one line on stderr where it cannot be done."""
-    directory = Path(args.serialization_dir)
-    output = Path(args.output) if args.output is not None else directory / DEFAULT_NAME
-    with failing_in_one_line(), progress_bar(3, " parts", desc="writing the page") as bar:
-        neighbors = None if args.neighbors is None else read_neighbors(Path(args.neighbors))
-        bar.update(1)
-        run = read_run(directory)
-        bar.update(1)
-        with atomic_path(output) as temporary:
-            temporary.write_text(report_page(run, neighbors), encoding="utf-8", errors="replace")
-        bar.update(1)
-    print(f"wrote {output}")
-
-
-def read_neighbors(path: Path) -> list[dict[str, Any]]:
-    """Raises `InputError` where the file is not what `elmo-neighbors` writes."""
-    try:
-        content = json.loads(path.read_text("utf-8"))
-        for query in content:
-            for place in (query, *query["contextual"]):
-                if not all(isinstance(word, str) for word in place["sentence"]):
-                    raise TypeError
-                place["sentence"][place["position"]]
-            for near in (*query["context_free"], *query["contextual"]):
-                near["similarity"] = float(near["similarity"])
-            if not all(isinstance(near["word"], str) for near in query["context_free"]):
-                raise TypeError
-    except (ValueError, KeyError, IndexError, TypeError, RecursionError):
-        raise InputError(f"{path}: must be what `allennlp elmo-neighbors --output` writes") from None
-    return content
+    @overrides
+    def run(self, args: argparse.Namespace) -> None:
+        directory = Path(args.serialization_dir)
+        output = directory / "report.html" if args.output is None else Path(args.output)
+        with progress_bar("writing the page", " parts", 3) as advance:
+            neighbors = None if args.neighbors is None else read_neighbors(Path(args.neighbors))
+            advance(1)
+            run = read_run(directory)
+            advance(1)
+            with atomic_path(output) as temporary:
+                temporary.write_text(report_page(run, neighbors), encoding="utf-8", errors="replace")
+            advance(1)
+        print(f"wrote {output}")

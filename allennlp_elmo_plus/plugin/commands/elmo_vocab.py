@@ -4,11 +4,10 @@ import argparse
 import sys
 from collections import Counter
 from concurrent.futures.process import BrokenProcessPool
-from functools import partial
 from pathlib import Path
-from typing import Optional
 
 from allennlp.commands.subcommand import Subcommand
+from overrides import overrides
 
 from allennlp_elmo_plus.cluster.counts import count_shards, remove_counts
 from allennlp_elmo_plus.data.text.characters import DEFAULT_MAX_CHARACTERS
@@ -25,175 +24,149 @@ from allennlp_elmo_plus.errors import InputError, count_in_words
 from allennlp_elmo_plus.plugin.commands.cluster_arguments import (
     add_cluster_arguments,
     check_cluster_arguments,
-    cluster_of,
+    shard_runner,
 )
 from allennlp_elmo_plus.plugin.commands.command_line import (
-    failing_in_one_line,
+    STREAMED_TEXT_HELP,
+    ElmoCommand,
+    UsageError,
+    add_encoding_errors_argument,
     integer_from,
     num_usable_cores,
     progress_bar,
 )
 from allennlp_elmo_plus.storage.atomic_files import atomic_path
 
-MAX_PROBLEMS_SHOWN = 20
+MAX_FAULTS_SHOWN = 20
 
-# Each further process imports AllenNLP anew, in which time one counts about this much.
-BYTES_WORTH_A_PROCESS = 1 << 27
-
-_EXAMPLE = """\
-examples:
-  allennlp elmo-vocab 'corpus/*.txt.gz' --output vocab.txt --min-count 3 --max-size 200000
-  allennlp elmo-vocab 'corpus/*.txt.gz' --check vocab.txt
-  allennlp elmo-vocab --check vocab.txt
-  allennlp elmo-vocab 'corpus/*.txt.gz' --output vocab.txt --scheduler tcp://node1:8786
-a config takes the file as `vocabulary: {type: 'bilm', vocab_file: 'vocab.txt'}`"""
+# Each additional process imports AllenNLP again, in the time in which one process counts about this much text.
+BYTES_PER_PROCESS = 1 << 27
 
 
 @Subcommand.register("elmo-vocab")
-class ElmoVocab(Subcommand):
-    """Counts the words of a text into a vocabulary file, or checks such a file, and reports what it covers."""
+class ElmoVocab(ElmoCommand):
+    """Make or check a vocabulary file.
 
-    def add_subparser(self, parser: argparse._SubParsersAction) -> argparse.ArgumentParser:
-        subparser = parser.add_parser(
-            self.name,
-            description=(
-                "Write a vocabulary file as bilm-tf reads it: a word a line, <S>, </S> and <UNK> first, then by falling "
-                "frequency; or check one. The share of the text that the vocabulary covers is printed, and that of words "
-                f"cut for being longer than {DEFAULT_MAX_CHARACTERS - 2} bytes of UTF-8. Where a check finds a fault, the "
-                "exit status is 1."
-            ),
-            help="Write the vocabulary of a text, or check a vocabulary file.",
-            epilog=_EXAMPLE,
-            formatter_class=argparse.RawDescriptionHelpFormatter,
-        )
-        subparser.add_argument(
-            "text",
-            type=str,
-            nargs="?",
-            help="a file, a directory, a glob in quotes, several of these separated by commas, or - for standard input; plain "
-            "or .gz; one sentence a line, words separated by white space",
-        )
-        what = subparser.add_mutually_exclusive_group(required=True)
-        what.add_argument(
-            "--output", metavar="FILE", help="the vocabulary file to write; one that is there is replaced"
-        )
-        what.add_argument(
+    A vocabulary file, as in bilm-tf, has one word per line: <S>, </S> and <UNK>, then the words of the text by decreasing frequency.
+    The command prints how much of the text the vocabulary covers, and how many words are longer than 48 bytes (UTF-8), the part
+    that a model reads. If a check finds a fault, the exit status is 1.
+    """
+
+    example = """\
+examples:
+  allennlp elmo-vocab 'corpus/*.txt.gz' --output vocab.txt --min-count 3 --max-size 200000
+  allennlp elmo-vocab 'corpus/*.txt.gz' --output vocab.txt --scheduler tcp://node1:8786
+    writes vocab.txt; in the config, write `vocabulary: {type: 'bilm', vocab_file: 'vocab.txt'}`
+  allennlp elmo-vocab 'corpus/*.txt.gz' --check vocab.txt
+  allennlp elmo-vocab --check vocab.txt"""
+
+    @overrides
+    def add_arguments(self, parser: argparse.ArgumentParser) -> None:
+        parser.add_argument("text", nargs="?", help=f"the text: {STREAMED_TEXT_HELP}")
+        task = parser.add_mutually_exclusive_group(required=True)
+        task.add_argument("--output", metavar="FILE", help="the vocabulary file to write; an existing file is replaced")
+        task.add_argument(
             "--check",
             metavar="FILE",
-            help="a vocabulary file to check: special words, duplicates and lines that are no word and, with the text to "
-            "train on, the order, which the sampled softmax assumes to be that of falling frequency",
+            help="the vocabulary file to check: special words, repeated words, and lines that are not one word. With the training "
+            "text, also the order: the sampled softmax assumes decreasing frequency",
         )
-        subparser.add_argument(
-            "--min-count", type=integer_from(1), help="leave out words that occur less often (default: 1)"
+        parser.add_argument(
+            "--min-count", metavar="NUMBER", type=integer_from(1), help="leave out rarer words (default: 1)"
         )
-        subparser.add_argument(
+        parser.add_argument(
             "--max-size",
+            metavar="NUMBER",
             type=integer_from(len(SPECIAL_WORDS) + 1),
-            help=f"the most entries to keep, {', '.join(SPECIAL_WORDS)} included (default: all)",
+            help=f"the maximum number of lines, {', '.join(SPECIAL_WORDS)} included (default: no maximum)",
         )
         add_cluster_arguments(
-            subparser,
-            f"count by so many processes (default: one a core, no more than one for {BYTES_WORTH_A_PROCESS >> 20} MB)",
+            parser,
+            "the number of processes that count (default: one per core, but at most one per "
+            f"{BYTES_PER_PROCESS >> 20} MB of text)",
         )
-        subparser.add_argument(
-            "--encoding-errors",
-            choices=["strict", "replace"],
-            default="strict",
-            help="refuse bytes that are not UTF-8, or read each as U+FFFD (default: strict)",
-        )
-        subparser.set_defaults(func=partial(vocab_from_args, subparser))
-        return subparser
+        add_encoding_errors_argument(parser)
 
-
-def vocab_from_args(parser: argparse.ArgumentParser, args: argparse.Namespace) -> None:
-    """Runs the command; leaves with status 1 where it cannot be done or the file checked has a fault, 2 for wrong usage."""
-    if args.output is not None and args.text is None:
-        parser.error("a text is needed with --output")
-    check_cluster_arguments(parser, args)
-    if args.scheduler is not None and args.output is None:
-        parser.error("--scheduler goes with --output")
-    if args.check is not None:
-        for name in ("min_count", "max_size"):
-            if getattr(args, name) is not None:
-                parser.error(f"--{name.replace('_', '-')} goes with --output")
-    with failing_in_one_line("no file was written" if args.output else "nothing was changed"):
+    @overrides
+    def run(self, args: argparse.Namespace) -> None:
+        check_cluster_arguments(args, without_scheduler=True)
         if args.output is not None:
+            if args.text is None:
+                raise UsageError("--output needs a text")
             _write(args)
-        else:
-            _check(args)
+            return
+        for name in ("scheduler", "min_count", "max_size"):
+            if getattr(args, name) is not None:
+                raise UsageError(f"--{name.replace('_', '-')} must be given with --output only")
+        _check(args)
 
 
 def _write(args: argparse.Namespace) -> None:
-    # Around the counting too: that the file cannot be written is known before hours are spent.
+    # Opened before the counting, which may take hours, so that a file that cannot be written is refused at once.
     with atomic_path(args.output) as temporary:
-        counts = _counts(args)
+        counts = _count(args)
         words = order_by_frequency(counts, args.min_count or 1, args.max_size)
         write_vocabulary(temporary, words)
-    remove_counts(_counts_of_shards(args))
-    _report(args, words, counts)
+    remove_counts(_shard_directory(args))
+    _print_coverage(words, counts)
     print(f"wrote {args.output}")
 
 
 def _check(args: argparse.Namespace) -> None:
-    words, problems = examine_vocabulary(args.check)
-    problems += [f"{args.check}: {problem}" for problem in misplaced_special_words(words)]
-    counts: Optional[Counter[str]] = None
-    if args.text is not None:
-        counts = _counts(args)
-        faults = order_faults(words, counts)
-        if faults is not None:
-            problems.append(
-                f"{args.check}: not in the order of falling frequency; places where it rises: {faults.num_faults:,}, the first at "
-                f"{faults.first_word!r} on line {faults.first_line:,}; {faults.worst_word!r} on line {faults.worst_line:,} "
-                f"belongs on line {faults.worst_rank:,}"
+    words, faults = examine_vocabulary(args.check)
+    faults += [f"{args.check}: {fault}" for fault in misplaced_special_words(words)]
+    if args.text is None:
+        print(f"vocabulary  {count_in_words(len(words), 'entry', 'entries')}")
+        print("order       not checked; give the training text to check it")
+    else:
+        counts = _count(args)
+        order = order_faults(words, counts)
+        if order is not None:
+            faults.append(
+                f"{args.check}: must be in the order of decreasing frequency; {order.num_faults:,} words are more frequent than "
+                f"the word before, the first is {order.first_word!r} on line {order.first_line:,}; {order.worst_word!r} on line "
+                f"{order.worst_line:,} belongs on line {order.worst_rank:,}"
             )
-    _report(args, words, counts)
-    if counts is None:
-        print("order       not checked: that takes the text to train on")
-    if problems:
-        for problem in problems[:MAX_PROBLEMS_SHOWN]:
-            print(problem, file=sys.stderr)
-        if len(problems) > MAX_PROBLEMS_SHOWN:
-            print(f"and {len(problems) - MAX_PROBLEMS_SHOWN:,} more", file=sys.stderr)
+        _print_coverage(words, counts)
+    for fault in faults[:MAX_FAULTS_SHOWN]:
+        print(fault, file=sys.stderr)
+    if len(faults) > MAX_FAULTS_SHOWN:
+        print(f"and {len(faults) - MAX_FAULTS_SHOWN:,} more", file=sys.stderr)
+    if faults:
         sys.exit(1)
     print(f"{args.check}: no fault found")
 
 
-def _counts(args: argparse.Namespace) -> Counter[str]:
-    num_bytes = num_bytes_to_read(args.text)
+def _count(args: argparse.Namespace) -> Counter[str]:
     if args.scheduler is not None:
-        with (
-            cluster_of(args) as runner,
-            progress_bar(num_bytes, "B", unit_scale=True, desc="counting words") as bar,
-        ):
-            return count_shards(args.text, _counts_of_shards(args), runner, bar.update, args.encoding_errors)
-    processes = args.processes or min(num_usable_cores(), 1 + (num_bytes or 0) // BYTES_WORTH_A_PROCESS)
-    with progress_bar(num_bytes, "B", unit_scale=True, desc="counting words") as bar:
-        try:
-            return count_words(args.text, args.encoding_errors, processes, bar.update)
-        except BrokenProcessPool:
-            raise InputError(
-                f"`{args.text}`: a process that counted was killed, perhaps for want of memory: try fewer `--processes`"
-            ) from None
+        with shard_runner(args, args.text, "counting words") as (runner, advance):
+            return count_shards(args.text, _shard_directory(args), runner, advance, args.encoding_errors)
+    num_bytes = num_bytes_to_read(args.text)
+    num_processes = args.processes or min(num_usable_cores(), 1 + (num_bytes or 0) // BYTES_PER_PROCESS)
+    try:
+        with progress_bar("counting words", "B", num_bytes) as advance:
+            return count_words(args.text, args.encoding_errors, num_processes, advance)
+    except BrokenProcessPool:
+        raise InputError(
+            f"`{args.text}`: a process was killed, perhaps because it ran out of memory: try fewer `--processes`"
+        ) from None
 
 
-def _counts_of_shards(args: argparse.Namespace) -> Path:
-    """Where the workers leave them, beside the vocabulary that is to be."""
+def _shard_directory(args: argparse.Namespace) -> Path:
+    # Absolute, as a worker may have another working directory.
     return Path(f"{args.output}.shards").absolute()
 
 
-def _report(args: argparse.Namespace, words: list[str], counts: Optional[Counter[str]]) -> None:
+def _print_coverage(words: list[str], counts: Counter[str]) -> None:
+    covered, truncated = coverage(words, counts), truncated_words(counts)
     print(f"vocabulary  {count_in_words(len(words), 'entry', 'entries')}")
-    if counts is None:
-        return
-    covered, cut = coverage(words, counts), truncated_words(counts)
     print(f"text        {count_in_words(covered.num_words, 'word')}, {covered.num_types:,} distinct")
     print(
         f"coverage    {covered.num_known_words / covered.num_words:.3%} of the words, "
-        f"{covered.num_known_types / covered.num_types:.3%} of the distinct ones; the others are <UNK> as targets"
+        f"{covered.num_known_types / covered.num_types:.3%} of the distinct words; other words are <UNK> in the softmax"
     )
-    examples = f", such as {', '.join(cut.examples)}" if cut.examples else ""
+    examples = f", such as {', '.join(truncated.examples)}" if truncated.examples else ""
     print(
-        f"cut         {cut.share:.4%} of the words ({cut.num_words:,}, {cut.num_types:,} distinct) are longer than "
-        f"{DEFAULT_MAX_CHARACTERS - 2} bytes of UTF-8{examples}"
+        f"truncated   {truncated.share:.4%} of the words ({truncated.num_words:,}, {truncated.num_types:,} distinct) are longer "
+        f"than {DEFAULT_MAX_CHARACTERS - 2} bytes (UTF-8){examples}"
     )

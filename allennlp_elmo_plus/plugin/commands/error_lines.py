@@ -1,4 +1,4 @@
-"""One line on stderr for an error that a user's input causes; any other error keeps its traceback."""
+"""Describe an error that a user's input causes in one line. Any other error keeps its traceback."""
 
 import gzip
 import logging
@@ -23,6 +23,8 @@ _FROM_PARAMS = "allennlp.common.from_params"
 _UNREADABLE_ARCHIVE = (tarfile.TarError, gzip.BadGzipFile, zlib.error, EOFError, pickle.UnpicklingError)
 _MAX_LENGTH = 2000
 
+ExceptHook = Callable[[type[BaseException], BaseException, Optional[TracebackType]], Any]
+
 
 class _Frame(NamedTuple):
     """A call that an error passed through."""
@@ -33,48 +35,36 @@ class _Frame(NamedTuple):
 
 
 def error_line(error: BaseException) -> Optional[str]:
-    """Returns one line for an `error` that a user's input causes. Returns None for any other error, of which the traceback is needed.
+    """Return one line for an `error` that a user's input causes; None for any other error.
 
-    A user's input is a file, a line of a file, an option of a config or an argument of a command. `error` must have been raised:
-    where AllenNLP's message lacks the name of the file or the value of the option, these are read from the traceback.
+    A user's input is a file, a line of a file, an option of a config or an argument of a command. If AllenNLP's message lacks the
+    name of the file or the value of the option, they are read from the traceback, so `error` must have been raised.
     """
     frames = [
         _Frame(frame.f_globals.get("__name__", ""), frame.f_code.co_name, frame.f_locals)
         for frame, _ in traceback.walk_tb(error.__traceback__)
     ]
-    for explain in (
-        _configuration,
-        _option,
-        _archive,
-        _jsonnet,
-        _missing_gpu,
-        _missing_package,
-        _file,
-    ):
+    for explain in (_configuration, _option, _archive, _jsonnet, _missing_gpu, _missing_package, _file):
         line = explain(error, frames)
         if line is not None:
             return " ".join(line.split())[:_MAX_LENGTH]
     return None
 
 
-def wants_traceback() -> bool:
-    """Whether the user asked for tracebacks, with AllenNLP's own variables for its log level."""
-    return bool(os.environ.get("ALLENNLP_DEBUG")) or os.environ.get("ALLENNLP_LOG_LEVEL") == "DEBUG"
+def hook_with_error_lines(default_hook: ExceptHook) -> ExceptHook:
+    """Return a `sys.excepthook` that prints `error_line` on stderr.
 
-
-def hook_with_error_lines(
-    otherwise: Callable[[type[BaseException], BaseException, Optional[TracebackType]], Any],
-) -> Callable[[type[BaseException], BaseException, Optional[TracebackType]], Any]:
-    """Returns a `sys.excepthook` that prints `error_line` on stderr, and calls `otherwise` where there is none or the user asked for
-    tracebacks. The traceback of an error of one line goes to the log files that are open, such as `out.log` of a training.
+    The traceback then goes to the open log files, such as `out.log` of a training. Without an `error_line`, or if the user asks for
+    debug messages (`ALLENNLP_DEBUG`, `ALLENNLP_LOG_LEVEL`), the hook calls `default_hook` instead.
     """
 
     def print_line(kind: type[BaseException], error: BaseException, error_traceback: Optional[TracebackType]) -> None:
-        line = None if wants_traceback() else error_line(error)
+        is_debugging = os.environ.get("ALLENNLP_DEBUG") or os.environ.get("ALLENNLP_LOG_LEVEL") == "DEBUG"
+        line = None if is_debugging else error_line(error)
         if line is None:
-            otherwise(kind, error, error_traceback)
+            default_hook(kind, error, error_traceback)
             return
-        # Each leaves the line that it is on.
+        # A closed progress bar ends its line.
         for bar in list(getattr(type(Tqdm.tqdm(disable=True)), "_instances", ())):
             bar.close()
         root = logging.getLogger()
@@ -94,40 +84,39 @@ def _configuration(error: BaseException, frames: list[_Frame]) -> Optional[str]:
     if not isinstance(error, ConfigurationError):
         return None
     if error.message.startswith("Failed to construct argument"):
-        return _union(error, frames)
+        return _option_of_several_types(error, frames)
     if isinstance(error.__cause__, RuntimeError):
         return f"{error.message} ({error.__cause__})"
     if " not in acceptable choices for type: " in error.message:
-        # AllenNLP knows the place in the config only of a type that is one of several options.
+        # AllenNLP names the option only if its type is a union.
         return f"{_class_being_constructed(frames)}: {error.message}"
     return error.message
 
 
-def _union(error: ConfigurationError, frames: list[_Frame]) -> str:
-    """AllenNLP tried several types for one option, and keeps the error of each attempt as the cause of the next."""
+def _option_of_several_types(error: ConfigurationError, frames: list[_Frame]) -> str:
+    # AllenNLP tries one type after another. The error of each attempt is the cause of the next error.
     attempt = error.__cause__
     while attempt is not None and not isinstance(attempt, (InputError, ConfigurationError)):
         attempt = attempt.__cause__
     if attempt is not None:
         argument = frames[-1].variables.get("argument_name")
         return f"`{argument}`: {_message(attempt)}"
-    return _of_argument(error.message, frames[-1].variables)
+    return _describe_argument(error.message, frames[-1].variables)
 
 
 def _message(error: BaseException) -> str:
     if isinstance(error, ConfigurationError):
         return error.message
-    # AllenNLP puts arguments of its own before the message.
+    # AllenNLP adds arguments in front of the message.
     return str(error.args[-1]) if error.args else str(error)
 
 
 def _option(error: BaseException, frames: list[_Frame]) -> Optional[str]:
-    """Errors in the value of an option."""
     if not frames:
         return None
     last = frames[-1]
     if isinstance(error, TypeError) and last[:2] == (_FROM_PARAMS, "construct_arg"):
-        return _of_argument(str(error), last.variables)
+        return _describe_argument(str(error), last.variables)
     if isinstance(error, FloatingPointError) and _is_ours(last):
         return str(error)
     if isinstance(error, AssertionError) and last.module == "allennlp.commands.evaluate":
@@ -143,7 +132,7 @@ def _option(error: BaseException, frames: list[_Frame]) -> Optional[str]:
     return None
 
 
-def _of_argument(message: str, variables: dict[str, Any]) -> str:
+def _describe_argument(message: str, variables: dict[str, Any]) -> str:
     value = variables.get("backup_params", variables.get("popped_params"))
     return f"{variables.get('class_name')}: {message.rstrip('.')}, got {getattr(value, 'params', value)!r}"
 
@@ -165,7 +154,7 @@ def _archive(error: BaseException, frames: list[_Frame]) -> Optional[str]:
             archive = frame.variables.get("archive_file")
             if isinstance(error, _UNREADABLE_ARCHIVE):
                 return f"{archive}: must be a model.tar.gz that can be read, got: {error}"
-            if isinstance(error, RuntimeError) and any(each.function == "load_state_dict" for each in frames):
+            if isinstance(error, RuntimeError) and any(frame.function == "load_state_dict" for frame in frames):
                 return f"{archive}: its weights must be those of its config: {error}"
     return None
 
@@ -176,16 +165,14 @@ def _jsonnet(error: BaseException, frames: list[_Frame]) -> Optional[str]:
     kind, _, message = str(error).partition(" ERROR: ")
     if kind not in ("STATIC", "RUNTIME"):
         return None
-    # The lines that follow are the interpreter's traceback.
-    message = message.splitlines()[0]
-    if frames[-1].function == "parse_overrides":
-        return f"the overrides (-o) must be JSON or Jsonnet, got: {message}"
-    return f"the config must be JSON or Jsonnet, got: {message}"
+    source = "the overrides (-o)" if frames[-1].function == "parse_overrides" else "the config"
+    # The other lines of the message are the interpreter's traceback.
+    return f"{source} must be JSON or Jsonnet, got: {message.splitlines()[0]}"
 
 
 def _missing_gpu(error: BaseException, frames: list[_Frame]) -> Optional[str]:
     if any(frame[:2] == ("torch.cuda", "_lazy_init") for frame in frames):
-        return f"a GPU is asked for and PyTorch finds none: {error}"
+        return f"PyTorch finds no GPU: {error}"
     return None
 
 

@@ -1,41 +1,53 @@
-"""What the commands that take a pretrained biLM ask for it."""
+"""The arguments of commands that use a pretrained biLM."""
 
 import argparse
 
 import torch
 
-from allennlp_elmo_plus.errors import InputError
+from allennlp_elmo_plus.plugin.commands.command_line import UsageError, integer_from
+
+MODEL_HELP = (
+    "the biLM: a model.tar.gz of pretraining, a directory or a zip with options.json and one HDF5 file, or a directory of "
+    "bilm-tf's training; a path or a URL (https://, hf://USER/REPOSITORY)"
+)
 
 
 def add_model_arguments(parser: argparse.ArgumentParser) -> None:
-    """Adds `--model` or `--options-file` with `--weight-file`, `--vocab-file` and `--cuda-device` to `parser`."""
+    """Add `--model`, or `--options-file` with `--weight-file`, and `--vocab-file` and `--cuda-device` to `parser`."""
     source = parser.add_mutually_exclusive_group(required=True)
-    source.add_argument(
-        "--model",
-        type=str,
-        help="the biLM: a model.tar.gz of pretraining, a directory or a zip with options.json and one HDF5 file, or a directory "
-        "of bilm-tf's training; a path or a URL, hf://USER/REPOSITORY too",
-    )
-    source.add_argument("--options-file", type=str, help="the biLM's options.json; a path or a URL")
-    parser.add_argument("--weight-file", type=str, help="the weights.hdf5 that goes with --options-file")
+    source.add_argument("--model", help=MODEL_HELP)
+    source.add_argument("--options-file", metavar="FILE", help="the options.json of the biLM; a path or a URL")
+    parser.add_argument("--weight-file", metavar="FILE", help="the weights.hdf5 that belongs to --options-file")
+    add_vocab_file_argument(parser)
+    add_device_argument(parser)
+
+
+def add_vocab_file_argument(parser: argparse.ArgumentParser) -> None:
+    """Add `--vocab-file` to `parser`."""
     parser.add_argument(
-        "--vocab-file", type=str, help="the biLM's vocabulary, where the archive or the directory does not hold it"
+        "--vocab-file", metavar="FILE", help="the vocabulary of the biLM, if the archive or the directory has none"
     )
-    parser.add_argument("--cuda-device", type=int, default=-1, help="the GPU to compute on, -1 for none")
 
 
-def check_model_arguments(parser: argparse.ArgumentParser, args: argparse.Namespace) -> None:
-    """Leaves with status 2 where arguments do not go together."""
+def check_model_arguments(args: argparse.Namespace) -> None:
+    """Check that `--options-file` and `--weight-file` are given together.
+
+    Raises:
+        UsageError: One of them is missing.
+    """
     if (args.options_file is None) != (args.weight_file is None):
-        parser.error("--options-file and --weight-file go together")
-    if args.cuda_device < -1:
-        parser.error(f"--cuda-device must be -1 or the number of a GPU, got {args.cuda_device}")
+        raise UsageError("--options-file and --weight-file must be given together")
 
 
-def device_of(cuda_device: int) -> torch.device:
-    """Raises InputError where there is no such GPU."""
-    if cuda_device < 0:
-        return torch.device("cpu")
-    if cuda_device >= torch.cuda.device_count():
-        raise InputError(f"--cuda-device {cuda_device}: PyTorch finds {torch.cuda.device_count()} GPUs here")
-    return torch.device("cuda", cuda_device)
+def add_device_argument(parser: argparse.ArgumentParser) -> None:
+    """Add `--cuda-device` to `parser`; its value is a `torch.device`."""
+    parser.add_argument(
+        "--cuda-device", metavar="NUMBER", type=_device, default="-1", help="the number of a GPU, or -1 for the CPU"
+    )
+
+
+def _device(text: str) -> torch.device:
+    number, num_gpus = integer_from(-1)(text), torch.cuda.device_count()
+    if number >= num_gpus:
+        raise argparse.ArgumentTypeError(f"must be -1, or below {num_gpus}, the number of GPUs here, got {number}")
+    return torch.device("cpu") if number < 0 else torch.device("cuda", number)

@@ -1,4 +1,4 @@
-"""Check that the benchmarks run and write their tables, JSON and plots. No figure is compared."""
+"""Every benchmark runs and writes its tables, JSON and plots. No measured value is compared."""
 
 import json
 
@@ -13,9 +13,9 @@ SCALING = "scaling"
 
 
 def test_help_names_every_benchmark(capsys):
-    with pytest.raises(SystemExit) as stopped:
+    with pytest.raises(SystemExit) as exit:
         main(["--help"])
-    assert stopped.value.code == 0
+    assert exit.value.code == 0
     printed = capsys.readouterr().out
     assert all(f"  {name} " in printed and summary in printed for name, summary in BENCHMARKS.items())
 
@@ -49,7 +49,7 @@ def check(report, printed, name):
         assert f"-- {case['label']}\n" in printed
         assert all(line["contender"] in printed for line in lines)
         if name == MEMORY_ALONE:
-            # The last line is the peak, which means nothing without a child process.
+            # The last line is the peak memory, which may be 0 in a quick run, which starts no child process.
             assert all(line["bytes"] > 0 and line["ratio"] > 0 for line in lines[:-1]) and lines[-1]["bytes"] >= 0
             continue
         assert all(len(line["seconds"]) == 1 and line["median_seconds"] > 0 for line in lines)
@@ -64,7 +64,7 @@ def check(report, printed, name):
 
 
 @pytest.mark.parametrize("name", BENCHMARKS)
-def test_a_quick_run_without_allennlp(name, directory, capsys):
+def test_a_quick_run_without_allennlp_writes_a_report(name, directory, capsys):
     report, printed = report_of(name, directory, capsys, "--without-allennlp")
     check(report, printed, name)
     names = {line["contender"] for case in report["cases"] for line in case["contenders"]}
@@ -77,7 +77,7 @@ def test_a_quick_run_without_allennlp(name, directory, capsys):
             set(line["exchanged_bytes"]) == parts and min(line["exchanged_bytes"].values()) > 0 for line in (own, same)
         )
     elif name not in (GROWTH, MEMORY_ALONE, "held_out"):
-        assert report["notes"] == ["AllenNLP's contender is left out, as asked for"] and report["notes"][0] in printed
+        assert report["notes"] == ["AllenNLP's contender is left out, as requested"] and report["notes"][0] in printed
     assert not list(directory.glob(".scratch-*"))
     image = directory / f"{name}.png"
     assert image.is_file() or plot.NO_MATPLOTLIB in printed or not report["cases"]
@@ -85,7 +85,7 @@ def test_a_quick_run_without_allennlp(name, directory, capsys):
         assert image.read_bytes().startswith(b"\x89PNG")
 
 
-def test_the_others_run_after_a_benchmark_failed(tmp_path, monkeypatch, capsys):
+def test_the_other_benchmarks_run_after_one_failed(tmp_path, monkeypatch, capsys):
     def fail(settings):
         raise OSError("the disk is full")
 
@@ -104,7 +104,7 @@ def test_allennlp_embeds_the_same_text(directory, capsys):
     assert names[2:4] == ["AllenNLP ElmoTokenEmbedder", "AllenNLP, vocab_to_cache"]
 
 
-def test_allennlps_trainer_runs_all_jobs(directory, capsys):
+def test_allennlps_parts_are_compared_in_pretraining(directory, capsys):
     pytest.importorskip("allennlp")
     report, _ = report_of("pretraining", directory, capsys)
     lines = report["cases"][0]["contenders"]
@@ -112,7 +112,7 @@ def test_allennlps_trainer_runs_all_jobs(directory, capsys):
     assert all(line["rate"] > 0 for line in lines) and all(line["ratio"] > 0 for line in lines[1:])
 
 
-def test_plots_are_drawn_from_what_was_written_elsewhere(directory, capsys, tmp_path):
+def test_plots_are_drawn_from_a_copied_json_file(directory, capsys, tmp_path):
     pytest.importorskip("matplotlib")
     report_of("feeding", directory, capsys, "--without-allennlp")
     (tmp_path / "feeding.json").write_bytes((directory / "feeding.json").read_bytes())

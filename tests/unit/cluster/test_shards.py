@@ -1,4 +1,4 @@
-"""Work over shards on a cluster of two processes."""
+"""Shards of a text, processed by a Dask cluster of two processes."""
 
 import os
 import signal
@@ -23,32 +23,32 @@ def runner():
         yield runner
 
 
-def killed_once(flag: Path) -> int:
-    """The process that does it, which is not the one that was at it first."""
+def die_unless_exists(path: Path) -> int:
+    """Return the id of this process if the file `path` exists. Otherwise make the file and kill this process."""
     try:
-        flag.touch(exist_ok=False)
+        path.touch(exist_ok=False)
     except FileExistsError:
         return os.getpid()
     os.kill(os.getpid(), signal.SIGKILL)
     raise AssertionError
 
 
-def test_results_come_with_their_places(runner: ShardRunner) -> None:
+def test_results_come_with_the_index_of_their_shard(runner: ShardRunner) -> None:
     assert dict(runner.run(str.upper, ["a", "b", "a"])) == {0: "A", 1: "B", 2: "A"}
 
 
-def test_a_killed_worker_costs_its_shard_only(runner: ShardRunner, tmp_path: Path) -> None:
-    (tmp_path / "calm").touch()
-    processes = dict(runner.run(killed_once, [tmp_path / "calm", tmp_path / "killed"]))
+def test_the_shard_of_a_killed_worker_is_processed_again(runner: ShardRunner, tmp_path: Path) -> None:
+    (tmp_path / "exists").touch()
+    processes = dict(runner.run(die_unless_exists, [tmp_path / "exists", tmp_path / "missing"]))
     assert processes.keys() == {0, 1} and os.getpid() not in processes.values()
 
 
-def test_what_a_shard_raises_is_raised(runner: ShardRunner) -> None:
+def test_an_error_in_a_shard_is_raised_in_the_caller(runner: ShardRunner) -> None:
     with pytest.raises(ValueError, match="invalid literal"):
         dict(runner.run(int, ["1", "one"]))
 
 
-def test_an_address_where_nobody_answers(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_scheduler_address_without_a_scheduler_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("allennlp_elmo_plus.cluster.shards._CONNECT_TIMEOUT_SECONDS", 1)
     with pytest.raises(
         InputError, match="`scheduler` must be the address of a Dask scheduler, got 'tcp://127.0.0.1:1'"
@@ -57,19 +57,22 @@ def test_an_address_where_nobody_answers(monkeypatch: pytest.MonkeyPatch) -> Non
             pass
 
 
-def shards_of_a_text(directory: Path) -> str:
+def write_shards(directory: Path) -> str:
+    """Write three text files into `directory`. Return the pattern that matches them."""
     directory.mkdir()
     for number, text in enumerate(["the mill turns\nrain\n", "rain falls on the mill\n\n", "Fluß\n"]):
         (directory / f"{number}.txt").write_text(text, encoding="utf-8")
     return str(directory / "*.txt")
 
 
-def test_shards_encode_as_one_process_does(runner: ShardRunner, tmp_path: Path) -> None:
-    spec, reports = shards_of_a_text(tmp_path / "text"), []
+def test_a_text_encoded_in_shards_has_the_bytes_of_one_encoded_by_one_process(
+    runner: ShardRunner, tmp_path: Path
+) -> None:
+    spec, reports = write_shards(tmp_path / "text"), []
     sharded = encode_shards(spec, tmp_path / "sharded", runner, reports.append)
-    whole = open_or_encode(spec, tmp_path / "whole")
+    expected = open_or_encode(spec, tmp_path / "expected")
     for name in (*ARRAY_TYPES, WORDS_FILE):
-        assert (sharded.directory / name).read_bytes() == (whole.directory / name).read_bytes(), name
+        assert (sharded.directory / name).read_bytes() == (expected.directory / name).read_bytes(), name
     assert sum(reports) == sum(path.stat().st_size for path in (tmp_path / "text").iterdir())
     assert sorted(path.name for path in (tmp_path / "sharded").iterdir() if path.name[0] != ".") == [
         sharded.directory.name
@@ -79,25 +82,25 @@ def test_shards_encode_as_one_process_does(runner: ShardRunner, tmp_path: Path) 
     assert reports == []
 
 
-def test_shards_that_are_done_are_not_encoded_again(runner: ShardRunner, tmp_path: Path) -> None:
-    spec = shards_of_a_text(tmp_path / "text")
-    damaged = tmp_path / "text" / "1.txt"
-    good = damaged.read_bytes()
-    damaged.write_bytes(b"\xff\n")
+def test_finished_shards_are_not_encoded_again(runner: ShardRunner, tmp_path: Path) -> None:
+    spec = write_shards(tmp_path / "text")
+    shard = tmp_path / "text" / "1.txt"
+    content = shard.read_bytes()
+    shard.write_bytes(b"\xff\n")
     with pytest.raises(InputError, match="1.txt, line 1: byte 0xff is not UTF-8"):
         encode_shards(spec, tmp_path / "cache", runner, [].append)
-    done = {path.name: path.stat().st_ino for path in (tmp_path / "cache" / "shards").glob("*/tokens")}
-    damaged.write_bytes(good)
+    finished_inodes = {path.stat().st_ino for path in (tmp_path / "cache" / "shards").glob("*/tokens")}
+    shard.write_bytes(content)
 
-    class Counting(ShardRunner):
+    class RecordingRunner(ShardRunner):
         def run(self, function, shards):
-            for place, directory in runner.run(function, shards):
-                kept.append((directory / "tokens").stat().st_ino)
-                yield place, directory
+            for index, directory in runner.run(function, shards):
+                inodes.append((directory / "tokens").stat().st_ino)
+                yield index, directory
 
-    kept: list[int] = []
-    encode_shards(spec, tmp_path / "cache", Counting(None), [].append)
-    assert set(done.values()) <= set(kept)
+    inodes: list[int] = []
+    encode_shards(spec, tmp_path / "cache", RecordingRunner(None), [].append)
+    assert finished_inodes and finished_inodes <= set(inodes)
 
 
 def test_dask_is_not_imported_with_the_package() -> None:

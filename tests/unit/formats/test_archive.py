@@ -1,3 +1,5 @@
+"""Archives that AllenNLP's pretraining writes: what is read from them, and which are refused."""
+
 import json
 
 import pytest
@@ -23,8 +25,8 @@ TIED = {"lstm": BASE["lstm"], "share_embedding_softmax": True}
 
 
 @pytest.fixture
-def temporary(tmp_path, monkeypatch):
-    """Where temporary files are made; empty again after each test."""
+def temporary_directory(tmp_path, monkeypatch):
+    """Make temporary files in a directory that must be empty after the test."""
     directory = tmp_path / "temporary"
     directory.mkdir()
     monkeypatch.setattr("tempfile.tempdir", str(directory))
@@ -33,7 +35,7 @@ def temporary(tmp_path, monkeypatch):
 
 
 @pytest.mark.parametrize("options", [BASE, TIED])
-def test_an_archive_gives_options_words_and_weights(tmp_path, temporary, options):
+def test_an_archive_gives_options_words_and_weights(tmp_path, temporary_directory, options):
     archived = read_archive(write_archive(tmp_path / "model.tar.gz", archived_files(options)))
     assert archived.options == BiLMOptions.from_dict({**options, "n_tokens_vocab": 6}, inference=False)
     assert archived.vocabulary == WORDS
@@ -43,14 +45,14 @@ def test_an_archive_gives_options_words_and_weights(tmp_path, temporary, options
         assert torch.equal(archived.weights[name], value), name
 
 
-def test_names_may_begin_with_the_folder_and_other_files_are_passed_over(tmp_path, temporary):
+def test_names_may_begin_with_the_current_directory_and_other_files_are_ignored(tmp_path, temporary_directory):
     files = {f"./{name}": content for name, content in archived_files().items()}
     path = write_archive(tmp_path / "model.tar.gz", files, (member("notes/read.me", b"hello"),))
     assert read_archive(path).vocabulary == WORDS
 
 
 @pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16, torch.float64])
-def test_weights_may_have_any_floating_point_type(tmp_path, temporary, dtype):
+def test_weights_of_any_floating_point_type_are_read(tmp_path, temporary_directory, dtype):
     state = {name: value.to(dtype) for name, value in small_model().state_dict().items()}
     path = write_archive(tmp_path / "model.tar.gz", {**archived_files(), "weights.th": saved(state)})
     loaded = load_language_model(path)
@@ -60,7 +62,7 @@ def test_weights_may_have_any_floating_point_type(tmp_path, temporary, dtype):
 
 
 @variants
-def test_shapes_are_those_of_the_model_that_is_built(variant):
+def test_language_model_shapes_are_those_of_the_built_model(variant):
     options = BiLMOptions.from_dict({**BASE, **VARIANTS[variant]})
     model = build_language_model(options, 11)
     assert language_model_shapes(options, 11) == {
@@ -69,7 +71,7 @@ def test_shapes_are_those_of_the_model_that_is_built(variant):
 
 
 @pytest.mark.parametrize("value", [float("nan"), float("inf"), float("-inf"), 1e300])
-def test_weights_that_are_not_finite_are_refused(tmp_path, temporary, value):
+def test_weights_that_are_not_finite_are_refused(tmp_path, temporary_directory, value):
     state = small_model().state_dict()
     state["bilm.forward_layers.1.bias"] = state["bilm.forward_layers.1.bias"].double()
     state["bilm.forward_layers.1.bias"][3] = value
@@ -132,7 +134,7 @@ def config(section, **values):
         ),
     ],
 )
-def test_a_part_that_does_not_fit_is_named(tmp_path, temporary, name, content, message):
+def test_a_missing_or_wrong_file_of_an_archive_is_named(tmp_path, temporary_directory, name, content, message):
     files = {**archived_files(), name: content}
     path = write_archive(tmp_path / "model.tar.gz", {key: value for key, value in files.items() if value is not None})
     with pytest.raises(InputError) as error:
@@ -141,7 +143,7 @@ def test_a_part_that_does_not_fit_is_named(tmp_path, temporary, name, content, m
     assert len(str(error.value).splitlines()) == 1
 
 
-def test_a_file_that_is_no_archive_is_named(tmp_path):
+def test_a_file_that_is_not_an_archive_is_refused_by_name(tmp_path):
     (tmp_path / "plain").write_bytes(b"{}")
     for path, problem in (
         (tmp_path / "plain", "must be a whole model.tar.gz: Not a gzipped file (b'{}')"),

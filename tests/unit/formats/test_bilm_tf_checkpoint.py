@@ -37,7 +37,7 @@ def sample(shared_data: Path) -> Path:
     """Return the directory of a small model that bilm-tf trained, with what bilm-tf made of it in `answers`."""
     directory = shared_data / "released_formats" / "bilm_tf_checkpoint"
     if not directory.is_dir():
-        pytest.skip(f"the sample of bilm-tf is not at hand: {directory} is absent")
+        pytest.skip(f"the sample of bilm-tf is absent: {directory}")
     return directory
 
 

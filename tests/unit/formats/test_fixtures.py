@@ -1,4 +1,4 @@
-"""Against files and numbers that this package had no part in making; see fixtures/README.md."""
+"""The model in fixtures/, whose files and vectors AllenNLP's code made; see fixtures/README.md."""
 
 from pathlib import Path
 
@@ -30,7 +30,7 @@ def sentences():
     return [line.split() for line in (FIXTURES / "sentences.txt").read_text("utf-8").splitlines()]
 
 
-def test_layers_are_those_of_allennlp(encoder):
+def test_the_layers_are_those_of_allennlps_elmo(encoder):
     expected = np.load(FIXTURES / "layers.npz")
     for number, words in enumerate(sentences()):
         ids = torch.from_numpy(encode_words(words).astype(np.int64)).unsqueeze(0)
@@ -42,14 +42,14 @@ def test_layers_are_those_of_allennlp(encoder):
 
 
 def test_the_clips_are_active(encoder):
-    """Or the comparison above would not see a clip that is missing."""
+    """Otherwise the comparison above would not notice a missing clip."""
     ids = torch.from_numpy(encode_words(sentences()[0]).astype(np.int64)).unsqueeze(0)
     with torch.no_grad():
         state = encoder(ids).state
     assert (state.cell.abs() == 0.2).any() and (state.hidden.abs() == 0.1).any()
 
 
-def test_exported_again_every_dataset_is_the_same_to_the_byte(encoder, options, tmp_path):
+def test_an_export_has_the_same_bytes_in_every_dataset(encoder, options, tmp_path):
     files = export_model(encoder, options, read_vocabulary(FIXTURES / "vocab.txt"), tmp_path)
     assert files.vocabulary.read_bytes() == (FIXTURES / "vocab.txt").read_bytes()
     names: list[str] = []

@@ -1,4 +1,4 @@
-"""The softmax in weights.hdf5: a group that only this package knows."""
+"""The softmax in weights.hdf5, a group that only this package reads."""
 
 import logging
 
@@ -16,6 +16,7 @@ from allennlp_elmo_plus.formats.bilm_tf_hdf5 import (
 from allennlp_elmo_plus.modules.build import build_encoder, build_language_model
 from tests.helpers.small_encoders import edit, options_of, random_encoder, read_weights
 from tests.helpers.small_models import VOCABULARY, small_model, small_options
+from tests.unit.formats.hdf5_changes import replace
 
 WORDS = {"char_cnn": None, "n_tokens_vocab": len(VOCABULARY)}
 SHARED = {**WORDS, "share_embedding_softmax": True}
@@ -37,13 +38,13 @@ def test_a_model_with_its_softmax_is_read_as_it_was_written(tmp_path, overrides)
     read_weights(path, other, options, len(VOCABULARY))
     for name, value in model.state_dict().items():
         assert torch.equal(other.state_dict()[name], value.float()), name
-    read = read_parameters(path, options, len(VOCABULARY))
-    expected = {name: value for name, value in model.named_parameters()}
-    assert read.keys() == expected.keys()
-    assert all(torch.equal(read[name], expected[name].float()) for name in expected)
+    parameters = read_parameters(path, options, len(VOCABULARY))
+    expected = dict(model.named_parameters())
+    assert parameters.keys() == expected.keys()
+    assert all(torch.equal(parameters[name], expected[name].float()) for name in expected)
 
 
-def test_it_has_bilm_tfs_names_and_orientation(tmp_path):
+def test_the_softmax_has_bilm_tfs_names_and_orientation(tmp_path):
     model, options = trained()
     write_weights(tmp_path / "weights.hdf5", model, options)
     with h5py.File(tmp_path / "weights.hdf5") as file:
@@ -52,14 +53,14 @@ def test_it_has_bilm_tfs_names_and_orientation(tmp_path):
         np.testing.assert_array_equal(file["softmax/b"], model.softmax.bias.detach().float())
 
 
-def test_one_that_is_the_word_embedding_is_not_written_twice(tmp_path):
+def test_a_softmax_that_shares_the_word_embedding_is_not_written_twice(tmp_path):
     model, options = trained(**SHARED)
     write_weights(tmp_path / "weights.hdf5", model, options)
     with h5py.File(tmp_path / "weights.hdf5") as file:
         assert set(file["softmax"]) == {"b"} and "embedding" in file
 
 
-def test_an_encoder_is_read_from_such_a_file_without_a_warning(tmp_path, caplog):
+def test_an_encoder_is_read_from_a_file_with_a_softmax_without_a_warning(tmp_path, caplog):
     model, options = trained()
     write_weights(tmp_path / "weights.hdf5", model, options)
     encoder = build_encoder(options)
@@ -69,7 +70,7 @@ def test_an_encoder_is_read_from_such_a_file_without_a_warning(tmp_path, caplog)
     assert torch.equal(encoder.bilm.forward_layers[1].kernel, model.bilm.forward_layers[1].kernel.float())
 
 
-def test_files_without_one_say_so_and_are_refused_where_one_is_needed(tmp_path):
+def test_a_file_without_a_softmax_is_refused_for_a_language_model(tmp_path):
     options = options_of("usual")
     path = tmp_path / "weights.hdf5"
     write_weights(path, random_encoder(options), options)
@@ -79,7 +80,7 @@ def test_files_without_one_say_so_and_are_refused_where_one_is_needed(tmp_path):
         read_weights(path, build_language_model(options, 12), options, 12)
 
 
-def test_another_number_of_words_and_a_link_in_its_place_are_refused(tmp_path):
+def test_a_softmax_of_another_size_is_refused_and_a_link_is_not_a_softmax(tmp_path):
     model, options = trained()
     path = tmp_path / "weights.hdf5"
     write_weights(path, model, options)
@@ -88,14 +89,13 @@ def test_another_number_of_words_and_a_link_in_its_place_are_refused(tmp_path):
         InputError, match=r"dataset `softmax/W` must have shape \(13, 5\) by the options, got \(12, 5\)"
     ):
         read_parameters(path, options, 13)
-    edit(path, lambda file: file.__delitem__("softmax"))
-    edit(path, lambda file: file.__setitem__("softmax", h5py.ExternalLink("/etc/other.hdf5", "/softmax")))
+    edit(path, replace("softmax", h5py.ExternalLink("/etc/other.hdf5", "/softmax")))
     assert not has_softmax(path)
 
 
-def test_bytes_are_told_as_they_are_written(tmp_path):
+def test_the_bytes_of_each_parameter_are_reported_when_they_are_written(tmp_path):
     model, options = trained()
-    told: list[int] = []
-    write_weights(tmp_path / "weights.hdf5", model, options, told.append)
-    assert sum(told) == 4 * sum(parameter.numel() for parameter in model.parameters())
-    assert len(told) == len(list(model.parameters()))
+    reports: list[int] = []
+    write_weights(tmp_path / "weights.hdf5", model, options, reports.append)
+    assert sum(reports) == 4 * sum(parameter.numel() for parameter in model.parameters())
+    assert len(reports) == len(list(model.parameters()))

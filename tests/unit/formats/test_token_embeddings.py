@@ -1,3 +1,5 @@
+"""Tables of token embeddings: written, used in place of the character CNN, and refused when damaged or hostile."""
+
 import h5py
 import numpy as np
 import pytest
@@ -8,9 +10,11 @@ from allennlp_elmo_plus.errors import InputError
 from allennlp_elmo_plus.formats.token_embeddings import read_token_embeddings, write_token_embeddings
 from tests.helpers.saved_bilm import SENTENCES, VOCABULARY, saved
 from tests.helpers.small_encoders import edit, options_of, random_encoder
+from tests.unit.formats.hdf5_changes import external, link, replace, store, virtual
 
 
-def encoded_counts(embedder: ElmoEmbedder) -> list[int]:
+def record_encoded_words(embedder: ElmoEmbedder) -> list[int]:
+    """Return a list that grows by the number of words in each call of the token encoder."""
     counts: list[int] = []
     embedder.encoder.token_encoder.register_forward_pre_hook(lambda _, inputs: counts.append(len(inputs[0])))
     return counts
@@ -18,19 +22,19 @@ def encoded_counts(embedder: ElmoEmbedder) -> list[int]:
 
 def test_the_table_has_bilm_tfs_layout_and_the_vectors_of_the_characters(tmp_path):
     encoder = random_encoder(options_of("usual"))
-    # Vectors so small that float32 keeps the digits compared below.
+    # Small vectors, so that the tolerance below is above the rounding of float32.
     for parameter in encoder.parameters():
         parameter.data.mul_(0.5)
-    advanced = []
-    # More than are encoded at once.
+    reports = []
+    # More words than are encoded at once.
     words = [*VOCABULARY, *(f"word{number}" for number in range(1100))]
-    write_token_embeddings(tmp_path / "table.hdf5", encoder, words, advanced.append)
-    assert sum(advanced) == len(words)
+    write_token_embeddings(tmp_path / "table.hdf5", encoder, words, reports.append)
+    assert sum(reports) == len(words)
     with h5py.File(tmp_path / "table.hdf5") as file:
         assert file["embedding"].shape == (len(words), 5) and file["embedding"].dtype == np.float32
         table = file["embedding"][...]
     embedder = ElmoEmbedder(encoder)
-    # Layer 0 is a word's own vector, once for each direction; `<S>` and `</S>` are spelled as sentence boundaries.
+    # Layer 0 is the token embedding, once per direction; `<S>` and `</S>` have the characters of sentence boundaries.
     for first in (0, 3, 1000):
         vectors = embedder.embed_sentence(words[first : first + 200])[0]
         np.testing.assert_allclose(vectors[:, :5], table[first : first + 200], rtol=0, atol=1e-5)
@@ -38,8 +42,8 @@ def test_the_table_has_bilm_tfs_layout_and_the_vectors_of_the_characters(tmp_pat
 
 
 @pytest.mark.parametrize("by_bilm_tf", [False, True])
-def test_words_in_the_table_need_no_characters_and_others_do(tmp_path, by_bilm_tf):
-    # Vectors so small that float32 keeps the digits compared below.
+def test_only_words_outside_of_the_table_are_encoded_from_characters(tmp_path, by_bilm_tf):
+    # Small vectors, so that the tolerance below is above the rounding of float32.
     plain = saved(tmp_path, scale=0.5)
     table = tmp_path / "table.hdf5"
     write_token_embeddings(table, plain.encoder, VOCABULARY)
@@ -51,20 +55,21 @@ def test_words_in_the_table_need_no_characters_and_others_do(tmp_path, by_bilm_t
         vocab_file=tmp_path / "vocab.txt" if by_bilm_tf else None,
         token_embedding_file=table,
     )
-    counts = encoded_counts(embedder)
+    counts = record_encoded_words(embedder)
     for ours, theirs in zip(embedder.embed_batch(SENTENCES), plain.embed_batch(SENTENCES), strict=True):
         np.testing.assert_allclose(ours, theirs, rtol=0, atol=1e-5)
-    # All words of the table as a sample to compare; then the long one, cut alike twice, and the one unheard of.
+    # First, words of the table are encoded to check the table. Then the two words outside of it: two long words are truncated to
+    # the same characters, and one word is unknown.
     assert counts == [len(VOCABULARY), 2]
 
 
-def test_a_table_larger_than_the_cache_is_kept_whole(monkeypatch):
+def test_a_table_may_be_larger_than_the_cache_of_words(monkeypatch):
     monkeypatch.setattr("allennlp_elmo_plus.modules.encoder.MAX_CACHED_WORDS", 2)
     encoder = random_encoder(options_of("usual")).requires_grad_(False)
     vectors = ElmoEmbedder(encoder).embed_sentence(VOCABULARY)[0][:, :5]
     encoder.cache_words(VOCABULARY, torch.from_numpy(vectors.copy()))
     embedder = ElmoEmbedder(encoder)
-    counts = encoded_counts(embedder)
+    counts = record_encoded_words(embedder)
     embedder.embed_sentence(VOCABULARY[::-1])
     assert counts == [len(VOCABULARY)]
 
@@ -81,7 +86,7 @@ def test_the_table_of_another_bilm_is_refused(tmp_path):
             embedder.embed_batch(SENTENCES)
 
 
-def test_a_table_that_is_none_is_refused(tmp_path):
+def test_a_table_of_another_size_or_with_missing_parts_is_refused(tmp_path):
     table, encoder = tmp_path / "table.hdf5", random_encoder(options_of("usual"))
     with pytest.raises(InputError, match="the biLM must have character input, got word input"):
         write_token_embeddings(table, random_encoder(options_of("words")), VOCABULARY)
@@ -102,63 +107,19 @@ def test_a_table_that_is_none_is_refused(tmp_path):
         read_token_embeddings(table)
 
 
-def anew(name, **settings):
-    """A change that stores the dataset `name` in another way; `data`, of 11 rows, in place of its values."""
-
-    def change(file):
-        data = file[name][...]
-        del file[name]
-        file.create_dataset(name, **{"data": data, **settings})
-
-    return change
-
-
-def behind(name, link):
-    def change(file):
-        file.move(name, "real")
-        file[name] = link
-
-    return change
-
-
-def virtual(name, dtype):
-    def change(file):
-        file.move(name, "real")
-        layout = h5py.VirtualLayout(file["real"].shape, dtype)
-        layout[...] = h5py.VirtualSource("/etc/other.hdf5", name, file["real"].shape)
-        file.create_virtual_dataset(name, layout)
-
-    return change
-
-
-def external(name):
-    def change(file):
-        shape = file[name].shape
-        del file[name]
-        file.create_dataset(name, shape, "f4", external=[("/etc/passwd", 0, h5py.h5f.UNLIMITED)])
-
-    return change
-
-
 def with_value(value):
+    """Return a change of the number in row 3, column 2 of the embedding to `value`."""
+
     def change(file):
         values = file["embedding"][...].astype("f8")
         values[3, 2] = value
-        anew("embedding", data=values)(file)
-
-    return change
-
-
-def claimed(name, dtype):
-    def change(file):
-        del file[name]
-        file.create_dataset(name, (2**40, 5)[: 2 if name == "embedding" else 1], dtype)
+        replace("embedding", values)(file)
 
     return change
 
 
 def words_of(data, **settings):
-    return anew("words", data=data, **settings)
+    return store("words", data=data, **settings)
 
 
 TEXT = h5py.string_dtype()
@@ -168,22 +129,28 @@ TEXT = h5py.string_dtype()
     "change, message",
     [
         (
-            behind("embedding", h5py.ExternalLink("/etc/other.hdf5", "/x")),
+            link("embedding", h5py.ExternalLink("/etc/other.hdf5", "/x")),
             "`embedding` lies behind a link, which is not",
         ),
-        (behind("embedding", h5py.SoftLink("/real")), "`embedding` lies behind a link, which is not followed"),
-        (behind("words", h5py.SoftLink("/real")), "`words` lies behind a link, which is not followed"),
+        (link("embedding", h5py.SoftLink("/moved")), "`embedding` lies behind a link, which is not followed"),
+        (link("words", h5py.SoftLink("/moved")), "`words` lies behind a link, which is not followed"),
         (virtual("embedding", "f4"), "`embedding` keeps its data in another file, which is not opened"),
         (virtual("words", TEXT), "`words` keeps its data in another file, which is not opened"),
         (external("embedding"), "`embedding` keeps its data in another file, which is not opened"),
         (
-            claimed("embedding", "f4"),
+            store("embedding", shape=(2**40, 5)),
             "`embedding` must be stored in full, 21,990,232,555,520 bytes, got 0 in a file of",
         ),
-        (claimed("words", TEXT), "`words` must be stored in full, 17,592,186,044,416 bytes, got 0 in a file of"),
-        (claimed("words", "S8"), "`words` must be stored in full, 8,796,093,022,208 bytes, got 0 in a file of"),
         (
-            anew("embedding", compression="gzip"),
+            store("words", shape=(2**40,), dtype=TEXT),
+            "`words` must be stored in full, 17,592,186,044,416 bytes, got 0 in a file of",
+        ),
+        (
+            store("words", shape=(2**40,), dtype="S8"),
+            "`words` must be stored in full, 8,796,093,022,208 bytes, got 0 in a file of",
+        ),
+        (
+            store("embedding", compression="gzip"),
             "`embedding` must be stored without filters such as compression, got 'def",
         ),
         (
@@ -191,7 +158,7 @@ TEXT = h5py.string_dtype()
             "`words` must be stored without filters such as compr",
         ),
         (words_of(VOCABULARY, dtype=TEXT, chunks=(11,)), "`words` must be stored contiguously, as h5py does"),
-        (anew("embedding", data=np.ones((11, 5), "i4")), "`embedding` must hold floating-point numbers, got int32"),
+        (store("embedding", data=np.ones((11, 5), "i4")), "`embedding` must hold floating-point numbers, got int32"),
         (words_of(np.arange(11)), "`words` must hold strings in one dimension, got int64"),
         (words_of([VOCABULARY], dtype=TEXT), "`words` must hold strings in one dimension, got object"),
         (words_of(h5py.Empty("S8")), "`words` must hold strings in one dimension, got |S8"),
@@ -201,7 +168,7 @@ TEXT = h5py.string_dtype()
         (with_value(1e300), "`embedding` must hold finite numbers of float32, got 1e+300"),
     ],
 )
-def test_a_table_is_checked_as_weights_are(tmp_path, change, message):
+def test_a_hostile_table_is_refused_in_one_line_that_names_the_dataset(tmp_path, change, message):
     table = tmp_path / "table.hdf5"
     write_token_embeddings(table, random_encoder(options_of("usual")), VOCABULARY)
     edit(table, change)
@@ -210,8 +177,8 @@ def test_a_table_is_checked_as_weights_are(tmp_path, change, message):
     assert str(error.value).startswith(f"{table}: dataset {message}") and len(str(error.value).splitlines()) == 1
 
 
-def test_words_that_lie_in_one_place_are_not_read_many_times(tmp_path):
-    """A small file would otherwise become strings of any size together."""
+def test_words_that_share_their_bytes_in_the_file_are_refused(tmp_path):
+    """Otherwise a small file could allocate any amount of memory for strings."""
     table = tmp_path / "table.hdf5"
     with h5py.File(table, "w") as file:
         file["embedding"] = np.ones((1000, 1), "f4")
@@ -229,7 +196,7 @@ def test_words_that_lie_in_one_place_are_not_read_many_times(tmp_path):
     [
         (b"GCOL", b"GCOX", "in whole heaps of the file, got a damaged one"),
         (b"GCOL\x01\0\0\0\0\x10", b"GCOL\x01\0\0\0\0\xff", "in whole heaps of the file, got a damaged one"),
-        # The size of the first string and its beginning.
+        # The size and the first characters of the first string.
         (b"\x03" + b"\0" * 7 + b"<S>", b"\x09" + b"\0" * 7 + b"<S>", "in the file, got one that is missing"),
     ],
 )
@@ -243,7 +210,7 @@ def test_a_damaged_heap_of_words_is_refused(tmp_path, old, new, message):
         read_token_embeddings(table)
 
 
-def test_words_in_many_heaps_are_those_that_h5py_reads(tmp_path):
+def test_words_in_several_heaps_are_read_as_h5py_reads_them(tmp_path):
     table = tmp_path / "table.hdf5"
     words = ["", *(f"{number}" * (number % 40) + "나비" * (number % 3) for number in range(1, 3000)), "x" * 9000]
     with h5py.File(table, "w") as file:
@@ -255,7 +222,7 @@ def test_words_in_many_heaps_are_those_that_h5py_reads(tmp_path):
     assert read_token_embeddings(table).words == words
 
 
-def test_words_of_one_length_are_read(tmp_path):
+def test_words_stored_in_fixed_length_are_read(tmp_path):
     table = tmp_path / "table.hdf5"
     write_token_embeddings(table, random_encoder(options_of("usual")), VOCABULARY)
     words = [f"word{number}" for number in range(11)]

@@ -1,4 +1,4 @@
-"""The trained mix of a downstream model's archive, which a stranger may have made."""
+"""The trained layer mix in the archive of a downstream model, which may come from a stranger."""
 
 import io
 import json
@@ -19,7 +19,7 @@ MIX = f"{EMBEDDER}_mix"
 
 
 def state(**changes: torch.Tensor | None) -> dict[str, torch.Tensor]:
-    """Of a tagger over a biLM: its own tensors of several types, the mix, and the biLM's."""
+    """Return the state dict of a tagger over a biLM: tensors of several types, the mix and the biLM; `changes` replace or remove."""
     encoder = random_encoder(options_of("usual"))
     tensors = {
         "_tagger.weight": torch.ones(3, 4).t(),
@@ -48,7 +48,7 @@ def refusal(path: Path) -> str:
     return message.removeprefix(f"{path}: ")
 
 
-def test_the_mix_and_the_bilm_are_those_of_the_archive(tmp_path):
+def test_the_mix_and_the_weights_of_the_bilm_are_read(tmp_path):
     mix, weights = read_trained_mix(archive(tmp_path, state()))
     total = sum(map(math.exp, range(3)))
     assert mix.weights == pytest.approx([2 * math.exp(number) / total for number in range(3)])
@@ -58,7 +58,7 @@ def test_the_mix_and_the_bilm_are_those_of_the_archive(tmp_path):
         assert torch.equal(ours, theirs)
 
 
-def test_a_pickle_is_checked_as_that_of_a_bilm_is(tmp_path):
+def test_a_pickle_that_calls_a_function_is_refused(tmp_path):
     called: list[int] = []
     assert refusal(archive(tmp_path, calling(bytearray, 10**12))) == (
         "its `weights.th` must hold nothing but tensors of numbers, got the name '__builtin__.bytearray'"
@@ -67,7 +67,7 @@ def test_a_pickle_is_checked_as_that_of_a_bilm_is(tmp_path):
     assert called == []
 
 
-def test_a_tensor_that_claims_more_than_the_file_has_is_refused(tmp_path):
+def test_a_tensor_with_fewer_bytes_than_its_shape_needs_is_refused(tmp_path):
     file = io.BytesIO()
     torch.save(state(), file)
     content = repacked(file.getvalue(), {"data/0": b"\0" * 8})
@@ -96,11 +96,11 @@ def test_a_tensor_that_claims_more_than_the_file_has_is_refused(tmp_path):
         ({f"{MIX}.gamma": None}, "must hold the mix of one token embedder of type `bilm`, got none"),
     ],
 )
-def test_a_mix_of_other_than_finite_numbers_is_refused(tmp_path, changes, message):
+def test_a_mix_that_is_missing_ambiguous_or_not_finite_is_refused(tmp_path, changes, message):
     assert refusal(archive(tmp_path, state(**changes))) == message
 
 
-def test_a_name_that_is_no_layers_is_not_taken_for_one(tmp_path):
+def test_names_that_do_not_end_in_a_layers_number_are_ignored(tmp_path):
     changes = {f"{MIX}.scalar_parameters.{name}": torch.ones(1) for name in ("x", "²", "01")}
     assert len(read_trained_mix(archive(tmp_path, state(**changes))).mix.weights) == 3
 
@@ -120,7 +120,7 @@ def test_weights_of_the_bilm_that_are_not_finite_are_refused(tmp_path, value):
     assert all(torch.equal(ours, old) for ours, old in zip(encoder.parameters(), before, strict=True))
 
 
-def test_a_config_nested_deeply_is_read_to_its_end(tmp_path):
+def test_a_deeply_nested_config_is_searched_to_its_end(tmp_path):
     config = {"do_layer_norm": True}
     for _ in range(900):
         config = {"a": config}

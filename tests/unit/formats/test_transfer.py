@@ -1,3 +1,5 @@
+"""Weights of a pretrained model that initialize a new one, with another vocabulary."""
+
 import copy
 import json
 import tarfile
@@ -19,7 +21,7 @@ from tests.helpers.small_models import (
     small_options,
 )
 
-NEW = ["</S>", "<S>", "<UNK>", "mill", "wheel", "the", "river", "flour"]
+NEW_VOCABULARY = ["</S>", "<S>", "<UNK>", "mill", "wheel", "the", "river", "flour"]
 WORDS = {"char_cnn": None}
 SHARED = {**WORDS, "share_embedding_softmax": True}
 SENTENCES = [["the", "river", "rises"], ["the", "mill", "turns", "and", "falls"], []]
@@ -39,7 +41,7 @@ def trained(**overrides):
 
 
 def archive(directory, model, **overrides):
-    """What pretraining leaves: config.json, the vocabulary and the weights."""
+    """Write a model.tar.gz as pretraining does, with config.json, the vocabulary and the weights. Return its path."""
     mapping = small_options(**overrides).to_dict(inference=False)
     (directory / "config.json").write_text(json.dumps({"model": {"type": "bilm", **mapping}}))
     (directory / "tokens.txt").write_text("".join(f"{word}\n" for word in VOCABULARY), encoding="utf-8")
@@ -61,7 +63,7 @@ def losses(model):
 
 
 @kinds
-def test_with_the_same_words_it_is_the_same_model(overrides):
+def test_with_the_same_vocabulary_the_new_model_is_the_old_one(overrides):
     old, new = trained(**overrides).eval(), fresh(VOCABULARY, **overrides).eval()
     assert not torch.allclose(losses(new), losses(old))
     carried = carry_over(new, stored(old.state_dict()), VOCABULARY)
@@ -70,28 +72,28 @@ def test_with_the_same_words_it_is_the_same_model(overrides):
 
 
 @kinds
-def test_rows_go_by_word_and_those_of_new_words_stay_fresh(overrides):
-    old, new = trained(**overrides), fresh(NEW, **overrides)
+def test_known_words_keep_their_rows_and_new_words_get_fresh_rows(overrides):
+    old, new = trained(**overrides), fresh(NEW_VOCABULARY, **overrides)
     before = copy.deepcopy(new.state_dict())
-    carried = carry_over(new, stored(old.state_dict()), NEW)
+    carried = carry_over(new, stored(old.state_dict()), NEW_VOCABULARY)
     assert carried == CarriedOver(8, 6, True)
     assert carried.describe() == "6 of 8 rows carried over by word, 2 fresh"
-    by_word = {"softmax.weight", "softmax.bias", "token_encoder.embedding"}
+    parameters_by_word = {"softmax.weight", "softmax.bias", "token_encoder.embedding"}
     for name, value in new.state_dict().items():
-        if name not in by_word:
+        if name not in parameters_by_word:
             assert torch.equal(value, old.state_dict()[name]), name
             continue
-        for row, word in enumerate(NEW):
-            known = word in VOCABULARY
-            expected = old.state_dict()[name][VOCABULARY.index(word)] if known else before[name][row]
+        for row, word in enumerate(NEW_VOCABULARY):
+            is_known = word in VOCABULARY
+            expected = old.state_dict()[name][VOCABULARY.index(word)] if is_known else before[name][row]
             assert torch.equal(value[row], expected), (name, word)
 
 
-def test_without_an_old_softmax_the_new_one_is_all_fresh():
-    old, new = trained(), fresh(NEW)
+def test_without_an_old_softmax_all_rows_are_fresh():
+    old, new = trained(), fresh(NEW_VOCABULARY)
     before = copy.deepcopy(new.softmax.state_dict())
     weights = {name: value for name, value in old.state_dict().items() if not name.startswith("softmax")}
-    carried = carry_over(new, stored(weights, None), NEW)
+    carried = carry_over(new, stored(weights, None), NEW_VOCABULARY)
     assert carried == CarriedOver(8, 0, False)
     assert carried.describe() == "a fresh softmax, as the old model has none; 0 of 8 rows carried over by word, 8 fresh"
     assert all(torch.equal(value, before[name]) for name, value in new.softmax.state_dict().items())
@@ -100,7 +102,7 @@ def test_without_an_old_softmax_the_new_one_is_all_fresh():
 
 @kinds
 @pytest.mark.parametrize("kind", ["archive", "hdf5"])
-def test_archives_and_hdf5_files_give_all_there_is(tmp_path, overrides, kind):
+def test_all_weights_are_read_from_archives_and_from_hdf5_files(tmp_path, overrides, kind):
     old, options = trained(**overrides), small_options(**overrides)
     if kind == "archive":
         path = archive(tmp_path, old, **overrides)
@@ -114,7 +116,7 @@ def test_archives_and_hdf5_files_give_all_there_is(tmp_path, overrides, kind):
         assert torch.equal(new.state_dict()[name].float(), value.float()), name
 
 
-def test_a_softmax_of_zeros_counts_as_none(tmp_path):
+def test_a_softmax_of_zeros_is_read_as_missing(tmp_path):
     old = trained()
     torch.nn.init.zeros_(old.softmax.weight)
     assert not old.softmax.is_zero_initialized
@@ -125,7 +127,7 @@ def test_a_softmax_of_zeros_counts_as_none(tmp_path):
 
 
 def test_released_weights_need_no_vocabulary(tmp_path):
-    """Characters, and no softmax: there is nothing that a word would say."""
+    """They have character input and no softmax, so no parameter has rows by word."""
     old, options = trained(), small_options()
     write_weights(tmp_path / "weights.hdf5", BiLMEncoder(old.token_encoder, old.bilm, 12), options)
     read = read_pretrained(tmp_path / "weights.hdf5", options)
@@ -133,14 +135,14 @@ def test_released_weights_need_no_vocabulary(tmp_path):
 
 
 @pytest.mark.parametrize("overrides", [{}, WORDS], ids=["softmax", "word embedding"])
-def test_rows_whose_words_are_not_known_are_refused(tmp_path, overrides):
+def test_hdf5_weights_with_rows_by_word_need_their_vocabulary(tmp_path, overrides):
     files = export_model(trained(**overrides), small_options(**overrides), VOCABULARY, tmp_path)
     files.vocabulary.unlink()
     with pytest.raises(InputError, match="weights.hdf5: needs its vocabulary, a `vocab.txt` beside it"):
         read_pretrained(files.weights, small_options(**overrides))
 
 
-def test_a_vocabulary_of_another_length_is_refused(tmp_path):
+def test_a_vocabulary_of_another_size_is_refused(tmp_path):
     files = export_model(trained(), small_options(), VOCABULARY, tmp_path)
     files.vocabulary.write_text("<S>\n</S>\n<UNK>\nthe\n")
     with pytest.raises(InputError, match=r"`softmax/W` must have shape \(4, 5\) by the options, got \(12, 5\)"):
@@ -159,19 +161,19 @@ def test_a_vocabulary_of_another_length_is_refused(tmp_path):
         ({"char_cnn": None}, "its `char_cnn` must be missing, as in `options`, and is there$"),
     ],
 )
-def test_an_archive_of_another_model_is_refused_by_the_options_name(tmp_path, overrides, message):
+def test_an_archive_with_other_options_is_refused_by_their_names(tmp_path, overrides, message):
     path = archive(tmp_path, trained())
     with pytest.raises(InputError, match=f"model.tar.gz: {message}"):
         read_pretrained(path, small_options(**overrides))
 
 
-def test_a_softmax_of_its_own_is_not_read_as_a_shared_one(tmp_path):
+def test_an_archive_with_a_separate_softmax_is_refused_for_a_shared_one(tmp_path):
     path = archive(tmp_path, trained(**WORDS), **WORDS)
     with pytest.raises(InputError, match="its `share_embedding_softmax` must be that of `options`, True, got False"):
         read_pretrained(path, small_options(**SHARED))
 
 
-def test_hdf5_weights_of_another_model_are_refused_by_the_datasets_name(tmp_path):
+def test_hdf5_weights_of_another_size_are_refused_by_the_datasets_name(tmp_path):
     files = export_model(trained(), small_options(), VOCABULARY, tmp_path)
     other = small_options(lstm={"dim": 10, "projection_dim": 5, "n_layers": 2})
     with pytest.raises(
@@ -180,16 +182,16 @@ def test_hdf5_weights_of_another_model_are_refused_by_the_datasets_name(tmp_path
         read_pretrained(files.weights, other)
 
 
-def test_nothing_is_changed_where_a_weight_does_not_fit():
-    old, new = trained().state_dict(), fresh(NEW)
+def test_a_model_stays_unchanged_if_one_weight_does_not_fit():
+    old, new = trained().state_dict(), fresh(NEW_VOCABULARY)
     before = copy.deepcopy(new.state_dict())
     for name, value in (("bilm.backward_layers.1.bias", torch.zeros(3)), ("softmax.bias", torch.zeros(7))):
         with pytest.raises(InputError, match=f"old.th: `{name}` must have shape .* by the options, got"):
-            carry_over(new, stored({**old, name: value}), NEW)
-        missing = {key: tensor for key, tensor in old.items() if key != "bilm.backward_layers.1.bias"}
+            carry_over(new, stored({**old, name: value}), NEW_VOCABULARY)
+    missing = {name: tensor for name, tensor in old.items() if name != "bilm.backward_layers.1.bias"}
     with pytest.raises(InputError, match="`bilm.backward_layers.1.bias` must have shape .*, got None"):
-        carry_over(new, stored(missing), NEW)
+        carry_over(new, stored(missing), NEW_VOCABULARY)
     infinite = {**old, "softmax.bias": torch.full((12,), float("inf"))}
     with pytest.raises(InputError, match="`softmax.bias` must hold finite numbers of float32, got inf"):
-        carry_over(new, stored(infinite), NEW)
+        carry_over(new, stored(infinite), NEW_VOCABULARY)
     assert all(torch.equal(value, before[name]) for name, value in new.state_dict().items())

@@ -1,4 +1,4 @@
-"""Texts that can be read only once, and symbolic links in place of the output file."""
+"""Vectors of texts that can be read only once, such as pipes, and output files that are symbolic links."""
 
 import io
 import os
@@ -10,37 +10,24 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from allennlp_elmo_plus import ElmoEmbedder
 from allennlp_elmo_plus.cluster import embedding as sharded_embedding
 from allennlp_elmo_plus.data.text import tokenized_file
 from allennlp_elmo_plus.errors import InputError
 from allennlp_elmo_plus.inference.embed_file import EmbedSettings, embed_file
 from allennlp_elmo_plus.storage import resumable_hdf5 as vector_file
-from tests.helpers.small_encoders import options_of, random_encoder
-from tests.unit.inference.test_embed_file import (
+from tests.unit.inference.embedding_runs import (
     TEXT,
-    Stopped,
-    left,
-    read,
-    silent,
-    stopping_after,
+    Interrupted,
+    interrupt_after,
+    no_progress,
+    output_files,
+    read_arrays,
 )
-
-
-@pytest.fixture(scope="module")
-def embedder() -> ElmoEmbedder:
-    return ElmoEmbedder(random_encoder(options_of("usual")), batch_size=6)
-
-
-@pytest.fixture
-def text(tmp_path: Path) -> Path:
-    (tmp_path / "text.txt").write_text(TEXT, encoding="utf-8")
-    return tmp_path / "text.txt"
 
 
 @pytest.fixture(params=["-", "pipe", "named pipe"])
 def read_once(request, tmp_path, monkeypatch):
-    """Something to read the text from that gives it only once."""
+    """Return a path from which the text can be read only once: standard input or a pipe."""
     if request.param == "named pipe":
         os.mkfifo(tmp_path / "text.txt")
         writer = threading.Thread(target=(tmp_path / "text.txt").write_text, args=(TEXT, "utf-8"))
@@ -56,23 +43,24 @@ def read_once(request, tmp_path, monkeypatch):
         yield "-" if request.param == "-" else Path(f"/dev/fd/{reading}")
 
 
-def test_a_text_that_can_be_read_only_once_is_the_same_text(embedder, tmp_path, tmp_path_factory, read_once):
+def test_a_text_that_can_be_read_only_once_has_the_vectors_of_the_file(embedder, tmp_path, tmp_path_factory, read_once):
     text = tmp_path_factory.mktemp("file") / "text.txt"
     text.write_text(TEXT, encoding="utf-8")
     settings = EmbedSettings()
-    assert embed_file(embedder, read_once, tmp_path / "a.hdf5", settings, silent) == embed_file(
-        embedder, text, tmp_path / "b.hdf5", settings, silent
+    assert embed_file(embedder, read_once, tmp_path / "a.hdf5", settings, no_progress) == embed_file(
+        embedder, text, tmp_path / "b.hdf5", settings, no_progress
     )
-    once, file = read(tmp_path / "a.hdf5"), read(tmp_path / "b.hdf5")
-    assert once.keys() == file.keys() and all(np.array_equal(once[key], file[key]) for key in file)
-    assert left(tmp_path) == {"a.hdf5", "b.hdf5"}
+    from_pipe, from_file = read_arrays(tmp_path / "a.hdf5"), read_arrays(tmp_path / "b.hdf5")
+    assert from_pipe.keys() == from_file.keys()
+    assert all(np.array_equal(from_pipe[key], array) for key, array in from_file.items())
+    assert output_files(tmp_path) == {"a.hdf5", "b.hdf5"}
 
 
-def test_a_run_over_a_pipe_goes_on_with_the_file(embedder, text, tmp_path, monkeypatch):
+def test_an_interrupted_run_over_a_pipe_can_be_resumed_with_the_file(embedder, text, tmp_path, monkeypatch):
     monkeypatch.setattr(vector_file, "_SECONDS_BETWEEN_RECORDS", 0.0)
     monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(io.BytesIO(TEXT.encode("utf-8"))))
-    with pytest.raises(Stopped):
-        embed_file(embedder, "-", tmp_path / "vectors.hdf5", EmbedSettings(), stopping_after(num_sentences=3))
+    with pytest.raises(Interrupted):
+        embed_file(embedder, "-", tmp_path / "vectors.hdf5", EmbedSettings(), interrupt_after(num_sentences=3))
     totals = []
 
     @contextmanager
@@ -81,42 +69,44 @@ def test_a_run_over_a_pipe_goes_on_with_the_file(embedder, text, tmp_path, monke
         yield lambda steps: None
 
     embed_file(embedder, text, tmp_path / "vectors.hdf5", EmbedSettings(), progress)
-    assert totals == [(22, 8)] and left(tmp_path) == {"vectors.hdf5"}
+    assert totals == [(22, 8)] and output_files(tmp_path) == {"vectors.hdf5"}
 
 
-def test_no_room_for_a_copy_of_a_pipe_is_an_error_that_names_the_directory(embedder, tmp_path, monkeypatch):
-    class Full(io.BytesIO):
+def test_a_full_disk_while_standard_input_is_copied_is_an_error_that_names_the_directory(
+    embedder, tmp_path, monkeypatch
+):
+    class FileOnFullDisk(io.BytesIO):
         def write(self, data):
             raise OSError(28, "No space left on device")
 
     monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(io.BytesIO(TEXT.encode("utf-8"))))
-    monkeypatch.setattr(tokenized_file.tempfile, "TemporaryFile", Full)
+    monkeypatch.setattr(tokenized_file.tempfile, "TemporaryFile", FileOnFullDisk)
     monkeypatch.setattr(tokenized_file.tempfile, "gettempdir", lambda: "/somewhere")
     with pytest.raises(
         InputError, match="^standard input: cannot be copied to `/somewhere`, .* TMPDIR names: No space"
     ):
-        embed_file(embedder, "-", tmp_path / "vectors.hdf5", EmbedSettings(), silent)
-    assert left(tmp_path) == set()
+        embed_file(embedder, "-", tmp_path / "vectors.hdf5", EmbedSettings(), no_progress)
+    assert output_files(tmp_path) == set()
 
 
-def test_a_byte_order_mark_changes_nothing(embedder, text, tmp_path):
-    embed_file(embedder, text, tmp_path / "a.hdf5", EmbedSettings(), silent)
+def test_a_byte_order_mark_is_ignored(embedder, text, tmp_path):
+    embed_file(embedder, text, tmp_path / "a.hdf5", EmbedSettings(), no_progress)
     text.write_text("\ufeff" + TEXT, encoding="utf-8")
-    embed_file(embedder, text, tmp_path / "b.hdf5", EmbedSettings(), silent)
-    plain, marked = read(tmp_path / "a.hdf5"), read(tmp_path / "b.hdf5")
+    embed_file(embedder, text, tmp_path / "b.hdf5", EmbedSettings(), no_progress)
+    plain, marked = read_arrays(tmp_path / "a.hdf5"), read_arrays(tmp_path / "b.hdf5")
     assert plain.keys() == marked.keys() and all(np.array_equal(plain[key], marked[key]) for key in plain)
 
 
 @pytest.mark.parametrize("output_format", ["hdf5", "npz"])
-def test_the_file_that_a_symbolic_link_points_to_is_written(embedder, text, tmp_path, output_format):
+def test_a_symbolic_link_as_output_stays_and_its_target_is_written(embedder, text, tmp_path, output_format):
     (tmp_path / "disk").mkdir()
     target, link = tmp_path / "disk" / "vectors", tmp_path / "link"
     link.symlink_to("disk/vectors")
-    embed_file(embedder, text, link, EmbedSettings(output_format=output_format), silent)
-    assert link.is_symlink() and target.is_file() and left(tmp_path) == {"disk", "link"}
+    embed_file(embedder, text, link, EmbedSettings(output_format=output_format), no_progress)
+    assert link.is_symlink() and target.is_file() and output_files(tmp_path) == {"disk", "link"}
     assert os.listdir(tmp_path / "disk") == ["vectors"]
     with pytest.raises(InputError, match="cannot write `.*/link`: it is there already"):
-        embed_file(embedder, text, link, EmbedSettings(), silent)
+        embed_file(embedder, text, link, EmbedSettings(), no_progress)
 
 
 @pytest.mark.parametrize(
@@ -126,17 +116,17 @@ def test_the_file_that_a_symbolic_link_points_to_is_written(embedder, text, tmp_
         ("link", "it is a symbolic link that leads back to itself"),
     ],
 )
-def test_a_symbolic_link_to_where_no_file_can_be_is_refused(embedder, text, tmp_path, target, message):
+def test_a_symbolic_link_whose_target_cannot_be_written_is_refused(embedder, text, tmp_path, target, message):
     (tmp_path / "link").symlink_to(target)
     with pytest.raises(InputError, match=f"^cannot write `{tmp_path}/link`: {message}$"):
-        embed_file(embedder, text, tmp_path / "link", EmbedSettings(), silent)
-    assert (tmp_path / "link").is_symlink() and left(tmp_path) == {"link"}
+        embed_file(embedder, text, tmp_path / "link", EmbedSettings(), no_progress)
+    assert (tmp_path / "link").is_symlink() and output_files(tmp_path) == {"link"}
 
 
-def test_a_shard_that_is_done_again_follows_the_link_too(embedder, text, tmp_path, monkeypatch):
+def test_a_repeated_shard_writes_to_the_target_of_a_link(embedder, text, tmp_path, monkeypatch):
     monkeypatch.setattr(sharded_embedding, "_embedder", lambda files: embedder)
     target, link = tmp_path / "disk", tmp_path / "text.txt.hdf5"
-    target.write_bytes(b"of a run that ended before it could write down that this is done")
+    target.write_bytes(b"left by a run that was killed before it could record this shard as finished")
     link.symlink_to(target)
     sharded_embedding._embed_shard((text, link), files=None, settings=EmbedSettings())
-    assert link.is_symlink() and "0" in read(target)
+    assert link.is_symlink() and "0" in read_arrays(target)

@@ -1,3 +1,5 @@
+"""ElmoEmbedder: the vectors of sentences, compared with those of the encoder, and the files that it is made from."""
+
 import itertools
 import shutil
 import sys
@@ -28,11 +30,11 @@ def embedder_of(variant: str, batch_size: int = 2048) -> ElmoEmbedder:
 
 
 def encoded(embedder: ElmoEmbedder, sentence: list[str]) -> torch.Tensor:
-    """(L + 1, T, K) of the encoder as the token embedder calls it, the sentence alone."""
+    """Return the layers of one sentence, (L + 1, T, output size), as the encoder computes them for a batch of one."""
     encoder = embedder.encoder
     if encoder.max_characters is None:
-        places = [VOCABULARY.index(word) if word in VOCABULARY else 2 for word in sentence]
-        ids = torch.tensor([places], dtype=torch.int64).reshape(1, -1) + 1
+        word_ids = [VOCABULARY.index(word) if word in VOCABULARY else 2 for word in sentence]
+        ids = torch.tensor([word_ids], dtype=torch.int64).reshape(1, -1) + 1
     else:
         ids = torch.from_numpy(encode_words(sentence, encoder.max_characters)).long().unsqueeze(0)
     representation = encoder(ids)
@@ -41,7 +43,7 @@ def encoded(embedder: ElmoEmbedder, sentence: list[str]) -> torch.Tensor:
 
 @variants
 @pytest.mark.parametrize("batch_size", [1, 7, 2048])
-def test_vectors_are_those_of_the_encoder_whatever_the_batch(variant, batch_size):
+def test_vectors_are_those_of_the_encoder_for_every_batch_size(variant, batch_size):
     embedder = embedder_of(variant, batch_size)
     for sentence, vectors in zip(SENTENCES, embedder.embed_batch(SENTENCES), strict=True):
         assert vectors.shape == (embedder.num_layers, len(sentence), embedder.output_size)
@@ -51,7 +53,7 @@ def test_vectors_are_those_of_the_encoder_whatever_the_batch(variant, batch_size
 
 @settings(max_examples=40, deadline=None)
 @given(lengths=LENGTHS, max_rows=st.integers(1, 12), bidirectional=st.booleans())
-def test_chunks_with_carried_state_are_one_run(lengths, max_rows, bidirectional):
+def test_layers_computed_in_chunks_with_carried_state_are_those_computed_at_once(lengths, max_rows, bidirectional):
     encoder = random_encoder(options_of("usual" if bidirectional else "one direction")).double()
     layout = SentenceLayout.of_lengths(lengths, max(lengths), torch.device("cpu"))
     generator = torch.Generator().manual_seed(5)
@@ -59,7 +61,7 @@ def test_chunks_with_carried_state_are_one_run(lengths, max_rows, bidirectional)
     forward_rows = torch.randint(7, (len(layout.word_of_row),), generator=generator)
     backward_rows = forward_rows[layout.reversal] if bidirectional else None
     with torch.no_grad():
-        whole = encoder.bilm(
+        at_once = encoder.bilm(
             vectors[forward_rows], None if backward_rows is None else vectors[backward_rows], layout.batch_sizes
         )
         chunks = list(run_in_chunks(encoder.bilm, vectors, forward_rows, backward_rows, layout.batch_sizes, max_rows))
@@ -69,33 +71,36 @@ def test_chunks_with_carried_state_are_one_run(lengths, max_rows, bidirectional)
         range(len(forward_rows))
     )
     for direction in ("forward", "backward") if bidirectional else ("forward",):
-        for layer, expected in enumerate(getattr(whole, direction)):
-            found = torch.cat([getattr(chunk.output, direction)[layer] for chunk in chunks])
-            torch.testing.assert_close(found, expected, rtol=0, atol=1e-12)
+        for layer, expected in enumerate(getattr(at_once, direction)):
+            in_chunks = torch.cat([getattr(chunk.output, direction)[layer] for chunk in chunks])
+            torch.testing.assert_close(in_chunks, expected, rtol=0, atol=1e-12)
 
 
-def test_a_long_sentence_is_never_at_once_in_the_lstm():
+def test_a_long_sentence_passes_the_lstm_in_chunks_of_the_batch_size():
     embedder = embedder_of("usual", batch_size=10)
     sizes = []
     embedder.encoder.bilm.register_forward_pre_hook(lambda _, inputs: sizes.append(len(inputs[0])))
     long = list(itertools.islice(itertools.cycle(SENTENCES[3]), 95))
     vectors = embedder.embed_sentence(long)
-    # With `<S>` and `</S>`.
+    # 95 words, `<S>` and `</S>`.
     assert sizes == [10] * 9 + [7]
     np.testing.assert_allclose(vectors, encoded(embedder, long).numpy(), rtol=0, atol=1e-12)
 
 
 @pytest.mark.parametrize("variant", ["usual", "one direction"])
-def test_layers_are_all_the_top_one_the_average_or_a_mix(variant):
+def test_the_top_layer_the_average_and_a_mix_are_those_of_all_layers(variant):
     embedder = embedder_of(variant, batch_size=5)
     weights = (0.5, -2.0, 3.0)
     for sentence in SENTENCES:
-        whole = embedder.embed_sentence(sentence)
-        found = [embedder.embed_sentence(sentence, layers) for layers in ("top", "average", LayerMix(weights))]
-        expected = [whole[-1], whole.mean(axis=0), np.tensordot(weights, whole, axes=1)]
-        for ours, theirs in zip(found, expected, strict=True):
-            assert ours.shape == (len(sentence), embedder.output_size)
-            np.testing.assert_allclose(ours, theirs, rtol=0, atol=1e-12)
+        layers = embedder.embed_sentence(sentence)
+        for choice, expected in (
+            ("top", layers[-1]),
+            ("average", layers.mean(axis=0)),
+            (LayerMix(weights), np.tensordot(weights, layers, axes=1)),
+        ):
+            vectors = embedder.embed_sentence(sentence, choice)
+            assert vectors.shape == (len(sentence), embedder.output_size)
+            np.testing.assert_allclose(vectors, expected, rtol=0, atol=1e-12)
 
 
 @pytest.mark.parametrize(
@@ -105,12 +110,12 @@ def test_layers_are_all_the_top_one_the_average_or_a_mix(variant):
         (LayerMix((1.0, 2.0)), "a mix of this biLM must have 3 weights, one per layer, got 2"),
     ],
 )
-def test_other_layers_are_refused_before_any_sentence(layers, message):
+def test_another_choice_of_layers_is_refused_before_any_sentence_is_read(layers, message):
     with pytest.raises(InputError, match=message):
         embedder_of("usual").embed_sentences([["the"]], layers)
 
 
-def test_sentences_without_end_come_in_order_and_few_are_read_ahead():
+def test_an_endless_stream_of_sentences_is_embedded_in_order_with_few_sentences_read_ahead():
     embedder = embedder_of("usual", batch_size=20)
     read = []
 
@@ -127,34 +132,34 @@ def test_sentences_without_end_come_in_order_and_few_are_read_ahead():
 
 @settings(max_examples=50, deadline=None)
 @given(lengths=LENGTHS, max_tokens=st.integers(1, 30))
-def test_windows_and_batches_hold_every_sentence_once_and_no_more_tokens_than_allowed(lengths, max_tokens):
+def test_windows_and_batches_hold_each_sentence_once_and_at_most_max_tokens(lengths, max_tokens):
     sentences = [["w"] * length for length in lengths]
     windows = list(chunks_of_sentences(sentences, max_tokens))
     assert list(itertools.chain.from_iterable(windows)) == sentences
     batches = batches_by_length(lengths, max_tokens)
     assert sorted(itertools.chain.from_iterable(batches)) == list(range(len(lengths)))
-    for group in [*windows, *([sentences[place] for place in batch] for batch in batches)]:
+    for group in [*windows, *([sentences[index] for index in batch] for batch in batches)]:
         assert len(group) == 1 or sum(len(sentence) + 2 for sentence in group) <= max_tokens
-    in_order = [lengths[place] for batch in batches for place in batch]
-    assert in_order == sorted(lengths, reverse=True)
+    lengths_in_batches = [lengths[index] for batch in batches for index in batch]
+    assert lengths_in_batches == sorted(lengths, reverse=True)
 
 
-def test_each_distinct_word_is_encoded_once_over_batches():
+def test_each_distinct_word_is_encoded_once_for_all_batches():
     embedder = embedder_of("usual", batch_size=4)
     counts = []
     embedder.encoder.token_encoder.register_forward_pre_hook(lambda _, inputs: counts.append(len(inputs[0])))
     first = embedder.embed_batch(SENTENCES)
-    # The two long words are cut alike.
+    # The two long words are truncated to the same characters.
     num_distinct = len({"<S>", "</S>", *itertools.chain(*SENTENCES)}) - 1
     assert sum(counts) == num_distinct
     again = embedder.embed_batch(SENTENCES)
     assert sum(counts) == num_distinct
-    for one, other in zip(first, again, strict=True):
-        np.testing.assert_array_equal(one, other)
+    for first_vectors, vectors in zip(first, again, strict=True):
+        np.testing.assert_array_equal(first_vectors, vectors)
 
 
 @pytest.mark.parametrize("variant", ["usual", "words"])
-def test_every_form_of_a_pretrained_bilm_is_the_same_one(tmp_path, monkeypatch, variant):
+def test_archives_directories_files_and_urls_give_the_same_vectors(tmp_path, monkeypatch, variant):
     expected = saved(tmp_path, variant).embed_batch(SENTENCES)
     only_archive, only_files = tmp_path / "archive", tmp_path / "files"
     for directory, names in (
@@ -165,10 +170,10 @@ def test_every_form_of_a_pretrained_bilm_is_the_same_one(tmp_path, monkeypatch, 
         for name in names:
             prefix = "elmo_small_" if name.endswith((".json", ".hdf5")) else ""
             (directory / f"{prefix}{name}").write_bytes((tmp_path / name).read_bytes())
-    fetched = []
+    urls = []
 
     def cached_path(url):
-        fetched.append(url)
+        urls.append(url)
         return only_files
 
     monkeypatch.setitem(sys.modules, "cached_path", SimpleNamespace(cached_path=cached_path))
@@ -182,17 +187,17 @@ def test_every_form_of_a_pretrained_bilm_is_the_same_one(tmp_path, monkeypatch, 
     ):
         for ours, theirs in zip(embedder.embed_batch(SENTENCES), expected, strict=True):
             np.testing.assert_allclose(ours, theirs, rtol=0, atol=1e-5)
-    assert fetched == ["hf://someone/a-bilm"]
+    assert urls == ["hf://someone/a-bilm"]
 
 
-def failing(url):
+def failing_cached_path(url):
     raise RuntimeError("401 Client Error\nsomeone/a-bilm")
 
 
-def test_what_is_no_pretrained_bilm_is_refused_by_name(tmp_path, monkeypatch):
+def test_a_path_or_url_without_a_pretrained_bilm_is_refused_by_name(tmp_path, monkeypatch):
     saved(tmp_path, "words")
     (tmp_path / "empty").mkdir()
-    monkeypatch.setitem(sys.modules, "cached_path", SimpleNamespace(cached_path=failing))
+    monkeypatch.setitem(sys.modules, "cached_path", SimpleNamespace(cached_path=failing_cached_path))
     (tmp_path / "alone").mkdir()
     pair = {"weight_file": shutil.copy(tmp_path / "weights.hdf5", tmp_path / "alone")}
     (tmp_path / "short.txt").write_text("<S>\n</S>\n<UNK>\n")

@@ -1,6 +1,7 @@
-"""Generated text and its probabilities, against scoring whole sentences over a vocabulary of five words."""
+"""Generated text and its probabilities, compared with the exact scores of whole sentences over a vocabulary of five words."""
 
 from itertools import product
+from typing import NamedTuple
 
 import pytest
 import torch
@@ -8,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from allennlp_elmo_plus.inference import generation
-from allennlp_elmo_plus.inference.generation import DirectionalLM, beam_search, sample
+from allennlp_elmo_plus.inference.generation import Continuation, DirectionalLM, beam_search, sample
 from allennlp_elmo_plus.modules.build import build_language_model
 from allennlp_elmo_plus.modules.language_model import LanguageModel
 from tests.helpers.small_models import (
@@ -38,42 +39,57 @@ def direction_of(model: LanguageModel, backward: bool) -> DirectionalLM:
     return DirectionalLM(model, FIVE_WORDS, 12, backward)
 
 
-def log_probs_of(model: LanguageModel, read: list[str], backward: bool) -> list[float]:
-    """Of each word in reading order and of the boundary in the end, by scoring the sentence whole."""
-    ((forward, back),) = nlls_by_sentence(model, batch_of([read[::-1] if backward else read]))
-    return [-nll for nll in (back if backward else forward)]
+def log_probs_of(model: LanguageModel, words: list[str], backward: bool) -> list[float]:
+    """Return the log-probability of each of `words`, in reading order, and of the boundary after them, by scoring the sentence."""
+    ((forward_nlls, backward_nlls),) = nlls_by_sentence(model, batch_of([words[::-1] if backward else words]))
+    return [-nll for nll in (backward_nlls if backward else forward_nlls)]
 
 
 @FORWARD_AND_BACKWARD
 @settings(deadline=None, max_examples=15)
 @given(contexts)
-def test_word_by_word_is_the_whole_sentence(backward: bool, read: list[str]) -> None:
+def test_log_probabilities_word_by_word_are_those_of_the_whole_sentence(backward: bool, words: list[str]) -> None:
     model = model_of_five_words()
     direction = direction_of(model, backward)
     hidden, state = direction.read_sentence([])
-    found = []
-    for place, word in enumerate([*read, direction.last_word]):
-        number = FIVE_WORDS.index(word) if word in FIVE_WORDS else 2
+    log_probs_of_words = []
+    for position, word in enumerate([*words, direction.last_word]):
+        word_id = FIVE_WORDS.index(word) if word in FIVE_WORDS else 2
         log_probs = direction.log_probs(hidden)
-        at_once = direction.log_probs(direction.read_sentence(read[:place])[0])
+        at_once = direction.log_probs(direction.read_sentence(words[:position])[0])
         torch.testing.assert_close(log_probs, at_once, rtol=0, atol=1e-12)
-        found.append(float(log_probs[0, number]))
-        if place < len(read):
+        log_probs_of_words.append(float(log_probs[0, word_id]))
+        if position < len(words):
             hidden, state = direction.read([word], state)
-    assert found == pytest.approx(log_probs_of(model, read, backward), abs=1e-12)
+    assert log_probs_of_words == pytest.approx(log_probs_of(model, words, backward), abs=1e-12)
 
 
-def all_continuations(model: LanguageModel, context: list[str], max_words: int, backward: bool) -> list[tuple]:
-    """(log-probability, words, whether it has ended), the likeliest first."""
-    result = []
+class Scored(NamedTuple):
+    """A continuation and its log-probability."""
+
+    log_prob: float
+    words: list[str]
+    has_ended: bool
+
+
+def all_continuations(model: LanguageModel, context: list[str], max_words: int, backward: bool) -> list[Scored]:
+    """Return every continuation of `context` of at most `max_words` words, the most probable first."""
+    continuations = []
     for length in range(max_words + 1):
         for words in product(WORDS, repeat=length):
             log_probs = log_probs_of(model, [*context, *words], backward)[len(context) :]
             if length == max_words:
-                result.append((sum(log_probs[:length]), list(words), False))
+                continuations.append(Scored(sum(log_probs[:length]), list(words), False))
             else:
-                result.append((sum(log_probs), list(words), True))
-    return sorted(result, key=lambda each: -each[0])
+                continuations.append(Scored(sum(log_probs), list(words), True))
+    return sorted(continuations, reverse=True)
+
+
+def assert_same_continuations(ours: list[Continuation], expected: list[Scored]) -> None:
+    assert [continuation.words for continuation in ours] == [scored.words for scored in expected]
+    assert [continuation.has_ended for continuation in ours] == [scored.has_ended for scored in expected]
+    expected_log_probs = [scored.log_prob for scored in expected]
+    assert [continuation.log_prob for continuation in ours] == pytest.approx(expected_log_probs, abs=1e-12)
 
 
 @FORWARD_AND_BACKWARD
@@ -82,71 +98,70 @@ def all_continuations(model: LanguageModel, context: list[str], max_words: int, 
 def test_a_wide_beam_finds_all_continuations_in_order(backward: bool, context: list[str], chunk_size: int) -> None:
     model = model_of_five_words()
     expected = all_continuations(model, context, 4, backward)
-    found = beam_search(direction_of(model, backward), context, 4, beam_size=40, chunk_size=chunk_size)
-    assert [(each.words, each.has_ended) for each in found] == [tuple(each[1:]) for each in expected]
-    assert [each.log_prob for each in found] == pytest.approx([each[0] for each in expected], abs=1e-12)
-    assert len(found) == 2**4 + 2**4 - 1
+    ours = beam_search(direction_of(model, backward), context, 4, beam_size=40, chunk_size=chunk_size)
+    assert_same_continuations(ours, expected)
+    assert len(ours) == 2**4 + 2**4 - 1
 
 
 @FORWARD_AND_BACKWARD
 @pytest.mark.parametrize("beam_size", [1, 2, 3, 5])
 @pytest.mark.parametrize("seed", [1, 2, 3])
-def test_a_beam_keeps_the_likeliest_at_every_word(backward: bool, beam_size: int, seed: int) -> None:
+def test_a_beam_keeps_the_most_probable_continuations_at_every_word(backward: bool, beam_size: int, seed: int) -> None:
     model = model_of_five_words(seed)
     direction = direction_of(model, backward)
-    beam: list[tuple[float, list[str], bool]] = [(0.0, [], False)]
+    beam = [Scored(0.0, [], False)]
     for _ in range(5):
-        longer = [each for each in beam if each[2]]
-        for _, words, ended in beam:
-            if not ended:
+        candidates = [continuation for continuation in beam if continuation.has_ended]
+        for _, words, has_ended in beam:
+            if not has_ended:
                 for word in (*WORDS, direction.last_word):
                     ends = word == direction.last_word
-                    read = words if ends else [*words, word]
-                    log_probs = log_probs_of(model, ["river", *read], backward)[1:]
-                    longer.append((sum(log_probs[: len(words) + 1]), read, ends))
-        beam = sorted(longer, key=lambda each: -each[0])[:beam_size]
-    found = beam_search(direction, ["river"], 5, beam_size)
-    assert [(each.words, each.has_ended) for each in found] == [tuple(each[1:]) for each in beam]
-    assert [each.log_prob for each in found] == pytest.approx([each[0] for each in beam], abs=1e-12)
+                    longer = words if ends else [*words, word]
+                    log_probs = log_probs_of(model, ["river", *longer], backward)[1:]
+                    candidates.append(Scored(sum(log_probs[: len(words) + 1]), longer, ends))
+        beam = sorted(candidates, reverse=True)[:beam_size]
+    assert_same_continuations(beam_search(direction, ["river"], 5, beam_size), beam)
 
 
 @FORWARD_AND_BACKWARD
-def test_a_sample_is_drawn_from_the_tempered_probabilities(backward: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_sample_is_drawn_from_the_probabilities_at_its_temperature(
+    backward: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
     model = model_of_five_words()
     direction = direction_of(model, backward)
-    seen: list[torch.Tensor] = []
-    draw = torch.multinomial
+    recorded_probs: list[torch.Tensor] = []
+    multinomial = torch.multinomial
 
-    def watched(probs: torch.Tensor, num_samples: int, generator: torch.Generator) -> torch.Tensor:
-        seen.append(probs)
-        return draw(probs, num_samples, generator=generator)
+    def recorded_multinomial(probs: torch.Tensor, num_samples: int, generator: torch.Generator) -> torch.Tensor:
+        recorded_probs.append(probs)
+        return multinomial(probs, num_samples, generator=generator)
 
-    monkeypatch.setattr(generation.torch, "multinomial", watched)
+    monkeypatch.setattr(generation.torch, "multinomial", recorded_multinomial)
     result = sample(direction, ["the"], 6, 0.5, torch.Generator().manual_seed(4))
-    read = ["the", *result.words]
-    expected = log_probs_of(model, read, backward)[1:]
+    words = ["the", *result.words]
+    expected = log_probs_of(model, words, backward)[1:]
     assert result.log_probs == pytest.approx(expected[: len(result.log_probs)], abs=1e-12)
-    assert len(result.log_probs) == len(result.words) + result.has_ended == len(seen)
-    for place, probs in enumerate(seen):
-        hidden, _ = direction.read_sentence(read[: place + 1])
+    assert len(result.log_probs) == len(result.words) + result.has_ended == len(recorded_probs)
+    for position, probs in enumerate(recorded_probs):
+        hidden, _ = direction.read_sentence(words[: position + 1])
         squared = direction.log_probs(hidden)[0].double().exp() ** 2
         squared[[2, FIVE_WORDS.index(direction.first_word)]] = 0
         torch.testing.assert_close(probs, squared / squared.sum(), rtol=0, atol=1e-12)
 
 
-def test_seeds_and_low_temperatures() -> None:
+def test_a_sample_depends_on_the_seed_and_is_greedy_at_a_low_temperature() -> None:
     direction = direction_of(model_of_five_words(), backward=False)
 
-    def drawn(seed: int, temperature: float = 2.0) -> list[str]:
+    def sampled_words(seed: int, temperature: float = 2.0) -> list[str]:
         return sample(direction, [], 8, temperature, torch.Generator().manual_seed(seed)).words
 
-    assert drawn(1) == drawn(1)
-    assert len({tuple(drawn(seed)) for seed in range(8)}) > 1
+    assert sampled_words(1) == sampled_words(1)
+    assert len({tuple(sampled_words(seed)) for seed in range(8)}) > 1
     greedy = beam_search(direction, [], 8)[0]
-    assert all(drawn(seed, 1e-30) == greedy.words for seed in range(5))
+    assert all(sampled_words(seed, 1e-30) == greedy.words for seed in range(5))
 
 
-def test_unknown_words_and_the_first_boundary_are_never_written() -> None:
+def test_unknown_words_and_the_first_boundary_are_never_generated() -> None:
     model = model_of_five_words()
     with torch.no_grad():
         model.softmax.bias[[0, 2]] = 50.0
@@ -157,19 +172,20 @@ def test_unknown_words_and_the_first_boundary_are_never_written() -> None:
         direction = direction_of(model, backward)
         continuations = beam_search(direction, [], 3, beam_size=4)
         continuations.append(sample(direction, [], 3, 1.0, torch.Generator().manual_seed(0)))
-        assert {word for each in continuations for word in each.words} <= set(WORDS)
+        assert {word for continuation in continuations for word in continuation.words} <= set(WORDS)
 
 
-def test_word_input() -> None:
+def test_a_model_with_word_input_has_the_log_probabilities_of_the_whole_sentence() -> None:
     model = model_of_five_words(char_cnn=None)
-    read = ["river", "unheard", "the"]
-    hidden, _ = direction_of(model, backward=True).read_sentence(read)
-    log_probs = DirectionalLM(model, FIVE_WORDS, None, backward=True).log_probs(hidden)
-    assert float(log_probs[0, 0]) == pytest.approx(log_probs_of(model, read, backward=True)[-1], abs=1e-12)
+    words = ["river", "unheard", "the"]
+    direction = DirectionalLM(model, FIVE_WORDS, None, backward=True)
+    hidden, _ = direction.read_sentence(words)
+    log_prob = float(direction.log_probs(hidden)[0, 0])
+    assert log_prob == pytest.approx(log_probs_of(model, words, backward=True)[-1], abs=1e-12)
 
 
 @pytest.mark.parametrize(
-    "act, message",
+    "call, message",
     [
         (
             lambda: beam_search(direction_of(model_of_five_words(), False), [], 0),
@@ -194,6 +210,6 @@ def test_word_input() -> None:
         ),
     ],
 )
-def test_what_is_refused(act, message: str) -> None:
+def test_arguments_out_of_range_are_refused(call, message: str) -> None:
     with pytest.raises(ValueError, match=f"^{message}"):
-        act()
+        call()

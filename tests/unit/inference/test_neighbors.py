@@ -1,4 +1,4 @@
-"""Nearest neighbours found while the text goes by, against comparing everything with everything."""
+"""Nearest neighbours found in one pass over a text, compared with all pairs of tokens."""
 
 from collections.abc import Sequence
 from typing import Optional
@@ -41,7 +41,7 @@ def encoder_of(**overrides: object) -> BiLMEncoder:
 
 
 def layer_of(encoder: BiLMEncoder, sentence: Sequence[str], layer: int) -> torch.Tensor:
-    """(n, K): the words of one sentence alone."""
+    """Return the vectors of one sentence at one layer, (words, output size), computed in a batch of one."""
     layers, layout, _ = encoder(sentence_ids([sentence], encoder.max_characters, WORD_IDS))
     return layout.unpack(layers[layer])[0]
 
@@ -49,16 +49,18 @@ def layer_of(encoder: BiLMEncoder, sentence: Sequence[str], layer: int) -> torch
 @pytest.mark.parametrize("overrides", [{}, {"bidirectional": False}, {"char_cnn": None, "n_tokens_vocab": 12}])
 @pytest.mark.parametrize("layer", [0, 1, -1])
 @pytest.mark.parametrize("batch_tokens", [1, 8, 4096])
-def test_all_pairs(overrides: dict, layer: int, batch_tokens: int, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_neighbors_are_those_of_all_pairs(
+    overrides: dict, layer: int, batch_tokens: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr(neighbors, "BATCH_TOKENS", batch_tokens)
     encoder = encoder_of(**overrides)
     search = NeighborSearch(encoder, QUERIES, 4, layer, word_ids=WORD_IDS)
     search.add_text(TEXT[:3])
     search.add_text(TEXT[3:])
-    for query, found in zip(QUERIES, search.result(), strict=True):
-        assert found.query == query
+    for query, neighborhood in zip(QUERIES, search.result(), strict=True):
+        assert neighborhood.query == query
         vector = layer_of(encoder, query.sentence, layer)[query.position]
-        # A dictionary: the same place of the same sentence counts once.
+        # In a dictionary, the same position of a repeated sentence counts once.
         expected = {
             TokenInContext(tuple(sentence), position): float(torch.cosine_similarity(vector, other, dim=0))
             for sentence in TEXT
@@ -66,9 +68,9 @@ def test_all_pairs(overrides: dict, layer: int, batch_tokens: int, monkeypatch: 
             if (tuple(sentence), position) != query
         }
         best = sorted(expected.values(), reverse=True)[:4]
-        assert [near.similarity for near in found.contextual] == pytest.approx(best, abs=1e-9)
-        for near in found.contextual:
-            assert near.similarity == pytest.approx(expected[near.token], abs=1e-9)
+        assert [neighbor.similarity for neighbor in neighborhood.contextual] == pytest.approx(best, abs=1e-9)
+        for neighbor in neighborhood.contextual:
+            assert neighbor.similarity == pytest.approx(expected[neighbor.token], abs=1e-9)
 
         free = layer_of(encoder, query.sentence, 0)[query.position]
         expected_words = {
@@ -76,22 +78,23 @@ def test_all_pairs(overrides: dict, layer: int, batch_tokens: int, monkeypatch: 
             for word in {word for sentence in TEXT for word in sentence} - {query.word}
         }
         ranking = sorted(expected_words.items(), key=lambda item: -item[1])[:4]
-        assert [near.word for near in found.context_free] == [word for word, _ in ranking]
-        assert [near.similarity for near in found.context_free] == pytest.approx([value for _, value in ranking])
+        assert [neighbor.word for neighbor in neighborhood.context_free] == [word for word, _ in ranking]
+        similarities = [neighbor.similarity for neighbor in neighborhood.context_free]
+        assert similarities == pytest.approx([similarity for _, similarity in ranking])
 
 
 @pytest.mark.parametrize("overrides", [{}, {"char_cnn": None, "n_tokens_vocab": 12}])
-def test_words_without_context_come_from_the_vocabulary(overrides: dict) -> None:
+def test_context_free_neighbors_come_from_the_vocabulary(overrides: dict) -> None:
     encoder = encoder_of(**overrides)
     search = NeighborSearch(encoder, QUERIES[:1], 20, vocabulary=VOCABULARY, word_ids=WORD_IDS)
     search.add_text([["unheard", "words"]])
-    (found,) = search.result()
+    (neighborhood,) = search.result()
     free = layer_of(encoder, QUERIES[0].sentence, 0)[2]
-    assert {near.word for near in found.context_free} == set(VOCABULARY) - {"river"}
-    for near in found.context_free:
-        if near.word not in VOCABULARY[:3]:
-            other = layer_of(encoder, [near.word], 0)[0]
-            assert near.similarity == pytest.approx(float(torch.cosine_similarity(free, other, dim=0)))
+    assert {neighbor.word for neighbor in neighborhood.context_free} == set(VOCABULARY) - {"river"}
+    for neighbor in neighborhood.context_free:
+        if neighbor.word not in VOCABULARY[:3]:
+            other = layer_of(encoder, [neighbor.word], 0)[0]
+            assert neighbor.similarity == pytest.approx(float(torch.cosine_similarity(free, other, dim=0)))
 
 
 @settings(deadline=None)
@@ -99,28 +102,29 @@ def test_words_without_context_come_from_the_vocabulary(overrides: dict) -> None
     st.lists(st.lists(st.tuples(st.integers(0, 6), st.integers(0, 5)), max_size=6), max_size=5),
     st.integers(1, 4),
 )
-def test_the_nearest_are_those_of_a_sorted_list(batches: list[list[tuple[int, int]]], num_kept: int) -> None:
-    """Each thing has one similarity, that of its first mention."""
-    value_of: dict[int, float] = {}
+def test_the_nearest_items_are_those_of_a_sorted_list(batches: list[list[tuple[int, int]]], num_kept: int) -> None:
+    """Each item has one similarity: the first one drawn for it. Item 0 is excluded."""
+    similarity_of: dict[int, float] = {}
     nearest = NearestItems(num_kept, excluded=0)
     for batch in batches:
-        for thing, value in batch:
-            value_of.setdefault(thing, value / 5)
-        nearest.add(torch.tensor([value_of[thing] for thing, _ in batch]), [thing for thing, _ in batch].__getitem__)
-    value_of.pop(0, None)
-    found = nearest.nearest_first()
-    expected = sorted(value_of.values(), reverse=True)[:num_kept]
-    assert [value for value, _ in found] == pytest.approx(expected)
-    assert all(value == pytest.approx(value_of[thing]) for value, thing in found)
-    assert len({thing for _, thing in found}) == len(found)
+        for item, fifths in batch:
+            similarity_of.setdefault(item, fifths / 5)
+        items = [item for item, _ in batch]
+        nearest.add(torch.tensor([similarity_of[item] for item in items]), items.__getitem__)
+    similarity_of.pop(0, None)
+    result = nearest.nearest_first()
+    expected = sorted(similarity_of.values(), reverse=True)[:num_kept]
+    assert [similarity for similarity, _ in result] == pytest.approx(expected)
+    assert all(similarity == pytest.approx(similarity_of[item]) for similarity, item in result)
+    assert len({item for _, item in result}) == len(result)
 
 
-def test_long_sentences_are_counted_and_left_out(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_long_sentences_are_skipped_and_counted(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(neighbors, "MAX_SENTENCE_WORDS", 3)
     search = NeighborSearch(encoder_of(), QUERIES, 4)
     search.add_text([["the"] * 4, ["mill"], [], ["a"] * 9])
     assert search.num_skipped == 2
-    assert {near.token.word for near in search.result()[0].contextual} == {"mill"}
+    assert {neighbor.token.word for neighbor in search.result()[0].contextual} == {"mill"}
 
 
 @pytest.mark.parametrize(
@@ -130,6 +134,8 @@ def test_long_sentences_are_counted_and_left_out(monkeypatch: pytest.MonkeyPatch
         (0, 1, "^`num_kept` must be at least 1, got 0$"),
     ],
 )
-def test_numbers_out_of_range(num_neighbors: int, layer: Optional[int], message: str) -> None:
+def test_a_layer_or_number_of_neighbors_out_of_range_is_refused(
+    num_neighbors: int, layer: Optional[int], message: str
+) -> None:
     with pytest.raises(ValueError, match=message):
         NeighborSearch(encoder_of(), QUERIES, num_neighbors, layer)

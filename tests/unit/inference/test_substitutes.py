@@ -1,4 +1,4 @@
-"""The likeliest words of every place, against the exact softmax of the training model."""
+"""The most probable words at every position, compared with the exact softmax of the language model."""
 
 import pytest
 import torch
@@ -23,26 +23,28 @@ def model_of(**overrides: object) -> LanguageModel:
 @pytest.mark.parametrize(
     "overrides, max_characters", [({}, 12), ({"char_cnn": None}, None)], ids=["characters", "words"]
 )
-def test_the_top_of_each_place(overrides: dict, max_characters: int | None) -> None:
+def test_substitutes_are_the_top_words_of_the_softmax_at_each_position(
+    overrides: dict, max_characters: int | None
+) -> None:
     model = model_of(**overrides)
     ids = sentence_ids(SENTENCES, max_characters, WORD_IDS)
-    found = substitutes(model, ids, [len(sentence) for sentence in SENTENCES], max_characters, 4, chunk_size=5)
-    for sentence, (forward, backward) in zip(SENTENCES, found, strict=True):
+    result = substitutes(model, ids, [len(sentence) for sentence in SENTENCES], max_characters, 4, chunk_size=5)
+    for sentence, (forward, backward) in zip(SENTENCES, result, strict=True):
         batch = batch_of([sentence])
         with torch.no_grad():
             top = model(batch)
-        for hidden, ours, mirrored in ((top.forward, forward, False), (top.backward, backward, True)):
+        for hidden, ours, is_reversed in ((top.forward, forward, False), (top.backward, backward, True)):
             assert len(pack(batch.forward_targets, batch.mask)) == len(hidden) == len(sentence) + 1
             expected = torch.log_softmax(hidden @ model.softmax.weight.t() + model.softmax.bias, 1)
-            values, places = (expected.flip(0) if mirrored else expected).topk(4, dim=1)
-            torch.testing.assert_close(ours.log_probs, values, rtol=0, atol=1e-12)
-            assert torch.equal(ours.ids, places)
+            log_probs, word_ids = (expected.flip(0) if is_reversed else expected).topk(4, dim=1)
+            torch.testing.assert_close(ours.log_probs, log_probs, rtol=0, atol=1e-12)
+            assert torch.equal(ours.ids, word_ids)
 
 
 def test_a_forward_only_model_has_no_backward_words() -> None:
     model = model_of(bidirectional=False)
-    (found,) = substitutes(model, sentence_ids([["the", "mill"]], 12), [2], 12, 2)
-    assert found.backward is None and found.forward.ids.shape == (3, 2)
+    ((forward, backward),) = substitutes(model, sentence_ids([["the", "mill"]], 12), [2], 12, 2)
+    assert backward is None and forward.ids.shape == (3, 2)
 
 
 def test_a_model_in_training_is_refused() -> None:

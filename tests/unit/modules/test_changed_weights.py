@@ -1,4 +1,4 @@
-"""A frozen encoder gives the vectors of the weights that it has now, whatever changed them."""
+"""A frozen encoder caches vectors of words; when its weights change, it computes the vectors of the new weights."""
 
 from collections.abc import Callable
 
@@ -48,7 +48,7 @@ def write_one_value_through_numpy(encoder: BiLMEncoder) -> None:
     encoder.token_encoder.projection_bias.numpy()[0] += 0.5
 
 
-def exchange_storage(encoder: BiLMEncoder) -> None:
+def replace_storage(encoder: BiLMEncoder) -> None:
     bias = encoder.token_encoder.projection_bias
     bias.data = bias.data + 0.5
 
@@ -59,13 +59,13 @@ def exchange_storage(encoder: BiLMEncoder) -> None:
         copy,
         multiply,
         write_one_value_through_numpy,
-        exchange_storage,
+        replace_storage,
         lambda encoder: train(encoder, fused=False),
         lambda encoder: train(encoder, fused=True),
     ],
     ids=["copy_", "mul_", "numpy", "new storage", "AdamW", "fused AdamW"],
 )
-def test_vectors_are_those_of_the_present_weights(change: Callable[[BiLMEncoder], None]) -> None:
+def test_after_a_change_the_vectors_are_those_of_the_new_weights(change: Callable[[BiLMEncoder], None]) -> None:
     encoder = small_encoder()
     before = vectors_of(encoder)
     change(encoder)
@@ -76,8 +76,8 @@ def test_vectors_are_those_of_the_present_weights(change: Callable[[BiLMEncoder]
     assert (after - before).abs().max() > 0.01
 
 
-def test_vectors_come_back_with_the_weights() -> None:
-    """As a moving average exchanges them before an evaluation and after it."""
+def test_when_old_weights_are_restored_their_vectors_are_computed_again() -> None:
+    """A moving average replaces the weights before an evaluation and restores them after it."""
     encoder = small_encoder()
     before = vectors_of(encoder)
     weights = {name: value.clone() for name, value in encoder.state_dict().items()}
@@ -88,7 +88,7 @@ def test_vectors_come_back_with_the_weights() -> None:
     assert torch.equal(vectors_of(encoder), before)
 
 
-def test_a_word_is_encoded_once_while_values_stay_as_they_are() -> None:
+def test_a_word_is_encoded_once_while_the_weights_stay_the_same() -> None:
     encoder = small_encoder()
     counts: list[int] = []
     encoder.token_encoder.register_forward_pre_hook(lambda _, inputs: counts.append(len(inputs[0])))

@@ -1,3 +1,5 @@
+"""The character CNN, compared with the reference convolution in values and gradients."""
+
 from collections.abc import Sequence
 from typing import Optional
 
@@ -55,7 +57,7 @@ def reference(cnn: CharacterCNN, characters: Tensor) -> Tensor:
 
 
 def gradients(cnn: CharacterCNN, output: Tensor) -> list[Tensor]:
-    # A different weight for every word and filter, so that no mix-up cancels out.
+    # Every word and filter has another weight, so that a permutation changes the gradients.
     weight = torch.randn(output.shape, generator=torch.Generator().manual_seed(4), dtype=output.dtype)
     return list(torch.autograd.grad((output * weight).sum(), list(cnn.parameters())))
 
@@ -70,7 +72,9 @@ words = st.lists(st.text(st.characters(codec="utf-8"), min_size=1, max_size=30),
 
 @settings(max_examples=30, deadline=None)
 @given(words, st.sampled_from([3, 12, 30, 50]), st.sampled_from(["relu", "tanh"]), st.randoms(use_true_random=False))
-def test_equal_to_the_reference_convolution(texts: list[str], max_characters: int, activation: str, random) -> None:  # type: ignore[no-untyped-def]
+def test_values_and_gradients_are_those_of_the_reference(
+    texts: list[str], max_characters: int, activation: str, random
+) -> None:  # type: ignore[no-untyped-def]
     widths = random.sample(range(1, min(max_characters, 9) + 1), k=min(3, max_characters))
     cnn = make_cnn([[width, 3] for width in widths], activation, max_characters)
     characters = encode(texts, max_characters)
@@ -89,14 +93,14 @@ def test_buckets_change_nothing(texts: list[str], max_characters: int, spare: in
 
 @settings(max_examples=25, deadline=None)
 @given(st.integers(0, 2**32 - 1), st.integers(1, 5), st.sampled_from([3, 7, 10]))
-def test_any_ids_are_allowed_padding_in_the_middle_too(seed: int, num_words: int, max_characters: int) -> None:
+def test_padding_ids_may_be_anywhere_in_a_word(seed: int, num_words: int, max_characters: int) -> None:
     ids = np.random.default_rng(seed).choice([1, 2, PADDING_ID], size=(num_words, max_characters))
     cnn = make_cnn([[2, 3], [3, 2]], max_characters=max_characters)
     characters = torch.from_numpy(ids)
     assert_same(cnn, cnn(characters), reference(cnn, characters))
 
 
-def test_a_word_as_long_as_the_columns_has_no_position_beyond_them() -> None:
+def test_a_word_of_the_maximum_length_has_no_position_in_the_padding() -> None:
     cnn = make_cnn([[1, 2], [5, 4]], "relu", max_characters=6)
     with torch.no_grad():
         cnn.embedding[PADDING_ID - 1] = 100.0
@@ -106,20 +110,20 @@ def test_a_word_as_long_as_the_columns_has_no_position_beyond_them() -> None:
     assert_same(cnn, cnn(characters), reference(cnn, characters))
 
 
-def test_n_grams_too_wide_for_one_key_are_found_too() -> None:
+def test_filters_too_wide_for_one_integer_key_per_n_gram_are_computed() -> None:
     cnn = make_cnn([[70, 3], [1, 2]], max_characters=80)
     characters = encode(WORDS + [word[::-1] for word in WORDS], 80)
     assert_same(cnn, cnn(characters), reference(cnn, characters))
 
 
-def test_distinct_words_once_equal_to_every_token() -> None:
+def test_computing_distinct_words_once_gives_the_results_of_every_token() -> None:
     cnn = make_cnn()
     inverse = torch.randint(len(WORDS), (60,), generator=torch.Generator().manual_seed(1))
     characters = encode(WORDS)
     assert_same(cnn, cnn(characters)[inverse], reference(cnn, characters[inverse]))
 
 
-def test_order_of_the_words_does_not_matter() -> None:
+def test_the_order_of_the_words_does_not_matter() -> None:
     cnn = make_cnn()
     order = torch.randperm(len(WORDS), generator=torch.Generator().manual_seed(1))
     assert torch.equal(cnn(encode(WORDS))[order], cnn(encode(WORDS)[order]))
@@ -137,7 +141,7 @@ def test_a_maximum_at_several_positions_has_the_gradient_of_one() -> None:
 
 
 @pytest.mark.parametrize("activation", ["relu", "tanh"])
-def test_gradcheck(activation: str) -> None:
+def test_gradients_are_those_of_finite_differences(activation: str) -> None:
     cnn = make_cnn([[1, 2], [3, 3]], activation, max_characters=6, embedding_dim=2)
     characters = encode(["a", "bc", "abcd"], 6)
     rows = torch.unique(characters.long()) - 1
@@ -152,21 +156,20 @@ def test_gradcheck(activation: str) -> None:
 
 
 @pytest.mark.parametrize("backward_inside", [False, True])
-def test_autocast_leaves_it_in_float32(backward_inside: bool) -> None:
+def test_autocast_does_not_change_the_float32_results(backward_inside: bool) -> None:
     cnn = make_cnn().float()
     characters = encode(WORDS)
     expected = cnn(characters)
     expected_gradients = gradients(cnn, expected)
     with torch.autocast("cpu", dtype=torch.bfloat16):
         output = cnn(characters)
-        inside = gradients(cnn, output) if backward_inside else None
-    outputs_gradients = inside or gradients(cnn, output)
+        gradients_inside = gradients(cnn, output) if backward_inside else None
     assert torch.equal(output, expected)
-    for gradient, expected_gradient in zip(outputs_gradients, expected_gradients, strict=True):
+    for gradient, expected_gradient in zip(gradients_inside or gradients(cnn, output), expected_gradients, strict=True):
         assert torch.equal(gradient, expected_gradient)
 
 
-def test_without_gradients_the_result_is_the_same() -> None:
+def test_the_result_is_the_same_without_gradients() -> None:
     cnn = make_cnn()
     expected = cnn(encode(WORDS))
     with torch.no_grad():
@@ -181,21 +184,20 @@ def test_only_the_argmax_is_saved_for_the_backward_pass() -> None:
     saved: list[Tensor] = []
     with torch.autograd.graph.saved_tensors_hooks(lambda tensor: saved.append(tensor) or tensor, lambda tensor: tensor):
         cnn(encode(WORDS))
-    owned = {parameter.data_ptr() for parameter in cnn.parameters()}
-    floats = [tensor for tensor in saved if tensor.is_floating_point() and tensor.data_ptr() not in owned]
-    # The activation saves its output.
+    parameters = {parameter.data_ptr() for parameter in cnn.parameters()}
+    floats = [tensor for tensor in saved if tensor.is_floating_point() and tensor.data_ptr() not in parameters]
+    # The only saved floats are the outputs, for the activation.
     assert [tuple(tensor.shape) for tensor in floats] == [(len(WORDS), 128)]
 
 
-def test_backward_is_reproducible() -> None:
+def test_gradients_are_reproducible() -> None:
     cnn = make_cnn().float()
     characters = encode(WORDS * 20)
-    first = gradients(cnn, cnn(characters))
-    for gradient, again in zip(first, gradients(cnn, cnn(characters)), strict=True):
-        assert torch.equal(gradient, again)
+    first, second = gradients(cnn, cnn(characters)), gradients(cnn, cnn(characters))
+    assert all(map(torch.equal, first, second))
 
 
-def test_the_gradient_of_a_gradient_is_refused_and_the_reference_has_it() -> None:
+def test_second_derivatives_are_refused_by_the_fast_form_and_computed_by_the_reference() -> None:
     cnn = make_cnn()
     characters = encode(WORDS)
     with pytest.raises(RuntimeError, match="once_differentiable"):
@@ -206,11 +208,11 @@ def test_the_gradient_of_a_gradient_is_refused_and_the_reference_has_it() -> Non
     assert cnn.embedding.grad is not None
 
 
-def test_no_words() -> None:
+def test_a_batch_of_no_words_has_an_empty_result() -> None:
     assert make_cnn()(encode(["a"])[:0]).shape == (0, 18)
 
 
-def test_names_of_the_weights() -> None:
+def test_weights_have_these_names_and_shapes_and_start_at_zero() -> None:
     cnn = CharacterCNN(4, [[1, 3], [2, 5]], "relu")
     assert {name: tuple(weight.shape) for name, weight in cnn.named_parameters()} == {
         "embedding": (261, 4),
@@ -250,7 +252,7 @@ def test_sizes_out_of_range_are_refused(arguments: tuple, message: str) -> None:
         (torch.ones(2, 50), [(2, 51)], r"`buckets` must rise, lengths from 0 to 50, got \[\(2, 51\)\]"),
     ],
 )
-def test_words_that_do_not_fit_are_refused(
+def test_characters_and_buckets_out_of_range_are_refused(
     characters: Tensor, buckets: Optional[list[tuple[int, int]]], message: str
 ) -> None:
     with pytest.raises(ValueError, match=message):

@@ -1,3 +1,5 @@
+"""Initial weights have bilm-tf's distributions, and parts are built by the options."""
+
 import math
 
 import pytest
@@ -32,7 +34,7 @@ def word_options(shared=False):
 
 
 def uniform_bound(name, parameter):
-    """The bound of the rule that draws this parameter uniformly, None where no rule does."""
+    """Return the bound of the uniform distribution that the parameter is drawn from, or None if it is not uniform."""
     if name == "token_encoder.cnn.embedding":
         return 1.0
     if name.endswith(("kernel", ".projection", "token_encoder.embedding")):
@@ -51,7 +53,7 @@ def check_normal(parameter, deviation):
 
 
 def check_moments(parameter, deviation, kurtosis):
-    """Mean, variance and fourth moment, each within five of its standard errors."""
+    """Check that mean, variance and fourth moment are each within five standard errors."""
     values = parameter.detach().double().flatten() / deviation
     count = len(values)
     assert abs(values.mean()) < 5 / math.sqrt(count)
@@ -63,7 +65,7 @@ def check_moments(parameter, deviation, kurtosis):
 def test_every_weight_of_a_character_model_has_bilm_tfs_distribution(activation):
     torch.manual_seed(13)
     model = build_language_model(character_options(activation), VOCAB_SIZE)
-    checked = 0
+    num_checked = 0
     for name, parameter in model.named_parameters():
         bound = uniform_bound(name, parameter)
         if bound is not None:
@@ -81,12 +83,12 @@ def test_every_weight_of_a_character_model_has_bilm_tfs_distribution(activation)
         else:
             assert "bias" in name
             assert (parameter == (-2.0 if "carry" in name else 0.0)).all()
-        checked += 1
-    assert checked == len(model.state_dict()) == 1 + 2 * 2 + 2 * 4 + 2 + 4 * 3 + 2
+        num_checked += 1
+    assert num_checked == len(model.state_dict()) == 1 + 2 * 2 + 2 * 4 + 2 + 4 * 3 + 2
 
 
 @pytest.mark.parametrize("shared", [False, True])
-def test_a_word_embedding_is_drawn_as_one_also_where_the_softmax_shares_it(shared):
+def test_a_word_embedding_has_its_own_distribution_also_if_the_softmax_shares_it(shared):
     torch.manual_seed(13)
     model = build_language_model(word_options(shared), VOCAB_SIZE)
     check_uniform(model.token_encoder.embedding, math.sqrt(6 / (VOCAB_SIZE + 40)))
@@ -98,7 +100,7 @@ def test_a_word_embedding_is_drawn_as_one_also_where_the_softmax_shares_it(share
 
 @pytest.mark.parametrize("cell, gates", [("gru", 3), ("rnn", 1)])
 @pytest.mark.parametrize("projected", [True, False])
-def test_other_cells_are_drawn_after_the_same_rules(cell, gates, projected):
+def test_gru_and_rnn_cells_have_the_distributions_of_the_lstm(cell, gates, projected):
     size, width = 200, 100 if projected else 200
     torch.manual_seed(13)
     parts = build_representation_parts(
@@ -108,7 +110,7 @@ def test_other_cells_are_drawn_after_the_same_rules(cell, gates, projected):
     weights = layer.recurrence
     for weight in (weights.weight_ih_l0, weights.weight_hh_l0):
         check_uniform(weight, math.sqrt(6 / (width + size + gates * size)))
-    # r, z and n are the columns of PyTorch's unit: its reset and its update gate begin open.
+    # The order of the gates in PyTorch is reset, update, new: the reset gate and the update gate start open.
     assert (weights.bias_ih_l0[: (gates - 1) * size] == 1).all() and (
         weights.bias_ih_l0[(gates - 1) * size :] == 0
     ).all()
@@ -117,7 +119,7 @@ def test_other_cells_are_drawn_after_the_same_rules(cell, gates, projected):
         check_uniform(layer.projection, math.sqrt(6 / (size + width)))
 
 
-def test_layer_normalisation_starts_with_gains_of_one():
+def test_the_gains_of_layer_normalisation_start_at_one():
     parts = build_representation_parts(
         BiLMOptions.from_dict({"lstm": {"dim": 80, "projection_dim": 40, "layer_norm": True}, "n_tokens_vocab": 9})
     )
@@ -129,13 +131,13 @@ def test_layer_normalisation_starts_with_gains_of_one():
 
 
 @pytest.mark.parametrize("recurrence", RECURRENCES)
-def test_the_parameters_of_every_recurrence_are_counted(recurrence):
+def test_the_options_count_the_parameters_of_every_recurrence(recurrence):
     options = BiLMOptions.from_dict({"lstm": RECURRENCES[recurrence], "n_tokens_vocab": 9})
     parts = build_representation_parts(options)
     assert sum(parameter.numel() for parameter in parts.bilm.parameters()) == options.parameter_counts()["`lstm`"]
 
 
-def test_the_seed_decides_every_weight():
+def test_the_seed_determines_every_weight():
     def build(seed):
         torch.manual_seed(seed)
         return nn.utils.parameters_to_vector(build_language_model(character_options("relu"), VOCAB_SIZE).parameters())
@@ -144,7 +146,7 @@ def test_the_seed_decides_every_weight():
     assert not torch.equal(build(1), build(2))
 
 
-def test_a_generator_of_its_own_leaves_torchs_alone():
+def test_initialization_with_a_generator_does_not_use_torchs_global_generator():
     parts = build_representation_parts(character_options("relu"))
     state = torch.get_rng_state()
     parts.bilm.reset_parameters(torch.Generator().manual_seed(3))
@@ -164,11 +166,7 @@ def test_every_parameter_gets_an_initial_value(recurrence, overrides):
     assert [name for name, parameter in model.named_parameters() if parameter.isnan().any()] == []
 
 
-def word_options_sized():
-    return BiLMOptions.from_dict({"lstm": {"dim": 8, "projection_dim": 4}, "n_tokens_vocab": 9})
-
-
-def test_parts_follow_the_options():
+def test_parts_are_built_by_the_options():
     parts = build_representation_parts(
         BiLMOptions.from_dict(
             {
@@ -188,9 +186,10 @@ def test_parts_follow_the_options():
     assert parts.bilm.dropout_prob == 0.0
 
 
-def test_the_vocabulary_must_be_that_of_the_options():
+def test_a_vocabulary_of_another_size_than_in_the_options_is_refused():
+    options = BiLMOptions.from_dict({"lstm": {"dim": 8, "projection_dim": 4}, "n_tokens_vocab": 9})
     with pytest.raises(InputError, match="`n_tokens_vocab` must be 8, the number of words in the vocabulary, got 9"):
-        build_language_model(word_options_sized(), 8)
+        build_language_model(options, 8)
 
 
 def test_word_input_needs_the_size_of_its_vocabulary():

@@ -1,4 +1,4 @@
-"""The language model whole: against a word-by-word brute force, and under changes that must not matter."""
+"""The language model, compared with word-by-word scoring, and under changes of the batch that must not change the results."""
 
 import math
 
@@ -25,7 +25,7 @@ SENTENCES = [["the", "river", "rises", "slowly", "."], ["falls"], ["the", "mill"
 
 
 def brute_force_nll(model: LanguageModel, words: list, layers: torch.nn.ModuleList) -> list:
-    """One word at a time through the reference recurrence, the full softmax by `log_softmax`."""
+    """Return the negative log-probabilities of one direction, computed word by word with the reference LSTM and the full softmax."""
     skip = model.bilm.use_skip_connections
     states = [
         (torch.zeros(1, layer.output_size).double(), torch.zeros(1, layer.cell_size).double()) for layer in layers
@@ -45,7 +45,7 @@ def brute_force_nll(model: LanguageModel, words: list, layers: torch.nn.ModuleLi
 
 
 @pytest.mark.parametrize("bidirectional", [True, False])
-def test_exact_loss_equals_brute_force(bidirectional: bool) -> None:
+def test_the_exact_loss_is_that_of_word_by_word_scoring(bidirectional: bool) -> None:
     model = small_model(bidirectional=bidirectional).eval()
     sentences = [*SENTENCES, ["the", "unknowable", "river"]]
     for sentence, (forward, backward) in zip(sentences, nlls_by_sentence(model, batch_of(sentences))):
@@ -58,21 +58,21 @@ def test_exact_loss_equals_brute_force(bidirectional: bool) -> None:
 
 
 @pytest.mark.parametrize("recurrence", RECURRENCES)
-def test_padding_order_and_company_change_nothing(recurrence: str) -> None:
+def test_padding_order_and_other_sentences_of_the_batch_change_no_loss(recurrence: str) -> None:
     model = small_model(lstm=RECURRENCES[recurrence]).eval()
-    alone = [nlls_by_sentence(model, batch_of([sentence]))[0] for sentence in SENTENCES]
+    one_by_one = [nlls_by_sentence(model, batch_of([sentence]))[0] for sentence in SENTENCES]
     for sentences, padding in ((SENTENCES, 0), (SENTENCES, 9), (SENTENCES[::-1], 3)):
         together = nlls_by_sentence(model, batch_of(sentences, padding))
-        for ours, expected in zip(together, alone if sentences is SENTENCES else alone[::-1]):
+        for ours, expected in zip(together, one_by_one if sentences is SENTENCES else one_by_one[::-1]):
             assert ours[0] == pytest.approx(expected[0], abs=1e-12) and ours[1] == pytest.approx(expected[1], abs=1e-12)
 
 
-def test_each_word_encoded_once_changes_no_gradient() -> None:
-    """Gradients through the table of distinct words = gradients with every occurrence encoded for itself."""
+def test_encoding_each_distinct_word_once_changes_no_gradient() -> None:
     model, batch = small_model().eval(), batch_of(SENTENCES)
     model.exact_loss(batch).forward_nll.sum().backward()
-    once = {name: parameter.grad.clone() for name, parameter in model.named_parameters() if parameter.grad is not None}
+    expected = {name: param.grad.clone() for name, param in model.named_parameters() if param.grad is not None}
     model.zero_grad()
+    # In this batch every token has its own row of characters, so that each is encoded separately.
     occurrences = batch._replace(
         characters=batch.characters[torch.cat([batch.forward_inputs.reshape(-1), batch.backward_inputs.reshape(-1)])],
         buckets=None,
@@ -81,13 +81,14 @@ def test_each_word_encoded_once_changes_no_gradient() -> None:
         + batch.forward_inputs.numel(),
     )
     model.exact_loss(occurrences).forward_nll.sum().backward()
-    for name, parameter in model.named_parameters():
-        if name in once:
-            torch.testing.assert_close(parameter.grad, once[name], rtol=0, atol=1e-12)
+    gradients = {name: param.grad for name, param in model.named_parameters() if param.grad is not None}
+    assert gradients.keys() == expected.keys()
+    for name, gradient in gradients.items():
+        torch.testing.assert_close(gradient, expected[name], rtol=0, atol=1e-12)
 
 
 @pytest.mark.parametrize("recurrence", RECURRENCES)
-def test_lanes_cut_into_windows_equal_one_long_window(recurrence: str) -> None:
+def test_windows_with_carried_state_have_the_losses_of_one_long_window(recurrence: str) -> None:
     model = small_model(lstm=RECURRENCES[recurrence]).eval()
     batch = batch_of(
         [
@@ -95,8 +96,8 @@ def test_lanes_cut_into_windows_equal_one_long_window(recurrence: str) -> None:
             ["the", "mill", "turns", "and", "turns", "and", "turns"],
         ]
     )
-    whole = model.exact_loss(batch)
-    pieces, state = [], None
+    expected = model.exact_loss(batch)
+    results, state = [], None
     for start, end in ((0, 3), (3, 4), (4, 8)):
         window = batch._replace(
             forward_inputs=batch.forward_inputs[:, start:end],
@@ -106,18 +107,15 @@ def test_lanes_cut_into_windows_equal_one_long_window(recurrence: str) -> None:
             lengths=torch.full((2,), end - start),
             batch_sizes=[2] * (end - start),
         )
-        piece = model.exact_loss(window, state)
-        state = piece.state
-        pieces.append(piece)
-    torch.testing.assert_close(
-        torch.cat([piece.forward_nll for piece in pieces]), whole.forward_nll, rtol=0, atol=1e-12
-    )
-    torch.testing.assert_close(
-        torch.cat([piece.backward_nll for piece in pieces]), whole.backward_nll, rtol=0, atol=1e-12
-    )
+        result = model.exact_loss(window, state)
+        state = result.state
+        results.append(result)
+    for name in ("forward_nll", "backward_nll"):
+        nll = torch.cat([getattr(result, name) for result in results])
+        torch.testing.assert_close(nll, getattr(expected, name), rtol=0, atol=1e-12)
 
 
-def test_word_input_shares_its_matrix_with_the_softmax() -> None:
+def test_word_input_can_share_its_embedding_with_the_softmax() -> None:
     model = small_model(
         char_cnn=None, share_embedding_softmax=True, sample_softmax=False, n_tokens_vocab=len(VOCABULARY)
     )
@@ -145,14 +143,16 @@ def test_sparse_parameters_are_those_whose_gradient_is_sparse(overrides: dict) -
     else:
         loss = model.exact_loss(batch).forward_nll.sum()
     loss.backward()
-    with_sparse = {id(each) for each in model.parameters() if each.grad is not None and each.grad.is_sparse}
-    assert {id(each) for each in model.sparse_parameters()} == with_sparse
-    assert bool(with_sparse) == model.sample_softmax
+    with_sparse_gradient = {
+        id(param) for param in model.parameters() if param.grad is not None and param.grad.is_sparse
+    }
+    assert {id(param) for param in model.sparse_parameters()} == with_sparse_gradient
+    assert bool(with_sparse_gradient) == model.sample_softmax
     model.softmax.requires_grad_(False)
-    assert not {id(model.softmax.weight), id(model.softmax.bias)} & {id(each) for each in model.sparse_parameters()}
+    assert not {id(param) for param in model.softmax.parameters()} & {id(param) for param in model.sparse_parameters()}
 
 
-def test_dropout_on_the_top_layer_only_in_training() -> None:
+def test_dropout_sets_outputs_of_the_top_layer_to_zero_only_in_training() -> None:
     model, batch = small_model(dropout=0.5), batch_of(SENTENCES)
     dropped = model(batch).forward
     assert 0.2 < (dropped == 0).double().mean() < 0.8
@@ -167,7 +167,7 @@ def test_pack_and_unpack_are_inverse() -> None:
     assert torch.equal(unpack(pack(values, mask), mask), values)
 
 
-def test_gradient_is_that_of_loss_times_unroll_steps() -> None:
+def test_scale_gradient_multiplies_the_gradient_and_keeps_the_loss() -> None:
     nll = torch.tensor([6.0, 2.0], dtype=torch.double, requires_grad=True)
     assert scale_gradient(nll[0] * math.inf, 20).item() == math.inf
     loss = scale_gradient(mean_loss(nll[0], nll[1], 4), 20)
@@ -177,7 +177,7 @@ def test_gradient_is_that_of_loss_times_unroll_steps() -> None:
     assert mean_loss(nll[0], None, 4).item() == 1.5
 
 
-def test_bad_parts() -> None:
+def test_a_softmax_of_another_size_is_refused() -> None:
     model = small_model()
     with pytest.raises(ValueError, match="`softmax` must be as wide as the biLM's output, 5, got 4"):
         LanguageModel(model.token_encoder, model.bilm, SoftmaxLayer(12, 4))

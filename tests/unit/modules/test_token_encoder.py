@@ -1,3 +1,5 @@
+"""The token encoders: the character encoder compared with AllenNLP's, and the lookup of word vectors."""
+
 import json
 from pathlib import Path
 from typing import Any, Optional
@@ -35,7 +37,7 @@ def make_encoder(
 
 
 def to_bilm_tf(encoder: CharacterEncoder, tensors: dict[str, Tensor]) -> dict[str, np.ndarray]:
-    """The datasets of a bilm-tf weight file that hold `tensors`, one for each of the encoder's parameters."""
+    """Return `tensors`, one per parameter of the encoder, as datasets of bilm-tf's weights.hdf5."""
     names = {
         "cnn.embedding": "char_embed",
         "projection_weight": "CNN_proj/W_proj",
@@ -50,25 +52,25 @@ def to_bilm_tf(encoder: CharacterEncoder, tensors: dict[str, Tensor]) -> dict[st
         elif stem == "cnn.biases":
             datasets[f"CNN/b_cnn_{index}"] = array
         elif stem.startswith("highway"):
-            kind, what = stem[len("highway.") :].split("_")
-            datasets[f"CNN_high_{index}/{'W' if what == 'weights' else 'b'}_{kind}"] = array
+            gate, kind = stem[len("highway.") :].split("_")
+            datasets[f"CNN_high_{index}/{'W' if kind == 'weights' else 'b'}_{gate}"] = array
         else:
             datasets[names[name]] = array
     return datasets
 
 
 def allennlp_gradients(encoder: Any, num_highway: int) -> dict[str, Tensor]:
-    """The gradients of AllenNLP's encoder, under the names and in the shapes of ours."""
+    """Return the gradients of AllenNLP's encoder with the names and shapes of this package's parameters."""
     gradients = {"cnn.embedding": encoder._char_embedding_weights.grad[1:]}
     for index, convolution in enumerate(encoder._convolutions):
         gradients[f"cnn.weights.{index}"] = convolution.weight.grad
         gradients[f"cnn.biases.{index}"] = convolution.bias.grad
     for index in range(num_highway):
         layer = encoder._highways._layers[index]
-        for what, gradient in (("weights", layer.weight.grad), ("biases", layer.bias.grad)):
+        for kind, gradient in (("weights", layer.weight.grad), ("biases", layer.bias.grad)):
             transform, negated_carry = gradient.chunk(2)
-            gradients[f"highway.transform_{what}.{index}"] = transform.t() if what == "weights" else transform
-            gradients[f"highway.carry_{what}.{index}"] = -(negated_carry.t() if what == "weights" else negated_carry)
+            gradients[f"highway.transform_{kind}.{index}"] = transform.t() if kind == "weights" else transform
+            gradients[f"highway.carry_{kind}.{index}"] = -(negated_carry.t() if kind == "weights" else negated_carry)
     gradients["projection_weight"] = encoder._projection.weight.grad.t()
     gradients["projection_bias"] = encoder._projection.bias.grad
     return gradients
@@ -77,7 +79,9 @@ def allennlp_gradients(encoder: Any, num_highway: int) -> dict[str, Tensor]:
 @pytest.mark.parametrize("activation", ["relu", "tanh"])
 @pytest.mark.parametrize("max_characters", [12, 30, 50])
 @pytest.mark.parametrize("num_highway", [1, 2])
-def test_equal_to_allennlp(activation: str, max_characters: int, num_highway: int, tmp_path: Path) -> None:
+def test_vectors_and_gradients_are_those_of_allennlp(
+    activation: str, max_characters: int, num_highway: int, tmp_path: Path
+) -> None:
     modules = pytest.importorskip("allennlp.modules.elmo")
     encoder = make_encoder(activation, num_highway, max_characters)
     options = {
@@ -98,7 +102,7 @@ def test_equal_to_allennlp(activation: str, max_characters: int, num_highway: in
     theirs = modules._ElmoCharacterEncoder(
         str(tmp_path / "options.json"), str(tmp_path / "weights.hdf5"), requires_grad=True
     ).double()
-    # They are 50 columns long whatever the options say.
+    # AllenNLP's have 50 characters, whatever `max_characters_per_token` is.
     theirs._beginning_of_sentence_characters = theirs._beginning_of_sentence_characters[:max_characters]
     theirs._end_of_sentence_characters = theirs._end_of_sentence_characters[:max_characters]
     encoder.double()
@@ -114,12 +118,12 @@ def test_equal_to_allennlp(activation: str, max_characters: int, num_highway: in
     (output * weight).sum().backward()
     (expected * weight).sum().backward()
     expected_gradients = allennlp_gradients(theirs, num_highway)
-    found = {name: parameter.grad for name, parameter in encoder.named_parameters()}
-    assert found.keys() == expected_gradients.keys()
-    torch.testing.assert_close(found, expected_gradients, rtol=0, atol=1e-12)
+    gradients = {name: parameter.grad for name, parameter in encoder.named_parameters()}
+    assert gradients.keys() == expected_gradients.keys()
+    torch.testing.assert_close(gradients, expected_gradients, rtol=0, atol=1e-12)
 
 
-def test_buckets_reach_the_convolutions() -> None:
+def test_buckets_are_passed_to_the_convolutions() -> None:
     encoder = make_encoder()
     characters = torch.from_numpy(encode_words(["a", "of", "longer"]))
     torch.testing.assert_close(encoder(characters, [(2, 4), (3, 8)]), encoder(characters))
@@ -127,7 +131,7 @@ def test_buckets_reach_the_convolutions() -> None:
         encoder(characters, [(2, 4)])
 
 
-def test_highway_and_projection_can_be_left_out() -> None:
+def test_without_highway_and_projection_the_vectors_are_those_of_the_cnn() -> None:
     encoder = make_encoder(num_highway=0, projection_dim=None)
     characters = torch.from_numpy(encode_words(["a", "of", "longer"]))
     assert torch.equal(encoder(characters), encoder.cnn(characters))
@@ -135,7 +139,7 @@ def test_highway_and_projection_can_be_left_out() -> None:
     assert {name.split(".")[0] for name in encoder.state_dict()} == {"cnn"}
 
 
-def test_autocast_trains() -> None:
+def test_vectors_under_autocast_are_close_and_have_finite_gradients() -> None:
     encoder = make_encoder()
     characters = torch.from_numpy(encode_words(["a", "of", "longer"]))
     expected = encoder(characters)
@@ -146,7 +150,7 @@ def test_autocast_trains() -> None:
     assert all(parameter.grad is not None and parameter.grad.isfinite().all() for parameter in encoder.parameters())
 
 
-def test_a_projection_of_no_width_is_refused() -> None:
+def test_a_projection_of_size_0_is_refused() -> None:
     with pytest.raises(ValueError, match="`projection_dim` must be at least 1 or None, got 0"):
         make_encoder(projection_dim=0)
 
@@ -170,6 +174,6 @@ def test_word_vectors_are_looked_up(sparse: bool) -> None:
     "vocab_size, dim, message",
     [(0, 2, "`vocab_size` must be at least 1, got 0"), (5, 0, "`dim` must be at least 1, got 0")],
 )
-def test_empty_tables_are_refused(vocab_size: int, dim: int, message: str) -> None:
+def test_an_embedding_without_rows_or_columns_is_refused(vocab_size: int, dim: int, message: str) -> None:
     with pytest.raises(ValueError, match=message):
         WordEncoder(vocab_size, dim)

@@ -6,5 +6,5 @@ from tests.helpers.exported_bilm import OPTIONS, exported
 
 @pytest.fixture(scope="module")
 def files(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
-    """The files of a small biLM, by the arguments of the token embedder that take them."""
+    """Return the files of a small exported biLM as arguments of the token embedder."""
     return exported(tmp_path_factory.mktemp("usual"), BiLMOptions.from_dict(OPTIONS))

@@ -21,7 +21,7 @@ from allennlp_elmo_plus.options.bilm_options import BiLMOptions
 from allennlp_elmo_plus.plugin.data.vocabulary import BilmVocabulary
 from allennlp_elmo_plus.plugin.models.bilm_model import BilmModel
 from allennlp_elmo_plus.plugin.modules.token_embedders.bilm_token_embedder import BilmTokenEmbedder
-from tests.helpers.command_line import only_line, run_command
+from tests.helpers.command_line import only_line, run_command, run_command_to_its_end
 from tests.helpers.small_models import VOCABULARY, small_model, small_options
 from tests.helpers.small_text import write_text
 from tests.helpers.stored_bilms import FORMS, write_form
@@ -91,13 +91,20 @@ def test_elmo_import_takes_every_form(tmp_path, monkeypatch, capsys, form):
     assert all(torch.equal(value, old.state_dict()[name]) for name, value in state.items())
 
 
-def test_elmo_import_takes_two_paths_or_three():
+@pytest.mark.parametrize(
+    "arguments, paths",
+    [
+        ("--vocab-file vocab.txt options.json weights.hdf5 out.tar.gz", ("options.json", "weights.hdf5", "out.tar.gz")),
+        ("options.json weights.hdf5 --vocab-file vocab.txt out.tar.gz", ("options.json", "weights.hdf5", "out.tar.gz")),
+        ("model.zip --vocab-file vocab.txt out.tar.gz", ("model.zip", None, "out.tar.gz")),
+        ("model.zip out.tar.gz --vocab-file vocab.txt", ("model.zip", None, "out.tar.gz")),
+    ],
+)
+def test_elmo_import_takes_two_or_three_paths_with_options_anywhere(arguments, paths):
     parser = argparse.ArgumentParser("allennlp")
     Subcommand.by_name("elmo-import")().add_subparser(parser.add_subparsers())
-    args = parser.parse_args("elmo-import --vocab-file vocab.txt options.json weights.hdf5 out.tar.gz".split())
-    assert (args.source, args.weight_file, args.archive_file) == ("options.json", "weights.hdf5", "out.tar.gz")
-    args = parser.parse_args("elmo-import model.zip out.tar.gz --vocab-file vocab.txt".split())
-    assert (args.source, args.weight_file, args.archive_file) == ("model.zip", None, "out.tar.gz")
+    args = parser.parse_args(["elmo-import", *arguments.split()])
+    assert (args.source, args.weight_file, args.archive_file, args.vocab_file) == (*paths, "vocab.txt")
 
 
 @pytest.mark.parametrize("form", NAMED_BY_A_PATH)
@@ -113,7 +120,7 @@ def test_elmo_export_takes_every_form(tmp_path, monkeypatch, capsys, form):
 def test_elmo_export_takes_the_vocabulary_apart(tmp_path, monkeypatch, capsys):
     source = write_form(tmp_path, "training", trained(), options()).path
     (source / "vocab.txt").rename(tmp_path / "words.txt")
-    ended = run_command(monkeypatch, capsys, "elmo-export", source, tmp_path / "out")
+    ended = run_command_to_its_end(monkeypatch, capsys, "elmo-export", source, tmp_path / "out")
     assert ended.status == 1 and "needs its vocabulary" in only_line(ended.err)
     ended = run_command(
         monkeypatch, capsys, "elmo-export", source, tmp_path / "out", "--vocab-file", tmp_path / "words.txt"
@@ -139,7 +146,7 @@ def test_the_other_commands_take_every_form(tmp_path, monkeypatch, capsys, form)
 def test_the_perplexity_is_that_of_bilm_tf(shared_data: Path, tmp_path, monkeypatch, capsys):
     sample = shared_data / "released_formats" / "bilm_tf_checkpoint"
     if not sample.is_dir():
-        pytest.skip(f"the sample of bilm-tf is not at hand: {sample} is absent")
+        pytest.skip(f"the sample of bilm-tf is absent: {sample}")
     archive, metrics = tmp_path / "imported.tar.gz", tmp_path / "metrics.json"
     assert run_command(monkeypatch, capsys, "elmo-import", sample, archive).status == 0
     text = sample / "answers" / "heldout.txt"

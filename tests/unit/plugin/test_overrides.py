@@ -1,4 +1,4 @@
-"""Methods that AllenNLP or torch call by a name of their own say so."""
+"""Methods that override one of AllenNLP or PyTorch have the decorator `overrides`."""
 
 import importlib
 import inspect
@@ -15,13 +15,13 @@ _SPECIAL = ("__call__", "__len__", "__iter__")
 
 
 def unmarked_overrides(cls: type) -> list[str]:
-    """The methods of `cls` that override one of AllenNLP or torch without `overrides`."""
+    """Return the methods of `cls` that override one of AllenNLP or PyTorch without the decorator."""
     unmarked = []
     for name, value in vars(cls).items():
         function = value.__func__ if isinstance(value, (classmethod, staticmethod)) else value
-        # torch wraps `step` of each class of optimizers that is constructed, and puts the wrapper into the class.
-        is_torchs_wrapper = getattr(function, "hooked", False)
-        if not callable(function) or is_torchs_wrapper or (name.startswith("__") and name not in _SPECIAL):
+        # When an optimizer is constructed, PyTorch replaces the method `step` of its class by a wrapper.
+        is_pytorch_wrapper = getattr(function, "hooked", False)
+        if not callable(function) or is_pytorch_wrapper or (name.startswith("__") and name not in _SPECIAL):
             continue
         packages = {base.__module__.partition(".")[0] for base in cls.__mro__[1:] if name in vars(base)}
         if packages & {"allennlp", "torch"} and not getattr(function, "__override__", False):
@@ -32,13 +32,13 @@ def unmarked_overrides(cls: type) -> list[str]:
 def classes_of_the_plugin() -> Iterator[type]:
     for module in pkgutil.walk_packages(plugin.__path__, f"{plugin.__name__}."):
         for cls in vars(importlib.import_module(module.name)).values():
-            # A command implements one method, `add_subparser`, which the class exists for.
+            # A command has only one method, `add_subparser`, which is always an override.
             is_own = inspect.isclass(cls) and cls.__module__ == module.name
             if is_own and not issubclass(cls, Subcommand):
                 yield cls
 
 
-def test_an_unmarked_method_is_found() -> None:
+def test_an_override_without_the_decorator_is_found() -> None:
     class Unmarked(StrictFromParams):
         @classmethod
         def from_params(cls, params, **extras):  # type: ignore[no-untyped-def,override]
@@ -48,5 +48,5 @@ def test_an_unmarked_method_is_found() -> None:
 
 
 @pytest.mark.parametrize("cls", classes_of_the_plugin(), ids=lambda cls: cls.__name__)
-def test_every_overriding_method_is_marked(cls: type) -> None:
+def test_every_override_has_the_decorator(cls: type) -> None:
     assert unmarked_overrides(cls) == []

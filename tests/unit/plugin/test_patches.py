@@ -1,4 +1,4 @@
-"""Each change to AllenNLP: its symptom without the change, and none with it."""
+"""Each patch of AllenNLP: the error occurs without the patch and does not occur with it."""
 
 import inspect
 import json
@@ -33,7 +33,7 @@ WithoutPatch = Callable[[Any, str], None]
 
 @pytest.fixture
 def without_patch(monkeypatch: pytest.MonkeyPatch) -> WithoutPatch:
-    """Puts AllenNLP's own function back in the place of a patched one, until the test ends."""
+    """Return a function that restores AllenNLP's own function in place of a patched one, until the test ends."""
 
     def restore(owner: Any, name: str) -> None:
         patched = inspect.getattr_static(owner, name)
@@ -47,17 +47,17 @@ def without_patch(monkeypatch: pytest.MonkeyPatch) -> WithoutPatch:
 
 @pytest.fixture
 def root_logger() -> Iterator[None]:
-    """A training replaces the root logger's handlers by some that write to streams and files of the test."""
+    """Restore the root logger's handlers, which a training replaces by handlers that write to files of the test."""
     root = logging.getLogger()
-    before, level = list(root.handlers), root.level
+    handlers, level = list(root.handlers), root.level
     yield
-    for handler in set(root.handlers) - set(before):
+    for handler in set(root.handlers) - set(handlers):
         handler.close()
-    root.handlers[:] = before
+    root.handlers[:] = handlers
     root.setLevel(level)
 
 
-def test_nothing_is_changed_in_another_release_of_allennlp(
+def test_another_release_of_allennlp_is_not_patched(
     monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     monkeypatch.setattr(patches, "VERSION", "2.11.0")
@@ -68,7 +68,7 @@ def test_nothing_is_changed_in_another_release_of_allennlp(
     assert caplog.messages == ["AllenNLP must be 2.10 for the changes of `plugin.patches`, got 2.11.0: none is made"]
 
 
-def test_a_clip_of_the_trainer_takes_the_sparse_gradient(tmp_path: Path, without_patch: WithoutPatch) -> None:
+def test_the_trainers_grad_norm_accepts_sparse_gradients(tmp_path: Path, without_patch: WithoutPatch) -> None:
     config = small_config(tmp_path)
     config["trainer"] |= {"num_epochs": 1, "grad_norm": 1.0}
     train_model(Params(json.loads(json.dumps(config))), str(tmp_path / "with"))
@@ -92,7 +92,7 @@ def test_an_unknown_option_of_the_trainer_is_refused(tmp_path: Path, without_pat
     assert num_epochs_of(1, tmp_path / "without") == 20
 
 
-def test_the_plateau_scheduler_is_constructed(without_patch: WithoutPatch) -> None:
+def test_the_plateau_scheduler_can_be_constructed(without_patch: WithoutPatch) -> None:
     parameters = [("weight", torch.nn.Parameter(torch.zeros(1)))]
     optimizer = Optimizer.from_params(Params({"type": "sgd", "lr": 0.1}), model_parameters=parameters)
     options = {"type": "reduce_on_plateau", "mode": "max", "patience": 3, "threshold": 0.25, "threshold_mode": "abs"}
@@ -100,8 +100,8 @@ def test_the_plateau_scheduler_is_constructed(without_patch: WithoutPatch) -> No
     state = scheduler.lr_scheduler.state_dict()
     assert [state[name] for name in ("mode", "patience", "threshold", "threshold_mode")] == ["max", 3, 0.25, "abs"]
     # AllenNLP's order: mode, factor, patience, verbose, threshold_mode, threshold.
-    by_place = type(scheduler)(optimizer, "max", 0.1, 3, True, "abs", 0.25)
-    assert by_place.lr_scheduler.state_dict() == state
+    by_position = type(scheduler)(optimizer, "max", 0.1, 3, True, "abs", 0.25)
+    assert by_position.lr_scheduler.state_dict() == state
     without_patch(type(scheduler), "__init__")
     with pytest.raises(TypeError, match="verbose"):
         LearningRateScheduler.from_params(Params(options), optimizer=optimizer)
@@ -134,7 +134,7 @@ def test_a_config_is_written_atomically(
 
 
 @pytest.mark.parametrize("text, symptom", [("a b a", AssertionError), ("@@UNKNOWN@@ @@NEWLINE@@", None)])
-def test_files_of_a_bilm_vocabulary_are_loaded_as_one(
+def test_files_of_a_bilm_vocabulary_are_loaded_as_a_bilm_vocabulary(
     text: str, symptom: Any, tmp_path: Path, without_patch: WithoutPatch
 ) -> None:
     vocabulary = BilmVocabulary(padding_token=PADDING_TOKEN, oov_token="<UNK>")
@@ -167,12 +167,12 @@ def refuse(rank: int, config: Params) -> None:
     raise InputError("`batch_size` must be at least 1, got 0")
 
 
-def test_an_error_of_a_process_is_that_of_the_user(monkeypatch: pytest.MonkeyPatch) -> None:
-    def copy(*args: Any, start_method: str, **options: Any) -> Any:
+def test_an_input_error_of_a_process_is_raised_in_the_parent(monkeypatch: pytest.MonkeyPatch) -> None:
+    def fork_processes(*args: Any, start_method: str, **options: Any) -> Any:
         return start_processes(*args, start_method="fork", **options)
 
-    # A copy of this process begins at once, where a new one imports everything again.
-    monkeypatch.setattr(sys.modules["torch.multiprocessing.spawn"], "start_processes", copy)
+    # A fork starts fast; a new process would import everything again.
+    monkeypatch.setattr(sys.modules["torch.multiprocessing.spawn"], "start_processes", fork_processes)
     with pytest.raises(InputError, match="^`batch_size` must be at least 1, got 0$"):
         train.mp.spawn(refuse, args=(Params({}),), nprocs=1)
     monkeypatch.setattr(train, "mp", torch.multiprocessing)
@@ -181,7 +181,7 @@ def test_an_error_of_a_process_is_that_of_the_user(monkeypatch: pytest.MonkeyPat
 
 
 @pytest.mark.usefixtures("root_logger")
-def test_a_command_ends_with_one_line(
+def test_a_command_that_fails_prints_one_line(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture
 ) -> None:
     config = small_config(tmp_path)

@@ -1,4 +1,4 @@
-"""Event files as AllenNLP's callback writes them, with tensorboardX."""
+"""TensorBoard's event files, written with tensorboardX as AllenNLP's callback does."""
 
 import math
 from pathlib import Path
@@ -20,7 +20,7 @@ def write(directory: Path, points: list[tuple[str, float, int]], suffix: str = "
     return path
 
 
-def test_what_was_written_is_read(tmp_path: Path) -> None:
+def test_scalars_are_read_by_tag(tmp_path: Path) -> None:
     write(tmp_path, [("train/batch_loss", 5.5, 100), ("train/batch_loss", 4.25, 200), ("gradient_norm", math.inf, 7)])
     assert read_scalars(tmp_path) == {
         "train/batch_loss": [Scalar(100, 5.5), Scalar(200, 4.25)],
@@ -29,7 +29,7 @@ def test_what_was_written_is_read(tmp_path: Path) -> None:
     assert read_scalars(tmp_path / "none") == {}
 
 
-def test_a_run_taken_up_again_replaces_the_steps_it_repeats(tmp_path: Path) -> None:
+def test_steps_that_a_resumed_run_repeats_replace_the_earlier_ones(tmp_path: Path) -> None:
     first = write(tmp_path, [("loss", 3.0, 1), ("loss", 2.0, 2), ("loss", 1.5, 3)])
     first.rename(tmp_path / "events.out.tfevents.1000000000.host")
     second = write(tmp_path, [("loss", 2.5, 2), ("loss", 1.0, 4)])
@@ -37,16 +37,16 @@ def test_a_run_taken_up_again_replaces_the_steps_it_repeats(tmp_path: Path) -> N
     assert read_scalars(tmp_path)["loss"] == [Scalar(1, 3.0), Scalar(2, 2.5), Scalar(3, 1.5), Scalar(4, 1.0)]
 
 
-@pytest.mark.parametrize("cut", [1, 5, 20, 30])
-def test_a_file_cut_short_gives_what_is_whole(cut: int, tmp_path: Path) -> None:
+@pytest.mark.parametrize("offset", [1, 5, 20, 30])
+def test_a_truncated_file_gives_its_complete_scalars(offset: int, tmp_path: Path) -> None:
     path = write(tmp_path, [("loss", float(step), step) for step in range(1, 50)])
-    whole = read_scalars(tmp_path)["loss"]
-    path.write_bytes(path.read_bytes()[: path.stat().st_size // 2 - cut])
-    found = read_scalars(tmp_path)["loss"]
-    assert 10 < len(found) < 40 and found == whole[: len(found)]
+    all_scalars = read_scalars(tmp_path)["loss"]
+    path.write_bytes(path.read_bytes()[: path.stat().st_size // 2 - offset])
+    scalars = read_scalars(tmp_path)["loss"]
+    assert 10 < len(scalars) < 40 and scalars == all_scalars[: len(scalars)]
 
 
-def test_a_damaged_length_ends_the_file(tmp_path: Path) -> None:
+def test_reading_ends_at_a_damaged_length(tmp_path: Path) -> None:
     path = write(tmp_path, [("loss", 1.0, 1)])
     path.write_bytes(path.read_bytes() + b"\xff" * 12 + b"rest")
     assert read_scalars(tmp_path)["loss"] == [Scalar(1, 1.0)]

@@ -1,4 +1,4 @@
-"""The page about a run: what is in it, and that nothing of the run gets in unescaped or is fetched from elsewhere."""
+"""The page about a training run: its content, and its safety: all text is escaped and nothing is loaded from elsewhere."""
 
 import json
 import math
@@ -19,7 +19,7 @@ VOID = {"meta", "img", "br"}
 
 
 class Page(HTMLParser):
-    """Tags and attributes of a page; fails where tags do not close in order."""
+    """The tags, attributes and text of a page. AssertionError is raised if tags do not close in order."""
 
     def __init__(self, text: str) -> None:
         super().__init__()
@@ -79,7 +79,7 @@ def write_run(directory: Path, **config: Any) -> Path:
     return directory
 
 
-def test_a_pretraining_run(tmp_path: Path) -> None:
+def test_the_page_of_a_pretraining_run_has_its_metrics_plan_and_config(tmp_path: Path) -> None:
     run = read_run(write_run(tmp_path / "run"))
     assert [metrics["epoch"] for metrics in run.epochs] == list(range(12))
     page = Page(report_page(run))
@@ -111,18 +111,18 @@ def test_the_plan_is_read_from_logs_before_and_after_the_callback_moved(tmp_path
     assert read_run(directory).plan == ["plan: 3 epochs"]
 
 
-def test_nothing_of_the_run_gets_in_unescaped_and_nothing_is_fetched(tmp_path: Path) -> None:
+def test_text_of_the_run_is_escaped_and_nothing_is_loaded(tmp_path: Path) -> None:
     directory = write_run(tmp_path / "run<b>", note=HOSTILE, **{HOSTILE: 1})
     torch.save({f"{HOSTILE}.scalar_parameters.0": torch.zeros(1)}, directory / "best.th")
     metrics = {"epoch": 12, f"validation_{HOSTILE}": 1.0}
     (directory / "metrics_epoch_12.json").write_text(json.dumps(metrics), "utf-8")
-    place = {"sentence": [HOSTILE, "b"], "position": 0}
+    token = {"sentence": [HOSTILE, "b"], "position": 0}
     neighbors = [
-        {**place, "context_free": [{"similarity": 1.0, "word": HOSTILE}], "contextual": [{"similarity": 0.5, **place}]}
+        {**token, "context_free": [{"similarity": 1.0, "word": HOSTILE}], "contextual": [{"similarity": 0.5, **token}]}
     ]
     text = report_page(read_run(directory), neighbors)
     page = Page(text)
-    # Config twice, its warning, the mix, the metric as heading and label of its axis, and the neighbours four times.
+    # Twice in the config, once in the warning and in the mix, in the heading and the axis label of the metric, in four neighbours.
     assert page.text.count("<script>alert('x')</script>") >= 9
     assert not {"script", "img", "link", "iframe", "object", "b><", "a"} & set(page.tags)
     assert not [name for name, _ in page.attributes if name in ("src", "href", "srcset") or name.startswith("on")]
@@ -130,30 +130,29 @@ def test_nothing_of_the_run_gets_in_unescaped_and_nothing_is_fetched(tmp_path: P
     assert ("content", "default-src 'none'; style-src 'unsafe-inline'") in page.attributes
 
 
-def test_mixes_are_allennlps(tmp_path: Path) -> None:
+def test_the_shares_of_layers_are_those_of_allennlps_scalar_mix(tmp_path: Path) -> None:
     mix = pytest.importorskip("allennlp.modules").ScalarMix(3, initial_scalar_parameters=[0.5, -1.0, 2.0])
     with torch.no_grad():
         mix.gamma.fill_(1.5)
     state = {f"embedder._mix.{name}": value for name, value in mix.state_dict().items()}
-    (found,) = find_mixes({"weight": torch.zeros(2), **state})
+    (layer_mix,) = find_mixes({"weight": torch.zeros(2), **state})
     tensors = [torch.eye(3)[layer].view(1, 1, 3) for layer in range(3)]
-    assert (found.name, found.gamma) == ("embedder._mix", 1.5)
-    assert found.shares == pytest.approx((mix(tensors) / 1.5).flatten().tolist())
+    assert (layer_mix.name, layer_mix.gamma) == ("embedder._mix", 1.5)
+    assert layer_mix.shares == pytest.approx((mix(tensors) / 1.5).flatten().tolist())
     torch.save(state, tmp_path / "best.th")
     (tmp_path / "config.json").write_text("{}", "utf-8")
     page = Page(report_page(read_run(tmp_path)))
-    assert (
-        "How the layers are mixed" in page.text and f"{found.shares[2]:.3f}" in page.text and "gamma 1.5" in page.text
-    )
+    for expected in ("How the layers are mixed", f"{layer_mix.shares[2]:.3f}", "gamma 1.5"):
+        assert expected in page.text
 
 
-def test_a_run_that_has_only_begun(tmp_path: Path) -> None:
+def test_a_run_without_a_finished_epoch_has_a_page(tmp_path: Path) -> None:
     (tmp_path / "config.json").write_text("{}", "utf-8")
     page = Page(report_page(read_run(tmp_path)))
     assert "0 epochs of metrics so far" in page.text and "svg" not in page.tags
 
 
-def test_directories_and_files_that_are_none(tmp_path: Path) -> None:
+def test_directories_that_are_not_of_a_run_are_refused(tmp_path: Path) -> None:
     with pytest.raises(InputError, match="nowhere: there is no such directory$"):
         read_run(tmp_path / "nowhere")
     with pytest.raises(InputError, match="so this is no serialization directory$"):

@@ -12,7 +12,7 @@ def names(directory: Path) -> list:
     return sorted(path.name for path in directory.iterdir())
 
 
-def test_the_file_appears_whole_when_the_block_ends(tmp_path):
+def test_the_file_appears_when_the_block_ends(tmp_path):
     target = tmp_path / "weights.hdf5"
     target.write_text("old")
     with atomic_path(target) as temporary:
@@ -35,7 +35,7 @@ def test_an_error_leaves_the_old_file_and_nothing_else(tmp_path):
 
 
 def test_the_file_is_on_disk_before_its_name_and_then_the_directory(tmp_path, monkeypatch):
-    """A machine may lose power at any moment: the name must not point to what is not there yet, nor be lost after the block."""
+    """After a power failure at any moment, the name points to a complete file; after the block it is not lost."""
     target = tmp_path / "a.txt"
     events = record_disk_events(monkeypatch)
     with atomic_path(target) as temporary:
@@ -45,14 +45,16 @@ def test_the_file_is_on_disk_before_its_name_and_then_the_directory(tmp_path, mo
     assert events == [("fsync", written, 3), ("replace", str(target)), ("fsync", tmp_path.stat().st_ino, None)]
 
 
-def test_what_a_killed_process_left_is_removed_and_nothing_else(tmp_path):
+def test_only_temporary_files_are_removed(tmp_path):
     for name in (".a.0123456789ab.tmp.th", "mine.tmp.th", ".a.0123456789ab.tmp.txt", ".hidden.th"):
         (tmp_path / name).touch()
+    remove_unfinished(tmp_path, ".th", stem="b")
+    assert ".a.0123456789ab.tmp.th" in names(tmp_path)
     remove_unfinished(tmp_path, ".th")
     assert names(tmp_path) == [".a.0123456789ab.tmp.txt", ".hidden.th", "mine.tmp.th"]
 
 
-def test_two_writers_at_once_do_not_meet(tmp_path):
+def test_two_writers_at_once_do_not_disturb_each_other(tmp_path):
     with atomic_path(tmp_path / "a.txt") as first, atomic_path(tmp_path / "a.txt") as second:
         first.write_text("first")
         second.write_text("second")
@@ -84,7 +86,7 @@ def test_a_link_is_followed(tmp_path):
         ("pipe", "is not a regular file"),
     ],
 )
-def test_a_place_that_cannot_be_written_is_refused_first(tmp_path, name, message):
+def test_a_path_that_cannot_be_written_is_refused_first(tmp_path, name, message):
     (tmp_path / "folder").mkdir()
     os.mkfifo(tmp_path / "pipe")
     with pytest.raises(InputError, match=f"^cannot write `.*{name}`: .*{message}"):

@@ -1,4 +1,4 @@
-"""A run that is killed at any moment is resumed, and its file comes out the same."""
+"""A run that is killed at any moment can be resumed, with the same file as result."""
 
 import json
 import os
@@ -7,6 +7,7 @@ import shutil
 import signal
 import time
 from collections.abc import Callable
+from contextlib import contextmanager
 from pathlib import Path
 
 import h5py
@@ -14,9 +15,7 @@ import numpy as np
 import pytest
 
 from allennlp_elmo_plus.errors import InputError
-from allennlp_elmo_plus.storage import atomic_files as files
-from allennlp_elmo_plus.storage import file_lock, npz
-from allennlp_elmo_plus.storage import resumable_hdf5 as vector_file
+from allennlp_elmo_plus.storage import file_lock, npz, resumable_hdf5
 from allennlp_elmo_plus.storage.npz import write_npz
 from allennlp_elmo_plus.storage.progress_journal import ProgressJournal
 from allennlp_elmo_plus.storage.resumable_hdf5 import Layout, ResumableHdf5Writer
@@ -27,39 +26,40 @@ ARRAYS = {str(number): np.full((2, number % 4, 3), number, dtype=np.float32) for
 LAYOUT = Layout(lambda: [(key, array.shape) for key, array in ARRAYS.items()], lambda: {"sentences": '{"나비": "0"}'})
 
 
-def write(path: Path, computed: Callable[[str], object] = lambda key: None, as_npz: bool = False) -> None:
+def write(path: Path, on_array: Callable[[str], object] = lambda key: None, as_npz: bool = False) -> None:
+    """Write `ARRAYS` to `path`, or what an interrupted run has left to write; call `on_array` before each."""
     with ResumableHdf5Writer(path, RUN, LAYOUT, num_bytes=1000) as file:
         for key, array in list(ARRAYS.items())[file.written.num_arrays :]:
-            computed(key)
+            on_array(key)
             file.write(key, array, array.shape[1])
-        with file.finished() as whole:
+        with file.finished() as hdf5_file:
             if as_npz:
-                write_npz(whole, path)
+                write_npz(hdf5_file, path)
 
 
 def check(path: Path, as_npz: bool = False, alone: bool = True) -> None:
-    """The file is whole, and if it should be `alone`, nothing is beside it."""
+    """Check that the file is complete and, if `alone`, that its directory has no other file."""
     if as_npz:
         with np.load(path, allow_pickle=False) as archive:
-            found = dict(archive)
+            arrays = dict(archive)
     else:
         with h5py.File(path) as file:
-            found = {key: dataset[...] for key, dataset in file.items()}
+            arrays = {key: dataset[...] for key, dataset in file.items()}
             assert file["sentences"].asstr()[0] == '{"나비": "0"}'
-    assert found.pop("sentences").shape == (1,)
-    assert found.keys() == ARRAYS.keys()
+    assert arrays.pop("sentences").shape == (1,)
+    assert arrays.keys() == ARRAYS.keys()
     for key, array in ARRAYS.items():
-        np.testing.assert_array_equal(found[key], array)
+        np.testing.assert_array_equal(arrays[key], array)
     assert not alone or os.listdir(path.parent) == [path.name]
 
 
 @pytest.fixture(autouse=True)
-def recording_each(monkeypatch):
-    monkeypatch.setattr(vector_file, "_SECONDS_BETWEEN_RECORDS", 0.0)
+def record_each_array(monkeypatch):
+    monkeypatch.setattr(resumable_hdf5, "_SECONDS_BETWEEN_RECORDS", 0.0)
 
 
-# Where a kill may fall between two changes of what is on disk.
-STEPS = [
+# The functions that change files on disk. A kill may come before each call.
+CHANGES = [
     (os, "open"),
     (os, "write"),
     (os, "pwrite"),
@@ -75,21 +75,21 @@ class Killed(BaseException):
     pass
 
 
-def killed_at(step: int, monkeypatch: pytest.MonkeyPatch, job: Callable[[], None]) -> bool:
-    """`job`, but from its `step`-th change of what is on disk on nothing changes any more, cleaning up neither."""
-    left = [step]
+def run_and_kill(step: int, monkeypatch: pytest.MonkeyPatch, job: Callable[[], None]) -> bool:
+    """Run `job` without its changes from number `step` on, so that nothing is cleaned up. Return whether it was killed."""
+    remaining = [step]
 
     def before(function: Callable) -> Callable:
         def wrapped(*args, **kwargs):
-            if left[0] == 0:
+            if remaining[0] == 0:
                 raise Killed
-            left[0] -= 1
+            remaining[0] -= 1
             return function(*args, **kwargs)
 
         return wrapped
 
     with monkeypatch.context() as patched:
-        for owner, name in STEPS:
+        for owner, name in CHANGES:
             patched.setattr(owner, name, before(getattr(owner, name)))
         try:
             job()
@@ -99,29 +99,28 @@ def killed_at(step: int, monkeypatch: pytest.MonkeyPatch, job: Callable[[], None
 
 
 @pytest.mark.parametrize("as_npz", [False, True])
-def test_killed_before_any_step_it_goes_on(tmp_path, monkeypatch, as_npz):
-    # What a killed process has written stays written; syncing is for the machine.
+def test_a_run_killed_before_any_change_can_be_resumed(tmp_path, monkeypatch, as_npz):
+    # A kill loses nothing that was written; only a power failure loses what was not flushed to disk.
     monkeypatch.setattr(os, "fsync", lambda descriptor: None)
     path = tmp_path / ("vectors.npz" if as_npz else "vectors.hdf5")
-    step, killed, resumed = 0, True, 0
+    step, killed, num_resumed = 0, True, 0
     while killed:
         shutil.rmtree(tmp_path)
         tmp_path.mkdir()
-        killed = killed_at(step, monkeypatch, lambda: write(path, as_npz=as_npz))
+        killed = run_and_kill(step, monkeypatch, lambda: write(path, as_npz=as_npz))
         if path.exists():
             check(path, as_npz, alone=not killed)
         else:
             computed: list[str] = []
             write(path, computed.append, as_npz)
-            resumed += 0 < len(computed) < len(ARRAYS)
+            num_resumed += 0 < len(computed) < len(ARRAYS)
             check(path, as_npz)
         step += 1
-    # Some kills fell in the middle, and what was on record then was not computed again.
-    assert step > 50 and resumed > 10
+    # After some kills, the recorded arrays were not computed again.
+    assert step > 50 and num_resumed > 10
 
 
-def test_killed_again_and_again_at_any_time_it_ends(tmp_path):
-    """By SIGKILL, in the middle of what HDF5 does too."""
+def test_a_run_killed_by_signals_at_random_times_ends(tmp_path):
     path = tmp_path / "vectors.hdf5"
     generator = random.Random(3)
     for _ in range(5):
@@ -137,27 +136,27 @@ def test_killed_again_and_again_at_any_time_it_ends(tmp_path):
     check(path)
 
 
-def test_nothing_is_on_record_before_it_is_on_disk(tmp_path, monkeypatch):
+def test_arrays_are_on_disk_before_they_are_recorded(tmp_path, monkeypatch):
     events: list[tuple[str, int]] = []
 
-    def note(name: str) -> None:
+    def record(name: str) -> None:
         function = getattr(os, name)
 
-        def noted(descriptor, *arguments):
+        def recorded(descriptor, *arguments):
             events.append((name, descriptor))
             return function(descriptor, *arguments)
 
-        monkeypatch.setattr(os, name, noted)
+        monkeypatch.setattr(os, name, recorded)
 
     for name in ("pwrite", "write", "fsync"):
-        note(name)
+        record(name)
     with ResumableHdf5Writer(tmp_path / "vectors.hdf5", RUN, LAYOUT, num_bytes=1000) as file:
         events.clear()
         for key, array in ARRAYS.items():
             file.write(key, array, array.shape[1])
     data = next(descriptor for name, descriptor in events if name == "pwrite")
     journal = next(descriptor for name, descriptor in events if name == "write")
-    # Arrays without a word have nothing to write.
+    # An array without words has no bytes.
     assert [event for event in events if event != ("pwrite", data)] == [
         ("fsync", data), ("write", journal), ("fsync", journal)
     ] * len(ARRAYS)  # fmt: skip
@@ -166,35 +165,35 @@ def test_nothing_is_on_record_before_it_is_on_disk(tmp_path, monkeypatch):
     )
 
 
-def test_a_name_is_given_to_what_is_on_disk_and_the_journal_stays_until_the_name_is(tmp_path, monkeypatch):
+def test_the_file_is_on_disk_before_it_is_renamed_and_the_journal_is_removed_last(tmp_path, monkeypatch):
     path, journal = tmp_path / "vectors.hdf5", tmp_path / "vectors.hdf5.part.journal"
     events = record_disk_events(monkeypatch)
     removed_after: list[int] = []
     remove = ProgressJournal.remove
     monkeypatch.setattr(ProgressJournal, "remove", lambda self: removed_after.append(len(events)) or remove(self))
     with ResumableHdf5Writer(path, RUN, LAYOUT, num_bytes=1000) as file:
-        part, beside = (os.stat(each).st_ino for each in (file.part, journal))
+        part, journal_file = (os.stat(written).st_ino for written in (file.part, journal))
         size, directory = os.stat(file.part).st_size, ("fsync", tmp_path.stat().st_ino, None)
         begun = [
             ("fsync", part, size),
             ("replace", str(file.part)),
             directory,
-            ("fsync", beside, os.stat(journal).st_size),
+            ("fsync", journal_file, os.stat(journal).st_size),
         ]
         assert events == begun
-        monkeypatch.setattr(vector_file, "_SECONDS_BETWEEN_RECORDS", 1e9)
+        monkeypatch.setattr(resumable_hdf5, "_SECONDS_BETWEEN_RECORDS", 1e9)
         for key, array in ARRAYS.items():
             file.write(key, array, array.shape[1])
         assert events == begun
         with file.finished():
-            recorded = [*begun, ("fsync", part, size), ("fsync", beside, os.stat(journal).st_size)]
+            recorded = [*begun, ("fsync", part, size), ("fsync", journal_file, os.stat(journal).st_size)]
             assert events == recorded
     assert events == [*recorded, ("replace", str(path)), directory]
     assert removed_after == [len(events)]
 
 
-@pytest.mark.parametrize("cut", [1, 5, 30])
-def test_a_record_cut_short_counts_for_nothing(tmp_path, cut):
+@pytest.mark.parametrize("num_bytes", [1, 5, 30])
+def test_a_truncated_record_is_ignored(tmp_path, num_bytes):
     path = tmp_path / "vectors.hdf5"
 
     def fail_at_6(key):
@@ -205,10 +204,10 @@ def test_a_record_cut_short_counts_for_nothing(tmp_path, cut):
         write(path, fail_at_6)
     journal = tmp_path / "vectors.hdf5.part.journal"
     content = journal.read_bytes()
-    journal.write_bytes(content[:-cut])
+    journal.write_bytes(content[:-num_bytes])
     with pytest.raises(RuntimeError, match="stopped"):
         write(path, fail_at_6)
-    # What is added comes after the last whole line.
+    # New lines follow the last complete line.
     assert all(json.loads(line) for line in journal.read_text().splitlines())
     write(path)
     check(path)
@@ -223,7 +222,7 @@ def test_a_second_process_is_refused_while_the_first_writes(tmp_path):
     check(path)
 
 
-def test_a_file_that_came_while_the_lock_was_waited_for_is_kept(tmp_path, monkeypatch):
+def test_a_file_that_another_process_finished_before_the_lock_is_kept(tmp_path, monkeypatch):
     path = tmp_path / "vectors.hdf5"
 
     def lock_late(descriptor, blocking):
@@ -244,35 +243,35 @@ def test_a_disk_without_room_is_refused_before_anything_is_written(tmp_path):
 
 def test_a_disk_that_fills_up_loses_nothing(tmp_path, monkeypatch):
     path = tmp_path / "vectors.hdf5"
-    pwrite, left = os.pwrite, [4]
+    pwrite, remaining = os.pwrite, [4]
 
     def full(descriptor, data, offset):
-        left[0] -= 1
-        if left[0] < 0:
+        remaining[0] -= 1
+        if remaining[0] < 0:
             raise OSError(28, "No space left on device")
-        # Half of it, as the system may: the rest has to be asked for again.
+        # Write half of the bytes, as the system may do; the caller must write the other half.
         return pwrite(descriptor, data[: max(1, len(data) // 2)], offset)
 
     monkeypatch.setattr(os, "pwrite", full)
     with pytest.raises(OSError, match="No space left"):
         write(path)
     assert not path.exists()
-    left[0] = 10**6
+    remaining[0] = 10**6
     write(path)
     check(path)
 
 
 @pytest.mark.parametrize("key, shape", [("1", (2, 5, 3)), ("absent", (2, 1, 3))])
-def test_an_array_without_a_place_is_refused(tmp_path, key, shape):
+def test_an_array_without_a_dataset_is_refused(tmp_path, key, shape):
     with ResumableHdf5Writer(tmp_path / "vectors.hdf5", RUN, LAYOUT, num_bytes=1000) as file:
-        with pytest.raises(InputError, match="no place for an array of shape .*: the text is not what it was"):
+        with pytest.raises(InputError, match="no dataset for an array of shape .*: the text has changed"):
             file.write(key, np.zeros(shape, dtype=np.float32), shape[1])
 
 
-def test_an_npz_that_cannot_be_made_leaves_the_vectors(tmp_path, monkeypatch):
+def test_an_npz_that_cannot_be_written_leaves_the_vectors(tmp_path, monkeypatch):
     path = tmp_path / "vectors.npz"
 
-    @files.contextmanager
+    @contextmanager
     def failing(target):
         raise OSError(28, "No space left on device")
         yield

@@ -9,7 +9,7 @@ from allennlp_elmo_plus.errors import InputError
 from allennlp_elmo_plus.storage.run_lock import LOCK_FILE, RunLock, hold
 
 
-def test_all_in_a_process_share_one_lock(tmp_path):
+def test_a_process_has_one_lock_per_directory(tmp_path):
     first = hold(tmp_path)
     assert hold(str(tmp_path)) is first
     (tmp_path / "link").symlink_to(tmp_path)
@@ -27,7 +27,7 @@ def test_a_second_one_is_refused_and_names_the_first(tmp_path):
     first.check()
 
 
-def test_the_name_of_a_holder_does_not_keep_the_rest_of_a_longer_one(tmp_path):
+def test_a_shorter_name_replaces_all_of_a_longer_one(tmp_path):
     (tmp_path / LOCK_FILE).write_text("process 123456789 on a-machine-with-a-long-name" + "e" * 100)
     first = hold(tmp_path)
     assert (tmp_path / LOCK_FILE).read_text() == f"process {os.getpid()} on {platform.node()}"
@@ -53,7 +53,7 @@ def test_a_link_in_place_of_the_lock_is_not_followed(tmp_path):
     assert precious.read_text() == "precious"
 
 
-def test_the_lock_goes_with_its_last_holder(tmp_path):
+def test_the_lock_ends_with_its_last_reference(tmp_path):
     first = hold(tmp_path)
     second = hold(tmp_path)
     del first
@@ -64,7 +64,7 @@ def test_the_lock_goes_with_its_last_holder(tmp_path):
     RunLock(tmp_path)
 
 
-def test_no_descriptor_is_left(tmp_path):
+def test_the_file_descriptor_is_closed(tmp_path):
     before = len(os.listdir("/proc/self/fd"))
     first = hold(tmp_path)
     with pytest.raises(InputError):
@@ -74,14 +74,14 @@ def test_no_descriptor_is_left(tmp_path):
     assert len(os.listdir("/proc/self/fd")) == before
 
 
-@pytest.mark.parametrize("is_made_anew", [False, True])
-def test_a_directory_that_was_removed_is_noticed(tmp_path, is_made_anew):
+@pytest.mark.parametrize("is_created_again", [False, True])
+def test_a_directory_that_was_removed_is_noticed(tmp_path, is_created_again):
     directory = tmp_path / "run"
     directory.mkdir()
     first = hold(directory)
     assert first.is_current()
     shutil.rmtree(directory)
-    if is_made_anew:
+    if is_created_again:
         directory.mkdir()
         second = hold(directory)
         assert second is not first and second.is_current()

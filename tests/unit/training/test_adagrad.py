@@ -1,3 +1,5 @@
+"""Adagrad with a global-norm clip, for dense and row-sparse gradients, compared with PyTorch's."""
+
 import copy
 import math
 
@@ -22,7 +24,7 @@ def grads_of(params, seed, factor=1.0):
     return [factor * torch.randn(param.shape, generator=generator, dtype=param.dtype) for param in params]
 
 
-def steps(optimizer, params, num_steps, factor=1.0, first=0):
+def run_steps(optimizer, params, num_steps, factor=1.0, first=0):
     for step in range(first, first + num_steps):
         for param, grad in zip(params, grads_of(params, step, factor), strict=True):
             param.grad = grad
@@ -30,7 +32,7 @@ def steps(optimizer, params, num_steps, factor=1.0, first=0):
 
 
 def rows_grad(shape, rows, seed=0, dtype=torch.float64):
-    """A sparse gradient of `rows`, repeated or not, and the same made dense."""
+    """Return a sparse gradient with values in `rows`, which may repeat, and the same gradient as a dense tensor."""
     values = torch.randn(len(rows), *shape[1:], generator=torch.Generator().manual_seed(seed), dtype=dtype)
     with torch.sparse.check_sparse_tensor_invariants():
         sparse = torch.sparse_coo_tensor(torch.tensor([rows], dtype=torch.int64), values, shape)
@@ -38,33 +40,33 @@ def rows_grad(shape, rows, seed=0, dtype=torch.float64):
 
 
 @pytest.mark.parametrize("block_size", [1, 6, 1 << 17])
-def test_equals_torch_on_dense_gradients(monkeypatch, block_size):
+def test_dense_steps_are_those_of_pytorch(monkeypatch, block_size):
     monkeypatch.setattr(adagrad_update, "CPU_BLOCK_SIZE", block_size)
     ours, theirs = params_of(), params_of()
-    steps(Adagrad(ours, lr=0.3, initial_accumulator_value=0.5), ours, 5)
-    steps(torch.optim.Adagrad(theirs, lr=0.3, initial_accumulator_value=0.5, eps=0, foreach=False), theirs, 5)
+    run_steps(Adagrad(ours, lr=0.3, initial_accumulator_value=0.5), ours, 5)
+    run_steps(torch.optim.Adagrad(theirs, lr=0.3, initial_accumulator_value=0.5, eps=0, foreach=False), theirs, 5)
     torch.testing.assert_close(ours, theirs, rtol=0, atol=0)
 
 
-def test_the_first_step_by_hand():
+def test_the_first_step_has_the_value_of_the_equation():
     param = torch.tensor([1.0, -2.0], dtype=torch.float64, requires_grad=True)
     param.grad = torch.tensor([3.0, 0.0], dtype=torch.float64)
     Adagrad([param]).step()
-    # Defaults: 1 - 0.2 * 3 / sqrt(1 + 9)
+    # With the default learning rate 0.2 and sum 1: 1 - 0.2 * 3 / sqrt(1 + 9).
     torch.testing.assert_close(param.tolist(), [1 - 0.6 / math.sqrt(10), -2.0], rtol=1e-15, atol=0)
 
 
 def test_it_continues_with_the_sums_of_an_earlier_training():
     whole, before, after = params_of(), params_of(), params_of()
-    steps(Adagrad(whole, lr=0.3), whole, 5)
+    run_steps(Adagrad(whole, lr=0.3), whole, 5)
     first = Adagrad(before, lr=0.3)
-    steps(first, before, 2)
+    run_steps(first, before, 2)
     for old, new in zip(before, after, strict=True):
         new.data.copy_(old)
         set_initial_sum(new, first.state[old]["sum"].float())
     second = Adagrad(after, lr=0.3)
     assert all(second.state[param]["sum"].dtype == torch.float64 for param in after)
-    steps(second, after, 3, first=2)
+    run_steps(second, after, 3, first=2)
     torch.testing.assert_close(after, whole, rtol=1e-6, atol=0)
     # Once: a third optimizer over the same parameters begins anew.
     assert not Adagrad(after).state
@@ -73,7 +75,7 @@ def test_it_continues_with_the_sums_of_an_earlier_training():
 @pytest.mark.parametrize("shape", [(40, 3), (40,), (40, 2, 3)])
 @pytest.mark.parametrize("rows", [[5, 2, 39], [7, 7, 0, 7], []])
 @pytest.mark.parametrize("max_norm", [None, 0.5])
-def test_sparse_equals_dense_and_leaves_other_rows_alone(monkeypatch, shape, rows, max_norm):
+def test_sparse_steps_are_those_of_dense_gradients_and_change_no_other_row(monkeypatch, shape, rows, max_norm):
     monkeypatch.setattr(adagrad_update, "CPU_BLOCK_SIZE", 6)
     start = torch.randn(shape, generator=torch.Generator().manual_seed(9), dtype=torch.float64)
     row_wise, dense = start.clone().requires_grad_(), start.clone().requires_grad_()
@@ -92,13 +94,12 @@ def test_sparse_equals_dense_and_leaves_other_rows_alone(monkeypatch, shape, row
 
 def test_dense_and_sparse_gradients_share_one_global_norm():
     dense, table = torch.zeros(4, dtype=torch.float64), torch.zeros(30, 2, dtype=torch.float64)
-    ours, theirs = [dense.clone().requires_grad_(), table.clone().requires_grad_()], [dense.clone(), table.clone()]
+    ours, theirs = ([dense.clone().requires_grad_(), table.clone().requires_grad_()] for _ in range(2))
     sparse_grad, densified = rows_grad((30, 2), [4, 4, 11])
     dense_grad = torch.arange(4, dtype=torch.float64)
     optimizer = Adagrad(ours, max_norm=1.5)
     ours[0].grad, ours[1].grad = dense_grad.clone(), sparse_grad
     optimizer.step()
-    theirs = [param.requires_grad_() for param in theirs]
     theirs[0].grad, theirs[1].grad = dense_grad.clone(), densified
     norm = torch.nn.utils.clip_grad_norm_(theirs, 1.5)
     torch.optim.Adagrad(theirs, lr=0.2, initial_accumulator_value=1.0, eps=0).step()
@@ -107,30 +108,30 @@ def test_dense_and_sparse_gradients_share_one_global_norm():
     torch.testing.assert_close(ours, theirs, rtol=2e-6, atol=0)
 
 
-def test_a_norm_below_the_maximum_is_not_scaled():
-    clipped, free = params_of(), params_of()
-    steps(Adagrad(clipped, max_norm=1e6), clipped, 3)
-    steps(Adagrad(free), free, 3)
-    torch.testing.assert_close(clipped, free, rtol=0, atol=0)
+def test_gradients_with_a_norm_below_the_maximum_are_not_scaled():
+    clipped, unclipped = params_of(), params_of()
+    run_steps(Adagrad(clipped, max_norm=1e6), clipped, 3)
+    run_steps(Adagrad(unclipped), unclipped, 3)
+    torch.testing.assert_close(clipped, unclipped, rtol=0, atol=0)
 
 
-def test_the_clip_spans_all_parameter_groups():
+def test_the_norm_is_that_of_all_parameter_groups_together():
     params = params_of()
     optimizer = Adagrad([{"params": params[:2], "lr": 0.0}, {"params": params[2:]}], max_norm=1.0)
-    together = [param.clone().detach().requires_grad_() for param in params]
-    steps(optimizer, params, 1)
-    steps(Adagrad(together, max_norm=1.0), together, 1)
+    in_one_group = [param.clone().detach().requires_grad_() for param in params]
+    run_steps(optimizer, params, 1)
+    run_steps(Adagrad(in_one_group, max_norm=1.0), in_one_group, 1)
     torch.testing.assert_close(params[:2], params_of()[:2], rtol=0, atol=0)
-    torch.testing.assert_close(params[2:], together[2:], rtol=0, atol=0)
+    torch.testing.assert_close(params[2:], in_one_group[2:], rtol=0, atol=0)
 
 
 @pytest.mark.parametrize("value", [math.nan, math.inf])
 @pytest.mark.parametrize("sparse", [True, False])
 @pytest.mark.parametrize("max_norm", [None, 1.0])
-def test_a_norm_that_is_not_finite_changes_nothing(value, sparse, max_norm):
+def test_a_gradient_norm_that_is_not_finite_changes_no_parameter(value, sparse, max_norm):
     params = params_of()
     optimizer = Adagrad(params, max_norm=max_norm)
-    steps(optimizer, params, 2)
+    run_steps(optimizer, params, 2)
     before, state = copy.deepcopy(params), copy.deepcopy(optimizer.state_dict())
     for param, grad in zip(params, grads_of(params, 2), strict=True):
         param.grad = grad
@@ -151,7 +152,7 @@ def test_a_norm_that_is_not_finite_changes_nothing(value, sparse, max_norm):
     torch.testing.assert_close(optimizer.state_dict(), state, rtol=0, atol=0)
 
 
-def test_a_sparse_step_allocates_no_more_for_a_larger_vocabulary():
+def test_a_sparse_step_allocates_memory_only_for_its_rows():
     table = torch.zeros(5000, 4, requires_grad=True)
     optimizer = Adagrad([table], max_norm=1.0)
     for seed in range(2):
@@ -171,18 +172,18 @@ def test_a_reloaded_state_continues_bit_for_bit(sparse):
                 params[0].grad = rows_grad((7, 5), [1, 6, 1], step)[0]
             optimizer.step()
 
-    through, stopped = params_of(), params_of()
-    run(Adagrad(through, max_norm=1.0), through, 0, 6)
-    first_half = Adagrad(stopped, max_norm=1.0)
-    run(first_half, stopped, 0, 3)
-    second_half = Adagrad(stopped, lr=9.0, initial_accumulator_value=9.0, max_norm=1.0)
+    uninterrupted, resumed = params_of(), params_of()
+    run(Adagrad(uninterrupted, max_norm=1.0), uninterrupted, 0, 6)
+    first_half = Adagrad(resumed, max_norm=1.0)
+    run(first_half, resumed, 0, 3)
+    second_half = Adagrad(resumed, lr=9.0, initial_accumulator_value=9.0, max_norm=1.0)
     second_half.load_state_dict(copy.deepcopy(first_half.state_dict()))
     assert second_half.param_groups[0]["num_steps"] == 3
-    run(second_half, stopped, 3, 3)
-    torch.testing.assert_close(stopped, through, rtol=0, atol=0)
+    run(second_half, resumed, 3, 3)
+    torch.testing.assert_close(resumed, uninterrupted, rtol=0, atol=0)
 
 
-def test_parameters_without_a_gradient_stay():
+def test_parameters_without_a_gradient_stay_the_same():
     params = params_of()
     params[0].grad = torch.ones_like(params[0])
     optimizer = Adagrad(params)
@@ -195,7 +196,7 @@ def test_parameters_without_a_gradient_stay():
     assert optimizer.last_grad_norm == 0
 
 
-def test_closure_runs_with_gradients():
+def test_a_closure_is_called_with_gradients_enabled():
     param = torch.tensor([2.0], requires_grad=True)
     optimizer = Adagrad([param])
 
@@ -219,12 +220,12 @@ def test_closure_runs_with_gradients():
         ({"max_norm": math.inf}, "`max_norm` must be positive and finite, or None for no clip, got inf"),
     ],
 )
-def test_bad_arguments_are_named(options, message):
+def test_arguments_out_of_range_are_refused_by_name(options, message):
     with pytest.raises(ValueError, match=message):
         Adagrad(params_of(), **options)
 
 
-def test_a_bad_group_is_named():
+def test_an_argument_out_of_range_in_a_parameter_group_is_refused():
     with pytest.raises(ValueError, match="`lr` must be at least 0 and finite, got -1"):
         Adagrad([{"params": params_of(), "lr": -1}])
 
@@ -237,7 +238,7 @@ def test_a_gradient_sparse_in_two_dimensions_is_refused():
 
 
 @pytest.mark.parametrize("sparse", [True, False])
-def test_a_step_raises_the_version_of_each_parameter(sparse):
+def test_a_step_increments_the_version_of_each_parameter(sparse):
     param = torch.zeros(40, 3, requires_grad=True)
     param.grad = rows_grad((40, 3), [1], dtype=torch.float32)[0 if sparse else 1]
     version = param._version

@@ -1,4 +1,4 @@
-"""What can still be had, out of files as Linux writes them."""
+"""Available memory, read from files as Linux writes them: /proc/meminfo and the limits of control groups."""
 
 from pathlib import Path
 
@@ -40,7 +40,7 @@ V1 = "sys/fs/cgroup/memory/box"
             650_000,
         ),
         (
-            # The group above leaves less.
+            # The parent group has less memory available.
             {
                 **MEMINFO,
                 "proc/self/cgroup": "0::/a/b\n",
@@ -52,7 +52,7 @@ V1 = "sys/fs/cgroup/memory/box"
             0,
         ),
         (
-            # A container that sees its own group as the root.
+            # In a container, the process's own group is the root.
             {
                 "proc/self/cgroup": "0::/\n",
                 "sys/fs/cgroup/memory.max": "1000\n",
@@ -74,10 +74,10 @@ V1 = "sys/fs/cgroup/memory/box"
         ),
     ],
 )
-def test_the_least_of_what_the_system_and_the_groups_leave(contents, expected, tmp_path):
+def test_available_memory_is_the_minimum_over_the_system_and_all_groups(contents, expected, tmp_path):
     assert available_memory(CPU, write(tmp_path, contents)) == expected
 
 
-def test_this_machine():
-    found = available_memory(CPU)
-    assert found is None or found > 1_000_000
+def test_this_machine_has_some_available_memory():
+    num_bytes = available_memory(CPU)
+    assert num_bytes is None or num_bytes > 1_000_000

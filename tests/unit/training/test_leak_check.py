@@ -1,4 +1,4 @@
-"""The leak check passes an honest biLM and catches each known way of cheating."""
+"""The leak check finds nothing in a correct biLM, and finds a leak in models that read the words they predict."""
 
 from typing import Any
 
@@ -16,29 +16,29 @@ from tests.helpers.small_models import RECURRENCES, small_model
 
 @pytest.mark.parametrize("bidirectional", [True, False])
 @pytest.mark.parametrize("recurrence", RECURRENCES)
-def test_no_recurrence_has_any(recurrence: str, bidirectional: bool) -> None:
+def test_no_recurrence_has_a_leak(recurrence: str, bidirectional: bool) -> None:
     model = small_model(lstm=RECURRENCES[recurrence], bidirectional=bidirectional)
     assert find_leaks(model) == []
 
 
 @pytest.mark.parametrize("overrides", [{}, {"bidirectional": False}, {"dropout": 0.5}])
-def test_an_honest_model_has_none(overrides: dict) -> None:
+def test_a_correct_model_has_no_leak_and_is_not_changed_by_the_check(overrides: dict) -> None:
     model = small_model(**overrides)
     encoder = model.token_encoder
     assert find_leaks(model) == []
     assert model.token_encoder is encoder and model.training and all(p.grad is None for p in model.parameters())
 
 
-class Summed(LanguageModel):
-    """Adds the directions' outputs: each then holds the very word the other has just read."""
+class SumOfDirections(LanguageModel):
+    """Adds the outputs of both directions, so that the forward outputs depend on the next word."""
 
     def forward(self, batch, state=None) -> TopLayer:  # type: ignore[override]
         top = super().forward(batch, state)
         return TopLayer(top.forward + top.backward, top.backward, top.state)
 
 
-class LooksAhead(LanguageModel):
-    """Its backward direction reads one word too far, as an off-by-one between inputs and targets would have it."""
+class ShiftedByOne(LanguageModel):
+    """Its backward direction reads one word too many, as with an off-by-one error between inputs and targets."""
 
     def forward(self, batch, state=None) -> TopLayer:  # type: ignore[override]
         top = super().forward(batch, state)
@@ -46,7 +46,7 @@ class LooksAhead(LanguageModel):
 
 
 class Bidirectional(nn.Module):
-    """torch's own bidirectional recurrence in two layers, whose second layer reads both directions of the first."""
+    """PyTorch's bidirectional recurrence of two layers, whose second layer reads both directions of the first."""
 
     def __init__(self, size: int, kind: type = nn.LSTM) -> None:
         super().__init__()
@@ -56,7 +56,9 @@ class Bidirectional(nn.Module):
         return self.recurrence(words)[0]
 
 
-class Stacked(LanguageModel):
+class MixedLayers(LanguageModel):
+    """Computes its outputs with `mixed`, a Bidirectional."""
+
     def forward(self, batch, state=None) -> TopLayer:  # type: ignore[override]
         words = self.token_encoder(batch.characters, batch.buckets)[batch.forward_inputs]
         forward, backward = self.mixed(words).chunk(2, dim=-1)
@@ -67,53 +69,45 @@ class Stacked(LanguageModel):
         )
 
 
-def cheat(kind: type, **overrides: Any) -> LanguageModel:
-    honest = small_model(**overrides)
-    model = kind(honest.token_encoder, honest.bilm, honest.softmax)
-    if kind is Stacked:
-        model.mixed = Bidirectional(honest.bilm.output_size)
-    return model
+def leaky_model(kind: type[LanguageModel], **overrides: Any) -> LanguageModel:
+    """Return a model of the class `kind` with the parts of a correct model."""
+    correct = small_model(**overrides)
+    return kind(correct.token_encoder, correct.bilm, correct.softmax)
 
 
-@pytest.mark.parametrize(
-    "kind, directions", [(Summed, {"forward"}), (LooksAhead, {"backward"}), (Stacked, {"forward", "backward"})]
-)
-def test_cheats_are_caught(kind: type, directions: set) -> None:
-    assert {leak.direction for leak in find_leaks(cheat(kind))} == directions
-
-
-@pytest.mark.parametrize("kind, directions", [(Summed, {"forward"}), (LooksAhead, {"backward"})])
+@pytest.mark.parametrize("kind, direction", [(SumOfDirections, "forward"), (ShiftedByOne, "backward")])
 @pytest.mark.parametrize("recurrence", RECURRENCES)
-def test_cheats_are_caught_whatever_the_recurrence(recurrence: str, kind: type, directions: set) -> None:
-    assert {leak.direction for leak in find_leaks(cheat(kind, lstm=RECURRENCES[recurrence]))} == directions
+def test_leaks_are_found_with_every_recurrence(recurrence: str, kind: type[LanguageModel], direction: str) -> None:
+    model = leaky_model(kind, lstm=RECURRENCES[recurrence])
+    assert {leak.direction for leak in find_leaks(model)} == {direction}
 
 
-@pytest.mark.parametrize("kind", [nn.GRU, nn.RNN])
-def test_other_recurrences_of_torchs_own_are_caught_too(kind: type) -> None:
-    model = cheat(Stacked)
-    model.mixed = Bidirectional(model.bilm.output_size, kind)
+@pytest.mark.parametrize("recurrence", [nn.LSTM, nn.GRU, nn.RNN])
+def test_bidirectional_layers_of_pytorch_have_leaks_in_both_directions(recurrence: type[nn.Module]) -> None:
+    model = leaky_model(MixedLayers)
+    model.mixed = Bidirectional(model.bilm.output_size, recurrence)
     assert {leak.direction for leak in find_leaks(model)} == {"forward", "backward"}
 
 
 class NormalisedOverTime(LayerNormLstmLayer):
-    """Takes the mean and the variance of its inputs over all steps of a window, those to come among them."""
+    """Normalises its inputs by the mean and the variance over all steps of a window, including later steps."""
 
     def forward(self, inputs, batch_sizes, hidden, cell) -> RecurrentOutput:  # type: ignore[override]
         return super().forward((inputs - inputs.mean(0)) / inputs.std(0), batch_sizes, hidden, cell)
 
 
-def test_normalisation_over_time_is_caught() -> None:
-    honest = small_model(lstm=RECURRENCES["lstm, layer norm, projected"])
+def test_normalisation_over_time_is_a_leak() -> None:
+    correct = small_model(lstm=RECURRENCES["lstm, layer norm, projected"])
     layers = []
-    for layer in [*honest.bilm.forward_layers, *honest.bilm.backward_layers]:
-        cheating = NormalisedOverTime(5, 9, 5).double()
-        cheating.load_state_dict(layer.state_dict())
-        layers.append(cheating)
-    model = LanguageModel(honest.token_encoder, BiLM(layers[:2], layers[2:]), honest.softmax)
+    for layer in [*correct.bilm.forward_layers, *correct.bilm.backward_layers]:
+        leaky_layer = NormalisedOverTime(5, 9, 5).double()
+        leaky_layer.load_state_dict(layer.state_dict())
+        layers.append(leaky_layer)
+    model = LanguageModel(correct.token_encoder, BiLM(layers[:2], layers[2:]), correct.softmax)
     leaks = find_leaks(model)
     assert {leak.direction for leak in leaks} == {"forward", "backward"} and ("forward", 0, 5) in leaks
 
 
-def test_the_report_names_the_steps() -> None:
-    leaks = find_leaks(cheat(LooksAhead))
+def test_a_leak_names_its_input_step_and_output_step() -> None:
+    leaks = find_leaks(leaky_model(ShiftedByOne))
     assert (("backward", 0, 1)) in leaks and all(leak.input_step > leak.output_step for leak in leaks)

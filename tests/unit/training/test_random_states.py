@@ -1,4 +1,4 @@
-"""Generators of random numbers go on as if nothing had come in between, through a file too."""
+"""Random generators continue from states that were saved in a file."""
 
 import random
 from collections.abc import Callable
@@ -14,7 +14,7 @@ from allennlp_elmo_plus.training.random_states import random_states, restore_ran
 DRAWS: dict[str, Callable[[], Any]] = {
     "torch": lambda: torch.rand(3).tolist(),
     "numpy": lambda: np.random.rand(3).tolist(),
-    # The second of two that the generator makes at once is in its state.
+    # The generator makes two numbers at once; the second one is part of its state.
     "normal numbers of numpy": lambda: np.random.standard_normal(1).tolist(),
     "python": lambda: [random.random() for _ in range(3)],
     "normal numbers of python": lambda: random.gauss(0, 1),
@@ -22,7 +22,7 @@ DRAWS: dict[str, Callable[[], Any]] = {
 
 
 @pytest.mark.parametrize("name", DRAWS)
-def test_draws_are_repeated(name: str, tmp_path: Path) -> None:
+def test_restored_generators_repeat_their_numbers(name: str, tmp_path: Path) -> None:
     draw = DRAWS[name]
     draw()
     torch.save(random_states(), tmp_path / "states.th")

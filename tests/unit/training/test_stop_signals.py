@@ -1,3 +1,5 @@
+"""Handlers of signals that ask a training to stop."""
+
 import os
 import signal
 import threading
@@ -13,8 +15,8 @@ def received():
 
 
 @pytest.mark.parametrize("number", [*STOP_SIGNALS, REQUEST])
-def test_the_first_signal_is_a_request(received, number, capfd):
-    former = [signal.getsignal(each) for each in (*STOP_SIGNALS, REQUEST)]
+def test_the_first_signal_is_passed_on_as_a_request(received, number, capfd):
+    handlers = [signal.getsignal(number) for number in (*STOP_SIGNALS, REQUEST)]
     signals = StopSignals(received.append, "it ends soon")
     signals.install()
     try:
@@ -22,7 +24,7 @@ def test_the_first_signal_is_a_request(received, number, capfd):
         assert received == [number]
     finally:
         signals.restore()
-    assert [signal.getsignal(each) for each in (*STOP_SIGNALS, REQUEST)] == former
+    assert [signal.getsignal(number) for number in (*STOP_SIGNALS, REQUEST)] == handlers
     assert capfd.readouterr().err == f"\n{signal.Signals(number).name}: it ends soon\n"
 
 
@@ -38,7 +40,7 @@ def test_the_second_signal_ends_the_process(received):
 
 
 @pytest.mark.parametrize("numbers", [[REQUEST, signal.SIGINT], [signal.SIGINT, REQUEST]])
-def test_a_request_is_no_second_signal(received, numbers):
+def test_a_request_signal_does_not_count_as_a_second_signal(received, numbers):
     child = os.fork()
     if not child:
         signals = StopSignals(received.append, "")
@@ -52,16 +54,16 @@ def test_a_request_is_no_second_signal(received, numbers):
     assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == -signal.SIGTERM
 
 
-def test_another_thread_leaves_the_handlers_alone(received):
-    former = signal.getsignal(signal.SIGTERM)
+def test_another_thread_installs_no_handlers(received):
+    handler = signal.getsignal(signal.SIGTERM)
     signals = StopSignals(received.append, "")
     thread = threading.Thread(target=lambda: (signals.install(), signals.restore()))
     thread.start()
     thread.join()
-    assert signal.getsignal(signal.SIGTERM) is former
+    assert signal.getsignal(signal.SIGTERM) is handler
 
 
-def test_what_was_not_installed_is_not_restored(received):
-    former = signal.getsignal(signal.SIGTERM)
+def test_restore_without_install_changes_no_handler(received):
+    handler = signal.getsignal(signal.SIGTERM)
     StopSignals(received.append, "").restore()
-    assert signal.getsignal(signal.SIGTERM) is former
+    assert signal.getsignal(signal.SIGTERM) is handler

@@ -1,4 +1,4 @@
-"""Tokens a second, with the clock in the test's hand."""
+"""Tokens per second, with a clock that the test sets."""
 
 import pytest
 
@@ -13,7 +13,7 @@ def clock(monkeypatch):
     return now
 
 
-def test_counts_from_the_first_batch(clock):
+def test_time_counts_from_the_first_batch(clock):
     counter = Throughput()
     assert counter.tokens_per_second() == 0
     counter.start_batch(300)
@@ -23,9 +23,9 @@ def test_counts_from_the_first_batch(clock):
     assert counter.tokens_per_second() == 100
 
 
-def test_the_first_batches_count_only_until_they_are_over(clock):
+def test_warm_up_batches_count_only_until_others_follow(clock):
     counter = Throughput(num_warm_up=2)
-    # Loops are compiled in the first batch, and memory is taken in the second.
+    # Kernels are compiled in the first batch, and memory is allocated in the second.
     for seconds, expected in ((20, 15), (10, 20), (3, 100), (2, 120)):
         counter.start_batch(300)
         clock[0] += seconds
@@ -33,7 +33,7 @@ def test_the_first_batches_count_only_until_they_are_over(clock):
     counter.reset()
     counter.start_batch(300)
     clock[0] += 2
-    # It has been warm since the first epoch.
+    # The second epoch needs no warm-up.
     counter.start_batch(300)
     clock[0] += 1
     counter.start_batch(300)
@@ -41,13 +41,13 @@ def test_the_first_batches_count_only_until_they_are_over(clock):
     assert counter.tokens_per_second() == 225
 
 
-def test_a_batch_faster_than_the_clock_is_no_error(clock):
+def test_a_batch_of_zero_seconds_is_not_an_error(clock):
     counter = Throughput()
     counter.start_batch(1)
     assert counter.tokens_per_second() > 0
 
 
-def test_reset_forgets_tokens_and_time(clock):
+def test_reset_starts_tokens_and_time_again(clock):
     counter = Throughput()
     counter.start_batch(1000)
     clock[0] += 1

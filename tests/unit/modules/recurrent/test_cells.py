@@ -1,4 +1,4 @@
-"""The two tables of cells: numbers for the options, layer classes for the builder."""
+"""The two tables of cells: numbers of each cell for the options, layer classes for the builder."""
 
 import torch
 
@@ -11,7 +11,7 @@ def test_both_tables_have_the_same_cells() -> None:
     assert list(CELLS) == list(cells.CELLS)
 
 
-def test_options_of_a_cell_build_its_layer_with_its_sizes() -> None:
+def test_the_options_of_each_cell_build_its_layer_with_the_right_sizes() -> None:
     for key, layer_class in CELLS.items():
         name = key.removesuffix(cells.LAYER_NORM)
         layer = build_layer(LstmOptions(7, 4, proj_clip=0.5, cell=name, layer_norm=name != key))
@@ -21,6 +21,6 @@ def test_options_of_a_cell_build_its_layer_with_its_sizes() -> None:
         assert outputs.outputs.shape == (3, 4)
 
 
-def test_an_option_names_the_cells_that_take_it() -> None:
+def test_cells_that_take_an_option_are_listed() -> None:
     assert cells.cells_that_take("cell_clip") == cells.cells_that_take("layer_norm") == ["lstm"]
     assert cells.cells_that_take("proj_clip") == list(cells.CELL_NAMES)

@@ -1,4 +1,4 @@
-"""Gated units and simple recurrences against torch's cells, row by row and word by word, and cut into windows."""
+"""The GRU and RNN layers, compared with PyTorch's cells applied step by step to each row."""
 
 import itertools
 
@@ -27,8 +27,8 @@ def draw(*shape: int) -> Tensor:
     return torch.randn(*shape, generator=generator, dtype=torch.double).mul(0.5).requires_grad_()
 
 
-def word_by_word(kind: str, layer: RecurrentLayer, inputs: Tensor, batch_sizes: list[int], hidden: Tensor):
-    """Outputs, last states and torch's cell, whose weights are the layer's."""
+def step_by_step(kind: str, layer: RecurrentLayer, inputs: Tensor, batch_sizes: list[int], hidden: Tensor):
+    """Return the outputs, the last states, and PyTorch's cell, which has the weights of `layer`."""
     cell = LAYERS[kind][1](INPUT, HIDDEN).double()
     cell.load_state_dict({name.removesuffix("_l0"): value for name, value in layer.recurrence.state_dict().items()})
     steps, outputs, last = inputs.split(batch_sizes), {}, []
@@ -44,14 +44,15 @@ def word_by_word(kind: str, layer: RecurrentLayer, inputs: Tensor, batch_sizes: 
                         output = output.clamp(-layer.proj_clip, layer.proj_clip)
                 outputs[t, row] = output
         last.append(state)
-    return torch.cat([outputs[place] for place in sorted(outputs)]), torch.cat(last), cell
+    return torch.cat([outputs[key] for key in sorted(outputs)]), torch.cat(last), cell
 
 
 @pytest.mark.parametrize("batch_sizes, num_rows", [([4, 4, 4], 4), ([4, 3, 3, 1], 4), ([2, 2, 1], 5), ([3], 3)])
 @pytest.mark.parametrize("projection, clip", itertools.product([True, False], [True, False]))
 @kinds
-def test_equals_torchs_cell(kind: str, projection: bool, clip: bool, batch_sizes: list[int], num_rows: int) -> None:
-    """Outputs, the state, and the gradient of everything."""
+def test_outputs_states_and_gradients_are_those_of_pytorchs_cell(
+    kind: str, projection: bool, clip: bool, batch_sizes: list[int], num_rows: int
+) -> None:
     layer = random_layer(kind, projection, clip)
     inputs, hidden = draw(sum(batch_sizes), INPUT), draw(num_rows, HIDDEN)
     outputs, last, no_cell = layer(inputs, batch_sizes, hidden, torch.zeros(num_rows, 0).double())
@@ -62,11 +63,10 @@ def test_equals_torchs_cell(kind: str, projection: bool, clip: bool, batch_sizes
 
     inputs, hidden = draw(sum(batch_sizes), INPUT), draw(num_rows, HIDDEN)
     layer.zero_grad()
-    expected, expected_last, cell = word_by_word(kind, layer, inputs, batch_sizes, hidden)
+    expected, expected_last, cell = step_by_step(kind, layer, inputs, batch_sizes, hidden)
     ((expected * weights[0]).sum() + (expected_last * weights[1]).sum()).backward()
     theirs = [inputs.grad, hidden.grad, *(parameter.grad for parameter in cell.parameters())]
-    for our, their in zip([outputs, last, *ours], [expected, expected_last, *theirs], strict=True):
-        torch.testing.assert_close(our, their, rtol=0, atol=1e-12)
+    torch.testing.assert_close([outputs, last, *ours], [expected, expected_last, *theirs], rtol=0, atol=1e-12)
     if projection:
         torch.testing.assert_close(our_projection, layer.projection.grad, rtol=0, atol=1e-12)
     assert no_cell.shape == (num_rows, 0) and layer.cell_size == 0
@@ -79,7 +79,7 @@ def test_the_clip_is_active_in_these_tests(kind: str) -> None:
 
 
 @kinds
-def test_no_step_leaves_the_state_and_gives_nothing(kind: str) -> None:
+def test_without_steps_the_outputs_are_empty_and_the_state_stays(kind: str) -> None:
     hidden = draw(3, HIDDEN)
     outputs, last, cell = random_layer(kind)(torch.zeros(0, INPUT).double(), [], hidden, torch.zeros(3, 0).double())
     assert outputs.shape == (0, PROJECTION) and torch.equal(last, hidden) and cell.shape == (3, 0)
@@ -112,6 +112,6 @@ def test_weights_start_at_zero(kind: str) -> None:
     ],
 )
 @kinds
-def test_bad_sizes(kind: str, arguments: tuple, message: str) -> None:
+def test_sizes_out_of_range_are_refused(kind: str, arguments: tuple, message: str) -> None:
     with pytest.raises(ValueError, match=f"^{message}$"):
         LAYERS[kind][0](*arguments)

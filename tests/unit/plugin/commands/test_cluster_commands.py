@@ -1,19 +1,16 @@
-"""The commands that work over the files of a corpus on a Dask cluster, beside what they do in one process."""
+"""The commands that share the files of a corpus among the workers of a Dask cluster: same result as in one process."""
 
 import json
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-import h5py
 import numpy as np
 import pytest
 
 from allennlp_elmo_plus.cluster.shards import ShardRunner
 from allennlp_elmo_plus.data.corpus.encoded_corpus import ARRAY_TYPES, WORDS_FILE
-from allennlp_elmo_plus.options.bilm_options import BiLMOptions
-from tests.helpers.command_line import run_command
-from tests.helpers.exported_bilm import OPTIONS, exported
+from tests.helpers.exported_bilm import read_vectors
 from tests.helpers.small_text import SENTENCES, write_text
 
 distributed = pytest.importorskip("distributed")
@@ -23,13 +20,6 @@ distributed = pytest.importorskip("distributed")
 def address() -> Iterator[str]:
     with distributed.LocalCluster(n_workers=2, threads_per_worker=1, dashboard_address=None) as cluster:
         yield cluster.scheduler_address
-
-
-@pytest.fixture(scope="module")
-def bilm(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    directory = tmp_path_factory.mktemp("bilm")
-    exported(directory, BiLMOptions.from_dict(OPTIONS))
-    return directory
 
 
 @pytest.fixture
@@ -42,34 +32,21 @@ def text(tmp_path: Path) -> Path:
 
 
 @pytest.fixture
-def run(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Any:
-    def run_it(*arguments: Any) -> Any:
-        return run_command(monkeypatch, capsys, *arguments)
-
-    return run_it
-
-
-@pytest.fixture
 def begun(monkeypatch: pytest.MonkeyPatch) -> list[Any]:
-    """The shards that workers were given."""
-    shards: list[Any] = []
-    results = ShardRunner.run
+    """Return a list that receives the shards that workers compute."""
+    begun: list[Any] = []
+    original = ShardRunner.run
 
-    def noting(self: ShardRunner, function: Any, given: Any) -> Any:
-        shards.extend(given)
-        return results(self, function, given)
+    def record(self: ShardRunner, function: Any, shards: Any) -> Any:
+        begun.extend(shards)
+        return original(self, function, shards)
 
-    monkeypatch.setattr(ShardRunner, "run", noting)
-    return shards
-
-
-def read(path: Path) -> dict[str, Any]:
-    with h5py.File(path) as file:
-        return {key: dataset[()] for key, dataset in file.items()}
+    monkeypatch.setattr(ShardRunner, "run", record)
+    return begun
 
 
-def same(found: dict[str, Any], expected: dict[str, Any]) -> bool:
-    return found.keys() == expected.keys() and all(np.array_equal(found[key], expected[key]) for key in found)
+def same(vectors: dict[str, Any], expected: dict[str, Any]) -> bool:
+    return vectors.keys() == expected.keys() and all(np.array_equal(vectors[key], expected[key]) for key in vectors)
 
 
 def test_a_vocabulary(text: Path, tmp_path: Path, address: str, run: Any) -> None:
@@ -80,19 +57,21 @@ def test_a_vocabulary(text: Path, tmp_path: Path, address: str, run: Any) -> Non
     assert sorted(path.name for path in tmp_path.iterdir()) == ["one.txt", "shards.txt", "text"]
 
 
-def test_a_vocabulary_that_was_broken_off_counts_the_rest(text: Path, tmp_path: Path, address: str, run: Any) -> None:
+def test_an_interrupted_vocabulary_counts_the_remaining_files(
+    text: Path, tmp_path: Path, address: str, run: Any
+) -> None:
     good = (text / "1.txt").read_bytes()
     (text / "1.txt").write_bytes(good + b"\xff\n")
     command = ["elmo-vocab", text, "--output", tmp_path / "vocab.txt", "--scheduler", address]
     ended = run(*command)
     assert ended.status == 1 and "1.txt, line 4: byte 0xff is not UTF-8" in ended.err
-    kept = tmp_path / "vocab.txt.shards"
-    # What workers were at when the run ended they may have finished, or not.
-    for path in kept.iterdir():
+    counts = tmp_path / "vocab.txt.shards"
+    # Workers may have finished their current shards when the run ended, or not.
+    for path in counts.iterdir():
         path.write_text("kept 1\n", encoding="utf-8")
-    num_kept = len(list(kept.iterdir()))
+    num_kept = len(list(counts.iterdir()))
     (text / "1.txt").write_bytes(good)
-    assert run(*command).status == 0 and not kept.exists()
+    assert run(*command).status == 0 and not counts.exists()
     assert ("kept" in (tmp_path / "vocab.txt").read_text("utf-8").split()) == (num_kept > 0)
 
 
@@ -119,12 +98,14 @@ def test_vectors(text: Path, bilm: Path, tmp_path: Path, address: str, run: Any,
     assert ended.out == f"wrote 3 files in {tmp_path / 'vectors'}: {num_words} words in {len(SENTENCES)} sentences\n"
     for number in range(3):
         run("elmo", text / f"{number}.txt", tmp_path / f"{number}.hdf5", *options)
-        assert same(read(tmp_path / "vectors" / f"{number}.txt.hdf5"), read(tmp_path / f"{number}.hdf5"))
+        assert same(
+            read_vectors(tmp_path / "vectors" / f"{number}.txt.hdf5"), read_vectors(tmp_path / f"{number}.hdf5")
+        )
 
     begun.clear()
     assert run(*command).out == ended.out and begun == []
 
-    # Whole, but the run was killed before it could write that down.
+    # The files are complete, but the run was killed before it could list them.
     manifest = tmp_path / "vectors" / "shards.json"
     content = json.loads(manifest.read_text("utf-8"))
     content["shards"].clear()
@@ -133,7 +114,7 @@ def test_vectors(text: Path, bilm: Path, tmp_path: Path, address: str, run: Any,
     begun.clear()
     (tmp_path / "vectors" / "1.txt.hdf5").unlink()
     assert run(*command).out == ended.out and [source.name for source, _ in begun] == ["1.txt"]
-    assert same(read(tmp_path / "vectors" / "1.txt.hdf5"), read(tmp_path / "1.hdf5"))
+    assert same(read_vectors(tmp_path / "vectors" / "1.txt.hdf5"), read_vectors(tmp_path / "1.hdf5"))
 
     refused = run("elmo", text, tmp_path / "vectors", "--top", *options[1:], "--scheduler", address)
     assert refused.status == 1 and "holds shards of a run with another choice of layers" in refused.err

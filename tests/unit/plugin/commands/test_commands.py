@@ -1,4 +1,4 @@
-"""The whole of a small biLM's life through AllenNLP's command line."""
+"""A small biLM from training to downstream use, with commands of `allennlp`."""
 
 import json
 import math
@@ -29,7 +29,7 @@ TAGGED = """1\tThe\tthe\tDET\t_\t_\t0\t_\t_\t_
 
 
 def run(monkeypatch: pytest.MonkeyPatch, *arguments: Any) -> None:
-    """As `allennlp ARGUMENTS` typed in the repository, where `.allennlp_plugins` lies."""
+    """Run `allennlp ARGUMENTS` in the repository, where the file `.allennlp_plugins` is."""
     monkeypatch.chdir(ROOT)
     monkeypatch.setattr(sys, "argv", ["allennlp", *map(str, arguments)])
     main(prog="allennlp")
@@ -37,17 +37,17 @@ def run(monkeypatch: pytest.MonkeyPatch, *arguments: Any) -> None:
 
 @pytest.fixture(scope="module")
 def trained(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The serialization directory of a training run by a process of its own, as a user starts it."""
+    """Return the directory of a training that a process of its own has run, as a user starts it."""
     directory = tmp_path_factory.mktemp("train")
     config = directory / "config.json"
     config.write_text(json.dumps(small_config(directory)), encoding="utf-8")
     command = [sys.executable, "-m", "allennlp", "train", str(config), "-s", str(directory / "out")]
-    done = subprocess.run(
+    result = subprocess.run(
         [*command, "--include-package", "allennlp_elmo_plus"],
         cwd=ROOT, env={**os.environ, "OMP_NUM_THREADS": "1"}, capture_output=True, text=True, timeout=1200,
     )  # fmt: skip
-    assert done.returncode == 0, done.stderr[-3000:]
-    assert "Warning" not in done.stderr
+    assert result.returncode == 0, result.stderr[-3000:]
+    assert "Warning" not in result.stderr
     return directory
 
 
@@ -65,7 +65,7 @@ def test_train(trained: Path) -> None:
     assert words[:3] == ["<S>", "</S>", "<UNK>"] and len(words) == len(set(words))
 
 
-def test_evaluate_and_the_summary_give_what_validation_gave(
+def test_evaluate_and_the_summary_agree_with_validation(
     trained: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     output = trained / "out" / "heldout_metrics.json"
@@ -78,17 +78,8 @@ def test_evaluate_and_the_summary_give_what_validation_gave(
 
 def test_predict(trained: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     text, output = write_text(tmp_path / "text.txt", SENTENCES[:3]), tmp_path / "scores.jsonl"
-    run(
-        monkeypatch,
-        "predict",
-        trained / "out" / "model.tar.gz",
-        text,
-        "--output-file",
-        output,
-        "--silent",
-        "--batch-size",
-        2,
-    )
+    archive = trained / "out" / "model.tar.gz"
+    run(monkeypatch, "predict", archive, text, "--output-file", output, "--silent", "--batch-size", 2)
     lines = [json.loads(line) for line in output.read_text(encoding="utf-8").splitlines()]
     assert [line["words"] for line in lines] == SENTENCES[:3]
     assert all(line["perplexity"] > 1 for line in lines)
@@ -97,12 +88,11 @@ def test_predict(trained: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch)
 def test_build_vocab(trained: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     run(monkeypatch, "build-vocab", trained / "config.json", tmp_path / "vocabulary.tar.gz")
     run(monkeypatch, "train", trained / "config.json", "-s", tmp_path / "dry", "--dry-run")
-    saved = [
-        path.read_text("utf-8")
-        for path in ((trained / "out"), (tmp_path / "dry"))
-        for path in [path / "vocabulary" / "tokens.txt"]
+    words = [
+        (directory / "vocabulary" / "tokens.txt").read_text("utf-8")
+        for directory in (trained / "out", tmp_path / "dry")
     ]
-    assert saved[0] == saved[1] and (tmp_path / "vocabulary.tar.gz").stat().st_size > 0
+    assert words[0] == words[1] and (tmp_path / "vocabulary.tar.gz").stat().st_size > 0
 
 
 def test_export_is_what_allennlp_loads(
@@ -143,7 +133,7 @@ def test_downstream_from_the_archive(trained: Path, tmp_path: Path, monkeypatch:
 
 
 def test_a_downstream_archive_stands_alone(trained: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """With the options inline and the weights in `pretrained_file`, the pretraining files may go."""
+    """With the options inline and the weights in `pretrained_file`, the pretraining files may be deleted."""
     run(monkeypatch, "elmo-export", trained / "out" / "model.tar.gz", tmp_path / "elmo")
     embedder = {
         "options": read_json(tmp_path / "elmo" / "options.json"),
@@ -178,5 +168,4 @@ def test_bad_configs_leave_nothing_behind(
     config.write_text(json.dumps(small_config(tmp_path)), encoding="utf-8")
     with pytest.raises((ConfigurationError, ValueError), match=message):
         run(monkeypatch, "train", config, "-s", tmp_path / "out", "-o", json.dumps(change))
-    left: list[Path] = [path for path in (tmp_path / "out").rglob("*") if path.name in ("model.tar.gz", "best.th")]
-    assert left == []
+    assert not {path.name for path in (tmp_path / "out").rglob("*")} & {"model.tar.gz", "best.th"}

@@ -9,7 +9,7 @@ import pytest
 from allennlp_elmo_plus.data.text.text_files import iter_sentences
 from allennlp_elmo_plus.data.text.vocabulary import order_by_frequency, read_vocabulary
 from allennlp_elmo_plus.plugin.commands import elmo_vocab as vocab_command
-from tests.helpers.command_line import only_line, run_command
+from tests.helpers.command_line import only_line
 from tests.helpers.small_text import SENTENCES, write_text
 
 LONG_WORD = "riverbank" * 6
@@ -25,11 +25,9 @@ def shards(tmp_path: Path) -> Path:
     return directory
 
 
-def test_the_vocabulary_of_shards(shards: Path, tmp_path: Path, monkeypatch, capsys) -> None:
+def test_the_vocabulary_of_shards(shards: Path, tmp_path: Path, run) -> None:
     output = tmp_path / "vocab.txt"
-    ended = run_command(
-        monkeypatch, capsys, "elmo-vocab", shards, "--output", output, "--min-count", 2, "--max-size", 12
-    )
+    ended = run("elmo-vocab", shards, "--output", output, "--min-count", 2, "--max-size", 12)
     assert ended.status == 0
     counts = Counter(word for sentence in iter_sentences(shards) for word in sentence)
     words = order_by_frequency(counts, 2, 12)
@@ -37,35 +35,35 @@ def test_the_vocabulary_of_shards(shards: Path, tmp_path: Path, monkeypatch, cap
     assert [path.name for path in tmp_path.iterdir() if path.is_file()] == ["vocab.txt"]
     known = sum(counts[word] for word in words)
     assert f"{counts.total():,} words, {len(counts):,} distinct" in ended.out
-    assert f"{known / counts.total():.3%} of the words, {9 / len(counts):.3%} of the distinct ones" in ended.out
+    assert f"{known / counts.total():.3%} of the words, {9 / len(counts):.3%} of the distinct words" in ended.out
     assert f"{1 / counts.total():.4%} of the words (1, 1 distinct)" in ended.out and LONG_WORD in ended.out
     assert "100%" in ended.err
 
 
-def test_two_processes_write_the_same_file(shards: Path, tmp_path: Path, monkeypatch, capsys) -> None:
+def test_two_processes_write_the_same_file(shards: Path, tmp_path: Path, run) -> None:
     files = []
     for processes in (1, 2):
         files.append(tmp_path / f"vocab{processes}.txt")
-        ended = run_command(monkeypatch, capsys, "elmo-vocab", shards, "--output", files[-1], "--processes", processes)
+        ended = run("elmo-vocab", shards, "--output", files[-1], "--processes", processes)
         assert ended.status == 0 and "100%" in ended.err
     assert files[0].read_bytes() == files[1].read_bytes()
 
 
-def test_a_good_file_passes_the_check(shards: Path, tmp_path: Path, monkeypatch, capsys) -> None:
+def test_a_good_file_passes_the_check(shards: Path, tmp_path: Path, run) -> None:
     output = tmp_path / "vocab.txt"
-    run_command(monkeypatch, capsys, "elmo-vocab", shards, "--output", output)
+    run("elmo-vocab", shards, "--output", output)
     written = output.read_bytes()
-    ended = run_command(monkeypatch, capsys, "elmo-vocab", shards, "--check", output)
+    ended = run("elmo-vocab", shards, "--check", output)
     assert ended.status == 0 and f"{output}: no fault found" in ended.out and "100.000% of the words" in ended.out
-    ended = run_command(monkeypatch, capsys, "elmo-vocab", "--check", output)
-    assert ended.status == 0 and "not checked: that takes the text" in ended.out
+    ended = run("elmo-vocab", "--check", output)
+    assert ended.status == 0 and "not checked; give the training text" in ended.out
     assert output.read_bytes() == written
 
 
-def test_every_fault_of_a_file_is_named(shards: Path, tmp_path: Path, monkeypatch, capsys) -> None:
+def test_every_fault_of_a_file_is_named(shards: Path, tmp_path: Path, run) -> None:
     path = tmp_path / "vocab.txt"
     path.write_text("<S>\n</S>\nflour\nthe\n\ntwo words\nthe\nriver\n<UNK>\n", "utf-8")
-    ended = run_command(monkeypatch, capsys, "elmo-vocab", shards, "--check", path)
+    ended = run("elmo-vocab", shards, "--check", path)
     assert ended.status == 1
     lines = [line for line in ended.err.splitlines() if line.startswith(str(path))]
     assert lines == [
@@ -73,8 +71,8 @@ def test_every_fault_of_a_file_is_named(shards: Path, tmp_path: Path, monkeypatc
         f"{path}, line 6: a vocabulary has one word on each line, got 'two words'",
         f"{path}, line 7: 'the' is on line 4 already",
         f"{path}: <UNK> is on line 9, must be on one of the first 3",
-        f"{path}: not in the order of falling frequency; places where it rises: 2, the first at 'the' on line 4; 'river' on "
-        "line 8 belongs on line 4",
+        f"{path}: must be in the order of decreasing frequency; 2 words are more frequent than the word before, the first is "
+        "'the' on line 4; 'river' on line 8 belongs on line 4",
     ]
 
 
@@ -84,20 +82,20 @@ def test_every_fault_of_a_file_is_named(shards: Path, tmp_path: Path, monkeypatc
         (["text.txt", "--output", "v.txt", "--min-count", "0"], "--min-count: must be at least 1, got 0"),
         (["text.txt", "--output", "v.txt", "--max-size", "3"], "--max-size: must be at least 4, got 3"),
         (["text.txt", "--output", "v.txt", "--processes", "many"], "must be a whole number, got 'many'"),
-        (["--output", "v.txt"], "a text is needed with --output"),
-        (["--check", "v.txt", "--max-size", "9"], "--max-size goes with --output"),
+        (["--output", "v.txt"], "--output needs a text"),
+        (["--check", "v.txt", "--max-size", "9"], "--max-size must be given with --output only"),
         (["text.txt"], "one of the arguments --output --check is required"),
         (["text.txt", "--check", "v.txt", "--output", "w.txt"], "not allowed with argument"),
     ],
 )
-def test_wrong_usage_has_status_2(arguments: list[str], message: str, monkeypatch, capsys) -> None:
-    ended = run_command(monkeypatch, capsys, "elmo-vocab", *arguments)
+def test_wrong_usage_has_status_2(arguments: list[str], message: str, run) -> None:
+    ended = run("elmo-vocab", *arguments)
     assert ended.status == 2 and message in ended.err
 
 
-def test_failures_have_status_1_and_one_line(shards: Path, tmp_path: Path, monkeypatch, capsys) -> None:
+def test_failures_have_status_1_and_one_line(shards: Path, tmp_path: Path, run) -> None:
     def failure(*arguments: object) -> str:
-        ended = run_command(monkeypatch, capsys, "elmo-vocab", *arguments)
+        ended = run("elmo-vocab", *arguments)
         assert ended.status == 1
         return only_line(ended.err)
 
@@ -111,7 +109,7 @@ def test_failures_have_status_1_and_one_line(shards: Path, tmp_path: Path, monke
     assert sorted(path.name for path in tmp_path.iterdir()) == ["shards"]
 
 
-def test_an_interrupt_leaves_the_old_file(shards: Path, tmp_path: Path, monkeypatch, capsys) -> None:
+def test_an_interrupt_leaves_the_old_file(shards: Path, tmp_path: Path, run, monkeypatch) -> None:
     output = tmp_path / "vocab.txt"
     output.write_text("old", "utf-8")
 
@@ -119,12 +117,12 @@ def test_an_interrupt_leaves_the_old_file(shards: Path, tmp_path: Path, monkeypa
         raise KeyboardInterrupt
 
     monkeypatch.setattr(vocab_command, "count_words", interrupted)
-    ended = run_command(monkeypatch, capsys, "elmo-vocab", shards, "--output", output)
-    assert ended.status == 130 and only_line(ended.err) == "interrupted: no file was written"
+    ended = run("elmo-vocab", shards, "--output", output)
+    assert ended.status == 130 and only_line(ended.err) == "interrupted: nothing was written"
     assert output.read_text("utf-8") == "old"
     assert sorted(path.name for path in tmp_path.iterdir()) == ["shards", "vocab.txt"]
 
 
-def test_help_has_an_example(monkeypatch, capsys) -> None:
-    ended = run_command(monkeypatch, capsys, "elmo-vocab", "--help")
+def test_help_has_an_example(run) -> None:
+    ended = run("elmo-vocab", "--help")
     assert ended.status == 0 and "allennlp elmo-vocab 'corpus/*.txt.gz' --output vocab.txt" in ended.out

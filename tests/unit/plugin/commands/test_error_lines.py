@@ -1,4 +1,4 @@
-"""Mistyped commands, files that are missing or are something else, values out of range: one line, and which."""
+"""The error line for mistyped commands, missing or wrong files, and values out of range."""
 
 import json
 import logging
@@ -20,8 +20,8 @@ from torch.multiprocessing import ProcessExitedException
 from allennlp_elmo_plus.errors import InputError
 from allennlp_elmo_plus.plugin.commands.error_lines import error_line, hook_with_error_lines
 from allennlp_elmo_plus.plugin.training import spawn
-from tests.helpers.command_line import Ended, run_command_to_its_end
-from tests.helpers.fork_server import ForkServer
+from tests.helpers.command_line import Ended
+from tests.helpers.runs.fork_server import ForkServer
 from tests.helpers.small_text import small_config
 
 pytestmark = pytest.mark.filterwarnings("ignore::DeprecationWarning")
@@ -29,7 +29,7 @@ pytestmark = pytest.mark.filterwarnings("ignore::DeprecationWarning")
 
 @pytest.fixture(autouse=True)
 def handlers_of_the_root_logger() -> Iterator[None]:
-    """A training replaces them by some that write to streams and files of this test."""
+    """Restore the handlers of the root logger, which a training replaces."""
     root = logging.getLogger()
     before, level = list(root.handlers), root.level
     yield
@@ -48,13 +48,8 @@ def trained(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return directory
 
 
-@pytest.fixture
-def run(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture) -> Callable[..., Ended]:
-    return lambda *arguments: run_command_to_its_end(monkeypatch, capsys, *arguments)
-
-
 def last_line(ended: Ended) -> str:
-    """Of what a failing command printed on stderr, which must hold nothing below and no traceback above."""
+    """Return the error line of a failing command. It must be the last line on stderr, without a traceback before it."""
     assert ended.status == 1
     assert "Traceback" not in ended.out + ended.err
     lines = [line for line in ended.err.splitlines() if line.strip()]
@@ -146,7 +141,7 @@ def test_mistakes_in_evaluate_and_predict(run: Callable[..., Ended], trained: Pa
 
 
 @pytest.mark.parametrize("variable, value", [("ALLENNLP_DEBUG", "1"), ("ALLENNLP_LOG_LEVEL", "DEBUG")])
-def test_the_traceback_is_there_for_those_who_ask(
+def test_debugging_shows_the_traceback(
     variable: str, value: str, run: Callable[..., Ended], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv(variable, value)
@@ -175,7 +170,7 @@ def test_an_error_of_the_program_keeps_its_traceback(
     assert ended.status == 1 and "Traceback" in ended.err and type(error).__name__ in ended.err
 
 
-def test_in_a_program_of_ones_own_errors_are_exceptions(tmp_path: Path) -> None:
+def test_errors_in_other_programs_are_exceptions(tmp_path: Path) -> None:
     config = small_config(tmp_path)
     config["train_data_path"] = "nope.txt"
     assert "error_lines" not in sys.excepthook.__module__ and not hasattr(
@@ -185,7 +180,7 @@ def test_in_a_program_of_ones_own_errors_are_exceptions(tmp_path: Path) -> None:
         train_model(Params(config), str(tmp_path / "out"))
 
 
-def test_an_option_of_several_types_names_what_was_wrong_with_it() -> None:
+def test_an_error_in_an_option_of_several_types_names_the_option() -> None:
     inner = InputError("`width` must be at least 1, got 0")
     inner.args = ("While constructing an argument of type X", *inner.args)
     error = ConfigurationError("Failed to construct argument filters with type Union[X, Y].")
@@ -205,7 +200,7 @@ def test_a_message_of_several_lines_is_one_line(capsys: pytest.CaptureFixture) -
     assert capsys.readouterr().err == "error: a rule and a value\n"
 
 
-def test_a_line_is_not_on_that_of_a_progress_bar(capsys: pytest.CaptureFixture) -> None:
+def test_an_error_line_begins_after_a_progress_bar(capsys: pytest.CaptureFixture) -> None:
     bar = Tqdm.tqdm(total=3, desc="training")
     bar.update(1)
     hook_with_error_lines(sys.__excepthook__)(InputError, InputError("a rule"), None)
@@ -235,7 +230,7 @@ def test_an_error_in_a_process_of_a_distributed_training(where: str, server: For
 
 
 @pytest.mark.parametrize("error, line", [(InputError("a rule"), "a rule"), (KeyError("a bug"), None)])
-def test_a_process_reports_what_a_user_can_change(error: Exception, line: Optional[str], tmp_path: Path) -> None:
+def test_a_process_reports_errors_in_input_only(error: Exception, line: Optional[str], tmp_path: Path) -> None:
     def fail(rank: int, argument: str) -> None:
         assert (rank, argument) == (1, "argument")
         raise error
@@ -246,7 +241,7 @@ def test_a_process_reports_what_a_user_can_change(error: Exception, line: Option
 
 
 @pytest.mark.parametrize("written, raised", [({"0": "a rule"}, InputError), ({}, ProcessExitedException)])
-def test_an_error_of_a_process_is_raised_where_it_was_started(
+def test_an_error_of_a_process_is_raised_in_its_parent(
     written: dict[str, str], raised: type[Exception], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def end(function: Any, args: tuple[Any, ...], nprocs: int) -> None:

@@ -1,3 +1,5 @@
+"""The vocabulary `bilm`, whose ids are the lines of the vocabulary file plus one."""
+
 import copy
 import os
 import pickle
@@ -50,17 +52,17 @@ def test_ids_are_those_of_the_vocabulary_file_plus_one(corpus, tmp_path):
 @pytest.mark.parametrize(
     "options, size", [({"min_count": 2}, 6), ({"max_size": 5}, 5), ({"min_count": 3, "max_size": 30}, 6)]
 )
-def test_rare_words_are_left_out(corpus, tmp_path, options, size):
+def test_rare_words_are_omitted(corpus, tmp_path, options, size):
     check(build(corpus, tmp_path, **options), ORDER[:size])
 
 
-def test_a_vocabulary_file_is_taken_as_it_is(corpus, tmp_path):
+def test_a_vocabulary_file_gives_the_words_and_their_order(corpus, tmp_path):
     words = ["the", "<UNK>", "</S>", "@@UNKNOWN@@", "x", "<S>", "<unk>"]
     write_vocabulary(tmp_path / "vocab.txt", words)
     check(build(corpus, tmp_path, vocab_file=str(tmp_path / "vocab.txt")), words)
 
 
-def test_a_vocabulary_file_spares_the_reading(tmp_path):
+def test_with_a_vocabulary_file_the_text_is_not_read(tmp_path):
     def instances():
         pytest.fail("the text must not be read")
         yield
@@ -69,10 +71,10 @@ def test_a_vocabulary_file_spares_the_reading(tmp_path):
     check(BilmVocabulary.from_text(instances(), vocab_file=str(tmp_path / "vocab.txt")), ORDER)
 
 
-def test_it_is_the_same_after_saving_and_loading(corpus, tmp_path):
+def test_a_saved_and_loaded_vocabulary_is_the_same(corpus, tmp_path):
     built = build(corpus, tmp_path)
     directory = str(tmp_path / "out" / "vocabulary")
-    # As `Model.load` calls it for an archive, and as training on several devices names it to each.
+    # `Model.load` calls `from_files` for an archive. A distributed training gives each process a config of type `from_files`.
     loaded = BilmVocabulary.from_files(directory, None, None)
     assert isinstance(loaded, BilmVocabulary)
     check(loaded, ORDER)
@@ -81,7 +83,7 @@ def test_it_is_the_same_after_saving_and_loading(corpus, tmp_path):
     check(Vocabulary.from_params(Params({"type": "from_files", "directory": directory, **tokens})), ORDER)
 
 
-def test_it_is_the_same_after_pickling(corpus, tmp_path):
+def test_a_pickled_or_copied_vocabulary_is_the_same(corpus, tmp_path):
     built = build(corpus, tmp_path)
     for other in (pickle.loads(pickle.dumps(built)), copy.deepcopy(built)):
         assert other == built
@@ -104,28 +106,28 @@ def test_bad_options_are_refused(corpus, tmp_path):
         BilmVocabulary.from_text(instances, vocab_file=str(tmp_path / "absent.txt"))
 
 
-def test_a_misspelt_option_is_answered_with_the_right_one(corpus, tmp_path):
+def test_a_misspelt_option_is_refused_with_the_right_name(corpus, tmp_path):
     with pytest.raises(ConfigurationError, match="has no option `min_counts`: did you mean `min_count`?"):
         build(corpus, tmp_path, min_counts=2)
 
 
-def test_real_text_gives_the_known_number_of_entries(shared_data, tmp_path):
+def test_a_real_text_has_the_known_number_of_words(shared_data, tmp_path):
     vocabulary = build(str(shared_data / "wikitext-2" / "train.txt"), tmp_path, min_count=2)
     assert vocabulary.get_vocab_size("tokens") == 9494 + 1
 
 
-def test_files_are_written_whole_or_not_at_all(corpus, tmp_path, monkeypatch):
+def test_files_are_written_atomically(corpus, tmp_path, monkeypatch):
     vocabulary = build(corpus, tmp_path)
     directory = tmp_path / "out" / "vocabulary"
     before = sorted(os.listdir(directory))
     (directory / ".tokens.0123.tmp.txt").write_text("left by a process that was killed")
 
-    def half(source, target):
+    def copy_half(source, target):
         target.write_text("half")
         raise OSError(28, "No space left on device")
 
     with monkeypatch.context() as patch:
-        patch.setattr(shutil, "copyfile", half)
+        patch.setattr(shutil, "copyfile", copy_half)
         with pytest.raises(OSError, match="No space left"):
             vocabulary.save_to_files(str(directory))
     assert sorted(os.listdir(directory)) == before and os.listdir(tmp_path / "out") == ["vocabulary"]
@@ -133,7 +135,7 @@ def test_files_are_written_whole_or_not_at_all(corpus, tmp_path, monkeypatch):
 
 
 @pytest.mark.parametrize("text", [TEXT + "more\n", TEXT.replace("a", "e")])
-def test_another_vocabulary_is_not_written_over(corpus, tmp_path, text):
+def test_another_vocabulary_is_not_overwritten(corpus, tmp_path, text):
     saved = tmp_path / "out" / "vocabulary"
     build(corpus, tmp_path).save_to_files(saved)
     (tmp_path / "other.txt").write_text(text, encoding="utf-8")
@@ -143,7 +145,7 @@ def test_another_vocabulary_is_not_written_over(corpus, tmp_path, text):
     assert read_vocabulary(saved / "tokens.txt") == ORDER and os.listdir(tmp_path / "out") == ["vocabulary"]
 
 
-def test_the_same_vocabulary_is_written_again_whatever_the_order_of_a_set(corpus, tmp_path):
+def test_the_same_vocabulary_may_be_saved_again_with_namespaces_in_another_order(corpus, tmp_path):
     directory = tmp_path / "out" / "vocabulary"
     vocabulary = build(corpus, tmp_path)
     path = directory / "non_padded_namespaces.txt"
@@ -155,7 +157,7 @@ def test_the_same_vocabulary_is_written_again_whatever_the_order_of_a_set(corpus
 
 
 @pytest.mark.parametrize("text", ["a b a\n", TEXT])
-def test_what_allennlp_loads_for_a_distributed_training_is_a_vocabulary_of_this_kind(corpus, tmp_path, text):
+def test_the_vocabulary_that_allennlp_loads_for_a_distributed_training_is_of_this_class(corpus, tmp_path, text):
     (tmp_path / "corpus.txt").write_text(text)
     words = build(corpus, tmp_path).get_token_to_index_vocabulary("tokens")
     directory = str(tmp_path / "out" / "vocabulary")
@@ -165,7 +167,7 @@ def test_what_allennlp_loads_for_a_distributed_training_is_a_vocabulary_of_this_
         assert loaded.get_token_to_index_vocabulary("tokens") == words and loaded._oov_token == "<UNK>"
 
 
-def test_a_vocabulary_of_allennlp_over_the_same_words_stays_one(corpus, tmp_path):
+def test_allennlps_own_vocabulary_of_the_same_words_is_loaded_as_its_own_class(corpus, tmp_path):
     params = {"dataset_reader": {"type": "bilm"}, "data_loader": {"batch_size": 2}, "train_data_path": corpus}
     built = make_vocab_from_params(Params(params), str(tmp_path / "out"))
     loaded = Vocabulary.from_files(str(tmp_path / "out" / "vocabulary"))

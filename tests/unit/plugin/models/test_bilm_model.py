@@ -1,4 +1,4 @@
-"""The model `bilm` behind AllenNLP's interface."""
+"""The model `bilm`: losses, metrics, carried state and options."""
 
 import math
 from pathlib import Path
@@ -6,54 +6,36 @@ from typing import Any
 
 import pytest
 import torch
-from allennlp.common import Params
 from allennlp.common.checks import ConfigurationError
-from allennlp.data import DataLoader, DatasetReader, Vocabulary
 from allennlp.data.data_loaders import SimpleDataLoader
-from allennlp.models import Model
 
-import allennlp_elmo_plus.plugin  # noqa: F401
 from allennlp_elmo_plus.errors import InputError
 from allennlp_elmo_plus.plugin.models.bilm_model import BilmModel
+from tests.helpers.bilm_data import BilmData, make_data, make_loader, make_model
 from tests.helpers.small_models import RECURRENCES
-from tests.helpers.small_text import SENTENCES, small_model_config, write_text
+from tests.helpers.small_text import SENTENCES, write_text
 
 
 @pytest.fixture
-def parts(tmp_path: Path) -> tuple[DatasetReader, Vocabulary, Path]:
-    reader = DatasetReader.from_params(Params({"type": "bilm"}))
-    path = write_text(tmp_path / "text.txt", SENTENCES)
-    vocabulary = Vocabulary.from_params(Params({"type": "bilm"}), instances=reader.read(str(path)))
-    return reader, vocabulary, path
+def data(tmp_path: Path) -> BilmData:
+    return make_data(tmp_path, SENTENCES)
 
 
-def make_model(vocabulary: Vocabulary, **overrides: Any) -> BilmModel:
-    torch.manual_seed(0)
-    model = Model.from_params(Params({**small_model_config(), **overrides}), vocab=vocabulary)
-    assert isinstance(model, BilmModel)
-    return model.double()
+def make_float64_model(data: BilmData, **overrides: Any) -> BilmModel:
+    return make_model(data.vocabulary, **overrides).double()
 
 
-def lanes(parts: tuple[DatasetReader, Vocabulary, Path], **options: Any) -> DataLoader:
-    reader, vocabulary, path = parts
-    params = Params({"type": "bilm", "batch_size": 3, "num_steps": 5, **options})
-    loader = DataLoader.from_params(params, reader=reader, data_path=str(path))
-    loader.index_with(vocabulary)
-    return loader
-
-
-def test_evaluation_counts_every_token_once(parts) -> None:
-    """Whatever the number of lanes: one lane is one long text, and many lanes only differ in what state a lane starts from."""
-    model = make_model(parts[1]).eval()
+def test_evaluation_counts_every_token_once_for_every_number_of_lanes(data: BilmData) -> None:
+    model = make_float64_model(data).eval()
     num_targets = sum(len(sentence) + 1 for sentence in SENTENCES)
     perplexities = []
     for batch_size in (1, 3, 40):
         model.eval()
-        counted = 0
-        for batch in lanes(parts, batch_size=batch_size, shuffle=False):
+        num_counted = 0
+        for batch in make_loader(data, batch_size=batch_size, shuffle=False):
             model(**batch)
-            counted += sum(batch["batch"].batch_sizes)
-        assert counted == num_targets
+            num_counted += sum(batch["batch"].batch_sizes)
+        assert num_counted == num_targets
         perplexities.append(model.get_metrics(reset=True))
     assert set(perplexities[0]) == {"perplexity", "forward_perplexity", "backward_perplexity", "tokens_per_second"}
     for metrics in perplexities:
@@ -61,29 +43,27 @@ def test_evaluation_counts_every_token_once(parts) -> None:
         assert metrics["perplexity"] == pytest.approx(expected, rel=1e-12)
 
 
-def test_evaluation_starts_from_zero_each_time_and_carries_within(parts) -> None:
-    model = make_model(parts[1])
-    figures = []
+def test_evaluation_starts_from_a_state_of_zeros_and_carries_it_to_the_next_batch(data: BilmData) -> None:
+    model = make_float64_model(data)
+    losses_of_runs = []
     for _ in range(2):
         model.train()
-        for batch in lanes(parts):
+        for batch in make_loader(data):
             model(**batch)
         model.eval()
-        losses = [model(**batch)["loss"].item() for batch in lanes(parts, shuffle=False)]
-        figures.append(losses)
-    assert figures[0] == figures[1]
-    batches = list(lanes(parts, shuffle=False))
+        losses_of_runs.append([model(**batch)["loss"].item() for batch in make_loader(data, shuffle=False)])
+    assert losses_of_runs[0] == losses_of_runs[1]
+    batches = list(make_loader(data, shuffle=False))
     model.eval()
-    fresh = model(**batches[1])["loss"].item()
-    assert fresh != figures[0][1]
+    loss_from_zeros = model(**batches[1])["loss"].item()
+    assert loss_from_zeros != losses_of_runs[0][1]
 
 
-def test_training_state_survives_validation(parts) -> None:
-    """A validation pass in the middle leaves the next training batch as it would have been."""
+def test_a_validation_does_not_change_the_state_of_training(data: BilmData) -> None:
     losses = []
     for validate in (False, True):
-        model = make_model(parts[1], dropout=0.0)
-        batches = list(lanes(parts, n_negative_samples_batch=10))
+        model = make_float64_model(data, dropout=0.0)
+        batches = list(make_loader(data, n_negative_samples_batch=10))
         model(**batches[0])
         if validate:
             model.eval()
@@ -95,22 +75,22 @@ def test_training_state_survives_validation(parts) -> None:
     assert model(**batches[1])["loss"].item() != losses[0]
 
 
-def test_training_reports_a_sampled_figure_and_never_perplexity(parts) -> None:
-    model = make_model(parts[1])
-    model(**next(iter(lanes(parts))))
+def test_training_with_the_sampled_softmax_reports_a_sampled_perplexity(data: BilmData) -> None:
+    model = make_float64_model(data)
+    model(**next(iter(make_loader(data))))
     assert set(model.get_metrics(reset=True)) == {
         "sampled_perplexity", "forward_sampled_perplexity", "backward_sampled_perplexity", "tokens_per_second"
     }  # fmt: skip
-    exact = make_model(parts[1], sample_softmax=False)
-    exact(**next(iter(lanes(parts))))
+    exact = make_float64_model(data, sample_softmax=False)
+    exact(**next(iter(make_loader(data))))
     assert "perplexity" in exact.get_metrics()
 
 
-def test_gradient_is_unroll_steps_times_that_of_the_loss(parts) -> None:
+def test_the_gradient_is_multiplied_by_unroll_steps(data: BilmData) -> None:
     gradients = []
-    batch = next(iter(lanes(parts)))
+    batch = next(iter(make_loader(data)))
     for unroll_steps in (1, 20):
-        model = make_model(parts[1], sample_softmax=False, dropout=0.0, unroll_steps=unroll_steps)
+        model = make_float64_model(data, sample_softmax=False, dropout=0.0, unroll_steps=unroll_steps)
         output = model(**batch)
         output["loss"].backward()
         gradients.append(model.language_model.softmax.bias.grad)
@@ -118,19 +98,19 @@ def test_gradient_is_unroll_steps_times_that_of_the_loss(parts) -> None:
 
 
 @pytest.mark.parametrize("sample_softmax", [True, False])
-def test_the_loss_of_a_window_is_the_mean_over_its_targets(parts, sample_softmax: bool) -> None:
-    """Of the last windows of an epoch too, in which some lanes have ended; so is its gradient, times `unroll_steps`."""
-    model = make_model(parts[1], sample_softmax=sample_softmax, dropout=0.0, unroll_steps=7)
-    full, ragged = 0, 0
-    for batch in lanes(parts, batch_size=5, n_negative_samples_batch=10):
+def test_the_loss_of_a_window_is_the_mean_over_its_targets(data: BilmData, sample_softmax: bool) -> None:
+    """This holds for the last windows too, in which some lanes have ended. The gradient is `unroll_steps` times the mean's."""
+    model = make_float64_model(data, sample_softmax=sample_softmax, dropout=0.0, unroll_steps=7)
+    num_full, num_partial = 0, 0
+    for batch in make_loader(data, batch_size=5, n_negative_samples_batch=10):
         window = batch["batch"]
         state = model.state_to_resume()
         model.zero_grad()
         loss = model(**batch)["loss"]
         loss.backward()
-        found = {name: each.grad.to_dense() for name, each in model.named_parameters()}
-        full += bool(window.mask.all())
-        ragged += not window.mask.all()
+        gradients = {name: param.grad.to_dense() for name, param in model.named_parameters()}
+        num_full += bool(window.mask.all())
+        num_partial += not window.mask.all()
 
         model.resume(state)
         if sample_softmax:
@@ -145,35 +125,34 @@ def test_the_loss_of_a_window_is_the_mean_over_its_targets(parts, sample_softmax
         assert loss.item() == pytest.approx(mean.item(), rel=1e-12)
         model.zero_grad()
         (7 * mean).backward()
-        for name, each in model.named_parameters():
-            torch.testing.assert_close(found[name], each.grad.to_dense(), rtol=1e-10, atol=1e-14)
-    assert full and ragged > 1
+        for name, param in model.named_parameters():
+            torch.testing.assert_close(gradients[name], param.grad.to_dense(), rtol=1e-10, atol=1e-14)
+    assert num_full and num_partial > 1
 
 
-def test_state_is_no_part_of_the_weights(parts) -> None:
-    model = make_model(parts[1])
+def test_the_carried_state_is_not_in_the_state_dict(data: BilmData) -> None:
+    model = make_float64_model(data)
     names = set(model.state_dict())
-    model(**next(iter(lanes(parts))))
+    model(**next(iter(make_loader(data))))
     assert set(model.state_dict()) == names and not list(model.buffers())
 
 
-def test_other_loaders_and_lanes_of_one_sentence_agree(parts) -> None:
-    """The reader's instances through a plain loader give the loss that a single lane gives a single sentence."""
-    reader, vocabulary, path = parts
-    model = make_model(vocabulary).eval()
+def test_instances_of_allennlps_loader_have_the_loss_of_a_lane_with_one_sentence(data: BilmData) -> None:
+    reader, vocabulary, path = data
+    model = make_float64_model(data).eval()
     write_text(path, SENTENCES[:1])
-    for batch in lanes(parts, batch_size=1, num_steps=30, shuffle=False):
+    for batch in make_loader(data, batch_size=1, num_steps=30, shuffle=False):
         expected = model(**batch)["loss"].item()
     loader = SimpleDataLoader(list(reader.read(str(path))), batch_size=1, vocab=vocabulary)
     (batch,) = list(loader)
     assert model(**batch)["loss"].item() == pytest.approx(expected, rel=1e-12)
 
 
-def test_a_text_in_other_lanes_needs_a_reset(parts) -> None:
-    model = make_model(parts[1])
-    model(**next(iter(lanes(parts))))
+def test_a_batch_of_another_number_of_lanes_is_refused(data: BilmData) -> None:
+    model = make_float64_model(data)
+    model(**next(iter(make_loader(data))))
     with pytest.raises(ConfigurationError, match="carried state has 3 lanes, got a batch of 2"):
-        model(**next(iter(lanes(parts, batch_size=2))))
+        model(**next(iter(make_loader(data, batch_size=2))))
 
 
 @pytest.mark.parametrize(
@@ -186,39 +165,39 @@ def test_a_text_in_other_lanes_needs_a_reset(parts) -> None:
         ({"n_tokens_vocab": 7}, InputError, "`n_tokens_vocab` must be"),
     ],
 )
-def test_bad_options(parts, overrides: dict[str, Any], error: type, message: str) -> None:
+def test_options_out_of_range_are_refused(data: BilmData, overrides: dict[str, Any], error: type, message: str) -> None:
     with pytest.raises(error, match=message):
-        make_model(parts[1], **overrides)
+        make_float64_model(data, **overrides)
 
 
-def test_negatives_of_another_number_are_refused(parts) -> None:
-    model = make_model(parts[1])
+def test_another_number_of_negatives_than_in_the_model_is_refused(data: BilmData) -> None:
+    model = make_float64_model(data)
     with pytest.raises(ConfigurationError, match="the same in the model and the data loader, got 10 and 7"):
-        model(**next(iter(lanes(parts, n_negative_samples_batch=7))))
+        model(**next(iter(make_loader(data, n_negative_samples_batch=7))))
 
 
-def test_needs_one_kind_of_batch(parts) -> None:
+def test_a_call_without_a_batch_is_refused(data: BilmData) -> None:
     with pytest.raises(ConfigurationError, match="exactly one of `batch` and `source` must be given"):
-        make_model(parts[1])()
+        make_float64_model(data)()
 
 
-def test_options_json_is_accepted_whole(parts) -> None:
-    model = make_model(
-        parts[1], n_epochs=10, n_train_tokens=1000, batch_size=128, all_clip_norm_val=10.0, learning_rate=0.2
+def test_all_keys_of_bilm_tfs_options_json_are_accepted(data: BilmData) -> None:
+    model = make_float64_model(
+        data, n_epochs=10, n_train_tokens=1000, batch_size=128, all_clip_norm_val=10.0, learning_rate=0.2
     )
     assert model.options.to_dict(inference=False)["n_train_tokens"] == 1000
 
 
 @pytest.mark.parametrize("recurrence", RECURRENCES)
-def test_every_recurrence_learns_without_a_leak(parts, recurrence: str) -> None:
-    # Either way of reading, with either way of projecting.
+def test_every_recurrence_learns_without_a_leak(data: BilmData, recurrence: str) -> None:
+    # Models without projection are bidirectional, models with a projection read forward only.
     torch.manual_seed(0)
-    model = make_model(
-        parts[1], lstm=RECURRENCES[recurrence], bidirectional="not projected" in recurrence, sample_softmax=False
+    model = make_float64_model(
+        data, lstm=RECURRENCES[recurrence], bidirectional="not projected" in recurrence, sample_softmax=False
     )
     assert model.find_leaks() == []
     optimizer = torch.optim.Adagrad(model.parameters(), lr=0.1)
-    (batch,) = lanes(parts, batch_size=4, num_steps=60, shuffle=False)
+    (batch,) = make_loader(data, batch_size=4, num_steps=60, shuffle=False)
     losses = []
     for _ in range(25):
         model.reset_states()
@@ -231,12 +210,12 @@ def test_every_recurrence_learns_without_a_leak(parts, recurrence: str) -> None:
 
 
 @pytest.mark.parametrize("recurrence", RECURRENCES)
-def test_every_recurrence_carries_its_state_on_and_can_be_taken_up(parts, recurrence: str) -> None:
-    first, second = list(lanes(parts, n_negative_samples_batch=10))[:2]
-    model, taken_up = (make_model(parts[1], lstm=RECURRENCES[recurrence], dropout=0.0) for _ in range(2))
+def test_every_recurrence_carries_its_state_which_can_be_saved_and_resumed(data: BilmData, recurrence: str) -> None:
+    first, second = list(make_loader(data, n_negative_samples_batch=10))[:2]
+    model, resumed = (make_float64_model(data, lstm=RECURRENCES[recurrence], dropout=0.0) for _ in range(2))
     model(**first)
-    taken_up.resume(model.state_to_resume())
+    resumed.resume(model.state_to_resume())
     loss = model(**second)["loss"].item()
-    assert taken_up(**second)["loss"].item() == loss
+    assert resumed(**second)["loss"].item() == loss
     model.reset_states()
     assert model(**second)["loss"].item() != loss

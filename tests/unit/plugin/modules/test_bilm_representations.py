@@ -1,4 +1,4 @@
-"""Mixes of layers against AllenNLP's `Elmo` and `ScalarMix`, and against bilm-tf's formula."""
+"""Layer mixes, compared with AllenNLP's `Elmo` and `ScalarMix` and with bilm-tf's formula."""
 
 from typing import Any, Optional
 
@@ -30,7 +30,16 @@ def weight_layers(
     do_layer_norm: bool = False,
     l2_coef: float = 0.0,
 ) -> tuple[Tensor, Tensor]:
-    """bilm-tf's formula: layers (L + 1, B, T, K), mask (B, T) -> the mix (B, T, K) and the penalty on its weights."""
+    """
+    Compute bilm-tf's formula.
+
+    Args:
+        layers: (L + 1, B, T, output size).
+        mask: (B, T).
+
+    Returns:
+        The mix, (B, T, output size), and the penalty on its weights.
+    """
     num_layers = len(layers)
     if use_top_only:
         return gamma * layers[-1], torch.zeros(())
@@ -54,8 +63,8 @@ def layers_of(module: BilmRepresentations, boundaries: bool = False) -> tuple[Te
         return torch.stack([layout.unpack(layer, boundaries) for layer in layers]), mask
 
 
-def learn(mix: ScalarMix, seed: int) -> tuple[Tensor, float]:
-    """Has weights as training might leave them: (W, gamma)."""
+def set_random_weights(mix: ScalarMix, seed: int) -> tuple[Tensor, float]:
+    """Set the trainable parameters of `mix` to random values. Return the weights and gamma."""
     generator = torch.Generator().manual_seed(seed)
     with torch.no_grad():
         for parameter in mix.parameters():
@@ -66,23 +75,25 @@ def learn(mix: ScalarMix, seed: int) -> tuple[Tensor, float]:
 
 @pytest.mark.parametrize("boundaries", [False, True])
 @pytest.mark.parametrize("do_layer_norm", [False, True])
-def test_is_a_drop_in_for_allennlps_elmo(files: dict[str, str], boundaries: bool, do_layer_norm: bool) -> None:
-    given = (files["options_file"], files["weight_file"], 3, False, do_layer_norm, 0.3, None, boundaries)
-    ours, theirs = BilmRepresentations(*given).eval(), Elmo(*given).eval()
+def test_representations_are_those_of_allennlps_elmo(
+    files: dict[str, str], boundaries: bool, do_layer_norm: bool
+) -> None:
+    arguments = (files["options_file"], files["weight_file"], 3, False, do_layer_norm, 0.3, None, boundaries)
+    ours, theirs = BilmRepresentations(*arguments).eval(), Elmo(*arguments).eval()
     for number in range(3):
-        learn(getattr(theirs, f"scalar_mix_{number}"), number)
+        set_random_weights(getattr(theirs, f"scalar_mix_{number}"), number)
     mixes = {name: value for name, value in theirs.state_dict().items() if name.startswith("scalar_mix_")}
     assert not ours.load_state_dict(mixes, strict=False).unexpected_keys and len(mixes) == 12
     output, expected = ours(IDS), theirs(IDS)
     assert set(output) == set(expected) and len(output["elmo_representations"]) == 3
     assert torch.equal(output["mask"], expected["mask"]) and output["mask"].dtype == torch.bool
     for vectors, reference in zip(output["elmo_representations"], expected["elmo_representations"], strict=True):
-        # Where there is no word, AllenNLP with layer normalisation leaves what its formula makes of zeros.
+        # With layer normalisation, AllenNLP's vectors are not zero at padding; they are masked here.
         close(vectors, reference * expected["mask"].unsqueeze(-1))
     assert ours.get_output_dim() == theirs.get_output_dim()
 
 
-def test_dropout_is_drawn_for_each_as_in_allennlps_elmo(files: dict[str, str]) -> None:
+def test_each_representation_has_its_own_dropout_as_in_allennlps_elmo(files: dict[str, str]) -> None:
     outputs = []
     for module in (BilmRepresentations, Elmo):
         representations = module(files["options_file"], files["weight_file"], 2)
@@ -93,9 +104,9 @@ def test_dropout_is_drawn_for_each_as_in_allennlps_elmo(files: dict[str, str]) -
     assert (outputs[0][0] != outputs[0][1]).any()
 
 
-def test_more_dimensions_are_more_rows(files: dict[str, str]) -> None:
-    given = (files["options_file"], files["weight_file"], 2)
-    ours, theirs = BilmRepresentations(*given).eval(), Elmo(*given).eval()
+def test_ids_may_have_more_dimensions_as_in_allennlps_elmo(files: dict[str, str]) -> None:
+    arguments = (files["options_file"], files["weight_file"], 2)
+    ours, theirs = BilmRepresentations(*arguments).eval(), Elmo(*arguments).eval()
     ids = ids_of(BATCHES[2])
     stacked = ids.view(2, 3, *ids.shape[1:])
     output, expected = ours(stacked), theirs(stacked)
@@ -104,12 +115,12 @@ def test_more_dimensions_are_more_rows(files: dict[str, str]) -> None:
         close(vectors, reference)
 
 
-def test_the_bilm_runs_once_and_each_mix_learns_for_itself(files: dict[str, str]) -> None:
+def test_the_bilm_runs_once_and_each_mix_has_its_own_gradient(files: dict[str, str]) -> None:
     module = BilmRepresentations(**files, num_output_representations=2, dropout=0.0)
-    runs = []
-    module._encoder.register_forward_hook(lambda *given: runs.append(given))
+    calls = []
+    module._encoder.register_forward_hook(lambda *arguments: calls.append(arguments))
     first, second = module(IDS)["elmo_representations"]
-    assert len(runs) == 1
+    assert len(calls) == 1
     first.sum().backward()
     assert module.scalar_mix_0.gamma.grad is not None and module.scalar_mix_1.gamma.grad is None
     second.square().sum().backward()
@@ -129,14 +140,15 @@ def test_the_bilm_runs_once_and_each_mix_learns_for_itself(files: dict[str, str]
         ({"do_layer_norm": True, "keep_sentence_boundaries": True}, {"do_layer_norm": True}),
     ],
 )
-def test_equals_bilm_tfs_formula(files: dict[str, str], arguments: dict[str, Any], formula: dict[str, Any]) -> None:
-    """Weights and gamma as training might leave them, where they are trained at all."""
+def test_representations_are_those_of_bilm_tfs_formula(
+    files: dict[str, str], arguments: dict[str, Any], formula: dict[str, Any]
+) -> None:
     module = BilmRepresentations(**files, dropout=0.0, num_output_representations=2, **arguments).eval()
-    # With its boundaries in, as the one difference between bilm-tf and AllenNLP is whether they count for the mean.
+    # Layer normalisation in bilm-tf includes the sentence boundaries.
     layers, mask = layers_of(module, "do_layer_norm" in arguments)
-    for number, vectors in enumerate(module(IDS)["elmo_representations"]):
+    for number in range(2):
         mix = getattr(module, f"scalar_mix_{number}")
-        raw_weights, gamma = learn(mix, number)
+        raw_weights, gamma = set_random_weights(mix, number)
         vectors = module(IDS)["elmo_representations"][number]
         expected, _ = weight_layers(layers, mask, raw_weights, gamma, **formula)
         close(vectors[mask], expected[mask], 1e-5)
@@ -147,9 +159,9 @@ def test_equals_bilm_tfs_formula(files: dict[str, str], arguments: dict[str, Any
 
 
 @pytest.mark.parametrize("do_layer_norm", [False, True])
-def test_equals_scalar_mix(files: dict[str, str], do_layer_norm: bool) -> None:
+def test_the_mix_is_that_of_allennlps_scalar_mix(files: dict[str, str], do_layer_norm: bool) -> None:
     module = BilmRepresentations(**files, dropout=0.0, do_layer_norm=do_layer_norm).double().eval()
-    learn(module.scalar_mix_0, 1)
+    set_random_weights(module.scalar_mix_0, 1)
     mix = ScalarMix(3, do_layer_norm).double()
     mix.load_state_dict(module.scalar_mix_0.state_dict())
     layers, mask = layers_of(module, boundaries=True)
@@ -171,12 +183,12 @@ def test_equals_scalar_mix(files: dict[str, str], do_layer_norm: bool) -> None:
     ],
 )
 @pytest.mark.parametrize("make", [BilmRepresentations, BilmTokenEmbedder])
-def test_what_is_learned(
+def test_arguments_determine_which_parameters_of_the_mix_are_trained(
     files: dict[str, str], make: type, arguments: dict[str, Any], weights: bool, gamma: bool
 ) -> None:
-    learned = {name: parameter.requires_grad for name, parameter in make(**files, **arguments).named_parameters()}
-    assert {learned[name] for name in learned if "scalar_parameters" in name} == {weights}
-    assert [learned[name] for name in learned if name.endswith("scalar_mix_0.gamma")] == [gamma]
+    is_trained = {name: parameter.requires_grad for name, parameter in make(**files, **arguments).named_parameters()}
+    assert {is_trained[name] for name in is_trained if "scalar_parameters" in name} == {weights}
+    assert [is_trained[name] for name in is_trained if name.endswith("scalar_mix_0.gamma")] == [gamma]
 
 
 @pytest.mark.parametrize("make", [BilmRepresentations, BilmTokenEmbedder])
@@ -192,29 +204,29 @@ def test_what_is_learned(
         ({"use_top_only": True, "do_layer_norm": True}, "`do_layer_norm` must be left out with `use_top_only`"),
     ],
 )
-def test_mixes_that_contradict_are_refused(files: dict[str, str], make: type, arguments: Any, message: str) -> None:
+def test_contradicting_arguments_are_refused(files: dict[str, str], make: type, arguments: Any, message: str) -> None:
     with pytest.raises(ConfigurationError, match=message):
         make(**files, **arguments)
 
 
-def test_at_least_one_representation(files: dict[str, str]) -> None:
+def test_zero_representations_are_refused(files: dict[str, str]) -> None:
     with pytest.raises(ConfigurationError, match="`num_output_representations` must be at least 1, got 0"):
         BilmRepresentations(**files, num_output_representations=0)
 
 
-class TwoPlaces(torch.nn.Module, FromParams):
-    """A model's part with words at its input and at its output, as a user writes it."""
+class UserModule(torch.nn.Module, FromParams):
+    """A module of a user, with BilmRepresentations as an argument."""
 
     def __init__(self, elmo: BilmRepresentations) -> None:
         super().__init__()
         self.elmo = elmo
 
 
-def test_comes_out_of_a_config(files: dict[str, str]) -> None:
-    part = TwoPlaces.from_params(Params({"elmo": {**files, "num_output_representations": 2}}))
-    assert isinstance(part.elmo, BilmRepresentations) and len(part.elmo(IDS)["elmo_representations"]) == 2
+def test_representations_can_be_made_from_a_config(files: dict[str, str]) -> None:
+    module = UserModule.from_params(Params({"elmo": {**files, "num_output_representations": 2}}))
+    assert isinstance(module.elmo, BilmRepresentations) and len(module.elmo(IDS)["elmo_representations"]) == 2
     with pytest.raises(ConfigurationError, match="has no option `num_representations`: did you mean `num_output_repr"):
-        TwoPlaces.from_params(Params({"elmo": {**files, "num_representations": 2}}))
+        UserModule.from_params(Params({"elmo": {**files, "num_representations": 2}}))
 
 
 def tagger(files: dict[str, str], alpha: Optional[float], **arguments: Any) -> Model:
@@ -238,13 +250,13 @@ def training_loss(model: Model, for_training: bool = True) -> Tensor:
     return trainer.batch_outputs(batch, for_training)["loss"]
 
 
-def test_the_penalty_on_mixing_weights_is_bilm_tfs(files: dict[str, str]) -> None:
-    """AllenNLP's own regularizer, added to the loss of a downstream model in training, and its gradient."""
+def test_allennlps_l2_regularizer_of_the_weights_is_bilm_tfs_penalty(files: dict[str, str]) -> None:
+    """The penalty is added to the loss of a downstream model in training."""
     losses, gradients = [], []
     for alpha in (None, 0.07):
         model = tagger(files, alpha)
         mix = model.text_field_embedder.token_embedder_elmo._elmo.scalar_mix_0
-        raw_weights, gamma = learn(mix, 5)
+        raw_weights, gamma = set_random_weights(mix, 5)
         loss = training_loss(model)
         loss.backward()
         losses.append(loss.item())
@@ -255,6 +267,6 @@ def test_the_penalty_on_mixing_weights_is_bilm_tfs(files: dict[str, str]) -> Non
     assert training_loss(model, for_training=False).item() == pytest.approx(losses[0], rel=1e-6)
 
 
-def test_the_top_layer_alone_has_no_penalty(files: dict[str, str]) -> None:
+def test_with_use_top_only_the_penalty_is_zero(files: dict[str, str]) -> None:
     model = tagger(files, 0.07, use_top_only=True)
     assert model.get_regularization_penalty().item() == 0

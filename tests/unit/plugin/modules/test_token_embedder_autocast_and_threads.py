@@ -1,4 +1,4 @@
-"""The token embedder, and the pretraining model, under autocast; and one token embedder in several threads."""
+"""The token embedder under autocast, and one token embedder in several threads."""
 
 import threading
 
@@ -12,7 +12,7 @@ from tests.helpers.exported_bilm import BATCHES, close, ids_of
 
 @pytest.mark.parametrize("requires_grad", [False, True], ids=["frozen", "trained"])
 @pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
-def test_under_autocast_representations_are_near_float32_and_exact_after_it(files, requires_grad, dtype):
+def test_representations_are_close_to_float32_under_autocast_and_equal_after_it(files, requires_grad, dtype):
     ids = ids_of(BATCHES[2])
 
     def representation(module):
@@ -20,7 +20,7 @@ def test_under_autocast_representations_are_near_float32_and_exact_after_it(file
 
     def small_module():
         module = BilmRepresentations(**files, dropout=0.0, requires_grad=requires_grad).eval()
-        # Vectors about 1 long in each place, as those of a biLM that was trained.
+        # The vectors then have values of about 1, as those of a trained biLM.
         for parameter in module._encoder.parameters():
             parameter.data.mul_(0.5)
         return module
@@ -32,7 +32,7 @@ def test_under_autocast_representations_are_near_float32_and_exact_after_it(file
     assert torch.equal(representation(module), expected)
 
 
-def test_a_stateful_embedder_goes_on_after_autocast(files):
+def test_a_stateful_embedder_can_be_used_after_autocast(files):
     embedder = BilmTokenEmbedder(**files, stateful=True).eval()
     plain = BilmTokenEmbedder(**files, stateful=True).eval()
     with torch.autocast("cpu", torch.bfloat16):
@@ -42,8 +42,8 @@ def test_a_stateful_embedder_goes_on_after_autocast(files):
     close(embedder(ids_of(BATCHES[2])), plain(ids_of(BATCHES[2])), 0.02)
 
 
-def test_training_under_autocast_as_use_amp_does_comes_near_that_in_float32(files):
-    """The trainer's forward pass under autocast, then its backward pass and step outside of it, with a projection on top."""
+def test_weights_trained_under_autocast_are_close_to_those_trained_in_float32(files):
+    """As with the trainer's `use_amp`, the forward pass is under autocast, the backward pass and the step are not."""
     weights = []
     for enabled in (False, True):
         torch.manual_seed(5)
@@ -57,32 +57,31 @@ def test_training_under_autocast_as_use_amp_does_comes_near_that_in_float32(file
             optimizer.step()
         weights.append({name: parameter.detach().clone() for name, parameter in embedder.named_parameters()})
     start = dict(BilmTokenEmbedder(**files).named_parameters())
-    moved = [
-        torch.cat([(after[name] - value).flatten() for name, value in start.items()]).norm().item() for after in weights
-    ]
-    apart = torch.cat([(weights[1][name] - weights[0][name]).flatten() for name in start]).norm().item()
-    assert moved[0] > 0
-    assert apart < 0.1 * moved[0]
+    in_float32, under_autocast = weights
+    change = torch.cat([(in_float32[name] - value).flatten() for name, value in start.items()]).norm().item()
+    difference = torch.cat([(under_autocast[name] - in_float32[name]).flatten() for name in start]).norm().item()
+    assert change > 0
+    assert difference < 0.1 * change
 
 
-def test_threads_that_share_a_token_embedder_get_the_vectors_of_one(files):
+def test_four_threads_with_one_token_embedder_get_the_vectors_of_one_thread(files):
     batches = [
         ids_of([[f"{word}{number % 7}" for word in sentence] for sentence in BATCHES[2]]) for number in range(40)
     ]
     with torch.no_grad():
         expected = [BilmTokenEmbedder(**files).eval()(batch) for batch in batches]
-    shared, found = BilmTokenEmbedder(**files).eval(), [None] * len(batches)
+    shared, by_threads = BilmTokenEmbedder(**files).eval(), [None] * len(batches)
 
     def embed(first: int) -> None:
         with torch.no_grad():
             for index in range(first, len(batches), 4):
-                found[index] = shared(batches[index])
+                by_threads[index] = shared(batches[index])
 
     threads = [threading.Thread(target=embed, args=(first,)) for first in range(4)]
     for thread in threads:
         thread.start()
     for thread in threads:
         thread.join()
-    for results in (found, [shared(batch) for batch in batches]):
+    for results in (by_threads, [shared(batch) for batch in batches]):
         for ours, theirs in zip(results, expected, strict=True):
             close(ours, theirs, 1e-5)

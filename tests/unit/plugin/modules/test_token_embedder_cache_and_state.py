@@ -1,3 +1,5 @@
+"""The token embedder's cache of words and its carried state."""
+
 import torch
 from allennlp.modules.token_embedders import ElmoTokenEmbedder
 
@@ -13,7 +15,7 @@ from tests.helpers.exported_bilm import (
 )
 
 
-def test_the_same_sentence_always_gets_the_same_vectors(files):
+def test_a_sentence_has_the_same_vectors_in_every_batch(files):
     embedder = BilmTokenEmbedder(**files).eval()
     first = [embedder(ids_of(batch)) for batch in BATCHES]
     for batch, vectors in zip(BATCHES[::-1], first[::-1], strict=True):
@@ -22,7 +24,7 @@ def test_the_same_sentence_always_gets_the_same_vectors(files):
         close(embedder(ids_of([sentence]))[0], first[2][row, : len(sentence)], 1e-6)
 
 
-def test_stateful_goes_on_as_elmo_token_embedder_does_over_batches_of_different_sizes(files):
+def test_a_stateful_embedder_carries_its_state_as_elmo_token_embedder_does(files):
     ours, theirs = BilmTokenEmbedder(**files, stateful=True).eval(), ElmoTokenEmbedder(**files).eval()
     fresh = BilmTokenEmbedder(**files).eval()
     differences = []
@@ -32,11 +34,11 @@ def test_stateful_goes_on_as_elmo_token_embedder_does_over_batches_of_different_
         close(vectors, theirs(ids))
         differences.append((vectors - fresh(ids)).abs().max().item())
     assert differences[0] == 0
-    # The state matters: without this, the comparison above would show nothing.
+    # The state must change the vectors; otherwise the comparison above would not test it.
     assert min(differences[1:]) > 1e-3
 
 
-def test_a_state_follows_a_change_of_precision_and_keeps_no_graph(files):
+def test_the_state_is_detached_and_converted_to_another_dtype(files):
     embedder = BilmTokenEmbedder(**files, stateful=True, requires_grad=True).eval()
     embedder(ids_of(BATCHES[0]))
     assert not embedder._elmo._state.hidden.requires_grad
@@ -57,7 +59,7 @@ def test_each_distinct_word_is_encoded_once_in_a_batch_in_training(files):
     counts = count_encoded_words(embedder)
     embedder(ids_of([["the", "cat"], ["the", "the", "cat"]]))
     embedder(ids_of([["the"]]))
-    # `<S>` and `</S>` are words too.
+    # The counts include `<S>` and `</S>`.
     assert counts == [4, 3]
 
 
@@ -85,7 +87,7 @@ def test_weights_loaded_after_a_batch_are_used(files, tmp_path):
     close(embedder(ids_of(BATCHES[0])), pretrained(ids_of(BATCHES[0])), 1e-6)
 
 
-def test_a_cache_filled_in_inference_mode_does_not_hinder_training(files):
+def test_training_works_with_a_cache_that_was_filled_in_inference_mode(files):
     embedder = BilmTokenEmbedder(**files, projection_dim=3)
     with torch.inference_mode():
         embedder(ids_of([["the", "cat"]]))
@@ -93,7 +95,7 @@ def test_a_cache_filled_in_inference_mode_does_not_hinder_training(files):
     assert embedder._elmo.scalar_mix_0.gamma.grad is not None
 
 
-def test_words_to_cache_are_encoded_first_and_others_from_their_characters(files):
+def test_words_of_vocab_to_cache_are_encoded_first_and_other_words_when_they_occur(files):
     plain, embedder = (
         BilmTokenEmbedder(**files).eval(),
         BilmTokenEmbedder(**files, vocab_to_cache=["pad", *WORDS]).eval(),
@@ -104,32 +106,32 @@ def test_words_to_cache_are_encoded_first_and_others_from_their_characters(files
     assert counts == [len(WORDS) + 1, 3]
 
 
-def test_word_inputs_are_places_in_the_words_to_cache_as_in_elmo_token_embedder(tmp_path):
-    # With a cache AllenNLP takes a word whose vector has no positive number for padding.
+def test_word_inputs_are_indices_into_vocab_to_cache_as_in_elmo_token_embedder(tmp_path):
+    # With a cache, AllenNLP treats a word without a positive number in its vector as padding; the bias prevents that.
     files = exported(tmp_path, BiLMOptions.from_dict(OPTIONS), token_bias=4.0)
     vocabulary = ["pad", *WORDS]
     ours = BilmTokenEmbedder(**files, vocab_to_cache=vocabulary).eval()
     theirs = ElmoTokenEmbedder(**files, vocab_to_cache=vocabulary).eval()
     batch = BATCHES[0]
     ids = ids_of(batch)
-    places = torch.zeros(ids.shape[:2], dtype=torch.int64)
+    indices = torch.zeros(ids.shape[:2], dtype=torch.int64)
     for row, sentence in enumerate(batch):
         for step, word in enumerate(sentence):
-            places[row, step] = vocabulary.index(word)
-    expected = theirs(ids, places)
-    close(ours(ids, places), expected)
-    # Only the places count: other characters below them change nothing.
+            indices[row, step] = vocabulary.index(word)
+    expected = theirs(ids, indices)
+    close(ours(ids, indices), expected)
+    # The indices decide: other characters change nothing.
     other = ids.clone()
     other[ids == ord("t") + 1] = ord("q") + 1
-    close(ours(other, places), expected)
-    # A place beyond the list falls back to the characters.
-    unknown = places.clone()
+    close(ours(other, indices), expected)
+    # For an index beyond the vocabulary, the characters are used.
+    unknown = indices.clone()
     unknown[0, 1] = len(vocabulary) + 5
     close(ours(ids, unknown), expected)
-    close(BilmTokenEmbedder(**files).eval()(ids, places), expected)
+    close(BilmTokenEmbedder(**files).eval()(ids, indices), expected)
 
 
-def test_in_fine_tuning_words_to_cache_still_get_gradients(files):
+def test_words_of_vocab_to_cache_get_gradients_in_fine_tuning(files):
     embedder = BilmTokenEmbedder(**files, vocab_to_cache=WORDS, requires_grad=True)
     embedder(ids_of([["the"]])).sum().backward()
     assert all(parameter.grad is not None for parameter in embedder._elmo._encoder.parameters())

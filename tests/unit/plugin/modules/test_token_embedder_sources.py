@@ -1,3 +1,5 @@
+"""The sources of the token embedder's options and weights: files, archives, inline options."""
+
 import copy
 import json
 import logging
@@ -35,7 +37,7 @@ from tests.helpers.small_models import RECURRENCES
 
 
 def archive(directory, options, encoder=None, **changes):
-    """A model.tar.gz of a language model of these options, with the weights of `encoder`."""
+    """Write a model.tar.gz of a language model with `options` and the weights of `encoder`. Return its path."""
     files = archived_files(options)
     if encoder is not None:
         files["weights.th"] = saved({**small_model(options).state_dict(), **encoder.state_dict()})
@@ -43,13 +45,13 @@ def archive(directory, options, encoder=None, **changes):
 
 
 @pytest.mark.parametrize("requires_grad", [False, True])
-def test_requires_grad_holds_for_every_weight_of_the_bilm_and_only_those(files, requires_grad):
+def test_requires_grad_applies_to_all_weights_of_the_bilm_and_no_others(files, requires_grad):
     embedder = BilmTokenEmbedder(**files, requires_grad=requires_grad, projection_dim=3)
     for name, parameter in embedder.named_parameters():
         assert parameter.requires_grad == (requires_grad or not name.startswith("_elmo._encoder."))
 
 
-def test_an_archive_brings_its_own_options_and_weights(files, tmp_path):
+def test_an_archive_has_its_own_options_and_weights(files, tmp_path):
     reference = BilmTokenEmbedder(**files).eval()
     config = {**OPTIONS, "bidirectional": True}
     path = archive(tmp_path, config, reference._elmo._encoder)
@@ -85,7 +87,7 @@ def test_every_recurrence_embeds_from_an_archive_and_from_options(files, tmp_pat
             BilmTokenEmbedder(options=config, pretrained_file=files["weight_file"])
 
 
-def test_an_archive_of_another_kind_or_in_pieces_is_refused(files, tmp_path):
+def test_an_archive_of_another_model_and_a_truncated_archive_are_refused(files, tmp_path):
     other = archived_files(OPTIONS, model_type="simple_tagger")["config.json"]
     with pytest.raises(
         InputError, match="its `config.json` must have a `model` of type `bilm`, as pretraining writes it"
@@ -108,10 +110,10 @@ def test_an_archive_of_another_kind_or_in_pieces_is_refused(files, tmp_path):
         BilmTokenEmbedder(archive_file=files["weight_file"])
 
 
-def test_nothing_in_an_archive_is_run(tmp_path, capsys):
-    planted = archive(tmp_path, OPTIONS, **{"weights.th": calling(print, "run")})
+def test_an_archive_whose_weights_call_a_function_is_refused(tmp_path, capsys):
+    hostile = archive(tmp_path, OPTIONS, **{"weights.th": calling(print, "run")})
     with pytest.raises(InputError, match="its `weights.th` must hold nothing but tensors .*, got the name .*print"):
-        BilmTokenEmbedder(archive_file=planted)
+        BilmTokenEmbedder(archive_file=hostile)
     assert capsys.readouterr().out == ""
 
 
@@ -131,19 +133,19 @@ def test_exactly_one_source_must_be_given(arguments, message):
         BilmTokenEmbedder(**arguments)
 
 
-def test_options_without_weights_are_warned_of(caplog):
+def test_options_without_weights_log_a_warning(caplog):
     with caplog.at_level(logging.WARNING):
         BilmTokenEmbedder(options=OPTIONS)
     assert "no `pretrained_file`: the biLM's weights are random until those of an archive are loaded" in caplog.text
 
 
-def test_options_can_be_written_in_a_configuration(files):
+def test_options_can_be_written_in_a_config(files):
     params = Params({"type": "bilm", "options": OPTIONS, "pretrained_file": files["weight_file"]})
     embedder = TokenEmbedder.from_params(params).eval()
     close(embedder(ids_of(BATCHES[0])), BilmTokenEmbedder(**files).eval()(ids_of(BATCHES[0])), 1e-6)
 
 
-def test_a_misspelt_argument_is_answered_by_the_nearest(files):
+def test_a_misspelt_argument_is_refused_with_the_right_name(files):
     with pytest.raises(ConfigurationError, match="has no option `layer_norm`: did you mean `do_layer_norm`?"):
         TokenEmbedder.from_params(Params({"type": "bilm", **files, "layer_norm": True}))
 
@@ -157,9 +159,9 @@ def word_model(directory):
     return {"options_file": str(directory / "options.json"), "weight_file": str(directory / "weights.hdf5")}, encoder
 
 
-def test_word_input_takes_ids_of_the_vocabulary(tmp_path):
+def test_a_bilm_with_word_input_reads_word_ids(tmp_path):
     files, encoder = word_model(tmp_path)
-    # The vocabulary's size comes from the file, as options.json does not say it.
+    # The options.json does not have the size of the vocabulary; the size is read from the weights.
     embedder = BilmTokenEmbedder(**files, scalar_mix_parameters=[9e9, 0.0, 0.0]).eval()
     ids = torch.tensor([[4, 9, 6], [5, 0, 0]])
     vectors = embedder(tokens=ids)
@@ -176,7 +178,7 @@ def test_word_input_takes_ids_of_the_vocabulary(tmp_path):
         BilmTokenEmbedder(**files, vocab_to_cache=["a"])
 
 
-def test_one_direction_has_half_the_width(tmp_path):
+def test_a_forward_model_has_vectors_of_half_the_size(tmp_path):
     options = BiLMOptions.from_dict({**OPTIONS, "bidirectional": False})
     torch.manual_seed(2)
     write_weights(tmp_path / "weights.hdf5", build_encoder(options), options)
@@ -184,11 +186,11 @@ def test_one_direction_has_half_the_width(tmp_path):
     embedder = BilmTokenEmbedder(options=inline, pretrained_file=str(tmp_path / "weights.hdf5")).eval()
     assert embedder.get_output_dim() == 8
     full = embedder(ids_of([["the", "cat", "sat"]]))
-    # It reads from the left only.
+    # A forward model reads only the words before.
     close(embedder(ids_of([["the", "cat"]])), full[:, :2], 1e-6)
 
 
-def test_the_archive_of_a_model_needs_none_of_the_files_of_pretraining(files, tmp_path):
+def test_the_archive_of_a_downstream_model_loads_without_the_pretrained_files(files, tmp_path):
     weights = tmp_path / "pretrained.hdf5"
     shutil.copy(files["weight_file"], weights)
     embedder = {"type": "bilm", "options": OPTIONS, "pretrained_file": str(weights)}

@@ -1,3 +1,5 @@
+"""The token embedder's vectors and gradients, compared with AllenNLP's `ElmoTokenEmbedder`."""
+
 import numpy as np
 import pytest
 import torch
@@ -46,7 +48,7 @@ def test_vectors_are_those_of_a_fresh_elmo_token_embedder(tmp_path, model):
 @pytest.mark.parametrize(
     "arguments", [{"do_layer_norm": True}, {"scalar_mix_parameters": [0.5, -1.0, 2.0]}, {"projection_dim": 3}]
 )
-def test_each_argument_does_what_it_does_in_elmo_token_embedder(files, arguments):
+def test_each_argument_has_the_effect_that_it_has_in_elmo_token_embedder(files, arguments):
     ours, theirs = BilmTokenEmbedder(**files, **arguments).eval(), ElmoTokenEmbedder(**files, **arguments).eval()
     if ours._projection is not None:
         ours._projection.load_state_dict(theirs._projection.state_dict())
@@ -57,7 +59,7 @@ def test_each_argument_does_what_it_does_in_elmo_token_embedder(files, arguments
     ]
 
 
-def test_dropout_falls_between_the_mix_and_the_projection(files):
+def test_dropout_is_applied_between_the_mix_and_the_projection(files):
     arguments = {**files, "dropout": 0.4, "projection_dim": 3}
     ours, theirs = BilmTokenEmbedder(**arguments), ElmoTokenEmbedder(**arguments)
     ours._projection.load_state_dict(theirs._projection.state_dict())
@@ -81,33 +83,33 @@ def test_gradients_of_every_weight_are_those_of_elmo_token_embedder(files):
     grads = {name: parameter.grad for name, parameter in encoder.named_parameters()}
     assert all(grad is not None and grad.abs().sum() > 0 for grad in grads.values())
 
-    def equal(name, expected):
+    def assert_close_gradient(name, expected):
         close(grads.pop(name), expected, 1e-10)
 
-    equal("token_encoder.cnn.embedding", tokens._char_embedding_weights.grad[1:])
+    assert_close_gradient("token_encoder.cnn.embedding", tokens._char_embedding_weights.grad[1:])
     for index, convolution in enumerate(tokens._convolutions):
-        equal(f"token_encoder.cnn.weights.{index}", convolution.weight.grad)
-        equal(f"token_encoder.cnn.biases.{index}", convolution.bias.grad)
+        assert_close_gradient(f"token_encoder.cnn.weights.{index}", convolution.weight.grad)
+        assert_close_gradient(f"token_encoder.cnn.biases.{index}", convolution.bias.grad)
     for index, layer in enumerate(tokens._highways._layers):
-        # AllenNLP stacks [transform; -carry].
+        # AllenNLP concatenates the transform weights and the negated carry weights.
         for half, kind, sign in ((slice(0, 16), "transform", 1), (slice(16, 32), "carry", -1)):
-            equal(f"token_encoder.highway.{kind}_weights.{index}", sign * layer.weight.grad[half].t())
-            equal(f"token_encoder.highway.{kind}_biases.{index}", sign * layer.bias.grad[half])
-    equal("token_encoder.projection_weight", tokens._projection.weight.grad.t())
-    equal("token_encoder.projection_bias", tokens._projection.bias.grad)
-    # AllenNLP orders the gates i, f, g, o.
+            assert_close_gradient(f"token_encoder.highway.{kind}_weights.{index}", sign * layer.weight.grad[half].t())
+            assert_close_gradient(f"token_encoder.highway.{kind}_biases.{index}", sign * layer.bias.grad[half])
+    assert_close_gradient("token_encoder.projection_weight", tokens._projection.weight.grad.t())
+    assert_close_gradient("token_encoder.projection_bias", tokens._projection.bias.grad)
+    # The order of AllenNLP's gates is i, f, g, o.
     order = torch.cat([torch.arange(start, start + 20) for start in (0, 40, 20, 60)])
     for direction in ("forward", "backward"):
         for index in range(2):
             layer = getattr(cell._elmo_lstm, f"{direction}_layer_{index}")
             kernel = torch.cat([layer.input_linearity.weight.grad, layer.state_linearity.weight.grad], dim=1).t()
-            equal(f"bilm.{direction}_layers.{index}.kernel", kernel[:, order])
-            equal(f"bilm.{direction}_layers.{index}.bias", layer.state_linearity.bias.grad[order])
-            equal(f"bilm.{direction}_layers.{index}.projection", layer.state_projection.weight.grad.t())
+            assert_close_gradient(f"bilm.{direction}_layers.{index}.kernel", kernel[:, order])
+            assert_close_gradient(f"bilm.{direction}_layers.{index}.bias", layer.state_linearity.bias.grad[order])
+            assert_close_gradient(f"bilm.{direction}_layers.{index}.projection", layer.state_projection.weight.grad.t())
     assert not grads
 
 
-def test_double_precision_agrees_with_single(files):
+def test_vectors_in_float64_are_close_to_those_in_float32(files):
     single, double = BilmTokenEmbedder(**files).eval(), BilmTokenEmbedder(**files).eval()
     before = double(ids_of(BATCHES[0]))
     after = double.double()(ids_of(BATCHES[0]))
@@ -131,7 +133,7 @@ def test_sentence_boundaries_can_be_kept(files):
     assert embedder(torch.stack([ids, ids])).shape == (2, 4, 7, 16)
 
 
-def test_more_dimensions_are_more_rows(files):
+def test_ids_may_have_more_dimensions_as_in_elmo_token_embedder(files):
     ours, theirs = (
         BilmTokenEmbedder(**files, projection_dim=3).eval(),
         ElmoTokenEmbedder(**files, projection_dim=3).eval(),
@@ -161,12 +163,12 @@ def test_a_batch_without_words_has_no_vectors(files, shape):
         ),
     ],
 )
-def test_ids_that_do_not_fit_are_named(files, ids, message):
+def test_ids_out_of_range_are_refused(files, ids, message):
     with pytest.raises(ValueError, match=message):
         BilmTokenEmbedder(**files)(ids)
 
 
-def test_a_configuration_needs_only_another_type(files):
+def test_in_a_config_only_the_type_differs_from_elmo_token_embedder(files):
     arguments = {**files, "do_layer_norm": False, "dropout": 0.0}
     theirs, ours = (
         BasicTextFieldEmbedder({"elmo": TokenEmbedder.from_params(Params({"type": name, **arguments}))}).eval()

@@ -1,3 +1,5 @@
+"""The predictor `bilm`: scores, substitutes and generated text."""
+
 import json
 import math
 from pathlib import Path
@@ -23,7 +25,7 @@ def predictor_of(**changes: Any) -> Predictor:
     torch.manual_seed(0)
     model = Model.from_params(Params({**small_model_config(), **changes}), vocab=vocabulary).eval()
     with torch.no_grad():
-        # Untrained, it would find all words about as likely.
+        # All words are about equally probable in an untrained model.
         model.language_model.softmax.bias.normal_(std=2)
     return Predictor.by_name("bilm")(model, reader)
 
@@ -33,7 +35,7 @@ def predictor() -> Predictor:
     return predictor_of()
 
 
-def test_scores_of_a_line(predictor: Predictor) -> None:
+def test_the_scores_of_a_sentence_are_consistent(predictor: Predictor) -> None:
     line = " ".join(SENTENCES[0]) + " unheard-of\n"
     result = predictor.predict_json(predictor.load_line(line))
     words = SENTENCES[0] + ["unheard-of"]
@@ -49,7 +51,7 @@ def test_scores_of_a_line(predictor: Predictor) -> None:
     )
 
 
-def test_company_and_order_change_nothing(predictor: Predictor) -> None:
+def test_other_sentences_of_the_batch_change_no_score(predictor: Predictor) -> None:
     lines = [" ".join(sentence) for sentence in (SENTENCES[1], SENTENCES[2], [], SENTENCES[9])]
     alone = [predictor.predict_json({"sentence": line}) for line in lines]
     together = predictor.predict_batch_json([{"sentence": line} for line in lines])
@@ -59,62 +61,62 @@ def test_company_and_order_change_nothing(predictor: Predictor) -> None:
         assert ours["backward_log_probs"] == pytest.approx(expected["backward_log_probs"], abs=1e-5)
 
 
-def test_backward_log_probs_stand_in_the_order_of_the_sentence(predictor: Predictor) -> None:
-    """Changing the first word changes every forward figure after it, and of the backward ones only its own and that of `<S>`."""
+def test_backward_log_probs_are_in_the_order_of_the_sentence(predictor: Predictor) -> None:
+    """
+    When the first word changes, all forward log-probabilities change, but only two backward ones: those of the first word and of
+    `<S>`.
+    """
     first, second = (predictor.predict_json({"sentence": f"{word} mill turns ."}) for word in ("the", "rain"))
-    changed = [
-        a != pytest.approx(b, abs=1e-6) for a, b in zip(first["backward_log_probs"], second["backward_log_probs"])
-    ]
-    assert changed == [True, True, False, False, False]
-    changed = [a != pytest.approx(b, abs=1e-6) for a, b in zip(first["forward_log_probs"], second["forward_log_probs"])]
-    assert changed == [True] * 5
+    for direction, expected in (("backward", [True, True, False, False, False]), ("forward", [True] * 5)):
+        log_probs = zip(first[f"{direction}_log_probs"], second[f"{direction}_log_probs"])
+        assert [a != pytest.approx(b, abs=1e-6) for a, b in log_probs] == expected
 
 
-def test_substitutes_stand_in_the_places_they_are_for(predictor: Predictor) -> None:
-    """All words of the vocabulary are asked for, so that each target's score is among those of its place."""
+def test_the_substitutes_at_each_position_include_the_score_of_its_target(predictor: Predictor) -> None:
+    """`top` is the size of the vocabulary, so that every word is among the substitutes."""
     size = len(predictor._model.language_model.softmax.weight)
     lines = [f"{' '.join(SENTENCES[0])} unheard-of", "", "rain"]
     results = predictor.predict_batch_json(
-        [{"sentence": line, "top": size if place else 3} for place, line in enumerate(lines)]
+        [{"sentence": line, "top": size if index else 3} for index, line in enumerate(lines)]
     )
     alone = predictor.predict_json({"sentence": lines[0], "top": size})
     for result in [alone, *results[1:]]:
         for direction in ("forward", "backward"):
             targets, top = result[f"{direction}_targets"], result[f"{direction}_top"]
             assert len(top) == len(targets) == len(result["words"]) + 1
-            for target, log_prob, found in zip(targets, result[f"{direction}_log_probs"], top, strict=True):
-                by_word = {each["word"]: each["log_prob"] for each in found}
+            for target, log_prob, substitutes in zip(targets, result[f"{direction}_log_probs"], top, strict=True):
+                by_word = {substitute["word"]: substitute["log_prob"] for substitute in substitutes}
                 assert len(by_word) == size and sum(map(math.exp, by_word.values())) == pytest.approx(1, abs=1e-4)
                 assert by_word.get(target, by_word["<UNK>"]) == pytest.approx(log_prob, abs=1e-4)
                 assert list(by_word.values()) == sorted(by_word.values(), reverse=True)
-    shorter = [[each["word"] for each in place] for place in results[0]["forward_top"]]
-    assert shorter == [[each["word"] for each in place[:3]] for place in alone["forward_top"]]
+    for top_3, substitutes in zip(results[0]["forward_top"], alone["forward_top"], strict=True):
+        assert [substitute["word"] for substitute in top_3] == [substitute["word"] for substitute in substitutes[:3]]
     assert "forward_top" not in predictor.predict_json({"sentence": "rain"})
 
 
 @pytest.mark.parametrize("how", [{}, {"beam": 4}, {"temperature": 0.9, "seed": 5}], ids=["greedy", "beam", "sampled"])
 @pytest.mark.parametrize("side", ["prefix", "suffix"])
-def test_generated_text_scores_what_it_says(predictor: Predictor, how: dict[str, Any], side: str) -> None:
-    given = "the unheard-of mill"
-    result = predictor.predict_json({side: given, "max_words": 6, **how})
-    for each in [result, *result.get("beam", [])]:
-        words, generated = each["words"], each["generated"]
-        assert words == [*given.split(), *generated] if side == "prefix" else [*generated, *given.split()]
+def test_the_log_probs_of_generated_text_are_its_scores(predictor: Predictor, how: dict[str, Any], side: str) -> None:
+    context = "the unheard-of mill"
+    result = predictor.predict_json({side: context, "max_words": 6, **how})
+    for text in [result, *result.get("beam", [])]:
+        words, generated = text["words"], text["generated"]
+        assert words == ([*context.split(), *generated] if side == "prefix" else [*generated, *context.split()])
         score = predictor.predict_json({"sentence": " ".join(words)})
         if side == "prefix":
-            expected = score["forward_log_probs"][3:][: len(generated) + each["ended"]]
+            expected = score["forward_log_probs"][3:][: len(generated) + text["ended"]]
         else:
-            expected = score["backward_log_probs"][0 if each["ended"] else 1 :][: len(generated) + each["ended"]]
-        assert each["log_probs"] == pytest.approx(expected, abs=1e-4)
-        assert each["log_prob"] == pytest.approx(sum(expected), abs=1e-4)
-        assert len(generated) == 6 or each["ended"]
+            expected = score["backward_log_probs"][0 if text["ended"] else 1 :][: len(generated) + text["ended"]]
+        assert text["log_probs"] == pytest.approx(expected, abs=1e-4)
+        assert text["log_prob"] == pytest.approx(sum(expected), abs=1e-4)
+        assert len(generated) == 6 or text["ended"]
     if "beam" in how:
         assert len(result["beam"]) == 4 and result["beam"][0]["words"] == result["words"]
-        assert result["log_prob"] >= predictor.predict_json({side: given, "max_words": 6})["log_prob"] - 1e-6
-    assert result == predictor.predict_json({side: given, "max_words": 6, **how})
+        assert result["log_prob"] >= predictor.predict_json({side: context, "max_words": 6})["log_prob"] - 1e-6
+    assert result == predictor.predict_json({side: context, "max_words": 6, **how})
 
 
-def test_lines_of_text_and_of_json(predictor: Predictor) -> None:
+def test_a_line_is_a_sentence_or_a_json_request(predictor: Predictor) -> None:
     assert predictor.load_line("the mill\n") == {"sentence": "the mill\n"}
     assert predictor.load_line("{ the mill }") == {"sentence": "{ the mill }"}
     request = {"prefix": "the mill", "max_words": 2}
@@ -140,7 +142,7 @@ def test_a_line_that_begins_as_json_must_be_json(predictor: Predictor, line: str
     assert len(str(error.value).splitlines()) == 1
 
 
-def test_an_id_comes_back_with_the_answer(predictor: Predictor) -> None:
+def test_the_id_of_a_request_is_in_its_answer(predictor: Predictor) -> None:
     requests: list[dict[str, Any]] = [{"sentence": "the mill"}, {"prefix": "the", "max_words": 2}]
     ids: list[Any] = ["a", 0, None, {"b": [1]}]
     answers = predictor.predict_batch_json([{**request, "id": number} for number in ids for request in requests])
@@ -150,7 +152,7 @@ def test_an_id_comes_back_with_the_answer(predictor: Predictor) -> None:
     assert all("id" not in answer for answer in alone)
 
 
-def test_each_line_of_a_file_has_its_answer(predictor: Predictor, tmp_path: Path) -> None:
+def test_each_line_of_a_file_has_an_answer_also_if_it_is_blank(predictor: Predictor, tmp_path: Path) -> None:
     path, answers = tmp_path / "lines.txt", tmp_path / "answers.jsonl"
     path.write_text('the mill\n\n  \n{"sentence": "rain", "id": 3}\n')
     _PredictManager(predictor, str(path), str(answers), 3, False, False).run()
@@ -158,7 +160,7 @@ def test_each_line_of_a_file_has_its_answer(predictor: Predictor, tmp_path: Path
     assert words == [["the", "mill"], [], [], ["rain"]]
 
 
-def test_a_line_that_cannot_be_read_is_named_by_its_number(predictor: Predictor, tmp_path: Path) -> None:
+def test_an_error_in_a_file_names_the_line_number(predictor: Predictor, tmp_path: Path) -> None:
     path = tmp_path / "lines.jsonl"
     path.write_text('\n{"sentence": "rain"}\n{"sentence": rain}\n')
     with pytest.raises(InputError, match="^line 3: a line that begins as a JSON object must be one, got "):
@@ -184,12 +186,12 @@ def test_a_line_that_cannot_be_read_is_named_by_its_number(predictor: Predictor,
         ({"prefix": "a", "temperature": 1, "seed": -1}, "`seed` must be a whole number, from 0 to .*, got -1"),
     ],
 )
-def test_requests_that_are_refused(predictor: Predictor, request_: dict[str, Any], message: str) -> None:
+def test_wrong_requests_are_refused(predictor: Predictor, request_: dict[str, Any], message: str) -> None:
     with pytest.raises(InputError, match=message):
         predictor.predict_batch_json([{"sentence": "rain"}, request_])
 
 
-def test_a_forward_only_model_continues_forward() -> None:
+def test_a_forward_model_continues_a_prefix_and_refuses_a_suffix() -> None:
     forward_only = predictor_of(bidirectional=False)
     assert len(forward_only.predict_json({"prefix": "the", "max_words": 3})["words"]) > 1
     assert "backward_top" not in forward_only.predict_json({"sentence": "the", "top": 2})

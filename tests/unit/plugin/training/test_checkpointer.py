@@ -1,4 +1,4 @@
-"""When checkpoints are saved, and what is left of those that were not."""
+"""The checkpointer `bilm`: when checkpoints are saved, and which files stay after a failure."""
 
 import itertools
 import resource
@@ -15,29 +15,29 @@ from allennlp_elmo_plus.errors import InputError
 from allennlp_elmo_plus.plugin.training import checkpointer
 from allennlp_elmo_plus.plugin.training.checkpointer import BilmCheckpointer
 from allennlp_elmo_plus.storage.run_lock import RunLock
-from tests.helpers.interrupted_runs import short, train
+from tests.helpers.runs.interrupted_runs import short_run, train
 from tests.helpers.small_text import SENTENCES, write_text
 
 
 @pytest.mark.parametrize("step", [-86400, 86400])
-def test_checkpoints_go_by_the_seconds_that_pass_whatever_the_clock_says(
+def test_setting_the_clock_does_not_change_when_checkpoints_are_saved(
     step: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    # A second a batch, and one for saving.
+    # Each batch takes one second, and so does saving.
     clock = SimpleNamespace(monotonic=itertools.count().__next__)
     monkeypatch.setattr("allennlp_elmo_plus.plugin.training.checkpointer.time", clock)
     monkeypatch.setattr(time, "time", itertools.count(time.time(), step).__next__)
     saving = {"type": "bilm", "save_every_num_seconds": 5, "keep_most_recent_by_count": None}
-    train(tmp_path, **short(tmp_path, num_epochs=1, checkpointer=saving))
+    train(tmp_path, **short_run(tmp_path, num_epochs=1, checkpointer=saving))
     saved = {path.name for path in (tmp_path / "out").glob("model_state*")}
     assert saved == {"model_state_e0_b5.th", "model_state_e0_b10.th", "model_state_e1_b0.th"}
 
 
-def test_a_full_disk_is_called_that(tmp_path: Path) -> None:
-    train(tmp_path, **short(tmp_path, num_epochs=1, checkpointer={"type": "bilm"}))
+def test_a_checkpoint_beyond_a_quota_is_an_error_and_the_old_file_stays(tmp_path: Path) -> None:
+    train(tmp_path, **short_run(tmp_path, num_epochs=1, checkpointer={"type": "bilm"}))
     (path,) = (tmp_path / "out").glob("model_state_*")
     weights = torch.load(path, weights_only=True)
-    before, size = path.read_bytes(), path.stat().st_size
+    content, size = path.read_bytes(), path.stat().st_size
     limits = resource.getrlimit(resource.RLIMIT_FSIZE)
     for quota in (0, 100, size // 2, size - 1):
         resource.setrlimit(resource.RLIMIT_FSIZE, (quota, limits[1]))
@@ -46,10 +46,10 @@ def test_a_full_disk_is_called_that(tmp_path: Path) -> None:
                 checkpointer._write(weights, path)
         finally:
             resource.setrlimit(resource.RLIMIT_FSIZE, limits)
-        assert path.read_bytes() == before and not list(path.parent.glob(".*.tmp.*"))
+        assert path.read_bytes() == content and not list(path.parent.glob(".*.tmp.*"))
 
 
-def test_a_checkpoint_that_could_not_be_read_back_is_refused_when_it_is_saved(tmp_path: Path) -> None:
+def test_a_checkpoint_that_could_not_be_loaded_is_not_saved(tmp_path: Path) -> None:
     path = tmp_path / "training_state_e0_b3.th"
     state = {"epochs_completed": 0, "callbacks": [{}, {"seen": np.zeros(3), "names": ["a", lambda: None]}]}
     with pytest.raises(
@@ -64,7 +64,7 @@ def test_a_checkpoint_that_could_not_be_read_back_is_refused_when_it_is_saved(tm
     assert not list(tmp_path.iterdir())
 
 
-def test_numbers_of_numpy_are_read_back_as_those_of_python(tmp_path: Path) -> None:
+def test_numbers_of_numpy_are_loaded_as_numbers_of_python(tmp_path: Path) -> None:
     path = tmp_path / "training_state_e0_b3.th"
     lr = np.float64(0.1) / 3
     checkpointer._write({"optimizer": {"param_groups": [{"lr": lr, "betas": (np.float32(0.9), 1)}]}}, path)
@@ -72,8 +72,8 @@ def test_numbers_of_numpy_are_read_back_as_those_of_python(tmp_path: Path) -> No
     assert group == {"lr": lr, "betas": (float(np.float32(0.9)), 1)} and type(group["lr"]) is float
 
 
-def test_a_checkpoint_with_numbers_of_numpy_is_read(tmp_path: Path) -> None:
-    """Those that earlier versions saved with the learning rate scheduler "cosine"."""
+def test_a_checkpoint_with_numbers_of_numpy_is_loaded(tmp_path: Path) -> None:
+    """Earlier versions saved such checkpoints with the learning rate scheduler "cosine"."""
     lr = np.float64(0.1) / 3
     for name in ("model", "training"):
         torch.save({"lr": lr}, tmp_path / f"{name}_state_e0_b3.th")
@@ -82,42 +82,44 @@ def test_a_checkpoint_with_numbers_of_numpy_is_read(tmp_path: Path) -> None:
 
 
 def test_the_training_state_is_written_before_the_weights(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A process killed in between leaves no checkpoint that AllenNLP would look for."""
+    """AllenNLP looks for files of weights, so it finds no checkpoint of a process that was killed between the two files."""
     write, names = checkpointer._write, []
 
-    def write_first(part: dict[str, object], path: str) -> None:
+    def write_only_first(part: dict[str, object], path: str) -> None:
         names.append(Path(path).name)
         if len(names) > 1:
             raise OSError("killed")
         write(part, path)
 
-    monkeypatch.setattr(checkpointer, "_write", write_first)
+    monkeypatch.setattr(checkpointer, "_write", write_only_first)
     with pytest.raises(OSError, match="killed"):
-        train(tmp_path, **short(tmp_path, num_epochs=1))
+        train(tmp_path, **short_run(tmp_path, num_epochs=1))
     assert names == ["training_state_e0_b3.th", "model_state_e0_b3.th"]
     assert [path.name for path in (tmp_path / "out").glob("*state*.th")] == names[:1]
 
 
-def test_the_newest_checkpoint_is_used_and_then_the_one_before_it(tmp_path: Path) -> None:
-    """By number, not by name: batch 10 comes after batch 9, and epoch 10 after both."""
-    places = [(9, 40), (9, 9), (10, 0), (10, 10), (10, 9)]
-    for epochs, batches in places:
+def test_the_newest_undamaged_checkpoint_is_loaded(tmp_path: Path) -> None:
+    """The order is that of the numbers, not of the names: batch 10 comes after batch 9."""
+    numbers = [(9, 40), (9, 9), (10, 0), (10, 10), (10, 9)]
+    for epoch, batch in numbers:
         for name in ("model", "training"):
-            torch.save({"place": (epochs, batches)}, tmp_path / f"{name}_state_e{epochs}_b{batches}.th")
-    for place in sorted(places, reverse=True):
+            torch.save({"batch": (epoch, batch)}, tmp_path / f"{name}_state_e{epoch}_b{batch}.th")
+    for epoch, batch in sorted(numbers, reverse=True):
         checkpoint = BilmCheckpointer(str(tmp_path)).load_checkpoint()
-        assert checkpoint is not None and checkpoint.model_state == checkpoint.trainer_state == {"place": place}
-        (tmp_path / "training_state_e{}_b{}.th".format(*place)).write_bytes(b"damaged")
+        assert checkpoint is not None and checkpoint.model_state == checkpoint.trainer_state == {
+            "batch": (epoch, batch)
+        }
+        (tmp_path / f"training_state_e{epoch}_b{batch}.th").write_bytes(b"damaged")
 
 
 def test_the_oldest_checkpoints_are_removed(tmp_path: Path) -> None:
     saving = {"type": "bilm", "save_every_num_batches": 1, "keep_most_recent_by_count": 3}
-    train(tmp_path, 11, **short(tmp_path, num_epochs=1, checkpointer=saving))
-    kept = {path.name for path in (tmp_path / "out").glob("*_state_*.th")}
-    assert kept == {f"{name}_state_e0_b{number}.th" for name in ("model", "training") for number in (8, 9, 10)}
+    train(tmp_path, 11, **short_run(tmp_path, num_epochs=1, checkpointer=saving))
+    names = {path.name for path in (tmp_path / "out").glob("*_state_*.th")}
+    assert names == {f"{name}_state_e0_b{number}.th" for name in ("model", "training") for number in (8, 9, 10)}
 
 
-def test_half_a_checkpoint_is_removed(tmp_path: Path) -> None:
+def test_an_incomplete_checkpoint_is_removed(tmp_path: Path) -> None:
     names = ["training_state_e0_b3.th", "training_state_e0_b6.th", "model_state_e0_b6.th"]
     for name in names:
         (tmp_path / name).write_bytes(b"")

@@ -1,4 +1,4 @@
-"""Optimizers and clips that cannot take the sparse gradient of a sampled softmax."""
+"""Optimizers and clips that need dense gradients, with a model whose sampled softmax has sparse gradients."""
 
 import copy
 import logging
@@ -16,8 +16,8 @@ from allennlp.training import GradientDescentTrainer
 
 import allennlp_elmo_plus.plugin  # noqa: F401
 from allennlp_elmo_plus.modules import language_model
-from tests.helpers.distributed_runs import distributed, weights
-from tests.helpers.process_pool import ProcessPool
+from tests.helpers.runs.distributed_runs import read_weights, train_in_processes
+from tests.helpers.runs.process_pool import ProcessPool
 from tests.helpers.small_text import small_config
 
 OPTIMIZERS: dict[str, dict[str, Any]] = {
@@ -33,7 +33,7 @@ OPTIMIZERS: dict[str, dict[str, Any]] = {
     "averaged_sgd": {"lr": 0.1},
     "bilm": {},
 }
-# Optimizers of AllenNLP that take sparse gradients, with options under which they do.
+# Optimizers that accept sparse gradients, with the options that they need for it.
 SPARSE: dict[str, dict[str, Any]] = {"bilm": {}, "adagrad": {}, "sgd": {"lr": 0.1}, "dense_sparse_adam": {}}
 
 
@@ -63,22 +63,22 @@ def trained(config: dict[str, Any], directory: Path) -> dict[str, torch.Tensor]:
 def dense_reference(
     config: dict[str, Any], directory: Path, monkeypatch: pytest.MonkeyPatch
 ) -> dict[str, torch.Tensor]:
-    """The same training with a softmax and an embedding whose gradients autograd itself adds up as dense tensors."""
-    with monkeypatch.context() as patched:
+    """Return the weights of the same training with a softmax and an embedding that have dense gradients."""
+    with monkeypatch.context() as patch:
         dense_nll = partial(language_model.sampled_softmax_nll, sparse=False)
-        patched.setattr(language_model, "sampled_softmax_nll", dense_nll)
-        patched.setattr(
+        patch.setattr(language_model, "sampled_softmax_nll", dense_nll)
+        patch.setattr(
             "allennlp_elmo_plus.modules.token_encoder.F.embedding", _dense_embedding(torch.nn.functional.embedding)
         )
         return trained(config, directory)
 
 
-def _dense_embedding(look_up: Any) -> Any:
-    return lambda *arguments, sparse=False, **options: look_up(*arguments, **options)
+def _dense_embedding(embedding: Any) -> Any:
+    return lambda *arguments, sparse=False, **options: embedding(*arguments, **options)
 
 
 @pytest.mark.parametrize("name", OPTIMIZERS)
-def test_every_optimizer_trains_as_on_dense_gradients(
+def test_every_optimizer_trains_as_with_dense_gradients(
     name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     config = config_of(tmp_path, {"type": name, **OPTIMIZERS[name]})
@@ -90,7 +90,7 @@ def test_every_optimizer_trains_as_on_dense_gradients(
 
 @pytest.mark.parametrize("clip", [{"grad_norm": 0.5}, {"grad_clipping": 0.01}, {"grad_norm": True}], ids=str)
 @pytest.mark.parametrize("optimizer", ["bilm", "adam"])
-def test_clips_of_the_trainer_act_on_all_gradients(
+def test_the_trainers_clips_apply_to_all_gradients(
     clip: dict[str, Any], optimizer: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     config = config_of(tmp_path, {"type": optimizer}, **clip)
@@ -99,12 +99,14 @@ def test_clips_of_the_trainer_act_on_all_gradients(
     for key, value in expected.items():
         torch.testing.assert_close(actual[key], value, rtol=0, atol=1e-7, msg=key)
     if clip != {"grad_norm": True}:
-        without = trained(config_of(tmp_path, {"type": optimizer}), tmp_path / "without")
-        assert not torch.equal(without["language_model.softmax.weight"], actual["language_model.softmax.weight"])
+        unclipped = trained(config_of(tmp_path, {"type": optimizer}), tmp_path / "unclipped")
+        assert not torch.equal(unclipped["language_model.softmax.weight"], actual["language_model.softmax.weight"])
 
 
 @pytest.mark.parametrize("shared", [False, True])
-def test_word_vectors_too(shared: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_word_embeddings_are_trained_as_with_dense_gradients(
+    shared: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     config = config_of(
         tmp_path, {"type": "adam", "lr": 1e-2}, words=True, grad_norm=1.0, num_gradient_accumulation_steps=2
     )
@@ -112,27 +114,27 @@ def test_word_vectors_too(shared: bool, tmp_path: Path, monkeypatch: pytest.Monk
     expected = dense_reference(config, tmp_path / "dense", monkeypatch)
     actual = trained(config, tmp_path / "ours")
     for key, value in expected.items():
-        # Adam divides by the root of a square: where a gradient is near zero, its order of summation shows.
+        # Adam divides by the root of the squared gradient, which magnifies rounding where a gradient is near zero.
         torch.testing.assert_close(actual[key], value, rtol=0, atol=1e-5, msg=key)
 
 
 @pytest.mark.parametrize("name", SPARSE)
-def test_what_takes_sparse_gradients_gets_them(name: str, tmp_path: Path) -> None:
+def test_optimizers_that_accept_sparse_gradients_get_them(name: str, tmp_path: Path) -> None:
     trainer = built(config_of(tmp_path, {"type": name, **SPARSE[name]}), tmp_path)
-    seen: list[bool] = []
+    are_sparse: list[bool] = []
     step = trainer.optimizer.step
 
-    def watched() -> None:
-        seen.extend(each.grad.is_sparse for each in trainer.model.language_model.sparse_parameters())
+    def recorded_step() -> None:
+        are_sparse.extend(param.grad.is_sparse for param in trainer.model.language_model.sparse_parameters())
         step()
 
-    trainer.optimizer.step = watched
+    trainer.optimizer.step = recorded_step
     trainer.train()
-    assert seen and all(seen)
+    assert are_sparse and all(are_sparse)
     assert "rescale_gradients" not in vars(trainer)
 
 
-def test_several_optimizers_in_one(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_multi_optimizer_trains_as_with_dense_gradients(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     optimizer = {
         "type": "multi",
         "optimizers": {"default": {"type": "bilm"}, "softmax": {"type": "adam", "lr": 1e-2}},
@@ -145,19 +147,19 @@ def test_several_optimizers_in_one(tmp_path: Path, monkeypatch: pytest.MonkeyPat
         torch.testing.assert_close(actual[key], value, rtol=0, atol=0, msg=key)
 
 
-def test_an_optimizer_of_sparse_gradients_alone_is_refused_when_the_trainer_is_built(tmp_path: Path) -> None:
+def test_an_optimizer_that_needs_sparse_gradients_is_refused_when_the_trainer_is_built(tmp_path: Path) -> None:
     with pytest.raises(ConfigurationError, match=r'"sparse_adam" takes sparse gradients only.*"dense_sparse_adam"'):
         built(config_of(tmp_path, {"type": "sparse_adam"}), tmp_path)
 
 
-@pytest.mark.parametrize("trainer, what", [({"grad_norm": 5.0}, "`grad_norm`"), ({}, None)])
-def test_the_log_names_what_makes_the_step_slower(
-    trainer: dict[str, Any], what: Optional[str], tmp_path: Path, caplog: pytest.LogCaptureFixture
+@pytest.mark.parametrize("trainer, option", [({"grad_norm": 5.0}, "`grad_norm`"), ({}, None)])
+def test_the_log_names_the_option_that_needs_dense_gradients(
+    trainer: dict[str, Any], option: Optional[str], tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     with caplog.at_level(logging.INFO):
         built(config_of(tmp_path, {"type": "bilm"}, **trainer), tmp_path)
     lines = [line for line in caplog.messages if "dense gradients" in line]
-    assert (len(lines) == 1 and what in lines[0]) if what else not lines
+    assert (len(lines) == 1 and option in lines[0]) if option else not lines
 
 
 @pytest.mark.parametrize("optimizer, clip", [("adam", None), ("adagrad", None), ("bilm", 0.5)])
@@ -166,17 +168,17 @@ def test_several_processes_train_as_one(
 ) -> None:
     states = []
     for num_processes in (1, 2):
-        home = tmp_path / str(num_processes)
-        home.mkdir()
-        config = config_of(home, {"type": optimizer, "lr": 0.05}, grad_norm=clip or False)
+        directory = tmp_path / str(num_processes)
+        directory.mkdir()
+        config = config_of(directory, {"type": optimizer, "lr": 0.05}, grad_norm=clip or False)
         config["model"]["dropout"] = 0.0
         config["data_loader"] |= {"batch_size": 6 // num_processes, "shared_negatives": True}
         config["trainer"] |= {"checkpointer": {"type": "bilm"}, "callbacks": [{"type": "bilm"}]}
         if num_processes == 1:
-            train_model(Params(config), str(home / "out"))
+            train_model(Params(config), str(directory / "out"))
         else:
-            results = distributed(processes, num_processes, config, home / "out")
+            results = train_in_processes(processes, num_processes, config, directory / "out")
             assert [result["error"] for result in results] == [None, None]
-        states.append(weights(home / "out"))
+        states.append(read_weights(directory / "out"))
     for name, value in states[0].items():
         torch.testing.assert_close(states[1][name], value, rtol=0, atol=1e-4, msg=name)

@@ -1,4 +1,4 @@
-"""A checkpoint of some processes, taken up by as many or by another number: what all of them have together stays the same."""
+"""A checkpoint of several processes, resumed by the same or another number of processes: the totals stay the same."""
 
 from typing import Any, Optional
 
@@ -12,6 +12,7 @@ from allennlp_elmo_plus.training.distributed.lane_states import merge_lane_state
 from allennlp_elmo_plus.training.distributed.world import World
 
 NUM_LANES = 6
+# Numbers of processes before and after the checkpoint.
 NUMBERS = [(1, 2), (2, 1), (2, 3), (3, 2), (6, 1), (3, 3)]
 ALL_LANES = BiLMState(
     torch.arange(2.0 * NUM_LANES * 4).view(1, 2, NUM_LANES, 4),
@@ -20,14 +21,14 @@ ALL_LANES = BiLMState(
 
 
 def metric_of(rank: int, is_bidirectional: bool) -> BilmPerplexity:
-    """A metric that has seen a batch of its own, each number a power of two, so that sums are exact in any order."""
+    """Return a metric with one batch, which differs by rank. Its numbers are powers of two, so that sums are exact in any order."""
     metric = BilmPerplexity()
     metric(torch.tensor(2.0**rank), torch.tensor(0.5**rank) if is_bidirectional else None, 3 + rank)
     return metric
 
 
 def saved_by(num_processes: int, is_bidirectional: bool = True, has_lstm: bool = True) -> list[ProcessState]:
-    """The states of all processes; process r has lanes r, r + W and so on."""
+    """Return the states of all processes. Process r of W has the lanes r, r + W, r + 2W, ..."""
     return [
         {
             "model": {
@@ -44,7 +45,7 @@ def saved_by(num_processes: int, is_bidirectional: bool = True, has_lstm: bool =
 
 
 def totals(states: list[ProcessState], name: str) -> dict[str, Any]:
-    """The sums of all processes, as `sum_over_processes` adds them up."""
+    """Return the sums over all processes, as `sum_over_processes` computes them."""
     sums: dict[str, Any] = {"forward_nll": 0.0, "backward_nll": None, "num_targets": 0}
     for state in states:
         metric = BilmPerplexity()
@@ -56,40 +57,40 @@ def totals(states: list[ProcessState], name: str) -> dict[str, Any]:
 
 @pytest.mark.parametrize("before, after", NUMBERS)
 @pytest.mark.parametrize("is_bidirectional", [True, False])
-def test_sums_of_metrics_have_the_totals_they_had(before: int, after: int, is_bidirectional: bool) -> None:
+def test_the_totals_of_metrics_stay_the_same(before: int, after: int, is_bidirectional: bool) -> None:
     states = saved_by(before, is_bidirectional)
-    taken_up = [select_state(World(rank, after), states) for rank in range(after)]
+    resumed = [select_state(World(rank, after), states) for rank in range(after)]
     for name in ("sampled", "exact"):
         expected = totals(states, name)
-        assert totals(taken_up, name) == expected
+        assert totals(resumed, name) == expected
         assert isinstance(expected["num_targets"], int)
-    assert totals(taken_up, "sampled")["num_targets"] == sum(3 + rank for rank in range(before))
-    assert (totals(taken_up, "sampled")["backward_nll"] is None) != is_bidirectional
+    assert totals(resumed, "sampled")["num_targets"] == sum(3 + rank for rank in range(before))
+    assert (totals(resumed, "sampled")["backward_nll"] is None) != is_bidirectional
 
 
 @pytest.mark.parametrize("before, after", NUMBERS)
-def test_the_mean_loss_and_the_skipped_batches_are_what_they_were(before: int, after: int) -> None:
+def test_the_mean_loss_and_the_number_of_skipped_batches_stay_the_same(before: int, after: int) -> None:
     states = saved_by(before)
-    taken_up = [select_state(World(rank, after), states) for rank in range(after)]
-    # The trainer averages over processes.
-    means = [sum(state["loss_sum"] for state in each) / len(each) for each in (taken_up, states)]
-    assert means[0] == pytest.approx(means[1], rel=1e-15)
-    assert [state["batches_without_loss"] for state in taken_up] == [1.5] * after
+    resumed = [select_state(World(rank, after), states) for rank in range(after)]
+    # The trainer averages the losses over the processes.
+    mean, expected = (sum(state["loss_sum"] for state in group) / len(group) for group in (resumed, states))
+    assert mean == pytest.approx(expected, rel=1e-15)
+    assert [state["batches_without_loss"] for state in resumed] == [1.5] * after
 
 
 @pytest.mark.parametrize("before, after", NUMBERS)
 def test_each_lane_keeps_its_lstm_state(before: int, after: int) -> None:
     states = saved_by(before)
-    taken_up = [select_state(World(rank, after), states)["model"]["lstm"] for rank in range(after)]
-    assert all(map(torch.equal, merge_lane_states([BiLMState(*state) for state in taken_up]), ALL_LANES))
-    nothing = saved_by(before, has_lstm=False)
-    assert all(select_state(World(rank, after), nothing)["model"]["lstm"] is None for rank in range(after))
+    resumed = [select_state(World(rank, after), states)["model"]["lstm"] for rank in range(after)]
+    assert all(map(torch.equal, merge_lane_states([BiLMState(*state) for state in resumed]), ALL_LANES))
+    without_lstm = saved_by(before, has_lstm=False)
+    assert all(select_state(World(rank, after), without_lstm)["model"]["lstm"] is None for rank in range(after))
 
 
 @pytest.mark.parametrize("before, after", NUMBERS)
-def test_random_numbers_are_those_of_the_same_rank(before: int, after: int) -> None:
+def test_random_states_are_those_of_the_same_rank_and_missing_for_new_ranks(before: int, after: int) -> None:
     states = saved_by(before)
-    found: list[Optional[dict[str, Any]]] = [
+    generators: list[Optional[dict[str, Any]]] = [
         select_state(World(rank, after), states)["generators"] for rank in range(after)
     ]
-    assert found == [{"of": rank} if rank < before else None for rank in range(after)]
+    assert generators == [{"of": rank} if rank < before else None for rank in range(after)]

@@ -1,4 +1,4 @@
-"""That processes end when one of them is gone. Processes are heartbeats in threads here, a round 10 ms."""
+"""Processes end when one of them is lost. Here each process is a heartbeat in a thread, with a round every 10 ms."""
 
 import threading
 import time
@@ -13,12 +13,12 @@ import torch.distributed as dist
 from allennlp_elmo_plus.training.distributed.heartbeat import Heartbeat, log
 
 INTERVAL, PATIENCE = 0.01, 0.5
-# Only a test that fails waits as long.
+# A test that passes never waits as long.
 DEADLINE_SECONDS = 60
 
 
 class Processes:
-    """`count` heartbeats, each with its own connection, and what each of them was told on losing another."""
+    """`count` heartbeats, each with its own connection, and the message of each that noticed a loss."""
 
     def __init__(self, count: int, timeout: float = PATIENCE, grace: float = 0.0) -> None:
         self.server = dist.TCPStore("127.0.0.1", 0, is_master=True, timeout=timedelta(seconds=10))
@@ -52,13 +52,13 @@ class Processes:
 def three() -> Iterator[Processes]:
     processes = Processes(3)
     yield processes
-    for each in processes.hearts:
-        each._stopped.set()
-        for thread in each._threads:
+    for heart in processes.hearts:
+        heart._stopped.set()
+        for thread in heart._threads:
             thread.join()
 
 
-def test_processes_that_are_well_and_stop_together_lose_nobody(three: Processes) -> None:
+def test_running_processes_that_stop_together_report_no_loss(three: Processes) -> None:
     three.start(0, 1, 2)
     time.sleep(2 * PATIENCE)
     for rank in (2, 1, 0):
@@ -66,13 +66,13 @@ def test_processes_that_are_well_and_stop_together_lose_nobody(three: Processes)
     assert three.losses == {}
 
 
-def test_one_that_is_not_heard_of_ends_all_others(three: Processes) -> None:
+def test_a_process_that_never_starts_ends_all_others(three: Processes) -> None:
     three.start(0, 1)
     three.wait_for_losses(0, 1)
     assert three.losses == {rank: f"process {rank} ends: process 2 is not heard of any more" for rank in (0, 1)}
 
 
-def test_one_that_falls_silent_ends_all_others(three: Processes) -> None:
+def test_a_process_whose_heartbeat_stops_ends_all_others(three: Processes) -> None:
     three.start(0, 1, 2)
     time.sleep(PATIENCE)
     three.hearts[1]._stopped.set()
@@ -81,7 +81,7 @@ def test_one_that_falls_silent_ends_all_others(three: Processes) -> None:
 
 
 @pytest.mark.parametrize("failing", [0, 2])
-def test_an_error_is_what_the_others_end_with(three: Processes, failing: int) -> None:
+def test_an_error_of_one_process_is_the_message_of_all_others(three: Processes, failing: int) -> None:
     three.start(0, 1, 2)
     three.hearts[failing].fail("a process failed, ValueError: nan loss")
     others = {0, 1, 2} - {failing}
@@ -89,13 +89,13 @@ def test_an_error_is_what_the_others_end_with(three: Processes, failing: int) ->
     assert three.losses == {rank: f"process {rank} ends: a process failed, ValueError: nan loss" for rank in others}
 
 
-def test_what_follows_from_an_error_does_not_hide_it(three: Processes) -> None:
+def test_a_later_error_does_not_replace_the_first(three: Processes) -> None:
     three.hearts[2].fail("process 2 failed, ValueError: nan loss")
     three.hearts[1].fail("process 1 failed, RuntimeError: connection closed by peer")
     assert three.losses == {1: "process 1 ends: process 2 failed, ValueError: nan loss"}
 
 
-def test_a_store_that_is_gone_ends_the_others(three: Processes) -> None:
+def test_a_lost_store_ends_the_other_processes(three: Processes) -> None:
     three.start(1, 2)
     time.sleep(PATIENCE)
     del three.server
@@ -103,31 +103,36 @@ def test_a_store_that_is_gone_ends_the_others(three: Processes) -> None:
     assert "process 0 does not answer" in three.losses[1]
 
 
-def test_a_store_that_never_answers_ends_the_others(three: Processes, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_store_that_does_not_answer_ends_the_other_processes(
+    three: Processes, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr(three.hearts[1], "_failure", lambda: time.sleep(10 * PATIENCE))
     three.start(1)
     three.wait_for_losses(1)
     assert three.losses == {1: "process 1 ends: process 0 does not answer"}
 
 
-def test_who_was_stopped_for_a_while_takes_nobody_for_dead(three: Processes, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Process 0 sleeps through many rounds of the others, and they through many of its own."""
+def test_a_process_that_was_stopped_for_a_while_reports_no_loss(
+    three: Processes, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """While process 0 sleeps, it misses many heartbeats of the others."""
     three.start(0, 1, 2)
     failure = three.hearts[0]._failure
-    slept = []
+    has_slept = threading.Event()
 
     def sleep_once() -> Any:
-        if not slept:
-            slept.append(time.sleep(3 * PATIENCE))
+        if not has_slept.is_set():
+            time.sleep(3 * PATIENCE)
+            has_slept.set()
         return failure()
 
     monkeypatch.setattr(three.hearts[0], "_failure", sleep_once)
     monkeypatch.setattr(three.hearts[0], "_rounds_without_answer", -(10**6))
     time.sleep(5 * PATIENCE)
-    assert slept and three.losses == {}
+    assert has_slept.is_set() and three.losses == {}
 
 
-def test_process_0_keeps_the_store_until_the_others_have_stopped() -> None:
+def test_process_0_keeps_the_store_until_all_others_have_stopped() -> None:
     processes = Processes(2, timeout=DEADLINE_SECONDS)
     processes.start(0, 1)
     stopping = threading.Thread(target=processes.hearts[0].stop)
@@ -139,7 +144,7 @@ def test_process_0_keeps_the_store_until_the_others_have_stopped() -> None:
     assert not stopping.is_alive() and processes.losses == {}
 
 
-def test_a_process_that_ends_by_itself_in_time_is_left_to_it() -> None:
+def test_a_process_that_fails_within_the_grace_period_is_not_killed() -> None:
     processes = Processes(2, grace=DEADLINE_SECONDS)
     processes.start(0, 1)
     processes.hearts[0].fail("process 0 failed, ValueError: nan loss")
@@ -149,6 +154,6 @@ def test_a_process_that_ends_by_itself_in_time_is_left_to_it() -> None:
     assert not processes.hearts[1]._threads[0].is_alive() and processes.ended == []
 
 
-def test_the_message_is_on_stderr(capsys: pytest.CaptureFixture[str]) -> None:
+def test_log_prints_to_stderr(capsys: pytest.CaptureFixture[str]) -> None:
     log("process 1 ends: process 0 does not answer")
     assert capsys.readouterr().err == "process 1 ends: process 0 does not answer\n"

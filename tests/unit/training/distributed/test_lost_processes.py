@@ -1,4 +1,4 @@
-"""Real processes, one of which is killed, stopped or fails: all end, with what is known of it."""
+"""When one of several processes is killed, stops or fails, all others end and log the known cause."""
 
 import contextlib
 import os
@@ -12,17 +12,17 @@ import torch
 import torch.distributed as dist
 
 from allennlp_elmo_plus.training.distributed.heartbeat import Heartbeat, connect_to_store
-from tests.helpers.fork_server import ForkServer
+from tests.helpers.runs.fork_server import ForkServer
 
-# Long enough for a process that gets little of a busy machine not to be taken for the one that is lost.
+# On a busy machine a process may be slow; the timeout is longer than that.
 INTERVAL, PATIENCE = 0.25, 10.0
-# Only a test that fails waits as long.
+# A test that passes never waits as long.
 DEADLINE_SECONDS = 60
 NUM_PROCESSES, LOST = 3, 1
 
 
 def work(rank: int, port: int, path: str, fails: bool) -> None:
-    """Adds up numbers with the others for ever; what it says goes to path/rank."""
+    """Run all-reduces with the other processes without end. The errors go to the file `path`/`rank`."""
     directory = Path(path)
     sys.stderr = open(directory / str(rank), "w", buffering=1)
     dist.init_process_group("gloo", f"tcp://127.0.0.1:{port}", rank=rank, world_size=NUM_PROCESSES)
@@ -43,7 +43,7 @@ def work(rank: int, port: int, path: str, fails: bool) -> None:
 
 
 @pytest.mark.parametrize("how", ["killed", "stopped", "failed"])
-def test_all_processes_end(server: ForkServer, how: str, tmp_path: Path, free_port: int) -> None:
+def test_all_other_processes_end(server: ForkServer, how: str, tmp_path: Path, free_port: int) -> None:
     processes = [server.call(work, rank, free_port, str(tmp_path), how == "failed") for rank in range(NUM_PROCESSES)]
     others = [process for rank, process in enumerate(processes) if rank != LOST]
     try:
@@ -54,12 +54,12 @@ def test_all_processes_end(server: ForkServer, how: str, tmp_path: Path, free_po
         elif how == "stopped":
             os.kill(processes[LOST], signal.SIGSTOP)
         assert [server.wait(process, DEADLINE_SECONDS) for process in others] == [1, 1]
-        said = [(tmp_path / str(rank)).read_text() for rank in range(NUM_PROCESSES) if rank != LOST]
+        logs = [(tmp_path / str(rank)).read_text() for rank in range(NUM_PROCESSES) if rank != LOST]
         if how == "stopped":
-            # Its connections stay open: nothing but its silence tells.
-            assert all("process 1 is not heard of any more" in each for each in said)
+            # The connections of a stopped process stay open, so only the missing heartbeat shows the loss.
+            assert all("process 1 is not heard of any more" in log for log in logs)
         if how == "failed":
-            assert all("process 1 failed, ValueError: nan loss encountered" in each for each in said)
+            assert all("process 1 failed, ValueError: nan loss encountered" in log for log in logs)
     finally:
         for process in processes:
             with contextlib.suppress(ProcessLookupError):

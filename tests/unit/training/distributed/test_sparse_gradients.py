@@ -1,4 +1,4 @@
-"""Gradients in few rows, averaged over processes. The oracle is the mean of the same gradients made dense."""
+"""Row-sparse gradients averaged over processes, compared with the mean of the same gradients as dense tensors."""
 
 import pytest
 import torch
@@ -13,30 +13,31 @@ from allennlp_elmo_plus.training.distributed.sparse_gradients import (
     is_all_reduced_by_rows,
     is_excluded_from_ddp,
 )
-from tests.helpers.process_pool import ProcessPool
+from tests.helpers.runs.process_pool import ProcessPool
 
 NUM_ROWS, WIDTH = 11, 3
-# Of each process: repeated rows, in no order; none; others.
+# The rows of each process: repeated and unsorted; none; others.
 ROWS = [[4, 1, 4, 9], [], [0, 9, 10, 1]]
 
 
 def gradients(rank: int) -> list[Tensor]:
-    """Uncoalesced sparse gradients of a matrix and of a vector."""
+    """Return uncoalesced sparse gradients of a matrix and of a vector."""
     torch.manual_seed(rank)
     rows = torch.tensor([ROWS[rank]], dtype=torch.int64)
     sizes = [(NUM_ROWS, WIDTH), (NUM_ROWS,)]
     values = [torch.randn(rows.shape[1], *size[1:], dtype=torch.double) for size in sizes]
     with torch.sparse.check_sparse_tensor_invariants():
-        return [torch.sparse_coo_tensor(rows, each, size) for each, size in zip(values, sizes)]
+        return [torch.sparse_coo_tensor(rows, value, size) for value, size in zip(values, sizes)]
 
 
-def average_here(without_gradient: int) -> tuple[list[Tensor], list[bool], tuple[int, int]]:
+def average_in_this_process(rank_without_gradient: int) -> tuple[list[Tensor], list[bool], tuple[int, int]]:
+    """Return the averaged gradients, whether each parameter is marked as averaged, and the exchanged bytes."""
     rank = dist.get_rank()
     parameters = [nn.Parameter(torch.full(size, float(rank)).double()) for size in ((NUM_ROWS, WIDTH), (NUM_ROWS,))]
     exchange = SparseGradientAllReduce(parameters)
-    assert all((parameter == 0).all() for parameter in parameters), "process 0 decides the values"
+    assert all((parameter == 0).all() for parameter in parameters), "process 0 broadcasts its values"
     for parameter, gradient in zip(parameters, gradients(rank)):
-        parameter.grad = None if rank == without_gradient else gradient
+        parameter.grad = None if rank == rank_without_gradient else gradient
     exchange.average()
     return (
         [parameter.grad for parameter in parameters],
@@ -47,12 +48,12 @@ def average_here(without_gradient: int) -> tuple[list[Tensor], list[bool], tuple
 
 @pytest.mark.parametrize("num_processes", [1, 2, 3])
 def test_every_process_gets_the_mean_of_the_dense_gradients(processes: ProcessPool, num_processes: int) -> None:
-    results = processes.run(num_processes, average_here, -1)
+    results = processes.run(num_processes, average_in_this_process, -1)
     for index in range(2):
         expected = sum(gradients(rank)[index].to_dense() for rank in range(num_processes)) / num_processes
         rows = sorted(set(sum(ROWS[:num_processes], [])))
-        for grads, are_marked, _ in results:
-            assert all(are_marked)
+        for grads, is_marked, _ in results:
+            assert all(is_marked)
             assert grads[index].is_coalesced() and grads[index].indices()[0].tolist() == rows
             torch.testing.assert_close(grads[index].to_dense(), expected, rtol=1e-15, atol=0)
             assert torch.equal(grads[index].values(), results[0][0][index].values())
@@ -60,17 +61,17 @@ def test_every_process_gets_the_mean_of_the_dense_gradients(processes: ProcessPo
 
 def test_a_process_without_a_gradient_counts_as_zeros(processes: ProcessPool) -> None:
     expected = gradients(1)[0].to_dense() / 2
-    for grads, _, _ in processes.run(2, average_here, 0):
+    for grads, _, _ in processes.run(2, average_in_this_process, 0):
         torch.testing.assert_close(grads[0].to_dense(), expected, rtol=1e-15, atol=0)
 
 
-def test_bytes_are_those_of_the_rows_held_and_a_byte_for_each_row(processes: ProcessPool) -> None:
-    for _, _, (rows, values) in processes.run(3, average_here, -1):
+def test_exchanged_bytes_are_one_per_row_and_the_values_of_rows_with_a_gradient(processes: ProcessPool) -> None:
+    for _, _, (rows, values) in processes.run(3, average_in_this_process, -1):
         assert rows == 2 * NUM_ROWS
         assert values == 5 * (WIDTH + 1) * 8
 
 
-def average_nothing() -> list[int]:
+def average_empty_gradients() -> list[int]:
     parameter = nn.Parameter(torch.ones(4, 2))
     exchange = SparseGradientAllReduce([parameter])
     parameter.grad = torch.sparse_coo_tensor(torch.empty(1, 0, dtype=torch.int64), torch.empty(0, 2), (4, 2))
@@ -78,17 +79,17 @@ def average_nothing() -> list[int]:
     return list(parameter.grad.shape)
 
 
-def test_no_rows_at_all(processes: ProcessPool) -> None:
-    assert processes.run(2, average_nothing) == [[4, 2], [4, 2]]
+def test_gradients_without_rows_are_averaged(processes: ProcessPool) -> None:
+    assert processes.run(2, average_empty_gradients) == [[4, 2], [4, 2]]
 
 
 def refuse_dense() -> str:
     parameter = nn.Parameter(torch.ones(4, 2))
     exchange = SparseGradientAllReduce([parameter])
     parameter.grad = torch.ones(4, 2)
-    with pytest.raises(ValueError) as refused:
+    with pytest.raises(ValueError) as error:
         exchange.average()
-    return str(refused.value)
+    return str(error.value)
 
 
 def test_a_dense_gradient_is_refused(processes: ProcessPool) -> None:
@@ -98,7 +99,7 @@ def test_a_dense_gradient_is_refused(processes: ProcessPool) -> None:
 
 
 class Lookup(nn.Module):
-    """A matrix under two names, of which only the rows looked up have a gradient, and a dense scale."""
+    """A table of vectors under two names, which gets sparse gradients, and a scale, which gets dense gradients."""
 
     def __init__(self) -> None:
         super().__init__()

@@ -1,8 +1,8 @@
 """
-Training in W processes of B lanes is training in one process of B * W lanes: the oracle of every test here.
+Training in W processes of B lanes each, compared with training in one process of B * W lanes.
 
-Dropout is off and negatives are shared, in double precision. The text's lanes end at different windows, so that some processes have
-nothing to read in the last ones.
+There is no dropout, negatives are shared, and numbers are float64. The lanes of the text end at different windows, so that some
+processes have no lane left in the last windows.
 """
 
 from pathlib import Path
@@ -33,7 +33,7 @@ from allennlp_elmo_plus.training.distributed.sparse_gradients import (
 )
 from allennlp_elmo_plus.training.distributed.world import world
 from allennlp_elmo_plus.training.loss import touch_parameters, training_loss
-from tests.helpers.process_pool import ProcessPool
+from tests.helpers.runs.process_pool import ProcessPool
 from tests.helpers.small_models import small_options
 
 NUM_STEPS, VOCAB_SIZE, MAX_NORM = 4, 30, 0.53
@@ -60,7 +60,7 @@ def text(tmp_path: Path) -> Path:
 
 
 class Job:
-    """The training of an epoch over this process's share of `num_lanes` lanes."""
+    """A model with the batches of one epoch of this process, which reads its part of `num_lanes` lanes."""
 
     def __init__(self, text: Path, num_lanes: int, options: dict[str, Any], epoch: int = 0) -> None:
         rank, num_processes = world()
@@ -74,13 +74,13 @@ class Job:
         self.wrapped: nn.Module = Loss(self.model)
         exchange = None
         if num_processes > 1:
-            by_rows = self.model.sparse_parameters()
-            exclude_from_ddp(self.wrapped, by_rows)
-            self.wrapped, exchange = DistributedDataParallel(self.wrapped), SparseGradientAllReduce(by_rows)
+            sparse = self.model.sparse_parameters()
+            exclude_from_ddp(self.wrapped, sparse)
+            self.wrapped, exchange = DistributedDataParallel(self.wrapped), SparseGradientAllReduce(sparse)
         self.optimizer = Adagrad(self.model.parameters(), max_norm=MAX_NORM, sparse_all_reduce=exchange)
 
     def step(self, batches: list[LanguageModelBatch], state: Optional[BiLMState]) -> tuple[float, Optional[BiLMState]]:
-        """The loss of `batches`, whose gradients are added up for one step; and the state after it."""
+        """Take one optimizer step with the mean gradient of `batches`. Return the mean loss and the state after the batches."""
         total = 0.0
         self.optimizer.zero_grad()
         for batch in batches:
@@ -100,7 +100,7 @@ class Loss(nn.Module):
         result = self.model.sampled_loss(batch, (batch.forward_negatives, batch.backward_negatives), state)
         loss = training_loss(batch, result.forward_nll_sum, result.backward_nll_sum, 1)
         if not batch.batch_sizes:
-            loss = touch_parameters(loss, (each for each in self.parameters() if not is_excluded_from_ddp(each)))
+            loss = touch_parameters(loss, (param for param in self.parameters() if not is_excluded_from_ddp(param)))
         return loss, result.state.detach()
 
 
@@ -108,18 +108,25 @@ def batcher(corpus: EncodedCorpus, epoch: int) -> WindowBatcher:
     return WindowBatcher(corpus, np.arange(corpus.num_types), LogUniformSampler(VOCAB_SIZE, 5), seed=3, epoch=epoch)
 
 
-def train(text: Path, num_lanes: int, options: dict[str, Any], at_once: int = 1) -> dict[str, Any]:
-    """Losses, norms, gradients of the last step, weights and the state, after an epoch of this process's share."""
+def train(text: Path, num_lanes: int, options: dict[str, Any], batches_per_step: int = 1) -> dict[str, Any]:
+    """
+    Train this process for one epoch.
+
+    Returns:
+        The losses and gradient norms of all steps, the gradients of the last step, the weights and the state after the epoch, the
+        number of batches without a lane, and whether each of the model's sparse parameters has a sparse gradient.
+    """
     job = Job(text, num_lanes, options)
-    losses, norms, empty, state = [], [], 0, None
-    for first in range(0, len(job.batches), at_once):
-        batches = job.batches[first : first + at_once]
+    losses, norms, num_empty, state = [], [], 0, None
+    for first in range(0, len(job.batches), batches_per_step):
+        batches = job.batches[first : first + batches_per_step]
         loss, state = job.step(batches, state)
         losses.append(loss)
         norms.append(job.optimizer.last_grad_norm)
-        empty += sum(not batch.batch_sizes for batch in batches)
+        num_empty += sum(not batch.batch_sizes for batch in batches)
     grads = {
-        name: each.grad.to_dense() if each.grad.is_sparse else each.grad for name, each in job.model.named_parameters()
+        name: param.grad.to_dense() if param.grad.is_sparse else param.grad
+        for name, param in job.model.named_parameters()
     }
     return {
         "losses": losses,
@@ -127,32 +134,35 @@ def train(text: Path, num_lanes: int, options: dict[str, Any], at_once: int = 1)
         "grads": grads,
         "weights": job.model.state_dict(),
         "state": state,
-        "empty": empty,
-        "are_sparse": [each.grad.is_sparse for each in job.model.sparse_parameters()],
+        "num_empty": num_empty,
+        "are_sparse": [param.grad.is_sparse for param in job.model.sparse_parameters()],
     }
 
 
-def assert_same(parts: list[dict[str, Any]], whole: dict[str, Any]) -> None:
-    mean = torch.tensor([part["losses"] for part in parts], dtype=torch.double).mean(0)
-    torch.testing.assert_close(mean, torch.tensor(whole["losses"], dtype=torch.double), rtol=1e-12, atol=0)
-    for part in parts:
-        assert part["norms"] == pytest.approx(whole["norms"], rel=1e-11)
+def assert_same(results: list[dict[str, Any]], expected: dict[str, Any]) -> None:
+    """Compare the results of all processes with the result of one process."""
+    mean = torch.tensor([result["losses"] for result in results], dtype=torch.double).mean(0)
+    torch.testing.assert_close(mean, torch.tensor(expected["losses"], dtype=torch.double), rtol=1e-12, atol=0)
+    for result in results:
+        assert result["norms"] == pytest.approx(expected["norms"], rel=1e-11)
         for kind in ("grads", "weights"):
-            for name, expected in whole[kind].items():
-                torch.testing.assert_close(part[kind][name], expected, rtol=1e-11, atol=1e-13)
-                assert torch.equal(part[kind][name], parts[0][kind][name]), "weights of processes drift apart"
-    for ours, expected in zip(merge_lane_states([part["state"] for part in parts]), whole["state"]):
-        torch.testing.assert_close(ours, expected, rtol=1e-11, atol=1e-13)
+            for name, tensor in expected[kind].items():
+                torch.testing.assert_close(result[kind][name], tensor, rtol=1e-11, atol=1e-13)
+                assert torch.equal(result[kind][name], results[0][kind][name]), "processes must have equal weights"
+    merged_state = merge_lane_states([result["state"] for result in results])
+    for tensor, expected_tensor in zip(merged_state, expected["state"]):
+        torch.testing.assert_close(tensor, expected_tensor, rtol=1e-11, atol=1e-13)
 
 
 @pytest.mark.parametrize("name", INPUTS)
 @pytest.mark.parametrize("num_processes", [2, 3])
-def test_losses_gradients_weights_and_state(processes: ProcessPool, text: Path, name: str, num_processes: int) -> None:
-    whole = train(text, 6, INPUTS[name])
-    assert whole["are_sparse"] and all(whole["are_sparse"])
-    assert max(whole["norms"]) > MAX_NORM > min(whole["norms"]), "the clip acts in some steps only"
-    parts = processes.run(num_processes, train, text, 6, INPUTS[name])
-    assert_same(parts, whole)
+def test_losses_gradients_weights_and_state_are_those_of_one_process(
+    processes: ProcessPool, text: Path, name: str, num_processes: int
+) -> None:
+    expected = train(text, 6, INPUTS[name])
+    assert expected["are_sparse"] and all(expected["are_sparse"])
+    assert max(expected["norms"]) > MAX_NORM > min(expected["norms"]), "the clip must act in some steps only"
+    assert_same(processes.run(num_processes, train, text, 6, INPUTS[name]), expected)
 
 
 RECURRENCES: dict[str, dict[str, Any]] = {
@@ -163,70 +173,74 @@ RECURRENCES: dict[str, dict[str, Any]] = {
 
 
 @pytest.mark.parametrize("name", RECURRENCES)
-def test_processes_whose_lanes_have_ended_go_on_stepping(processes: ProcessPool, text: Path, name: str) -> None:
+def test_processes_without_a_lane_take_part_in_the_remaining_steps(
+    processes: ProcessPool, text: Path, name: str
+) -> None:
     text.write_text("a b c d e f g h i j k l m n o p\nq\nr\n", encoding="utf-8")
     options = RECURRENCES[name]
-    whole = train(text, 3, options)
-    parts = processes.run(3, train, text, 3, options)
-    assert parts[1]["empty"] and parts[2]["empty"] and not whole["empty"]
-    assert_same(parts, whole)
+    expected = train(text, 3, options)
+    results = processes.run(3, train, text, 3, options)
+    assert results[1]["num_empty"] and results[2]["num_empty"] and not expected["num_empty"]
+    assert_same(results, expected)
 
 
 @pytest.mark.parametrize("num_processes", [1, 2])
-def test_gradients_of_several_windows_at_once(processes: ProcessPool, text: Path, num_processes: int) -> None:
-    """The step of k windows in turn is that of the mean of their losses, the state handed on and cut off between them."""
-    whole = accumulated_by_hand(text, 6, at_once=3)
-    parts = processes.run(num_processes, train, text, 6, {}, 3) if num_processes > 1 else [train(text, 6, {}, 3)]
-    assert_same(parts, whole)
+def test_a_step_of_several_windows_has_the_mean_of_their_gradients(
+    processes: ProcessPool, text: Path, num_processes: int
+) -> None:
+    """The state is carried from window to window; gradients do not flow through it."""
+    expected = train_with_dense_sums(text, 6, batches_per_step=3)
+    results = processes.run(num_processes, train, text, 6, {}, 3) if num_processes > 1 else [train(text, 6, {}, 3)]
+    assert_same(results, expected)
 
 
-def accumulated_by_hand(text: Path, num_lanes: int, at_once: int) -> dict[str, Any]:
-    """As `train`, each window's gradient taken by itself and the mean of them made dense."""
+def train_with_dense_sums(text: Path, num_lanes: int, batches_per_step: int) -> dict[str, Any]:
+    """Train as `train` does, with the gradient of each window computed separately and summed as a dense tensor."""
     job = Job(text, num_lanes, {})
     parameters = dict(job.model.named_parameters())
     losses, norms, state = [], [], None
-    for first in range(0, len(job.batches), at_once):
-        batches = job.batches[first : first + at_once]
-        loss_sum, grads = 0.0, {name: torch.zeros_like(each) for name, each in parameters.items()}
+    for first in range(0, len(job.batches), batches_per_step):
+        batches = job.batches[first : first + batches_per_step]
+        loss_sum, grads = 0.0, {name: torch.zeros_like(param) for name, param in parameters.items()}
         for batch in batches:
             loss, state = job.wrapped(batch, state)
             for name, grad in zip(parameters, torch.autograd.grad(loss, list(parameters.values()))):
                 grads[name] += grad.to_dense() if grad.is_sparse else grad
             loss_sum += loss.item()
-        for name, each in parameters.items():
-            each.grad = grads[name] / len(batches)
+        for name, param in parameters.items():
+            param.grad = grads[name] / len(batches)
         job.optimizer.step()
         losses.append(loss_sum / len(batches))
         norms.append(job.optimizer.last_grad_norm)
-    last = {name: each.grad for name, each in parameters.items()}
+    last = {name: param.grad for name, param in parameters.items()}
     return {"losses": losses, "norms": norms, "grads": last, "weights": job.model.state_dict(), "state": state}
 
 
-def test_several_windows_are_one_batch_of_as_many_lanes(text: Path) -> None:
-    """The gradient of k windows of B lanes is that of one batch of k * B lanes, each with its own state before it."""
+def test_the_mean_gradient_of_several_windows_is_that_of_one_batch_with_all_their_lanes(text: Path) -> None:
+    """The lanes of the large batch start with the states that the windows start with."""
     job = Job(text, 4, {})
     first = job.batches[0]
     negatives = {"forward_negatives": first.forward_negatives, "backward_negatives": first.backward_negatives}
     windows = [batch._replace(**negatives) for batch in job.batches[:3]]
-    assert all(batch.mask.all() for batch in windows), "windows of as many targets each"
+    assert all(batch.mask.all() for batch in windows), "all windows must have the same number of targets"
     states = [job.model.bilm.zero_state(4)]
     with torch.no_grad():
         for batch in windows[:-1]:
             states.append(job.wrapped(batch, states[-1])[1])
     (sum(job.wrapped(batch, state)[0] for batch, state in zip(windows, states)) / 3).backward()
-    apart = {name: each.grad.to_dense() for name, each in job.model.named_parameters()}
+    expected = {name: param.grad.to_dense() for name, param in job.model.named_parameters()}
 
     job.optimizer.zero_grad()
-    large, order = merged(windows)
-    state = BiLMState(*(torch.cat(parts, dim=2)[:, :, order] for parts in zip(*states)))
-    loss, _ = job.wrapped(large, state)
+    large_batch, order = merge_batches(windows)
+    state = BiLMState(*(torch.cat(tensors, dim=2)[:, :, order] for tensors in zip(*states)))
+    loss, _ = job.wrapped(large_batch, state)
     loss.backward()
-    for name, each in job.model.named_parameters():
-        torch.testing.assert_close(each.grad.to_dense(), apart[name], rtol=1e-11, atol=1e-14)
+    for name, param in job.model.named_parameters():
+        torch.testing.assert_close(param.grad.to_dense(), expected[name], rtol=1e-11, atol=1e-14)
 
 
-def merged(batches: list[LanguageModelBatch]) -> tuple[LanguageModelBatch, Tensor]:
-    """The rows of `batches` as those of one, longest first, and which of all rows each of them is."""
+def merge_batches(batches: list[LanguageModelBatch]) -> tuple[LanguageModelBatch, Tensor]:
+    """Return one batch with the rows of `batches`, longest first, and the index of each of its rows in their concatenation."""
     characters = torch.cat([batch.characters for batch in batches])
     word_ids = torch.cat([batch.word_ids for batch in batches])
     lengths = torch.cat([batch.lengths for batch in batches])
@@ -234,10 +248,10 @@ def merged(batches: list[LanguageModelBatch]) -> tuple[LanguageModelBatch, Tenso
     first_words = torch.tensor([0, *(len(batch.word_ids) for batch in batches)]).cumsum(0)[:-1]
 
     def rows(name: str, offset: bool) -> Tensor:
-        parts = [getattr(batch, name) + (first if offset else 0) for batch, first in zip(batches, first_words)]
-        return torch.cat(parts)[order]
+        tensors = [getattr(batch, name) + (first if offset else 0) for batch, first in zip(batches, first_words)]
+        return torch.cat(tensors)[order]
 
-    # No longer by rising length of their words: one bucket as wide as can be.
+    # The words are not sorted by length any more, so all of them are in one bucket of the full width.
     return batches[0]._replace(
         characters=characters,
         buckets=[(len(characters), characters.shape[1])],
@@ -251,10 +265,10 @@ def merged(batches: list[LanguageModelBatch]) -> tuple[LanguageModelBatch, Tenso
     ), order
 
 
-def test_states_are_shared_out_and_joined_again() -> None:
+def test_sharded_lane_states_are_merged_into_the_original() -> None:
     state = BiLMState(torch.randn(2, 3, 12, 5), torch.randn(2, 3, 12, 7))
     for num_processes in (1, 2, 3, 4):
-        shares = [shard_lane_state(state, rank, num_processes) for rank in range(num_processes)]
-        assert shares[-1].cell.shape == (2, 3, 12 // num_processes, 7)
-        assert all(map(torch.equal, merge_lane_states(shares), state))
-        assert torch.equal(shares[-1].hidden[:, :, 0], state.hidden[:, :, num_processes - 1])
+        shards = [shard_lane_state(state, rank, num_processes) for rank in range(num_processes)]
+        assert shards[-1].cell.shape == (2, 3, 12 // num_processes, 7)
+        assert all(map(torch.equal, merge_lane_states(shards), state))
+        assert torch.equal(shards[-1].hidden[:, :, 0], state.hidden[:, :, num_processes - 1])

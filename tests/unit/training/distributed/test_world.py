@@ -1,3 +1,5 @@
+"""Objects and sums exchanged between processes."""
+
 from typing import Any
 
 import torch
@@ -12,10 +14,10 @@ from allennlp_elmo_plus.training.distributed.world import (
     world,
 )
 from allennlp_elmo_plus.training.perplexity import PerplexitySums
-from tests.helpers.process_pool import ProcessPool
+from tests.helpers.runs.process_pool import ProcessPool
 
 
-def ask() -> tuple[Any, ...]:
+def exchange_objects() -> tuple[Any, ...]:
     rank = dist.get_rank()
     sums = PerplexitySums()
     sums.add(1.5 * rank, 2.0**-40 + rank, 10**9 + rank)
@@ -30,20 +32,20 @@ def ask() -> tuple[Any, ...]:
     )
 
 
-def test_what_processes_tell_each_other(processes: ProcessPool) -> None:
-    for rank, answer in enumerate(processes.run(3, ask)):
-        together = [0, 1, 2]
+def test_objects_are_gathered_broadcast_and_summed(processes: ProcessPool) -> None:
+    for rank, results in enumerate(processes.run(3, exchange_objects)):
+        ranks = [0, 1, 2]
         sums = (4.5, 3 * 2.0**-40 + 3, 3 * 10**9 + 3)
-        assert answer == ((rank, 3), together, None if rank == 1 else together, "of 0", {7}, sums)
+        assert results == ((rank, 3), ranks, None if rank == 1 else ranks, "of 0", {7}, sums)
 
 
-def test_a_single_process_gives_its_own_answers() -> None:
+def test_a_single_process_gets_its_own_objects() -> None:
     assert world() == (0, 1)
     assert all_gather_object("x") == ["x"] and gather_object("x", [0]) == ["x"]
     assert broadcast_object("x") == "x" and common_items({1, 2}) == {1, 2}
 
 
-def test_seeds_differ_and_process_0_keeps_the_one_given() -> None:
+def test_each_rank_has_another_seed_and_rank_0_keeps_the_original() -> None:
     seeds = [seed_for_rank(seed, rank) for seed in (0, 133) for rank in range(50)]
     assert len(set(seeds)) == 100 and seeds[0] == 0 and seeds[50] == 133
     assert all(0 <= seed < 2**63 for seed in seeds)

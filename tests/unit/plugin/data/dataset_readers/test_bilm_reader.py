@@ -1,3 +1,5 @@
+"""The dataset reader `bilm`: instances of sentences, their counts of words, and AllenNLP's data loaders over them."""
+
 import contextlib
 import copy
 import io
@@ -35,7 +37,7 @@ def vocabulary(corpus):
     return BilmVocabulary.from_text(BilmReader().read(corpus))
 
 
-def test_a_sentence_stands_between_its_boundaries(corpus):
+def test_a_sentence_has_its_two_boundaries(corpus):
     instances = list(DatasetReader.from_params(Params({"type": "bilm"})).read(corpus))
     assert [[token.text for token in instance["source"]] for instance in instances] == [
         ["<S>", *words, "</S>"] for words in SENTENCES
@@ -53,7 +55,7 @@ def test_ids_are_characters_and_vocabulary_ids(corpus, vocabulary):
     assert torch.equal(characters[0], characters[3]) and characters[4, 1] == 258
 
 
-def test_the_fields_are_built_when_asked_for(corpus):
+def test_the_fields_of_an_instance_are_built_when_they_are_first_used(corpus):
     instances = list(BilmReader().read(corpus))
     counter: dict = defaultdict(lambda: defaultdict(int))
     for instance in instances:
@@ -63,7 +65,7 @@ def test_the_fields_are_built_when_asked_for(corpus):
     assert len(instances[0]) == 1 and list(instances[0]) == ["source"]
 
 
-def test_words_are_counted_as_their_fields_would_be(corpus):
+def test_counts_of_words_are_those_of_the_fields(corpus):
     def count(reader, **namespaces):
         fast: dict = defaultdict(lambda: defaultdict(int))
         slow: dict = defaultdict(lambda: defaultdict(int))
@@ -85,7 +87,7 @@ def test_words_are_counted_as_their_fields_would_be(corpus):
 
 
 @pytest.mark.parametrize("built", [False, True])
-def test_an_instance_is_pickled_and_copied_whole(vocabulary, built):
+def test_an_instance_can_be_pickled_and_copied_before_and_after_its_fields_are_built(vocabulary, built):
     instance = SentenceInstance(["the", "dog"])
     BilmReader().apply_token_indexers(instance)
     if built:
@@ -115,7 +117,7 @@ def test_every_loader_gives_each_sentence_once(corpus, vocabulary, num_workers, 
     expected = [[1, *(vocabulary.get_token_index(word) for word in words), 2] for words in SENTENCES[:max_instances]]
     rows: list[list[int]] = []
     for _ in range(5):
-        # AllenNLP now and then tells a worker to stop that has just ended by itself.
+        # Sometimes AllenNLP tells a worker to stop that has just ended by itself.
         with contextlib.suppress(BrokenPipeError):
             loader = MultiProcessDataLoader(
                 reader, corpus, batch_size=4, num_workers=num_workers, max_instances_in_memory=in_memory, quiet=True
@@ -130,14 +132,14 @@ def test_every_loader_gives_each_sentence_once(corpus, vocabulary, num_workers, 
 
 
 def test_ranks_and_workers_share_the_sentences(corpus):
-    read = []
+    sentences = []
     for rank in range(3):
         for worker in range(2):
             reader = BilmReader()
             reader._set_distributed_info(DistributedInfo(3, rank))
             reader._set_worker_info(WorkerInfo(2, worker))
-            read += [instance.words for instance in reader.read(corpus)]
-    assert sorted(read) == sorted(SENTENCES)
+            sentences += [instance.words for instance in reader.read(corpus)]
+    assert sorted(sentences) == sorted(SENTENCES)
 
 
 def test_standard_input_is_read(monkeypatch):
@@ -145,7 +147,7 @@ def test_standard_input_is_read(monkeypatch):
     assert [instance.words for instance in BilmReader().read("-")] == [["from", "a", "pipe"]]
 
 
-def test_bad_input_is_refused(tmp_path, corpus):
+def test_bad_options_and_texts_are_refused(tmp_path, corpus):
     with pytest.raises(InputError, match="`encoding_errors` must be"):
         BilmReader(encoding_errors="ignore")
     with pytest.raises(ConfigurationError, match="has no option `encoding_error`: did you mean `encoding_errors`?"):
@@ -166,6 +168,6 @@ def test_bad_input_is_refused(tmp_path, corpus):
         MultiProcessDataLoader(BilmReader(), path, batch_size=4, num_workers=2, quiet=True)
 
 
-def test_a_plain_vocabulary_counts_it_too(corpus):
+def test_allennlps_own_vocabulary_counts_the_words(corpus):
     plain = Vocabulary.from_instances(BilmReader().read(corpus))
     assert plain.get_token_index("dog") != plain.get_token_index("unseen")

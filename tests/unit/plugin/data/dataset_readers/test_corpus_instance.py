@@ -1,4 +1,4 @@
-"""The vocabulary of a text that was counted when it was encoded."""
+"""The one instance that stands for a whole text, whose words were counted when the text was encoded."""
 
 import os
 from collections import Counter, defaultdict
@@ -29,16 +29,17 @@ def counts_of(instances: object) -> dict[str, dict[str, int]]:
     return counts
 
 
-def test_counts_are_those_of_the_sentences(path: str) -> None:
-    (whole,) = BilmDataLoader(BilmReader(), path, batch_size=1).iter_instances()
-    assert isinstance(whole, CorpusInstance)
-    assert counts_of([whole]) == counts_of(BilmReader().read(path))
+def test_the_counts_of_the_corpus_instance_are_those_of_the_sentences(path: str) -> None:
+    (instance,) = BilmDataLoader(BilmReader(), path, batch_size=1).iter_instances()
+    assert isinstance(instance, CorpusInstance)
+    assert counts_of([instance]) == counts_of(BilmReader().read(path))
 
 
-def test_vocabularies_are_the_same(path: str) -> None:
+def test_the_vocabulary_is_that_of_the_sentences(path: str) -> None:
     loader = BilmDataLoader(BilmReader(), path, batch_size=1)
     ours, theirs = (
-        BilmVocabulary.from_text(each, min_count=2) for each in (loader.iter_instances(), loader.reader.read(path))
+        BilmVocabulary.from_text(instances, min_count=2)
+        for instances in (loader.iter_instances(), loader.reader.read(path))
     )
     assert ours.get_token_to_index_vocabulary("tokens") == theirs.get_token_to_index_vocabulary("tokens")
     assert ours.get_vocab_size("tokens") > 4
@@ -53,10 +54,10 @@ def test_vocabularies_are_the_same(path: str) -> None:
     ],
     ids=["a part of the text", "characters", "another namespace"],
 )
-def test_where_more_is_asked_for_sentences_are_counted(reader: BilmReader, path: str) -> None:
-    found = counts_of(BilmDataLoader(reader, path, batch_size=1).iter_instances())
-    assert found == counts_of(reader.read(path))
-    assert set(found) != {"tokens"} or found["tokens"]["river"] == 1
+def test_other_counts_than_those_of_the_words_are_made_from_the_sentences(reader: BilmReader, path: str) -> None:
+    counts = counts_of(BilmDataLoader(reader, path, batch_size=1).iter_instances())
+    assert counts == counts_of(reader.read(path))
+    assert set(counts) != {"tokens"} or counts["tokens"]["river"] == 1
 
 
 @pytest.mark.parametrize("max_instances", [None, 3])

@@ -1,3 +1,5 @@
+"""The token indexer `bilm_characters`, compared with AllenNLP's `elmo_characters`."""
+
 import pytest
 import torch
 from allennlp.common import Params
@@ -24,21 +26,21 @@ def tokens(words):
     return [Token(word) for word in words]
 
 
-def both(**options):
+def both_indexers(**options):
     return BilmCharactersIndexer(**options), ELMoTokenCharactersIndexer(**options)
 
 
 @settings(deadline=None)
 @given(sentences, st.booleans())
 def test_ids_are_those_of_elmo_characters(words, add):
-    ours, theirs = both(tokens_to_add={"<mask>": 5, "강아지": 260, "<S>": 7} if add else None)
+    ours, theirs = both_indexers(tokens_to_add={"<mask>": 5, "강아지": 260, "<S>": 7} if add else None)
     assert ours.tokens_to_indices(tokens(words), VOCABULARY) == theirs.tokens_to_indices(tokens(words), VOCABULARY)
 
 
 @settings(deadline=None)
 @given(sentences, st.integers(0, 8), st.integers(0, 4))
 def test_tensors_are_those_of_elmo_characters(words, length, min_padding):
-    ours, theirs = both(token_min_padding_length=min_padding)
+    ours, theirs = both_indexers(token_min_padding_length=min_padding)
     indices = theirs.tokens_to_indices(tokens(words), VOCABULARY)
     longest = ours.get_padding_lengths(indices)
     assert longest == theirs.get_padding_lengths(indices)
@@ -50,7 +52,7 @@ def test_tensors_are_those_of_elmo_characters(words, length, min_padding):
         assert torch.equal(padded["elmo_tokens"], expected["elmo_tokens"].reshape(-1, 50))
 
 
-def test_it_takes_the_place_of_elmo_characters_in_a_batch():
+def test_batches_are_those_of_elmo_characters():
     def batch(indexer):
         fields = [
             [TextField(tokens(words.split()), {"elmo": indexer}) for words in row] for row in (["a bc", ""], ["def"])
@@ -59,12 +61,12 @@ def test_it_takes_the_place_of_elmo_characters_in_a_batch():
         instances.index_instances(VOCABULARY)
         return instances.as_tensor_dict()
 
-    ours, theirs = map(batch, both())
+    ours, theirs = map(batch, both_indexers())
     for field in ("text", "list"):
         assert torch.equal(ours[field]["elmo"]["elmo_tokens"], theirs[field]["elmo"]["elmo_tokens"])
 
 
-def test_the_boundaries_are_rows_around_the_tokens():
+def test_add_bos_eos_adds_the_two_boundaries():
     plain = BilmCharactersIndexer(max_characters_per_token=12)
     bounded = BilmCharactersIndexer(max_characters_per_token=12, add_bos_eos=True)
     expected = plain.tokens_to_indices(tokens(["<S>", "a", "longer-than-12", "</S>"]), VOCABULARY)
@@ -77,7 +79,7 @@ def test_the_boundaries_are_rows_around_the_tokens():
     assert len(bounded.tokens_to_indices([], VOCABULARY)["elmo_tokens"]) == 2
 
 
-def test_it_is_built_from_a_configuration_and_counts_nothing():
+def test_an_indexer_from_a_config_has_its_options_and_counts_no_words():
     options = {
         "type": "bilm_characters",
         "max_characters_per_token": 20,
@@ -103,9 +105,9 @@ def test_bad_options_are_refused():
         TokenIndexer.from_params(Params({"type": "bilm_characters", "max_characters": 20}))
 
 
-def test_a_token_without_text_is_named(tmp_path):
+def test_a_token_without_text_is_refused_by_its_position(tmp_path):
     (tmp_path / "vocab.txt").write_text("<S>\n</S>\n<UNK>\nthe\n")
-    # Of other types AllenNLP makes no token.
+    # AllenNLP's Token accepts no other types than strings and None.
     words = [Token("the"), Token(None)]
     for indexer in (BilmCharactersIndexer(), BilmWordsIndexer(str(tmp_path / "vocab.txt"))):
         with pytest.raises(InputError, match=r"`(words|tokens)\[1\]` must be a string, got None, in \['the', None\]$"):

@@ -1,4 +1,4 @@
-"""Words by their ids in the vocabulary of a biLM, whatever the vocabulary of the model that uses it."""
+"""The token indexer `bilm_words`, whose ids are those of the biLM's vocabulary, not of the downstream model's."""
 
 import pytest
 from allennlp.common.checks import ConfigurationError
@@ -34,7 +34,7 @@ def ids(indexer, vocabulary, words):
 def test_ids_are_lines_of_the_bilms_vocabulary(vocab_file):
     indexer = BilmWordsIndexer(vocab_file)
     vocabulary = Vocabulary.from_instances(instances(indexer))
-    # `river` is in no instance; `wheel` is in no biLM.
+    # `river` is in no instance; `wheel` is not in the biLM's vocabulary.
     assert ids(indexer, vocabulary, ["mill", "river", "나비", "wheel", "</S>"]) == {"tokens": [7, 5, 8, 3, 1]}
     field = instances(indexer)[0]["text"]
     field.index(vocabulary)
@@ -44,7 +44,7 @@ def test_ids_are_lines_of_the_bilms_vocabulary(vocab_file):
 
 
 @pytest.mark.parametrize("namespace", ["bilm_words", "bilm_words_tags"])
-def test_a_saved_vocabulary_needs_no_file(vocab_file, tmp_path, namespace):
+def test_with_a_saved_vocabulary_the_file_is_not_needed(vocab_file, tmp_path, namespace):
     first = BilmWordsIndexer(vocab_file, namespace=namespace)
     Vocabulary.from_instances(instances(first)).save_to_files(str(tmp_path / "vocabulary"))
     loaded = Vocabulary.from_files(str(tmp_path / "vocabulary"))
@@ -61,19 +61,19 @@ def test_words_spelled_as_escapes_of_allennlp_keep_their_ids(vocab_file, tmp_pat
     vocabulary.save_to_files(str(tmp_path / "vocabulary"))
     expected = {"tokens": list(range(1, len(words) + 1))}
     assert ids(first, vocabulary, words) == expected
-    # With the file, and without it.
+    # Once with the file, once without it.
     for again in (BilmWordsIndexer(vocab_file), BilmWordsIndexer()):
         assert ids(again, Vocabulary.from_files(str(tmp_path / "vocabulary")), words) == expected
 
 
-def test_a_vocabulary_that_leaves_words_out_is_refused(vocab_file):
+def test_a_vocabulary_that_omits_words_is_refused(vocab_file):
     indexer = BilmWordsIndexer(vocab_file)
     vocabulary = Vocabulary.from_instances(instances(indexer), max_vocab_size=5)
     with pytest.raises(ConfigurationError, match="must keep all words of the namespace `bilm_words`"):
         ids(indexer, vocabulary, ["the"])
 
 
-def test_a_vocabulary_without_the_words_is_no_hindrance_where_there_is_the_file(vocab_file):
+def test_a_vocabulary_without_the_namespace_needs_the_file(vocab_file):
     assert ids(BilmWordsIndexer(vocab_file), Vocabulary(), ["the"]) == {"tokens": [4]}
     with pytest.raises(
         ConfigurationError, match="`vocab_file` must be given, as the vocabulary has no namespace `bilm_words`"
@@ -81,11 +81,11 @@ def test_a_vocabulary_without_the_words_is_no_hindrance_where_there_is_the_file(
         ids(BilmWordsIndexer(), Vocabulary(), ["the"])
 
 
-def test_a_bad_file_is_named(tmp_path):
+def test_a_file_without_the_special_words_is_refused(tmp_path):
     (tmp_path / "vocab.txt").write_text("the\ncat\n")
     with pytest.raises(InputError, match="vocab.txt: the vocabulary lacks <S>, </S>, <UNK>"):
         Vocabulary.from_instances(instances(BilmWordsIndexer(str(tmp_path / "vocab.txt"))))
 
 
-def test_it_is_registered():
+def test_the_indexer_is_registered():
     assert TokenIndexer.by_name("bilm_words") is BilmWordsIndexer

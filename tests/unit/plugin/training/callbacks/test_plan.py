@@ -1,4 +1,4 @@
-"""What the callback `bilm_plan` logs and adds to the metrics."""
+"""The log messages and metrics of the callback `bilm_plan`."""
 
 import logging
 from collections.abc import Callable, Iterator
@@ -21,30 +21,31 @@ from tests.helpers.small_text import SENTENCES, small_config, write_text
 NUM_TOKENS = 4 * sum(len(sentence) + 1 for sentence in SENTENCES)
 
 
-@TrainerCallback.register("keeps-metrics")
-class KeepsMetrics(TrainerCallback):
-    seen: list[dict[str, Any]] = []
+@TrainerCallback.register("metrics-recorder")
+class MetricsRecorder(TrainerCallback):
+    metrics: list[dict[str, Any]] = []
 
     def on_batch(self, *arguments: Any, **kwargs: Any) -> None:
         if kwargs["is_training"]:
-            KeepsMetrics.seen.append(dict(arguments[3]))
+            MetricsRecorder.metrics.append(dict(arguments[3]))
 
 
 def train(directory: Path, **changes: Any) -> list[dict[str, Any]]:
-    KeepsMetrics.seen.clear()
+    """Return the metrics of each training batch."""
+    MetricsRecorder.metrics.clear()
     config = small_config(directory)
     write_text(directory / "train.txt", SENTENCES * 4)
     config["trainer"]["callbacks"] = [
         {"type": "bilm_plan", "num_measured_batches": 3},
         {"type": "tensorboard", "summary_interval": 1},
-        "keeps-metrics",
+        "metrics-recorder",
     ]
     config["trainer"].update(changes)
     train_model(Params(config), str(directory / "out"))
-    return list(KeepsMetrics.seen)
+    return list(MetricsRecorder.metrics)
 
 
-class Kept(logging.Handler):
+class RecordingHandler(logging.Handler):
     def __init__(self) -> None:
         super().__init__()
         self.records: list[logging.LogRecord] = []
@@ -55,14 +56,14 @@ class Kept(logging.Handler):
 
 @pytest.fixture
 def log() -> Iterator[Callable[[int], list[str]]]:
-    """Messages of the callback, by level. Not `caplog`, whose handler on the root AllenNLP's training puts off."""
-    handler = Kept()
+    """Return a function that gives the callback's messages of one level. AllenNLP's training removes the handler of `caplog`."""
+    handler = RecordingHandler()
     plan.logger.addHandler(handler)
     yield lambda level: [record.getMessage() for record in handler.records if record.levelno == level]
     plan.logger.removeHandler(handler)
 
 
-def test_a_run_says_what_it_will_take(tmp_path: Path, log: Any) -> None:
+def test_a_run_logs_its_steps_memory_and_remaining_time(tmp_path: Path, log: Any) -> None:
     metrics = train(tmp_path)
     steps = len(metrics) // 2
     messages = log(logging.INFO)
@@ -71,20 +72,20 @@ def test_a_run_says_what_it_will_take(tmp_path: Path, log: Any) -> None:
         f"plan: 2 epochs of {steps} steps, {2 * steps} in all; {NUM_TOKENS} tokens an epoch, {2 * NUM_TOKENS} in all"
     )
     assert messages[1].startswith("memory: about ") and "softmax" in messages[1] and "are available" in messages[1]
-    # Five batches to warm up, three that were measured.
+    # Five warm-up batches and three measured batches.
     assert f"tokens/s over 3 batches; the remaining {2 * steps - 8} batches take about" in messages[2]
 
-    assert ["eta_minutes" in each for each in metrics] == [number >= 5 for number in range(2 * steps)]
+    assert ["eta_minutes" in batch for batch in metrics] == [number >= 5 for number in range(2 * steps)]
     assert metrics[-1]["eta_minutes"] == 0 < metrics[5]["eta_minutes"]
-    assert all(each["gradient_norm"] > 0 and each["memory_MB"] > 10 for each in metrics)
+    assert all(batch["gradient_norm"] > 0 and batch["memory_MB"] > 10 for batch in metrics)
     curves = read_scalars(tmp_path / "out" / "log" / "train")
     for name in ("batch_loss", "eta_minutes", "gradient_norm", "memory_MB", "tokens_per_second"):
-        expected = [each[name] for each in metrics if name in each]
-        found = curves[f"train/batch_{name.removeprefix('batch_')}"]
-        assert [value for _, value in found] == pytest.approx(expected)
+        expected = [batch[name] for batch in metrics if name in batch]
+        curve = curves[f"train/batch_{name.removeprefix('batch_')}"]
+        assert [value for _, value in curve] == pytest.approx(expected)
 
 
-def test_too_little_memory_is_said_before_training(tmp_path: Path, log: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_too_little_memory_logs_a_warning(tmp_path: Path, log: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(plan, "available_memory", lambda device: 1000)
     assert train(tmp_path, num_epochs=1)
     (warning,) = log(logging.WARNING)
@@ -94,17 +95,19 @@ def test_too_little_memory_is_said_before_training(tmp_path: Path, log: Any, mon
 @pytest.mark.parametrize(
     "held, available, warns", [(400, 100, False), (400, 99, True), (0, 499, True), (0, 500, False), (0, None, False)]
 )
-def test_what_is_held_already_is_not_needed_again(held: int, available: int | None, warns: bool) -> None:
+def test_the_memory_warning_subtracts_the_memory_that_the_process_already_has(
+    held: int, available: int | None, warns: bool
+) -> None:
     assert (memory_warning(TrainingMemory(100, 100, 100, 100, 100), held, available) is not None) is warns
 
 
-def test_accumulated_batches_are_one_step(tmp_path: Path, log: Any) -> None:
+def test_batches_with_accumulated_gradients_count_as_one_step(tmp_path: Path, log: Any) -> None:
     metrics = train(tmp_path, num_gradient_accumulation_steps=2)
     assert f"{len(metrics) // 2} steps, {len(metrics)} in all" in log(logging.INFO)[0]
     assert metrics[-1]["eta_minutes"] == 0
 
 
-def test_options_and_parts_that_do_not_do(tmp_path: Path) -> None:
+def test_wrong_options_are_refused(tmp_path: Path) -> None:
     with pytest.raises(ConfigurationError, match="`num_measured_batches` must be at least 1, got 0"):
         BilmPlan(str(tmp_path), num_measured_batches=0)
     with pytest.raises(ConfigurationError, match="did you mean `num_measured_batches`"):

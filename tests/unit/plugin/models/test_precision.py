@@ -1,57 +1,45 @@
-"""`precision: "bf16"` of the model; the oracle is the same model in float32."""
+"""The model with `precision: "bf16"`, compared with the same model in float32."""
 
-from collections.abc import Iterator
 from typing import Any
 
 import pytest
 import torch
-from allennlp.common import Params
 from allennlp.common.checks import ConfigurationError
-from allennlp.data import DataLoader, DatasetReader, Vocabulary
-from allennlp.models import Model
+from allennlp.data import Vocabulary
 
-import allennlp_elmo_plus.plugin  # noqa: F401
 from allennlp_elmo_plus.kernels.softmax import sampled_softmax
-from allennlp_elmo_plus.plugin.models.bilm_model import BilmModel
-from tests.helpers.small_text import SENTENCES, small_model_config, write_text
+from tests.helpers.bilm_data import make_data, make_loader, make_model
+from tests.helpers.small_text import SENTENCES
 
 
 @pytest.fixture(scope="module")
 def batches(tmp_path_factory: pytest.TempPathFactory) -> tuple[Vocabulary, list[dict[str, Any]]]:
-    path = str(write_text(tmp_path_factory.mktemp("text") / "text.txt", SENTENCES))
-    reader = DatasetReader.from_params(Params({"type": "bilm"}))
-    vocabulary = Vocabulary.from_params(Params({"type": "bilm"}), instances=reader.read(path))
-    params = Params({"type": "bilm", "batch_size": 3, "num_steps": 5, "n_negative_samples_batch": 10})
-    loader = DataLoader.from_params(params, reader=reader, data_path=path)
-    loader.index_with(vocabulary)
-    return vocabulary, list(loader)
-
-
-def make(vocabulary: Vocabulary, **options: Any) -> BilmModel:
-    torch.manual_seed(0)
-    config = {**small_model_config(), "dropout": 0.0, **options}
-    return Model.from_params(Params(config), vocab=vocabulary)
+    data = make_data(tmp_path_factory.mktemp("text"), SENTENCES)
+    return data.vocabulary, list(make_loader(data, n_negative_samples_batch=10))
 
 
 @pytest.fixture
-def types_of_softmax(monkeypatch: pytest.MonkeyPatch) -> Iterator[list[torch.dtype]]:
-    """The type of the products of each sampled softmax."""
-    seen: list[torch.dtype] = []
+def types_of_softmax(monkeypatch: pytest.MonkeyPatch) -> list[torch.dtype]:
+    """Return a list that grows by the dtype of the hidden states of each sampled softmax."""
+    dtypes: list[torch.dtype] = []
 
-    def watched(compute):
-        return lambda hidden, *rest: seen.append(hidden.dtype) or compute(hidden, *rest)
+    def recorded(compute):
+        return lambda hidden, *rest: dtypes.append(hidden.dtype) or compute(hidden, *rest)
 
     for name in ("_numba_nll_and_gradients", "_torch_nll_and_gradients"):
-        monkeypatch.setattr(sampled_softmax, name, watched(getattr(sampled_softmax, name)))
-    yield seen
+        monkeypatch.setattr(sampled_softmax, name, recorded(getattr(sampled_softmax, name)))
+    return dtypes
 
 
 @pytest.mark.parametrize("word_input", [False, True])
 def test_losses_and_gradients_are_near_those_of_float32(batches, types_of_softmax, word_input: bool) -> None:
     vocabulary, windows = batches
     options = {"char_cnn": None} if word_input else {}
-    in_fp32, in_bf16 = make(vocabulary, **options), make(vocabulary, precision="bf16", **options)
-    # Of weights as small as a biLM begins with, a window's losses differ by some units in the last place, or by chance by none.
+    in_fp32, in_bf16 = (
+        make_model(vocabulary, dropout=0.0, **options),
+        make_model(vocabulary, dropout=0.0, precision="bf16", **options),
+    )
+    # With weights as small as the initial ones, the two losses differ by a few units in the last place, or by chance not at all.
     for parameter in (*in_fp32.parameters(), *in_bf16.parameters()):
         parameter.data.mul_(2)
     for window in windows:
@@ -67,23 +55,23 @@ def test_losses_and_gradients_are_near_those_of_float32(batches, types_of_softma
         assert 0 < difference <= 0.05 * theirs.grad.to_dense().norm(), name
 
 
-def test_the_state_carried_is_in_float32_and_evaluation_all(batches) -> None:
+def test_the_carried_state_and_the_whole_evaluation_are_in_float32(batches) -> None:
     vocabulary, windows = batches
-    model = make(vocabulary, precision="bf16")
+    model = make_model(vocabulary, dropout=0.0, precision="bf16")
     for window in windows:
         model(**window)
     assert all(tensor.dtype == torch.float32 for tensor in model._carried_state.training)
-    in_fp32 = make(vocabulary)
+    in_fp32 = make_model(vocabulary, dropout=0.0)
     with torch.no_grad():
         for window in windows:
             assert torch.equal(model.eval()(**window)["loss"], in_fp32.eval()(**window)["loss"])
 
 
-def test_the_exact_softmax_trains_too(batches) -> None:
+def test_the_exact_softmax_trains_in_bf16(batches) -> None:
     vocabulary, windows = batches
     losses = []
     for precision in ("fp32", "bf16"):
-        model = make(vocabulary, sample_softmax=False, precision=precision)
+        model = make_model(vocabulary, dropout=0.0, sample_softmax=False, precision=precision)
         losses.append(model(**windows[0])["loss"])
         losses[-1].backward()
     assert losses[0] != losses[1]
@@ -92,4 +80,4 @@ def test_the_exact_softmax_trains_too(batches) -> None:
 
 def test_another_precision_is_refused(batches) -> None:
     with pytest.raises(ConfigurationError, match='`precision` must be "fp32" or "bf16", got "fp16"'):
-        make(batches[0], precision="fp16")
+        make_model(batches[0], dropout=0.0, precision="fp16")

@@ -21,8 +21,12 @@ class TrainingJob:
     """
     A biLM of `options` and its optimizer. Each `step` uses the next of `batches`, in a cycle, and carries the state.
 
-    bfloat16: compute matrix products in bfloat16, as with `precision` "bf16" of the model; device: the device of the model and of the
-    batches; state: the recurrent state after the last step, None before the first.
+    Args:
+        bfloat16: Compute matrix products in bfloat16, as the model does with `precision` "bf16".
+        device: The device of the model and of the batches.
+
+    Attributes:
+        state: The recurrent state after the last step; None before the first.
     """
 
     def __init__(

@@ -1,7 +1,7 @@
 """
-Configs of many kinds, each of which is interrupted twice in mid-epoch and recovered, and then compared with a run that was not.
+Configs of many kinds. A run of each is interrupted twice in mid-epoch, recovered, and compared with an uninterrupted run.
 
-The ordinary suite runs a few of them, `python -m tests.faults.soak` all of them.
+The test suite runs a few configs, `python -m tests.faults.soak` all of them.
 """
 
 import os
@@ -9,21 +9,21 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from allennlp.models.archival import extracted_archive
 
-from tests.helpers.interrupted_runs import (
-    DoesAt,
+from tests.helpers.runs.interrupted_runs import (
+    ActAfterBatch,
+    archived_weights,
     config_of,
-    short,
+    short_run,
     train,
 )
 
 NUM_EPOCHS = 3
 NUM_VALIDATION_BATCHES = 2
-LEFT_OUT = "left out"
+OMITTED = "omitted"
 SAVE_EVERY = 2
 
-_EXACT = {"model": {"sample_softmax": False}, "data_loader": {"n_negative_samples_batch": LEFT_OUT}}
+_EXACT = {"model": {"sample_softmax": False}, "data_loader": {"n_negative_samples_batch": OMITTED}}
 _MOMENTUM = {"type": "sgd", "lr": 0.1, "momentum": 0.9}
 _GROUPS = [[[f"language_model\\.{part}\\."], {}] for part in ("token_encoder", "bilm", "softmax")]
 
@@ -40,7 +40,7 @@ def _cell(**lstm: Any) -> dict[str, Any]:
     return {"model": {"lstm": lstm}}
 
 
-# What each config changes in that of `broken_off_runs.short`. Where both hold a dict, they are merged.
+# The changes of each config to `interrupted_runs.short_run`. Where both values are dicts, they are merged.
 RESUME_CONFIGS: dict[str, dict[str, Any]] = {
     "usual": {},
     # Schedulers of the learning rate.
@@ -112,28 +112,28 @@ RESUME_CONFIGS: dict[str, dict[str, Any]] = {
             "callbacks": [
                 {"type": "bilm"},
                 {"type": "should_validate_callback", "validation_interval": 2},
-                {"type": "does-at"},
+                {"type": "act-after-batch"},
             ]
         }
     },
-    "no validation": {"validation_data_path": LEFT_OUT, "validation_data_loader": LEFT_OUT},
+    "no validation": {"validation_data_path": OMITTED, "validation_data_loader": OMITTED},
     "a checkpoint per batch": {"trainer": {"checkpointer": {"type": "bilm", "save_every_num_batches": 1}}},
     # Model and data.
     "bfloat16": {"model": {"precision": "bf16"}},
     "exact softmax": _EXACT,
-    "negatives of the model": {"data_loader": {"n_negative_samples_batch": LEFT_OUT}},
+    "negatives of the model": {"data_loader": {"n_negative_samples_batch": OMITTED}},
     "one direction": {"model": {"bidirectional": False}},
-    "gru": _cell(cell="gru", cell_clip=LEFT_OUT, proj_clip=LEFT_OUT),
-    "rnn": _cell(cell="rnn", cell_clip=LEFT_OUT, proj_clip=LEFT_OUT),
+    "gru": _cell(cell="gru", cell_clip=OMITTED, proj_clip=OMITTED),
+    "rnn": _cell(cell="rnn", cell_clip=OMITTED, proj_clip=OMITTED),
     "layer norm": _cell(layer_norm=True),
     "three layers": _cell(n_layers=3, use_skip_connections=False),
     "words": {
         "dataset_reader": {"token_indexers": {"tokens": {"type": "single_id"}}},
-        "model": {"char_cnn": LEFT_OUT},
+        "model": {"char_cnn": OMITTED},
     },
     "words with one matrix": {
         "dataset_reader": {"token_indexers": {"tokens": {"type": "single_id"}}},
-        "model": {"char_cnn": LEFT_OUT, "share_embedding_softmax": True, "lstm": {"projection_dim": 8}},
+        "model": {"char_cnn": OMITTED, "share_embedding_softmax": True, "lstm": {"projection_dim": 8}},
     },
     "sentences": {"data_loader": {"type": "bilm_sentences", "batch_tokens": 20, "n_negative_samples_batch": 10}},
     "in order": {"data_loader": {"shuffle": False}},
@@ -144,25 +144,25 @@ RESUME_CONFIGS: dict[str, dict[str, Any]] = {
 
 def assert_resumes(name: str, directory: Path) -> None:
     """Train the config `name` with and without interruptions; compare losses, checkpoints, best weights and archives bit by bit."""
-    whole, interrupted = directory / "whole", directory / "interrupted"
-    losses = train(whole, **_changes(name, whole))
-    lengths = [DoesAt.epochs.count(epoch) for epoch in range(NUM_EPOCHS)]
-    done = train(interrupted, lengths[0] // 2 + 1, **_changes(name, interrupted))
-    assert done == losses[: len(done)] and DoesAt.epochs[-1] == 0
+    uninterrupted, interrupted = directory / "uninterrupted", directory / "interrupted"
+    losses = train(uninterrupted, **_changes(name, uninterrupted))
+    lengths = [ActAfterBatch.epochs.count(epoch) for epoch in range(NUM_EPOCHS)]
+    first = train(interrupted, lengths[0] // 2 + 1, **_changes(name, interrupted))
+    assert first == losses[: len(first)] and ActAfterBatch.epochs[-1] == 0
     num_saved = max(int(path.stem.partition("_b")[2]) for path in (interrupted / "out").glob("model_state_e0_b*.th"))
-    at = lengths[0] - num_saved + NUM_VALIDATION_BATCHES + lengths[1] // 2 + 1
-    done = train(interrupted, at, recover=True, **_changes(name, interrupted))
-    assert done == losses[num_saved:][: len(done)] and DoesAt.epochs[-1] == 1
-    rest = train(interrupted, recover=True, **_changes(name, interrupted))
-    assert rest == losses[-len(rest) :] and lengths[2] < len(rest) < lengths[1] + lengths[2]
+    after_batch = lengths[0] - num_saved + NUM_VALIDATION_BATCHES + lengths[1] // 2 + 1
+    second = train(interrupted, after_batch, recover=True, **_changes(name, interrupted))
+    assert second == losses[num_saved:][: len(second)] and ActAfterBatch.epochs[-1] == 1
+    third = train(interrupted, recover=True, **_changes(name, interrupted))
+    assert third == losses[-len(third) :] and lengths[2] < len(third) < lengths[1] + lengths[2]
     for file in (f"model_state_e{NUM_EPOCHS}_b0.th", f"training_state_e{NUM_EPOCHS}_b0.th", "best.th"):
-        ours, expected = (torch.load(each / "out" / file, weights_only=True) for each in (interrupted, whole))
-        _assert_same(_without_place_and_time(ours), _without_place_and_time(expected), file)
-    _assert_same(_archived_weights(interrupted), _archived_weights(whole), "model.tar.gz")
+        ours, expected = (torch.load(path / "out" / file, weights_only=True) for path in (interrupted, uninterrupted))
+        _assert_same(_reproducible(ours), _reproducible(expected), file)
+    _assert_same(archived_weights(interrupted), archived_weights(uninterrupted), "model.tar.gz")
 
 
 def resume_in_process(name: str, directory: str, log: str) -> None:
-    """Call `assert_resumes`, in a process that prints to the file `log` from there on."""
+    """Call `assert_resumes` in this process, whose output goes to the file `log`."""
     file = os.open(log, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o644)
     os.dup2(file, 1)
     os.dup2(file, 2)
@@ -171,8 +171,8 @@ def resume_in_process(name: str, directory: str, log: str) -> None:
 
 
 def _changes(name: str, directory: Path) -> dict[str, Any]:
-    """Return what the config `name` has in place of each top-level key of `broken_off_runs.config_of`."""
-    config = {**config_of(directory), **short(directory, num_epochs=NUM_EPOCHS)}
+    """Return the values that the config `name` has for the top-level keys of `interrupted_runs.config_of`."""
+    config = {**config_of(directory), **short_run(directory, num_epochs=NUM_EPOCHS)}
     config["trainer"]["checkpointer"] = {"type": "bilm", "save_every_num_batches": SAVE_EVERY}
     changed = _merged(config, RESUME_CONFIGS[name])
     return {key: changed.get(key) for key in config}
@@ -181,20 +181,15 @@ def _changes(name: str, directory: Path) -> dict[str, Any]:
 def _merged(config: dict[str, Any], changes: dict[str, Any]) -> dict[str, Any]:
     result = dict(config)
     for key, value in changes.items():
-        before = config.get(key)
-        is_same_kind = (
-            isinstance(value, dict) and isinstance(before, dict) and value.get("type") in (None, before.get("type"))
+        old = config.get(key)
+        is_same_type = (
+            isinstance(value, dict) and isinstance(old, dict) and value.get("type") in (None, old.get("type"))
         )
-        result[key] = _merged(before, value) if is_same_kind else value
-    return {key: value for key, value in result.items() if value != LEFT_OUT}
+        result[key] = _merged(old, value) if is_same_type else value
+    return {key: value for key, value in result.items() if value != OMITTED}
 
 
-def _archived_weights(directory: Path) -> dict[str, torch.Tensor]:
-    with extracted_archive(directory / "out" / "model.tar.gz") as extracted:
-        return torch.load(Path(extracted) / "weights.th", weights_only=True)
-
-
-def _without_place_and_time(state: dict[str, Any]) -> dict[str, Any]:
+def _reproducible(state: dict[str, Any]) -> dict[str, Any]:
     """Return `state` without the directory's path and without the callbacks' states, which hold times."""
     return {key: value for key, value in state.items() if key not in ("best_model_filename", "callbacks")}
 
@@ -209,8 +204,8 @@ def _assert_same(ours: Any, expected: Any, name: str) -> None:
                 _assert_same(ours[key], expected[key], f"{name}: {key}")
     elif isinstance(expected, (list, tuple)):
         assert len(ours) == len(expected), name
-        for number, (one, other) in enumerate(zip(ours, expected)):
-            _assert_same(one, other, f"{name}: {number}")
+        for number, pair in enumerate(zip(ours, expected)):
+            _assert_same(*pair, f"{name}: {number}")
     elif isinstance(expected, torch.Tensor):
         assert torch.equal(ours, expected), name
     else:

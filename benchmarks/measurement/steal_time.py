@@ -1,10 +1,10 @@
 """
 CPU steal time of the whole machine.
 
-A host may halt a virtual machine for seconds out of every ten, while the clock of the virtual machine continues. A process with real-time
-priority wakes on every processor some hundred times per second. Whenever it wakes late on all processors, the machine was halted.
+A host may stop a virtual machine for some of every ten seconds, while the clock of the virtual machine continues. A process with
+real-time priority wakes on every processor several hundred times per second. If it wakes late on all processors, the machine was stopped.
 
-A halt of only one processor is not detected, and stays in the figures.
+A stop of only one processor is not detected; its time stays in the results.
 """
 
 import ctypes
@@ -17,28 +17,29 @@ from typing import Any, Optional
 import numpy as np
 
 INTERVAL, THRESHOLD = 0.002, 0.005
-# The number of halts that are remembered: more than ten hours of a machine that is halted ten times per second.
+# The number of stops that are stored: more than ten hours of a machine that is stopped ten times per second.
 CAPACITY = 1 << 19
 # At most this many processors are watched.
 _MAX_WATCHED = 4
 
 
-class HaltWatch:
+class StealTimeWatch:
     """
-    A context in which halts are detected. Times are those of `time.perf_counter`, which on Linux is one clock for all processes.
+    A context in which stops are detected. Times are those of `time.perf_counter`, which on Linux is one clock for all processes.
 
-    watching: False if halts cannot be detected (no Linux, or no right to real-time priority).
+    Attributes:
+        watching: False if stops cannot be detected (no Linux, or no right to real-time priority).
     """
 
     def __init__(self) -> None:
         context: Any = multiprocessing.get_context("spawn")
-        self._halts = context.RawArray(ctypes.c_double, 2 * CAPACITY)
+        self._stops = context.RawArray(ctypes.c_double, 2 * CAPACITY)
         self._number = context.RawValue(ctypes.c_longlong)
         self._awake = context.RawValue(ctypes.c_double)
-        self._process = context.Process(target=_watch, args=(self._halts, self._number, self._awake), daemon=True)
+        self._process = context.Process(target=_watch, args=(self._stops, self._number, self._awake), daemon=True)
         self.watching = False
 
-    def __enter__(self) -> "HaltWatch":
+    def __enter__(self) -> "StealTimeWatch":
         if hasattr(os, "sched_setscheduler"):
             self._process.start()
             while not self._awake.value and self._process.is_alive():
@@ -53,28 +54,28 @@ class HaltWatch:
         self.watching = False
 
     def within(self, start: float, end: float) -> float:
-        """Return the seconds between `start` and `end` in which the machine was halted."""
+        """Return the seconds between `start` and `end` in which the machine was stopped."""
         if not self.watching:
             return 0.0
-        # A halt that ended just now may not have been recorded yet.
+        # A stop that has just ended may not have been recorded yet.
         while self._awake.value < end and self._process.is_alive():
             time.sleep(INTERVAL)
         number = min(self._number.value, CAPACITY)
-        return overlap(np.frombuffer(self._halts).reshape(CAPACITY, 2)[:number], start, end)
+        return overlap_seconds(np.frombuffer(self._stops).reshape(CAPACITY, 2)[:number], start, end)
 
 
-def overlap(halts: np.ndarray, start: float, end: float) -> float:
-    """Return how many seconds of (start, end) are in `halts` (n, 2), beginnings and ends."""
-    return float((np.minimum(halts[:, 1], end) - np.maximum(halts[:, 0], start)).clip(min=0).sum())
+def overlap_seconds(stops: np.ndarray, start: float, end: float) -> float:
+    """Return the number of seconds between `start` and `end` that lie in `stops`, (n, 2): the start and end of each stop."""
+    return float((np.minimum(stops[:, 1], end) - np.maximum(stops[:, 0], start)).clip(min=0).sum())
 
 
-def _watch(halts: Any, number: Any, awake: Any) -> None:
+def _watch(stops: Any, number: Any, awake: Any) -> None:
     try:
         os.sched_setscheduler(0, os.SCHED_FIFO, os.sched_param(1))
     except OSError:
         return
     parent = os.getppid()
-    watchers = [_Watcher(halts, number, awake, cpu) for cpu in sorted(os.sched_getaffinity(0))[:_MAX_WATCHED]]
+    watchers = [_Watcher(stops, number, awake, cpu) for cpu in sorted(os.sched_getaffinity(0))[:_MAX_WATCHED]]
     for watcher in watchers:
         watcher.start()
     while os.getppid() == parent:
@@ -88,9 +89,9 @@ class _Watcher(threading.Thread):
     _lock = threading.Lock()
     _latest: Optional[float] = None
 
-    def __init__(self, halts: Any, number: Any, awake: Any, cpu: int) -> None:
+    def __init__(self, stops: Any, number: Any, awake: Any, cpu: int) -> None:
         super().__init__(daemon=True)
-        self._halts, self._number, self._awake, self._cpu = halts, number, awake, cpu
+        self._stops, self._number, self._awake, self._cpu = stops, number, awake, cpu
 
     def run(self) -> None:
         # On Linux this sets the affinity of this thread only. The thread inherits its priority.
@@ -101,7 +102,7 @@ class _Watcher(threading.Thread):
                 latest = _Watcher._latest
                 if latest is not None and now - latest > THRESHOLD:
                     index = 2 * (self._number.value % CAPACITY)
-                    self._halts[index : index + 2] = latest + INTERVAL, now
+                    self._stops[index : index + 2] = latest + INTERVAL, now
                     self._number.value += 1
                 _Watcher._latest = self._awake.value = now
             time.sleep(INTERVAL)

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any, Optional, TypeVar
 
 from .peak_memory import PeakMemory, peak_in_this_process, peak_of
-from .rounds import never_halted
+from .rounds import no_steal_time
 
 T = TypeVar("T")
 
@@ -15,10 +15,16 @@ T = TypeVar("T")
 @dataclass(frozen=True)
 class Settings:
     """
-    quick: use tiny sizes, whose figures mean nothing; rounds: number of turns of each contender; scratch: an empty directory for texts
-    and weights, removed after the run; num_tokens: size of the generated text, None for the benchmark's own; without_allennlp: leave
-    out AllenNLP's contenders; text: a file to use instead of a generated text; halted: returns the seconds of an interval in which the
-    machine was halted.
+    The settings of a run.
+
+    Attributes:
+        quick: Use tiny sizes, whose figures mean nothing.
+        rounds: The number of turns of each contender.
+        scratch: An empty directory for texts and weights, removed after the run.
+        num_tokens: The size of the generated text; None: each benchmark's own size.
+        without_allennlp: Omit AllenNLP's contenders.
+        text: A file to use instead of a generated text.
+        steal_time: Returns the seconds of an interval in which the machine was stopped.
     """
 
     quick: bool
@@ -27,7 +33,7 @@ class Settings:
     num_tokens: Optional[int] = None
     without_allennlp: bool = False
     text: Optional[Path] = None
-    halted: Callable[[float, float], float] = never_halted
+    steal_time: Callable[[float, float], float] = no_steal_time
 
     @property
     def min_seconds(self) -> float:
@@ -54,7 +60,7 @@ class Settings:
     def why_without_allennlp(self) -> Optional[str]:
         """Return one line with the reason why AllenNLP's contenders are left out, or None."""
         if self.without_allennlp:
-            return "AllenNLP's contender is left out, as asked for"
+            return "AllenNLP's contender is left out, as requested"
         if find_spec("allennlp") is None:
             return "AllenNLP's contender is left out: AllenNLP is not installed"
         return None

@@ -1,28 +1,28 @@
-"""Training steps for a child process whose memory is measured."""
+"""Training steps for a child process whose memory is measured; a module of its own, so that the child imports little."""
 
 from pathlib import Path
 from typing import Any
 
 import torch
 
-from benchmarks.corpora import sample_corpus, training_batches
-from benchmarks.model_sizes import tiny
-from benchmarks.peak_memory import Meter
-from benchmarks.training_step import TrainingJob
+from benchmarks.measurement.peak_memory import Meter
+from benchmarks.workloads.corpora import sample_corpus, training_batches
+from benchmarks.workloads.model_sizes import tiny
+from benchmarks.workloads.training_step import TrainingJob
 
-# The second is the first that finds the optimizer's sums there.
+# The optimizer allocates its sums in the first step, so the second step has the peak.
 NUM_STEPS = 2
 
 
 def peaks_of_training(meter: Meter, jobs: list[dict[str, Any]], scratch: str) -> list[int]:
-    """The peak, in bytes, of some steps of each of `jobs` (options, vocab_size, batch_size), one after the other."""
+    """Run NUM_STEPS steps of each of `jobs` (options, vocab_size, batch_size). Return the peak of each in bytes."""
     torch.manual_seed(0)
     corpus = sample_corpus(Path(scratch), 20_000)
 
     def batches_of(options: dict[str, Any], vocab_size: int, batch_size: int, num_batches: int) -> Any:
         return training_batches(corpus, vocab_size, batch_size, options["n_negative_samples_batch"], num_batches)
 
-    # Some code is imported, or compiled, at the first step.
+    # The first step imports and compiles code, whose memory is not a job's.
     TrainingJob(tiny(), 500, batches_of(tiny(), 500, 4, 1)).step()
     peaks = []
     for job in jobs:

@@ -1,12 +1,12 @@
 """
-Processes that start at once: copies of one that has imported what takes long and has trained once.
+A server that starts processes fast: they are forks of a process that has imported AllenNLP and has trained once.
 
-`python -m tests.helpers.fork_server` reads requests from standard input, one JSON object a line, and answers each with a line:
+`python -m tests.helpers.runs.fork_server` reads one JSON object per line from standard input and answers each with one line:
 
-    {"call": "module:function", "arguments": [...]}    the id of a process that calls the function, and ends
-    {"wait": process id, "seconds": number}            its exit status, negative for a signal; null where it goes on for longer
+    {"call": "module:function", "arguments": [...]}    the id of a new process, which calls the function and ends
+    {"wait": process id, "seconds": number}            the exit status of the process, negative for a signal; null if it still runs
 
-Each process is one of its own, in a session of its own, to be killed like any other.
+Each new process has a session of its own, so that a test can kill it.
 """
 
 import atexit
@@ -28,40 +28,43 @@ from typing import Any, Optional
 
 from tqdm import tqdm
 
-ROOT = Path(__file__).resolve().parents[2]
-# Only a test that fails waits as long.
-PATIENCE_SECONDS = 300.0
+ROOT = Path(__file__).resolve().parents[3]
+# A test that passes never waits as long.
+TIMEOUT_SECONDS = 300.0
 
 
 class ForkServer:
-    """A running server."""
+    """The server and the two pipes to it."""
 
     def __init__(self) -> None:
         self._errors = tempfile.TemporaryFile("w+")
         self._process = subprocess.Popen(
-            [sys.executable, "-m", "tests.helpers.fork_server"],
+            [sys.executable, "-m", "tests.helpers.runs.fork_server"],
             cwd=ROOT, env={**os.environ, "OMP_NUM_THREADS": "1"}, text=True,
             stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=self._errors,
         )  # fmt: skip
         assert self._answer() == "ready"
 
     def call(self, function: Callable[..., None], *arguments: Any) -> int:
-        """The id of a process that calls `function`, of a module, with `arguments`, which JSON can hold."""
-        return self._ask(call=f"{function.__module__}:{function.__name__}", arguments=arguments)
+        """Start a process that calls the module-level `function` with `arguments`, which must fit JSON. Return its id."""
+        return self._request(call=f"{function.__module__}:{function.__name__}", arguments=arguments)
 
-    def wait(self, process: int, seconds: float = PATIENCE_SECONDS) -> int:
-        """Its exit status, negative for a signal. Where it has not ended in `seconds`, it is made to say where it hangs."""
-        status = self._ask(wait=process, seconds=seconds)
+    def wait(self, process: int, seconds: float = TIMEOUT_SECONDS) -> int:
+        """
+        Return the exit status of `process`, negative for a signal. If it still runs after `seconds`, SIGABRT makes it print its
+        stacks, and AssertionError is raised.
+        """
+        status = self._request(wait=process, seconds=seconds)
         if status is None:
             os.killpg(process, signal.SIGABRT)
-            self._ask(wait=process, seconds=seconds)
+            self._request(wait=process, seconds=seconds)
             raise AssertionError(f"process {process} has not ended within {seconds} s")
         return int(status)
 
     def close(self) -> None:
         self._process.communicate()
 
-    def _ask(self, **request: Any) -> Any:
+    def _request(self, **request: Any) -> Any:
         assert self._process.stdin is not None
         print(json.dumps(request), file=self._process.stdin, flush=True)
         return self._answer()
@@ -92,9 +95,9 @@ def main() -> None:
 
 
 def _call(call: str, arguments: list[Any]) -> int:
-    """Calls the function and gives the exit status that Python would end with."""
+    """Call the function. Return the exit status that Python would end with."""
     os.setsid()
-    # The one there is shared with all other copies: who is killed while it writes would keep it for ever.
+    # The inherited lock is shared by all forks: a process killed while it holds the lock would never release it.
     tqdm.set_lock(threading.RLock())
     faulthandler.enable()
     os.dup2(os.open(os.devnull, os.O_RDONLY), 0)
@@ -107,7 +110,7 @@ def _call(call: str, arguments: list[Any]) -> int:
     except BaseException:
         sys.excepthook(*sys.exc_info())  # type: ignore[arg-type]
         status = 1
-    # What the end of Python does, but for freeing all that was imported, which here would first have to be copied.
+    # The steps of Python's own exit, except that imported modules are not freed: freeing would copy their memory pages.
     threading._shutdown()  # type: ignore[attr-defined]
     atexit._run_exitfuncs()
     sys.stdout.flush()
@@ -116,12 +119,12 @@ def _call(call: str, arguments: list[Any]) -> int:
 
 
 def _warm_up() -> None:
-    """Imports AllenNLP where it is installed, and has the compiled loops loaded by training with them."""
+    """Import AllenNLP where it is installed, and train once, which loads the compiled kernels."""
     import pytest  # noqa: F401
     import torch
     import torch.nn.parallel  # noqa: F401
 
-    # With one thread the package starts no others that would be missing from the copies.
+    # A fork has only the thread that forked. With one thread, the package starts no others.
     torch.set_num_threads(1)
     if find_spec("allennlp") is None:
         return
@@ -133,7 +136,7 @@ def _warm_up() -> None:
 
     with tempfile.TemporaryDirectory() as directory:
         train_model(Params(small_config(Path(directory))), os.path.join(directory, "out"))
-    # Copies need not look through, and so copy, what is here to stay.
+    # The garbage collector of a fork skips frozen objects, so their memory pages stay shared.
     gc.collect()
     gc.freeze()
 

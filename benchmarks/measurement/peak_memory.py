@@ -1,7 +1,7 @@
 """
 Peak memory of a job: the peak resident memory of a fresh child process, minus its memory when the job began, in bytes.
 
-    python -m benchmarks.peak_memory MODULE:FUNCTION ARGUMENTS_AS_JSON
+    python -m benchmarks.measurement.peak_memory MODULE:FUNCTION ARGUMENTS_AS_JSON
 
 calls FUNCTION(meter, **arguments) and prints a line of JSON. The process must be fresh, because a job reuses memory that an earlier job
 returned to the allocator, and that memory would not be counted.
@@ -18,7 +18,7 @@ import sys
 from pathlib import Path
 from typing import Any, NamedTuple
 
-_ROOT = Path(__file__).resolve().parents[1]
+_ROOT = Path(__file__).resolve().parents[2]
 _STATUS = Path("/proc/self/status")
 # Writing 5 to this file makes Linux reset the peak.
 _RESET_PEAK = Path("/proc/self/clear_refs")
@@ -71,7 +71,7 @@ def peak_of(target: str, num_threads: int, **arguments: Any) -> PeakMemory:
         "PYTHONPATH": os.pathsep.join(path for path in paths if path),
         "OMP_NUM_THREADS": str(num_threads),
     }
-    command = [sys.executable, "-m", "benchmarks.peak_memory", target, json.dumps(arguments)]
+    command = [sys.executable, "-m", "benchmarks.measurement.peak_memory", target, json.dumps(arguments)]
     child = subprocess.run(command, env=environment, capture_output=True, text=True)
     if child.returncode != 0:
         raise RuntimeError(f"{target} ended with status {child.returncode}: {child.stderr[-2000:]}")
@@ -113,4 +113,4 @@ def _main(target: str, arguments: str) -> None:
 
 if __name__ == "__main__":
     # Imported by name, so that jobs use the same class `Meter`.
-    importlib.import_module("benchmarks.peak_memory")._main(*sys.argv[1:])
+    importlib.import_module("benchmarks.measurement.peak_memory")._main(*sys.argv[1:])

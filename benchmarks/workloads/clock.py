@@ -11,23 +11,23 @@ import torch
 from allennlp.commands import main
 from allennlp.training.callbacks import TrainerCallback
 
+from ..measurement.rounds import Interval
 from . import allennlp_parts  # noqa: F401
-from .rounds import Interval
 
 
 @TrainerCallback.register("benchmark_clock")
 class Clock(TrainerCallback):
     """
     Send None on `Clock.pipe` after `warm_up` batches, then wait for messages. For each True, send the intervals of the next
-    `batches_a_turn` batches, each from the end of the batch before to its own end. False ends the training.
+    `batches_per_turn` batches. An interval is from the end of the previous batch to the end of the batch. False ends the training.
     """
 
     pipe: Connection
     num_threads: int
 
-    def __init__(self, serialization_dir: str, warm_up: int, batches_a_turn: int) -> None:
+    def __init__(self, serialization_dir: str, warm_up: int, batches_per_turn: int) -> None:
         super().__init__(serialization_dir)
-        self._warm_up, self._batches_a_turn = warm_up, batches_a_turn
+        self._warm_up, self._batches_per_turn = warm_up, batches_per_turn
         self._intervals: list[Interval] = []
         self._last_end: Optional[float] = None
 
@@ -43,7 +43,7 @@ class Clock(TrainerCallback):
             Clock.pipe.send(None)
         else:
             self._intervals.append(Interval(self._last_end, now))
-            if len(self._intervals) == self._batches_a_turn:
+            if len(self._intervals) == self._batches_per_turn:
                 Clock.pipe.send(self._intervals)
                 self._intervals = []
         if not self._intervals:

@@ -27,8 +27,8 @@ class Turn(NamedTuple):
     fastest: float
 
 
-def never_halted(start: float, end: float) -> float:
-    """Return the halted seconds of a machine that is never halted."""
+def no_steal_time(start: float, end: float) -> float:
+    """Return 0, the steal time of a machine that is never stopped."""
     return 0.0
 
 
@@ -37,12 +37,13 @@ class Contender:
     """
     One way to do a job.
 
-    run: does the job once. With `times_itself` it may do the job several times, and returns the interval of each, which leaves out the
-    start of a child process. Otherwise its result is ignored.
-    amount: units of work (tokens) in one run; a slow contender may get less work.
-    prepare: called before each run, not timed.
-    flops: floating-point operations in one run, if known.
-    limit: name of the contender that does only the indispensable part of this job.
+    Attributes:
+        run: Does the job once; its result is ignored. With `times_itself` it may do the job several times, and returns the interval of
+            each run without the start of a child process.
+        amount: Units of work (tokens) in one run; a slow contender may get less work.
+        prepare: Called before each run, not timed.
+        flops: Floating-point operations in one run, if known.
+        limit: The name of the contender that does only the indispensable part of this job.
     """
 
     name: str
@@ -59,13 +60,13 @@ def alternate(
     rounds: int,
     min_seconds: float = 0.0,
     clock: Callable[[], float] = time.perf_counter,
-    halted: Callable[[float, float], float] = never_halted,
+    steal_time: Callable[[float, float], float] = no_steal_time,
 ) -> dict[str, list[Turn]]:
     """
     Return the turns of each contender, by name, one per round, each with the number of runs that fills `min_seconds`.
 
     Before the first round each contender runs once or twice, to find that number. A contender that `times_itself` does not need this.
-    `halted(start, end)` returns the seconds of an interval in which the machine was halted; they are subtracted.
+    `steal_time(start, end)` returns the seconds of an interval in which the machine was stopped; they are subtracted.
     """
     if rounds < 1:
         raise ValueError(f"`rounds` must be at least 1, got {rounds}")
@@ -74,11 +75,11 @@ def alternate(
         raise ValueError(f"contenders must have different names, got {names}")
 
     def run(contender: Contender, times: int = 1) -> list[float]:
-        # `halted` waits until halts are recorded. So it is called after all runs, and nothing sleeps between them.
+        # `steal_time` waits until stops are recorded. So it is called after all runs, and nothing sleeps between them.
         intervals = [interval for _ in range(times) for interval in _run(contender, clock)]
-        return [end - start - halted(start, end) for start, end in intervals]
+        return [end - start - steal_time(start, end) for start, end in intervals]
 
-    def runs_a_turn(contender: Contender) -> int:
+    def runs_per_turn(contender: Contender) -> int:
         if contender.times_itself:
             return 1
         (seconds,) = run(contender)
@@ -87,13 +88,13 @@ def alternate(
             (seconds,) = run(contender)
         return max(1, round(min_seconds / max(seconds, 1e-6)))
 
-    numbers = {contender.name: runs_a_turn(contender) for contender in contenders}
+    numbers = {contender.name: runs_per_turn(contender) for contender in contenders}
     turns: dict[str, list[Turn]] = {contender.name: [] for contender in contenders}
     for number in range(rounds):
         for contender in contenders if number % 2 == 0 else reversed(contenders):
             seconds = run(contender, numbers[contender.name])
-            # The mean, not the median: where processors are shared by time slices, a short run waits for none or for a whole slice,
-            # and the median of such runs depends on chance.
+            # The mean, not the median: if several programs share a processor, a short run waits either not at all or for a whole time
+            # slice, and the median of such runs depends on chance.
             turns[contender.name].append(Turn(statistics.fmean(seconds), min(seconds)))
     return turns
 
@@ -108,7 +109,7 @@ def _run(contender: Contender, clock: Callable[[], float]) -> list[Interval]:
 
 def paired_ratio(seconds: Sequence[float], others: Sequence[float]) -> float:
     """Return the median over rounds of `seconds` / `others`."""
-    return statistics.median(mine / theirs for mine, theirs in zip(seconds, others, strict=True))
+    return statistics.median(own / other for own, other in zip(seconds, others, strict=True))
 
 
 def spread(values: Sequence[float]) -> float:

@@ -32,9 +32,15 @@ class Figures:
     """
     One line of a table.
 
-    seconds: seconds per run, one number per round, empty if nothing was timed; fastest: the fastest of all runs; amount: units of work
-    in a run; ratio: see `Report.ratio_is`; peak_bytes: peak memory; exchanged_bytes: bytes sent between processes, by part; growth:
-    the paired ratio to the line before; growth_of_work: the growth of the counted work.
+    Attributes:
+        seconds: Seconds per run, one number per round; empty if nothing was timed.
+        fastest: Seconds of the fastest run.
+        amount: Units of work in a run.
+        ratio: See `Report.ratio_is`.
+        peak_bytes: Peak memory.
+        exchanged_bytes: Bytes sent between processes, by part.
+        growth: The paired ratio to the line before.
+        growth_of_work: The growth of the counted work.
     """
 
     contender: str
@@ -58,7 +64,7 @@ class Figures:
 
     @property
     def rate(self) -> Optional[float]:
-        """Units of work per second."""
+        """Return the units of work per second."""
         return self.amount / self.median_seconds if self.amount and self.median_seconds else None
 
     @property
@@ -82,7 +88,13 @@ class Case:
 
 @dataclass
 class Report:
-    """The results of one benchmark. work_unit: the name of a unit of `amount`; ratio_is: the definition of ratios."""
+    """
+    The results of one benchmark.
+
+    Attributes:
+        work_unit: The name of a unit of `Figures.amount`.
+        ratio_is: The definition of the ratios.
+    """
 
     name: str
     title: str

@@ -1,4 +1,4 @@
-"""Functions called in several processes at once, each with its rank, in a test."""
+"""A function called in several processes at once."""
 
 import importlib
 import os
@@ -10,11 +10,11 @@ from multiprocessing.connection import Client, Listener
 from pathlib import Path
 from typing import Any, Optional
 
-from tests.helpers.fork_server import ForkServer
+from tests.helpers.runs.fork_server import ForkServer
 
 
 class ProcessPool:
-    """Processes of `torch.distributed` over gloo, each with one thread: copies of `server`, new ones for each run."""
+    """Calls functions in forks of `server`, each with one thread. Each call has new processes."""
 
     def __init__(self, server: ForkServer, directory: Path) -> None:
         self._server, self._directory = server, directory
@@ -22,18 +22,23 @@ class ProcessPool:
 
     def run(self, num_processes: int, function: Callable[..., Any], *arguments: Any) -> list[Any]:
         """
-        What `function`, a function of a module, returns in each of `num_processes` processes, by rank. Raises AssertionError with
-        the tracebacks of those in which it fails.
+        Call the module-level `function` in each of `num_processes` processes, which form a gloo group of `torch.distributed`.
+
+        Returns:
+            The results by rank.
+
+        Raises:
+            AssertionError: The function raised in a process. The message holds the tracebacks of all failed processes.
         """
         self._num_runs += 1
-        return self._run(str(self._directory / f"meeting-{self._num_runs}"), num_processes, function, arguments)
+        return self._run(str(self._directory / f"group-{self._num_runs}"), num_processes, function, arguments)
 
-    def run_apart(self, num_processes: int, function: Callable[..., Any], *arguments: Any) -> list[Any]:
-        """The same, of processes that have not met: `function` gets their rank first."""
+    def run_unconnected(self, num_processes: int, function: Callable[..., Any], *arguments: Any) -> list[Any]:
+        """Call `function` as `run` does, but without a process group; its first argument is the rank."""
         return self._run(None, num_processes, function, arguments)
 
     def _run(
-        self, meeting_point: Optional[str], num_processes: int, function: Callable[..., Any], arguments: Any
+        self, group_file: Optional[str], num_processes: int, function: Callable[..., Any], arguments: Any
     ) -> list[Any]:
         name = f"{function.__module__}:{function.__name__}"
         workers = []
@@ -41,8 +46,8 @@ class ProcessPool:
             for rank in range(num_processes):
                 process = self._server.call(work, listener.address)
                 pipe = listener.accept()
-                # Not as objects: tensors would go through shared memory.
-                pipe.send_bytes(pickle.dumps((meeting_point, rank, num_processes, name, arguments)))
+                # `pipe.send` would put tensors into shared memory.
+                pipe.send_bytes(pickle.dumps((group_file, rank, num_processes, name, arguments)))
                 workers.append((process, pipe))
         answers = [pickle.loads(pipe.recv_bytes()) for _, pipe in workers]
         for process, _ in workers:
@@ -53,31 +58,31 @@ class ProcessPool:
 
 
 def work(address: str) -> None:
-    """Does what it is told at `address`."""
+    """Receive a function from the socket `address`, call it, and send its result or its traceback."""
     import torch.distributed as dist
 
     pipe = Client(address)
-    meeting_point, rank, num_processes, name, arguments = pickle.loads(pipe.recv_bytes())
+    group_file, rank, num_processes, name, arguments = pickle.loads(pipe.recv_bytes())
     result = failure = None
     try:
         module, function = name.split(":")
         job = getattr(importlib.import_module(module), function)
-        if meeting_point is None:
+        if group_file is None:
             result = job(rank, *arguments)
         else:
             dist.init_process_group(
                 "gloo",
-                init_method=f"file://{meeting_point}",
+                init_method=f"file://{group_file}",
                 rank=rank,
                 world_size=num_processes,
                 timeout=timedelta(seconds=120),
             )
-            # A process whose job is short must not end while another one still connects to it.
+            # No process may end while another one still connects to it.
             dist.barrier()
             result = job(*arguments)
     except BaseException:
         failure = f"process {rank}: {traceback.format_exc()}"
     pipe.send_bytes(pickle.dumps((failure, result)))
-    # As Python's own end does, this tells the others that are in the middle of an exchange; freeing the connections of such an
-    # exchange one by one can wait for ever.
+    # The end of the process closes its connections, which the other processes notice. Freeing the connections of an unfinished
+    # all-reduce one by one could wait forever.
     os._exit(0)

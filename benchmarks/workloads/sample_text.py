@@ -35,17 +35,17 @@ def write_text(path: Path, num_tokens: int, num_words: int = NUM_WORDS, seed: in
     """
     block_tokens = min(num_tokens, _BLOCK_TOKENS)
     template = _template(block_tokens, num_words, np.random.default_rng(seed))
-    numbers_a_block = template.count("%d")
+    numbers_per_block = template.count("%d")
     num_blocks = num_tokens // block_tokens
     with open(path, "w", encoding="ascii", newline="\n") as file:
         for block in range(num_blocks):
-            first = 1000 + block * numbers_a_block
-            file.write(template % tuple(range(first, first + numbers_a_block)))
+            first = 1000 + block * numbers_per_block
+            file.write(template % tuple(range(first, first + numbers_per_block)))
     return num_blocks * block_tokens
 
 
 def read_sentences(path: Path, num_tokens: int) -> list[list[str]]:
-    """Return the words of each line, up to the line that reaches `num_tokens` words; blank lines are left out."""
+    """Return the words of each line, up to the line that reaches `num_tokens` words, without blank lines."""
     sentences, num_words = [], 0
     with open(path, encoding="utf-8") as file:
         for line in file:

@@ -12,29 +12,33 @@ from .settings import Settings
 
 def compare(label: str, contenders: Sequence[Optional[Contender]], settings: Settings) -> Case:
     """
-    Run `contenders` in turn and return their figures; a contender that is None is not available and left out.
+    Run `contenders` in turn and return their figures; None stands for a contender that is not available.
 
     Every contender except the first one and the limits gets its ratio to the first: the time for the same amount of work. Every
     contender with a `limit` gets its share of the limit: the limit's time divided by its own.
     """
     present = [contender for contender in contenders if contender is not None]
-    turns = alternate(present, settings.rounds, settings.min_seconds, halted=settings.halted)
-    no_rivals = {present[0].name, *(contender.limit for contender in present)}
-    seconds = {rival.name: [turn.mean / rival.amount for turn in turns[rival.name]] for rival in present}
-    fastest = {rival.name: min(turn.fastest for turn in turns[rival.name]) / rival.amount for rival in present}
+    turns = alternate(present, settings.rounds, settings.min_seconds, steal_time=settings.steal_time)
+    without_ratio = {present[0].name, *(contender.limit for contender in present)}
+    seconds = {
+        contender.name: [turn.mean / contender.amount for turn in turns[contender.name]] for contender in present
+    }
+    fastest = {
+        contender.name: min(turn.fastest for turn in turns[contender.name]) / contender.amount for contender in present
+    }
     first = present[0].name
 
     def figures(contender: Contender) -> Figures:
         name, limit = contender.name, contender.limit
-        is_rival = name not in no_rivals
+        has_ratio = name not in without_ratio
         return Figures(
             name,
             [turn.mean for turn in turns[name]],
             fastest=fastest[name] * contender.amount,
             amount=contender.amount,
             flops=contender.flops,
-            ratio=paired_ratio(seconds[name], seconds[first]) if is_rival else None,
-            ratio_of_fastest=fastest[name] / fastest[first] if is_rival else None,
+            ratio=paired_ratio(seconds[name], seconds[first]) if has_ratio else None,
+            ratio_of_fastest=fastest[name] / fastest[first] if has_ratio else None,
             share_of_limit=None if limit is None else paired_ratio(seconds[limit], seconds[name]),
             share_of_limit_fastest=None if limit is None else fastest[limit] / fastest[name],
         )

@@ -14,7 +14,7 @@ import torch
 
 from allennlp_elmo_plus.kernels.gemm.linear import linear
 
-from .rounds import Contender, alternate, never_halted
+from .rounds import Contender, alternate, no_steal_time
 
 _SGEMM_SIDE = 1024
 _COPY_BYTES = 1 << 28
@@ -38,7 +38,7 @@ def facts() -> dict[str, Any]:
     }
 
 
-def rates(quick: bool = False, halted: Callable[[float, float], float] = never_halted) -> dict[str, float]:
+def rates(quick: bool = False, steal_time: Callable[[float, float], float] = no_steal_time) -> dict[str, float]:
     """
     Return the present rates of the machine: GFLOP/s of float32 products of square matrices, by the library that this package uses, with
     one thread and with all threads; and GB/s of copying memory (each byte counted once).
@@ -46,24 +46,24 @@ def rates(quick: bool = False, halted: Callable[[float, float], float] = never_h
     The rates before and after a benchmark show how steady the machine is.
     """
     with threads(1):
-        one_thread = _sgemm_gflops(quick, halted)
+        one_thread = _sgemm_gflops(quick, steal_time)
     return {
         "sgemm_gflops_1_thread": one_thread,
-        "sgemm_gflops": _sgemm_gflops(quick, halted),
-        "copy_gigabytes_per_second": _copy_rate(quick, halted),
+        "sgemm_gflops": _sgemm_gflops(quick, steal_time),
+        "copy_gigabytes_per_second": _copy_rate(quick, steal_time),
     }
 
 
-def _sgemm_gflops(quick: bool, halted: Callable[[float, float], float]) -> float:
+def _sgemm_gflops(quick: bool, steal_time: Callable[[float, float], float]) -> float:
     side = 128 if quick else _SGEMM_SIDE
     left, right = torch.rand(side, side), torch.rand(side, side)
-    return 2 * side**3 / _median_seconds(lambda: linear(left, right), halted) / 1e9
+    return 2 * side**3 / _median_seconds(lambda: linear(left, right), steal_time) / 1e9
 
 
-def _copy_rate(quick: bool, halted: Callable[[float, float], float]) -> float:
+def _copy_rate(quick: bool, steal_time: Callable[[float, float], float]) -> float:
     source = np.ones(1 << 20 if quick else _COPY_BYTES, dtype=np.uint8)
     target = np.empty_like(source)
-    return source.nbytes / _median_seconds(lambda: np.copyto(target, source), halted) / 1e9
+    return source.nbytes / _median_seconds(lambda: np.copyto(target, source), steal_time) / 1e9
 
 
 @contextmanager
@@ -77,8 +77,8 @@ def threads(number: int) -> Iterator[None]:
         torch.set_num_threads(before)
 
 
-def _median_seconds(job: Callable[[], Any], halted: Callable[[float, float], float]) -> float:
-    turns = alternate([Contender("job", job)], rounds=5, halted=halted)
+def _median_seconds(job: Callable[[], Any], steal_time: Callable[[float, float], float]) -> float:
+    turns = alternate([Contender("job", job)], rounds=5, steal_time=steal_time)
     return statistics.median(turn.mean for turn in turns["job"])
 
 

@@ -1,0 +1,40 @@
+import os
+import re
+import subprocess
+import sys
+
+import pytest
+from allennlp.commands.subcommand import Subcommand
+
+from tests.helpers.command_line import ROOT
+
+COMMANDS = sorted(name for name in Subcommand.list_available() if re.match(r"elmo\b", name))
+
+
+@pytest.mark.parametrize("name", COMMANDS)
+def test_the_help_of_a_command(name, run, monkeypatch):
+    monkeypatch.setenv("COLUMNS", "80")
+    ended = run(name, "--help")
+    assert ended.status == 0
+    assert re.search(rf"^examples?:\n  allennlp {name} ", ended.out, re.MULTILINE)
+    description = ended.out.partition("\n\n")[2].partition("\n\npositional arguments:")[0]
+    assert description.startswith(Subcommand.by_name(name).__doc__.splitlines()[0])
+    assert max(map(len, description.splitlines())) < 80
+    # AllenNLP's parser adds the default value to the help of an option.
+    assert not re.search(r"\(default: [^)]*\)\s+\(default = ", ended.out)
+
+
+def test_all_commands_are_in_the_list(run):
+    ended = run("--help")
+    assert ended.status == 0 and len(COMMANDS) == 8
+    for name in COMMANDS:
+        assert re.search(rf"^    {name}\s", ended.out, re.MULTILINE)
+
+
+def test_the_line_of_the_readme_registers_the_commands(tmp_path):
+    readme = (ROOT / "README.md").read_text("utf-8")
+    (line,) = re.findall(r"^mkdir -p ~/\.allennlp.*$", readme, re.MULTILINE)
+    environment = {**os.environ, "HOME": str(tmp_path), "PYTHONPATH": str(ROOT)}
+    command = f"{line} && {sys.executable} -m allennlp elmo-vocab --help"
+    result = subprocess.run(["bash", "-c", command], cwd=tmp_path, env=environment, capture_output=True, text=True)
+    assert result.returncode == 0 and "Make or check a vocabulary file." in result.stdout, result.stderr
