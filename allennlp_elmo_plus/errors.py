@@ -1,4 +1,4 @@
-"""The error that bad input raises, and how values, counts, bytes and durations are shown in messages."""
+"""The error that bad input raises, the check of a number, and how values, counts, bytes and durations are shown in messages."""
 
 from typing import Any, Optional
 
@@ -12,6 +12,17 @@ class InputError(ValueError):
     The message is one complete line that names what was given, the rule it breaks and the value found, so that a command can
     print it as it is.
     """
+
+
+def check_at_least_one(**numbers: Optional[int]) -> None:
+    """Check `numbers` by name; None stands for a number that is not given.
+
+    Raises:
+        InputError: A number is below 1.
+    """
+    for name, number in numbers.items():
+        if number is not None and number < 1:
+            raise InputError(f"`{name}` must be at least 1, got {number}")
 
 
 def truncated_repr(value: Any) -> str:

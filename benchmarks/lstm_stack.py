@@ -15,7 +15,7 @@ import torch
 from torch import Tensor, nn
 
 from allennlp_elmo_plus.modules.bilm import BiLMState
-from allennlp_elmo_plus.modules.build import build_representation_parts
+from allennlp_elmo_plus.modules.build import build_encoder
 from allennlp_elmo_plus.options.bilm_options import BiLMOptions
 
 from .measurement.comparison import compare
@@ -92,7 +92,7 @@ def _training(module: nn.Module, stack: Stack, inputs: Tensor, gradient: Tensor)
 
 
 def _ours(options: dict[str, Any]) -> tuple[nn.Module, Stack]:
-    bilm = build_representation_parts(BiLMOptions.from_dict(options)).bilm
+    bilm = build_encoder(BiLMOptions.from_dict(options)).bilm
     state: Optional[BiLMState] = None
 
     def stack(inputs: Tensor) -> list[Tensor]:

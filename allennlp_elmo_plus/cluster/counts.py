@@ -25,14 +25,8 @@ def count_shards(
     """Return the counts that `count_words` returns, computed by the workers of `runner`, one file each.
 
     The counts of finished shards are kept in `directory` until `remove_counts`: after an interruption only the other shards,
-    and changed ones, are counted.
-
-    Args:
-        spec: the files; each must have at least one word.
-        directory: for the counts; it must be the same directory for all workers.
-        runner: runs the tasks.
-        report: called with the size of each finished shard, in bytes.
-        encoding_errors: see `count_words`.
+    and changed ones, are counted. Each file of `spec` must have at least one word. `directory` must be the same for all workers.
+    `report` is called with the size of each finished shard, in bytes.
 
     Raises:
         InputError: `count_words` or `shard_files` refuses a file, or a file changes while it is read.

@@ -11,14 +11,8 @@ from typing import Any, NamedTuple, Union
 from allennlp_elmo_plus.cluster.shards import ShardRunner, shard_files
 from allennlp_elmo_plus.data.text.tokenized_file import TokenizedFile
 from allennlp_elmo_plus.errors import InputError
-from allennlp_elmo_plus.inference.embed_file import (
-    EmbedSettings,
-    describe_settings,
-    embed_file,
-    weights_digest,
-)
-from allennlp_elmo_plus.inference.embedder import ElmoEmbedder
-from allennlp_elmo_plus.inference.embedder_files import EmbedderFiles, load_embedder
+from allennlp_elmo_plus.inference.embed_file import EmbedSettings, describe_settings, embed_file, weights_digest
+from allennlp_elmo_plus.inference.embedder import ElmoEmbedder, EmbedderFiles, load_embedder
 from allennlp_elmo_plus.storage.atomic_files import atomic_path
 from allennlp_elmo_plus.storage.resumable_hdf5 import check_new
 
@@ -43,15 +37,9 @@ def embed_shards(
 ) -> EmbeddedShards:
     """Embed each file that `spec` names with `embed_file`, by the workers of `runner`.
 
-    The file of a shard has the shard's name and the suffix of the format. An interrupted run is resumed, also within a shard.
-
-    Args:
-        spec: the files of text, with distinct names.
-        directory: for the files of vectors; it is created if missing, and must be the same directory for all workers.
-        files: the embedder, as files that all workers can read.
-        settings: what is written.
-        runner: runs the tasks.
-        report: called with the size of each finished shard, in bytes.
+    The file of a shard has the shard's name and the suffix of the format. An interrupted run is resumed, also within a shard. The
+    files of text have distinct names. `directory` is created if missing, and must be the same for all workers; all workers must be
+    able to read `files`. `report` is called with the size of each finished shard, in bytes.
 
     Returns:
         The size of the corpus, with the shards of earlier runs.

@@ -27,14 +27,8 @@ def encode_shards(
     """Return the corpus that `open_or_encode` returns, with the same bytes, encoded by the workers of `runner`, one file each.
 
     Finished shards are kept below `cache_directory` until all are finished: after an interruption only the others are encoded.
-
-    Args:
-        spec: the files; each must have at least one word.
-        cache_directory: for the encoded text; it must be the same directory for all workers.
-        runner: runs the tasks.
-        report: called with the size of each finished shard, in bytes.
-        encoding_errors: see `open_or_encode`.
-        max_characters: see `open_or_encode`.
+    Each file of `spec` must have at least one word. `cache_directory` must be the same for all workers. `report` is called with the
+    size of each finished shard, in bytes.
 
     Raises:
         InputError: `open_or_encode` or `shard_files` refuses a file.

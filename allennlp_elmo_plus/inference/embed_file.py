@@ -15,12 +15,7 @@ from allennlp_elmo_plus.data.text.tokenized_file import TextSurvey, TokenizedFil
 from allennlp_elmo_plus.errors import InputError
 from allennlp_elmo_plus.inference.embedder import ElmoEmbedder
 from allennlp_elmo_plus.modules.encoder import BiLMEncoder
-from allennlp_elmo_plus.modules.layer_mix import (
-    ALL,
-    LayerMix,
-    LayerOutput,
-    check_layer_output,
-)
+from allennlp_elmo_plus.modules.layer_mix import ALL, LayerMix, LayerOutput, check_layer_output, num_vectors
 from allennlp_elmo_plus.storage.npz import write_npz
 from allennlp_elmo_plus.storage.resumable_hdf5 import (
     Layout,
@@ -72,13 +67,6 @@ def embed_file(
     refused it. An interrupted run leaves `output_file` + ".part" and a journal, and the same call resumes it: see
     `storage/resumable_hdf5.py`.
 
-    Args:
-        embedder: computes the vectors.
-        input_file: one sentence per line, words separated by white space; see `TokenizedFile`.
-        output_file: the file to write, which must not exist.
-        settings: what is written.
-        progress: opens a progress bar.
-
     Returns:
         The number of sentences and words of the text, and its digest.
 
@@ -97,8 +85,7 @@ def _embed_text(
     embedder: ElmoEmbedder, text: TokenizedFile, output_file: Path, settings: EmbedSettings, progress: Progress
 ) -> TextSurvey:
     scan = text.scan(as_keys=settings.use_sentence_keys)
-    vectors_per_word = embedder.num_layers if settings.layers == ALL else 1
-    num_bytes = 4 * vectors_per_word * embedder.output_size * scan.num_words
+    num_bytes = 4 * num_vectors(settings.layers, embedder.num_layers) * embedder.output_size * scan.num_words
     run = {"text": scan.digest, "biLM": weights_digest(embedder.encoder), **describe_settings(settings)}
     with ResumableHdf5Writer(output_file, run, _layout(embedder, text, settings), num_bytes) as file:
         try:

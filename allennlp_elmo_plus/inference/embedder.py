@@ -1,7 +1,7 @@
 """`ElmoEmbedder`: lists of words in, arrays of vectors out."""
 
 from collections.abc import Iterable, Iterator, Sequence
-from typing import Optional, Union
+from typing import NamedTuple, Optional, Union
 
 import numpy as np
 import torch
@@ -10,27 +10,18 @@ from torch import Tensor
 from allennlp_elmo_plus.data.batching.sentence_packing import SentenceLayout
 from allennlp_elmo_plus.data.batching.sentences import batches_by_length, chunks_of_sentences
 from allennlp_elmo_plus.data.batching.unique_words import unique_rows
-from allennlp_elmo_plus.data.text.characters import (
-    BOS_WORD,
-    EOS_WORD,
-    check_sentence,
-    encode_words,
-)
+from allennlp_elmo_plus.data.text.characters import BOS_WORD, EOS_WORD, check_sentence, encode_words
 from allennlp_elmo_plus.data.text.vocabulary import look_up_words
-from allennlp_elmo_plus.errors import InputError
+from allennlp_elmo_plus.errors import InputError, check_at_least_one
 from allennlp_elmo_plus.formats.model_files import ModelSource, PathLike, local_path
+from allennlp_elmo_plus.formats.parameters import fill_parameters
 from allennlp_elmo_plus.formats.pretrained import read_model
 from allennlp_elmo_plus.formats.token_embeddings import read_token_embeddings
+from allennlp_elmo_plus.formats.trained_mix import read_trained_mix
 from allennlp_elmo_plus.inference.chunks import run_in_chunks
 from allennlp_elmo_plus.kernels.dtypes import widest_dtype
 from allennlp_elmo_plus.modules.encoder import BiLMEncoder
-from allennlp_elmo_plus.modules.layer_mix import (
-    ALL,
-    LayerOutput,
-    check_layer_output,
-    combine_layers,
-    num_vectors,
-)
+from allennlp_elmo_plus.modules.layer_mix import ALL, LayerOutput, check_layer_output, combine_layers, num_vectors
 
 DEFAULT_BATCH_SIZE = 2048
 
@@ -77,13 +68,12 @@ class ElmoEmbedder:
     def __init__(
         self, encoder: BiLMEncoder, vocabulary: Optional[Sequence[str]] = None, batch_size: int = DEFAULT_BATCH_SIZE
     ) -> None:
-        if batch_size < 1:
-            raise InputError(f"`batch_size` must be at least 1, got {batch_size}")
+        check_at_least_one(batch_size=batch_size)
         if encoder.max_characters is None and vocabulary is None:
             raise InputError("`vocabulary` must be given for a biLM of word input, got None")
         self.encoder = encoder.eval().requires_grad_(False)
         self.batch_size = batch_size
-        self.word_ids = {word: number for number, word in enumerate(vocabulary or ())}
+        self._word_ids = {word: number for number, word in enumerate(vocabulary or ())}
 
     @classmethod
     def from_pretrained(
@@ -130,12 +120,7 @@ class ElmoEmbedder:
         return self.encoder.output_size
 
     def embed_sentence(self, sentence: Sequence[str], layers: LayerOutput = ALL) -> np.ndarray:
-        """Return the vectors of one sentence.
-
-        Args:
-            sentence: the words, a list of strings.
-            layers: "all", "top", "average" or a `LayerMix`; see `ElmoEmbedder`.
-        """
+        """Return the vectors of `sentence`, a list of words; `layers` is "all", "top", "average" or a `LayerMix`."""
         check_sentence(sentence, "sentence")
         return self.embed_batch([sentence], layers)[0]
 
@@ -148,10 +133,6 @@ class ElmoEmbedder:
 
         `sentences` may be a stream of any length: at most 8 batches are read ahead. Within these, sentences of similar length
         are embedded together.
-
-        Args:
-            sentences: each a list of words.
-            layers: "all", "top", "average" or a `LayerMix`; see `ElmoEmbedder`.
 
         Raises:
             InputError: `layers` is not one of these (raised at once); or a sentence is not a list of strings (raised where the
@@ -183,7 +164,7 @@ class ElmoEmbedder:
         words = torch.tensor([indices[word] for word in _with_boundaries(sentences)], device=device)
         vectors = self._word_vectors(list(indices), device)
         forward_rows = words[layout.word_of_row]
-        backward_rows = forward_rows[layout.reversal] if len(bilm.backward_layers) else None
+        backward_rows = forward_rows[layout.reversal] if bilm.is_bidirectional else None
 
         width = bilm.output_size
         shape = (num_vectors(layers, self.num_layers), len(forward_rows), self.output_size)
@@ -205,11 +186,34 @@ class ElmoEmbedder:
     def _word_vectors(self, words: list[str], device: torch.device) -> Tensor:
         """Return the token encoder's vectors of `words`, (U, D)."""
         if self.encoder.max_characters is None:
-            return self.encoder.token_encoder(torch.tensor(look_up_words(words, self.word_ids), device=device))
+            return self.encoder.token_encoder(torch.tensor(look_up_words(words, self._word_ids), device=device))
         # Long words may be equal after truncation to `max_characters`.
         characters = torch.from_numpy(encode_words(words, self.encoder.max_characters))
         distinct, inverse = unique_rows(characters)
         return self.encoder.word_vectors(distinct.to(device))[inverse.to(device)]
+
+
+class EmbedderFiles(NamedTuple):
+    """The arguments of `ElmoEmbedder.from_pretrained`, from which another process can load the same embedder."""
+
+    path: str
+    weight_file: Optional[str] = None
+    vocab_file: Optional[str] = None
+    token_embedding_file: Optional[str] = None
+    device: str = "cpu"
+    batch_size: int = DEFAULT_BATCH_SIZE
+    mix: Optional[str] = (
+        None  # the model.tar.gz of a downstream model, whose biLM's weights replace those of the other files
+    )
+
+
+def load_embedder(files: EmbedderFiles) -> ElmoEmbedder:
+    """Return the embedder in `files`. Raises what `ElmoEmbedder.from_pretrained`, `read_trained_mix` and `fill_parameters` raise."""
+    *arguments, mix = files
+    embedder = ElmoEmbedder.from_pretrained(*arguments)  # type: ignore[arg-type]
+    if mix is not None:
+        fill_parameters(embedder.encoder, read_trained_mix(local_path(mix)).encoder_weights, f"{mix}: in its biLM")
+    return embedder
 
 
 def _with_boundaries(sentences: Iterable[Sequence[str]]) -> Iterator[str]:

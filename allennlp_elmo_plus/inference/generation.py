@@ -6,13 +6,9 @@ from typing import NamedTuple, Optional
 import torch
 from torch import Tensor
 
-from allennlp_elmo_plus.data.text.characters import (
-    BOS_WORD,
-    EOS_WORD,
-    UNK_WORD,
-    encode_words,
-)
+from allennlp_elmo_plus.data.text.characters import BOS_WORD, EOS_WORD, UNK_WORD, encode_words
 from allennlp_elmo_plus.data.text.vocabulary import look_up_words
+from allennlp_elmo_plus.errors import check_at_least_one
 from allennlp_elmo_plus.inference.top_words import top_words
 from allennlp_elmo_plus.modules.bilm import BiLMState
 from allennlp_elmo_plus.modules.language_model import LanguageModel
@@ -50,14 +46,13 @@ class DirectionalLM:
     ) -> None:
         if model.training:
             raise ValueError("`model` must be in evaluation mode, got one in training")
-        if backward and not model.is_bidirectional:
+        if backward and not model.bilm.is_bidirectional:
             raise ValueError("`backward` must be False for a forward-only model, got True")
         self.model = model
         self.vocabulary = vocabulary
         self.first_word, self.last_word = (EOS_WORD, BOS_WORD) if backward else (BOS_WORD, EOS_WORD)
-        self._ids: dict[str, int] = {}
-        if isinstance(model.token_encoder, WordEncoder):
-            self._ids.update((word, number) for number, word in enumerate(vocabulary))
+        takes_ids = isinstance(model.token_encoder, WordEncoder)
+        self._ids = {word: number for number, word in enumerate(vocabulary)} if takes_ids else {}
         self._max_characters = max_characters
         self._backward = backward
         # `<UNK>` is not a word, and the boundary that begins a sentence never follows.
@@ -112,11 +107,9 @@ def beam_search(
         chunk_size: see `top_words`.
 
     Raises:
-        ValueError: `max_words` or `beam_size` is below 1.
+        InputError: `max_words` or `beam_size` is below 1.
     """
-    for name, value in (("max_words", max_words), ("beam_size", beam_size)):
-        if value < 1:
-            raise ValueError(f"`{name}` must be at least 1, got {value}")
+    check_at_least_one(max_words=max_words, beam_size=beam_size)
     softmax = direction.model.softmax
     num_words = min(beam_size + len(direction.banned_words), len(softmax.weight))
     hidden, state = direction.read_sentence(context)
@@ -160,10 +153,10 @@ def sample(
         generator: a generator on the CPU; the same state draws the same words.
 
     Raises:
-        ValueError: `max_words` is below 1, or `temperature` is not positive and finite.
+        InputError: `max_words` is below 1.
+        ValueError: `temperature` is not positive and finite.
     """
-    if max_words < 1:
-        raise ValueError(f"`max_words` must be at least 1, got {max_words}")
+    check_at_least_one(max_words=max_words)
     if not 0 < temperature < float("inf"):
         raise ValueError(f"`temperature` must be positive and finite, got {temperature}")
     banned_ids = [direction.vocabulary.index(word) for word in direction.banned_words]

@@ -14,6 +14,7 @@ from torch.nn import functional as F
 from allennlp_elmo_plus.data.batching.sentences import sentence_ids
 from allennlp_elmo_plus.data.text.characters import encode_words
 from allennlp_elmo_plus.data.text.vocabulary import look_up_words
+from allennlp_elmo_plus.errors import check_at_least_one
 from allennlp_elmo_plus.modules.encoder import BiLMEncoder
 from allennlp_elmo_plus.modules.token_encoder import WordEncoder
 
@@ -64,12 +65,11 @@ class NearestItems:
         excluded: an item that is never kept.
 
     Raises:
-        ValueError: `num_kept` is below 1.
+        InputError: `num_kept` is below 1.
     """
 
     def __init__(self, num_kept: int, excluded: Hashable) -> None:
-        if num_kept < 1:
-            raise ValueError(f"`num_kept` must be at least 1, got {num_kept}")
+        check_at_least_one(num_kept=num_kept)
         self._num_kept = num_kept
         self._excluded = excluded
         self._similarities: dict[Any, float] = {}
@@ -107,7 +107,8 @@ class NeighborSearch:
         word_ids: the id of each word, for a biLM of word input.
 
     Raises:
-        ValueError: `layer` does not exist, or `num_neighbors` is below 1.
+        ValueError: `layer` does not exist.
+        InputError: `num_neighbors` is below 1.
     """
 
     def __init__(
@@ -130,14 +131,10 @@ class NeighborSearch:
         self._near_tokens = [NearestItems(num_neighbors, query) for query in queries]
         self._compares_text_words = vocabulary is None
         self.num_skipped = 0
-        free, contextual = zip(*(self._vectors_of([query.sentence]) for query in queries), strict=True)
-        positions = [query.position for query in queries]
-        self._free = torch.stack([vectors[position] for vectors, position in zip(free, positions, strict=True)])
-        self._contextual = torch.stack(
-            [vectors[position] for vectors, position in zip(contextual, positions, strict=True)]
-        )
-        for first in range(0, len(vocabulary or ()), _CHUNK_WORDS):
-            assert vocabulary is not None
+        pairs = [[vectors[query.position] for vectors in self._vectors_of([query.sentence])] for query in queries]
+        self._free, self._contextual = (torch.stack(vectors) for vectors in zip(*pairs, strict=True))
+        vocabulary = vocabulary or ()
+        for first in range(0, len(vocabulary), _CHUNK_WORDS):
             words = vocabulary[first : first + _CHUNK_WORDS]
             self._add_words(words, self._word_vectors(words))
 

@@ -54,7 +54,7 @@ def substitutes(
         return list(map(TopWords, ids.split(num_positions), log_probs.split(num_positions)))
 
     forward = top_words_by_sentence([row[:number, :width] for row, number in zip(top, num_positions, strict=True)])
-    if not model.is_bidirectional:
+    if not model.bilm.is_bidirectional:
         return [Substitutes(words, None) for words in forward]
     backward = top_words_by_sentence(
         [row[1 : number + 1, width:] for row, number in zip(top, num_positions, strict=True)]

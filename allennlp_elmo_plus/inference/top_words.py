@@ -6,6 +6,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
+from allennlp_elmo_plus.errors import check_at_least_one
 from allennlp_elmo_plus.kernels.softmax.exact_softmax import blocks_of_logits
 
 
@@ -28,12 +29,12 @@ def top_words(hidden: Tensor, weight: Tensor, bias: Tensor, num_words: int, chun
         chunk_size: the words of the vocabulary whose logits are in memory together, (N, chunk_size), as in `exact_nll`.
 
     Raises:
-        ValueError: `num_words` is not from 1 to V, or `chunk_size` is below 1.
+        ValueError: `num_words` is not from 1 to V.
+        InputError: `chunk_size` is below 1.
     """
     if not 1 <= num_words <= len(weight):
         raise ValueError(f"`num_words` must be from 1 to {len(weight)}, the words of the vocabulary, got {num_words}")
-    if chunk_size < 1:
-        raise ValueError(f"`chunk_size` must be at least 1, got {chunk_size}")
+    check_at_least_one(chunk_size=chunk_size)
     log_totals = hidden.new_full((len(hidden),), -math.inf, dtype=torch.float64)
     sum_dtype = torch.promote_types(hidden.dtype, torch.float32)
     best = hidden.new_full((len(hidden), num_words), -math.inf, dtype=sum_dtype)

@@ -74,15 +74,20 @@ class BiLM(nn.Module):
         self.use_skip_connections = use_skip_connections
         self.dropout_prob = dropout_prob
 
-    def reset_parameters(self, generator: Optional[torch.Generator] = None) -> None:
-        """Draw the initial values of all weights from `generator`, or from torch's own where it is None."""
+    @property
+    def is_bidirectional(self) -> bool:
+        """Return whether there is a backward direction."""
+        return len(self.backward_layers) > 0
+
+    def reset_parameters(self) -> None:
+        """Draw the initial values of all weights."""
         for layer in [*self.forward_layers, *self.backward_layers]:
-            layer.reset_parameters(generator)  # type: ignore[operator]
+            layer.reset_parameters()  # type: ignore[operator]
 
     def zero_state(self, num_rows: int) -> BiLMState:
         """Return a state of zeros for `num_rows` rows, in the weights' type, float32 or wider."""
         device, dtype = next(self.parameters()).device, widest_dtype(self.parameters())
-        shape = (2 if len(self.backward_layers) else 1, len(self.forward_layers), num_rows)
+        shape = (1 + self.is_bidirectional, len(self.forward_layers), num_rows)
         return BiLMState(
             torch.zeros(*shape, self.hidden_size, dtype=dtype, device=device),
             torch.zeros(*shape, self.cell_size, dtype=dtype, device=device),
@@ -109,19 +114,11 @@ class BiLM(nn.Module):
         """
         if state is None:
             state = self.zero_state(batch_sizes[0] if batch_sizes else 0)
-        if len(self.backward_layers) and backward_inputs is None:
-            raise ValueError("`backward_inputs` must be given to a bidirectional model, got None")
-        if not len(self.backward_layers) or backward_inputs is None:
-            (forward,), new_state = self._run([forward_inputs], batch_sizes, state)
-            return BiLMOutput(forward, None, new_state)
-        (forward, backward), new_state = self._run([forward_inputs, backward_inputs], batch_sizes, state)
-        return BiLMOutput(forward, backward, new_state)
-
-    def _run(
-        self, inputs: list[Tensor], batch_sizes: list[int], state: BiLMState
-    ) -> tuple[list[list[Tensor]], BiLMState]:
-        """Return the outputs of each direction's layers, and the new state."""
-        stacks = [self.forward_layers, self.backward_layers][: len(inputs)]
+        stacks, inputs = [self.forward_layers], [forward_inputs]
+        if self.is_bidirectional:
+            if backward_inputs is None:
+                raise ValueError("`backward_inputs` must be given to a bidirectional model, got None")
+            stacks, inputs = [*stacks, self.backward_layers], [forward_inputs, backward_inputs]
         outputs: list[list[Tensor]] = [[] for _ in inputs]
         results: list[list[RecurrentOutput]] = [[] for _ in inputs]
         for index, layers in enumerate(zip(*stacks, strict=True)):
@@ -139,4 +136,5 @@ class BiLM(nn.Module):
                 results[d].append(result)
         hidden = torch.stack([torch.stack([result.hidden for result in direction]) for direction in results])
         cell = torch.stack([torch.stack([result.cell for result in direction]) for direction in results])
-        return outputs, BiLMState(hidden.to(widest_dtype([hidden])), cell.to(widest_dtype([cell])))
+        new_state = BiLMState(hidden.to(widest_dtype([hidden])), cell.to(widest_dtype([cell])))
+        return BiLMOutput(outputs[0], outputs[1] if self.is_bidirectional else None, new_state)

@@ -1,7 +1,7 @@
 """Options -> modules with initial weights: the builder that decides which parts a biLM has."""
 
 import dataclasses
-from typing import NamedTuple, Optional, Union
+from typing import Union
 
 import torch
 
@@ -11,17 +11,10 @@ from allennlp_elmo_plus.modules.char_cnn import CharacterCNN
 from allennlp_elmo_plus.modules.encoder import BiLMEncoder
 from allennlp_elmo_plus.modules.highway import Highway
 from allennlp_elmo_plus.modules.language_model import LanguageModel
-from allennlp_elmo_plus.modules.recurrent.cells import build_layer
+from allennlp_elmo_plus.modules.recurrent.cells import CELLS
 from allennlp_elmo_plus.modules.softmax import SoftmaxLayer
 from allennlp_elmo_plus.modules.token_encoder import CharacterEncoder, WordEncoder
 from allennlp_elmo_plus.options.bilm_options import BiLMOptions
-
-
-class RepresentationParts(NamedTuple):
-    """A biLM without its softmax."""
-
-    token_encoder: Union[CharacterEncoder, WordEncoder]
-    bilm: BiLM
 
 
 def build_language_model(options: BiLMOptions, vocab_size: int) -> LanguageModel:
@@ -54,42 +47,36 @@ def _assemble_language_model(options: BiLMOptions, vocab_size: int) -> LanguageM
             f"got {options.n_tokens_vocab}"
         )
     options = dataclasses.replace(options, n_tokens_vocab=vocab_size)
-    parts = _build_parts(options, options.dropout, sparse_embedding=options.sample_softmax)
+    bilm = _build_bilm(options, options.dropout)
+    token_encoder = _build_token_encoder(options, sparse_embedding=options.sample_softmax)
     softmax = SoftmaxLayer(vocab_size, options.lstm.projection_dim)
-    if options.share_embedding_softmax and isinstance(parts.token_encoder, WordEncoder):
-        softmax.weight = parts.token_encoder.embedding
-    return LanguageModel(parts.token_encoder, parts.bilm, softmax, options.dropout, options.sample_softmax)
+    if options.share_embedding_softmax and isinstance(token_encoder, WordEncoder):
+        softmax.weight = token_encoder.embedding
+    return LanguageModel(token_encoder, bilm, softmax, options.dropout, options.sample_softmax)
 
 
-def build_representation_parts(options: BiLMOptions) -> RepresentationParts:
-    """Return the token encoder and the biLM of `options` for use after pretraining: without dropout, with initial weights.
+def build_encoder(options: BiLMOptions, boundary_ids: tuple[int, int] = (0, 1)) -> BiLMEncoder:
+    """Return a biLM as a source of word vectors, without dropout, with initial weights.
+
+    For word input, `boundary_ids` are the lines of `<S>` and `</S>` in its vocabulary.
 
     Raises:
         InputError: `n_tokens_vocab` is missing for word input.
     """
-    parts = _build_parts(options, dropout_prob=0.0, sparse_embedding=False)
-    for part in parts:
-        part.reset_parameters()
-    return parts
-
-
-def build_encoder(options: BiLMOptions, boundary_ids: tuple[int, int] = (0, 1)) -> BiLMEncoder:
-    """Return a biLM as a source of word vectors, with initial weights.
-
-    Args:
-        options: The options of the biLM.
-        boundary_ids: For word input, the lines of `<S>` and `</S>` in its vocabulary.
-    """
+    bilm = _build_bilm(options, dropout_prob=0.0)
+    token_encoder = _build_token_encoder(options, sparse_embedding=False)
+    token_encoder.reset_parameters()
+    bilm.reset_parameters()
     max_characters = None if options.char_cnn is None else options.char_cnn.max_characters
-    return BiLMEncoder(*build_representation_parts(options), max_characters, boundary_ids)
+    return BiLMEncoder(token_encoder, bilm, max_characters, boundary_ids)
 
 
-def _build_parts(options: BiLMOptions, dropout_prob: float, sparse_embedding: bool) -> RepresentationParts:
+def _build_bilm(options: BiLMOptions, dropout_prob: float) -> BiLM:
     lstm = options.lstm
+    layer_class = CELLS[lstm.cell_key]
     num_backward = lstm.n_layers if options.bidirectional else 0
-    forward, backward = ([build_layer(lstm) for _ in range(num)] for num in (lstm.n_layers, num_backward))
-    bilm = BiLM(forward, backward, lstm.use_skip_connections, dropout_prob)
-    return RepresentationParts(_build_token_encoder(options, sparse_embedding), bilm)
+    forward, backward = ([layer_class.from_options(lstm) for _ in range(num)] for num in (lstm.n_layers, num_backward))
+    return BiLM(forward, backward, lstm.use_skip_connections, dropout_prob)
 
 
 def _build_token_encoder(options: BiLMOptions, sparse_embedding: bool) -> Union[CharacterEncoder, WordEncoder]:
@@ -99,6 +86,6 @@ def _build_token_encoder(options: BiLMOptions, sparse_embedding: bool) -> Union[
             raise InputError("`n_tokens_vocab` must be given for word input")
         return WordEncoder(options.n_tokens_vocab, width, sparse=sparse_embedding)
     cnn = options.char_cnn
-    highway: Optional[Highway] = Highway(cnn.n_filters, cnn.n_highway) if cnn.n_highway else None
+    highway = Highway(cnn.n_filters, cnn.n_highway) if cnn.n_highway else None
     convolutions = CharacterCNN(cnn.embedding_dim, cnn.filters, cnn.activation, cnn.max_characters)
     return CharacterEncoder(convolutions, highway, width if cnn.n_filters != width else None)

@@ -7,6 +7,7 @@ import torch
 from torch import Tensor, nn
 
 from allennlp_elmo_plus.data.text.characters import PADDING_ID
+from allennlp_elmo_plus.errors import check_at_least_one
 from allennlp_elmo_plus.kernels.char_conv.conv_max_pool import conv_max_pool
 from allennlp_elmo_plus.kernels.dtypes import common_dtype
 from allennlp_elmo_plus.modules.initialization import normal_
@@ -29,7 +30,8 @@ class CharacterCNN(nn.Module):
         max_characters: C, the characters of a word.
 
     Raises:
-        ValueError: An argument is out of range, or a filter is wider than `max_characters`.
+        InputError: `embedding_dim` is below 1.
+        ValueError: Another argument is out of range, or a filter is wider than `max_characters`.
 
     All weights are zero until they are initialized or loaded.
     """
@@ -38,8 +40,7 @@ class CharacterCNN(nn.Module):
         self, embedding_dim: int, filters: Sequence[Sequence[int]], activation: str, max_characters: int = 50
     ) -> None:
         super().__init__()
-        if embedding_dim < 1:
-            raise ValueError(f"`embedding_dim` must be at least 1, got {embedding_dim}")
+        check_at_least_one(embedding_dim=embedding_dim)
         if activation not in _ACTIVATIONS:
             raise ValueError(f"`activation` must be one of {', '.join(_ACTIVATIONS)}, got {activation!r}")
         if not filters or any(len(pair) != 2 or min(pair) < 1 for pair in filters):
@@ -56,15 +57,15 @@ class CharacterCNN(nn.Module):
         self.weights = nn.ParameterList(torch.zeros(number, embedding_dim, width) for width, number in filters)
         self.biases = nn.ParameterList(torch.zeros(number) for _, number in filters)
 
-    def reset_parameters(self, generator: Optional[torch.Generator] = None) -> None:
-        """Draw the initial values of all weights from `generator`, or from torch's own where it is None."""
-        nn.init.uniform_(self.embedding, -1.0, 1.0, generator=generator)
+    def reset_parameters(self) -> None:
+        """Draw the initial values of all weights."""
+        nn.init.uniform_(self.embedding, -1.0, 1.0)
         for weight, bias in zip(self.weights, self.biases, strict=True):
             if self.activation == "relu":
-                nn.init.uniform_(weight, -_RELU_BOUND, _RELU_BOUND, generator=generator)
+                nn.init.uniform_(weight, -_RELU_BOUND, _RELU_BOUND)
             else:
                 _, embedding_dim, width = weight.shape
-                normal_(weight, 1 / (width * embedding_dim), generator)
+                normal_(weight, 1 / (width * embedding_dim))
             nn.init.zeros_(bias)
 
     def forward(self, characters: Tensor, buckets: Optional[Sequence[tuple[int, int]]] = None) -> Tensor:

@@ -10,22 +10,12 @@ from torch import Tensor, nn
 
 from allennlp_elmo_plus.data.batching.sentence_packing import SentenceLayout
 from allennlp_elmo_plus.data.batching.unique_words import unique_rows
-from allennlp_elmo_plus.data.text.characters import (
-    BOS_WORD,
-    EOS_WORD,
-    PADDING_ID,
-    encode_words,
-)
+from allennlp_elmo_plus.data.text.characters import BOS_WORD, EOS_WORD, PADDING_ID, encode_words
 from allennlp_elmo_plus.errors import InputError
 from allennlp_elmo_plus.kernels.fingerprint.fingerprint import fingerprint
 from allennlp_elmo_plus.modules.bilm import BiLM, BiLMState
 from allennlp_elmo_plus.modules.token_encoder import CharacterEncoder, WordEncoder
-from allennlp_elmo_plus.modules.word_cache import (
-    MAX_CACHED_WORDS,
-    Compute,
-    Words,
-    WordVectorCache,
-)
+from allennlp_elmo_plus.modules.word_cache import MAX_CACHED_WORDS, Compute, Words, WordVectorCache
 
 _CACHING_CHUNK = 1024
 _SAMPLED_WORDS = 16
@@ -83,7 +73,7 @@ class BiLMEncoder(nn.Module):
     @property
     def output_size(self) -> int:
         """Return K, the width of every layer."""
-        return self.bilm.output_size * (2 if len(self.bilm.backward_layers) else 1)
+        return self.bilm.output_size * (1 + self.bilm.is_bidirectional)
 
     def cache_words(self, words: Sequence[str], vectors: Optional[Tensor] = None) -> np.ndarray:
         """Return the character ids of `words`, (W, C), whose vectors the cache then holds from the next batch on.
@@ -144,11 +134,10 @@ class BiLMEncoder(nn.Module):
         return self._run(vectors, layout, state)
 
     def _run(self, vectors: Tensor, layout: SentenceLayout, state: Optional[BiLMState]) -> Representation:
-        bidirectional = len(self.bilm.backward_layers) > 0
         state = self._with_rows(state, layout.num_sentences)
         output = self.bilm(
             vectors,
-            vectors[layout.reversal] if bidirectional else None,
+            vectors[layout.reversal] if self.bilm.is_bidirectional else None,
             layout.batch_sizes,
             BiLMState(state.hidden[:, :, layout.order], state.cell[:, :, layout.order]),
         )

@@ -7,6 +7,7 @@ import torch
 from torch import Tensor, nn
 from torch.autograd.function import once_differentiable
 
+from allennlp_elmo_plus.errors import check_at_least_one
 from allennlp_elmo_plus.kernels.dtypes import common_dtype
 from allennlp_elmo_plus.kernels.gemm.linear import affine_gradients, linear
 from allennlp_elmo_plus.kernels.threads import run_in_threads
@@ -30,24 +31,21 @@ class Highway(nn.Module):
         num_layers: At least 1.
 
     Raises:
-        ValueError: An argument is out of range.
+        InputError: An argument is below 1.
     """
 
     def __init__(self, dim: int, num_layers: int) -> None:
         super().__init__()
-        if dim < 1:
-            raise ValueError(f"`dim` must be at least 1, got {dim}")
-        if num_layers < 1:
-            raise ValueError(f"`num_layers` must be at least 1, got {num_layers}")
+        check_at_least_one(dim=dim, num_layers=num_layers)
         self.carry_weights = nn.ParameterList(torch.zeros(dim, dim) for _ in range(num_layers))
         self.carry_biases = nn.ParameterList(torch.zeros(dim) for _ in range(num_layers))
         self.transform_weights = nn.ParameterList(torch.zeros(dim, dim) for _ in range(num_layers))
         self.transform_biases = nn.ParameterList(torch.zeros(dim) for _ in range(num_layers))
 
-    def reset_parameters(self, generator: Optional[torch.Generator] = None) -> None:
-        """Draw the initial values of all weights from `generator`, or from torch's own where it is None."""
+    def reset_parameters(self) -> None:
+        """Draw the initial values of all weights."""
         for weight in [*self.carry_weights, *self.transform_weights]:
-            normal_(weight, 1 / len(weight), generator)
+            normal_(weight, 1 / len(weight))
         for bias in self.carry_biases:
             nn.init.constant_(bias, _CARRY_BIAS)
         for bias in self.transform_biases:

@@ -20,22 +20,20 @@ N takes a variance. Weights are drawn in the order of `nn.Module.modules`, so th
 import math
 from typing import Optional
 
-import torch
 from torch import Tensor, nn
 
 
-def glorot_uniform_(weight: Tensor, generator: Optional[torch.Generator], fan_sum: Optional[int] = None) -> None:
-    """Fill `weight` from U(-b, b), b = sqrt(6 / fan_sum).
+def glorot_uniform_(weight: Tensor, fan_sum: Optional[int] = None) -> None:
+    """Fill `weight` in place from U(-b, b), b = sqrt(6 / fan_sum).
 
     Args:
-        weight: the tensor to fill in place.
-        generator: the source of random numbers; None for torch's own.
-        fan_sum: rows plus columns of the matrix that `weight` is a part of; by default those of `weight` (rows, columns).
+        weight: (rows, columns).
+        fan_sum: rows plus columns of the matrix that `weight` is a part of; by default those of `weight`.
     """
     bound = math.sqrt(6 / (sum(weight.shape) if fan_sum is None else fan_sum))
-    nn.init.uniform_(weight, -bound, bound, generator=generator)
+    nn.init.uniform_(weight, -bound, bound)
 
 
-def normal_(weight: Tensor, variance: float, generator: Optional[torch.Generator]) -> None:
-    """Fill `weight` in place from N(0, `variance`), with `generator`, or with torch's own where it is None."""
-    nn.init.normal_(weight, 0.0, math.sqrt(variance), generator=generator)
+def normal_(weight: Tensor, variance: float) -> None:
+    """Fill `weight` in place from N(0, `variance`)."""
+    nn.init.normal_(weight, 0.0, math.sqrt(variance))

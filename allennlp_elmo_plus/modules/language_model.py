@@ -1,5 +1,6 @@
 """The whole bidirectional language model: distinct words -> vectors -> two stacks of recurrent layers -> softmax -> loss."""
 
+from collections.abc import Callable, Sequence
 from functools import partial
 from typing import NamedTuple, Optional, Union
 
@@ -78,19 +79,14 @@ class LanguageModel(nn.Module):
         self.dropout_prob = dropout_prob
         self.sample_softmax = sample_softmax
 
-    def reset_parameters(self, generator: Optional[torch.Generator] = None) -> None:
-        """Draw the initial values of all weights from `generator`, or from torch's own where it is None."""
-        self.token_encoder.reset_parameters(generator)
-        self.bilm.reset_parameters(generator)
+    def reset_parameters(self) -> None:
+        """Draw the initial values of all weights."""
+        self.token_encoder.reset_parameters()
+        self.bilm.reset_parameters()
         if self._shares_embedding:
             nn.init.zeros_(self.softmax.bias)
         else:
-            self.softmax.reset_parameters(generator)
-
-    @property
-    def is_bidirectional(self) -> bool:
-        """Return whether there is a backward direction."""
-        return len(self.bilm.backward_layers) > 0
+            self.softmax.reset_parameters()
 
     @property
     def _shares_embedding(self) -> bool:
@@ -121,7 +117,9 @@ class LanguageModel(nn.Module):
             state = self.bilm.zero_state(len(batch.lengths))
         # The backward pass of `words[...]` takes several times as long.
         forward_inputs = words.index_select(0, pack(batch.forward_inputs, mask))
-        backward_inputs = words.index_select(0, pack(batch.backward_inputs, mask)) if self.is_bidirectional else None
+        backward_inputs = (
+            words.index_select(0, pack(batch.backward_inputs, mask)) if self.bilm.is_bidirectional else None
+        )
         output = self.bilm(forward_inputs, backward_inputs, batch.batch_sizes, state)
         forward = self._for_softmax(output.forward[-1])
         backward = None if output.backward is None else self._for_softmax(output.backward[-1])
@@ -135,42 +133,20 @@ class LanguageModel(nn.Module):
     ) -> SampledLoss:
         """Return the training loss of `batch`, beginning with `state`, or with zeros where it is None.
 
-        The gradient of the softmax's weight and bias is sparse: it holds the rows of targets and of negatives.
-
-        Args:
-            batch: The words.
-            negatives: The forward and the backward direction's sample, which all positions share, as in bilm-tf.
-            state: The recurrent state before the batch.
+        The gradient of the softmax's weight and bias is sparse: it holds the rows of targets and of negatives. `negatives` are the
+        forward and the backward direction's sample, which all positions share, as in bilm-tf.
         """
-        top = self(batch, state)
-        nlls: list[Tensor] = run_in_threads(
-            [
-                partial(sampled_softmax_nll, hidden, targets, self.softmax.weight, self.softmax.bias, sample)
-                for hidden, targets, sample in zip(self._directions(top), self._targets(batch), negatives)
-            ],
-            top.forward.device,
-        )
-        return SampledLoss(nlls[0], nlls[1] if self.is_bidirectional else None, top.state)
+        losses = [partial(sampled_softmax_nll, negatives=sample) for sample in negatives]
+        return SampledLoss(*self._nlls(batch, state, losses))
 
     def exact_loss(
         self, batch: LanguageModelBatch, state: Optional[BiLMState] = None, chunk_size: int = 1024
     ) -> ExactLoss:
-        """Return the loss under the full softmax.
+        """Return the loss of `batch` under the full softmax, beginning with `state`, or with zeros where it is None.
 
-        Args:
-            batch: The words.
-            state: The recurrent state before the batch; zeros where it is None.
-            chunk_size: Words of the vocabulary whose logits are held at once, so that memory does not grow with the vocabulary.
+        The logits of `chunk_size` words of the vocabulary are held at once, so that memory does not grow with the vocabulary.
         """
-        top = self(batch, state)
-        nlls: list[Tensor] = run_in_threads(
-            [
-                partial(exact_nll, hidden, targets, self.softmax.weight, self.softmax.bias, chunk_size)
-                for hidden, targets in zip(self._directions(top), self._targets(batch))
-            ],
-            top.forward.device,
-        )
-        return ExactLoss(nlls[0], nlls[1] if self.is_bidirectional else None, top.state)
+        return ExactLoss(*self._nlls(batch, state, [partial(exact_nll, chunk_size=chunk_size)] * 2))
 
     def _for_softmax(self, hidden: Tensor) -> Tensor:
         """Return `hidden` (N, D) with dropout, in autocast's type where autocast is enabled: the type of the softmax's products."""
@@ -179,10 +155,19 @@ class LanguageModel(nn.Module):
             hidden = hidden.to(torch.get_autocast_dtype(device_type))
         return dropout(hidden, self.dropout_prob, self.training)
 
-    def _directions(self, top: TopLayer) -> list[Tensor]:
-        return [top.forward] if top.backward is None else [top.forward, top.backward]
-
-    def _targets(self, batch: LanguageModelBatch) -> list[Tensor]:
-        mask = batch.mask
-        targets = [pack(batch.forward_targets, mask)]
-        return targets + [pack(batch.backward_targets, mask)] if self.is_bidirectional else targets
+    def _nlls(
+        self, batch: LanguageModelBatch, state: Optional[BiLMState], losses: Sequence[Callable[..., Tensor]]
+    ) -> tuple[Tensor, Optional[Tensor], BiLMState]:
+        """Return the loss of each direction, computed by its function of `losses`, and the new state."""
+        top, mask = self(batch, state), batch.mask
+        directions = [(top.forward, batch.forward_targets)]
+        if top.backward is not None:
+            directions.append((top.backward, batch.backward_targets))
+        nlls = run_in_threads(
+            [
+                partial(loss, hidden, pack(targets, mask), self.softmax.weight, self.softmax.bias)
+                for loss, (hidden, targets) in zip(losses, directions)
+            ],
+            top.forward.device,
+        )
+        return nlls[0], None if top.backward is None else nlls[1], top.state

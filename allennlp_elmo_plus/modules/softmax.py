@@ -1,10 +1,9 @@
 """The output layer that both directions share."""
 
-from typing import Optional
-
 import torch
 from torch import nn
 
+from allennlp_elmo_plus.errors import check_at_least_one
 from allennlp_elmo_plus.modules.initialization import normal_
 
 
@@ -19,20 +18,18 @@ class SoftmaxLayer(nn.Module):
         dim: D, at least 1.
 
     Raises:
-        ValueError: An argument is out of range.
+        InputError: An argument is below 1.
     """
 
     def __init__(self, vocab_size: int, dim: int) -> None:
         super().__init__()
-        for name, value in (("vocab_size", vocab_size), ("dim", dim)):
-            if value < 1:
-                raise ValueError(f"`{name}` must be at least 1, got {value}")
+        check_at_least_one(vocab_size=vocab_size, dim=dim)
         self.weight = nn.Parameter(torch.zeros(vocab_size, dim))
         self.bias = nn.Parameter(torch.zeros(vocab_size))
 
-    def reset_parameters(self, generator: Optional[torch.Generator] = None) -> None:
-        """Draw the initial values of all weights from `generator`, or from torch's own where it is None."""
-        normal_(self.weight, 1 / self.weight.shape[1], generator)
+    def reset_parameters(self) -> None:
+        """Draw the initial values of all weights."""
+        normal_(self.weight, 1 / self.weight.shape[1])
         nn.init.zeros_(self.bias)
 
     @property

@@ -7,6 +7,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from allennlp_elmo_plus.errors import check_at_least_one
 from allennlp_elmo_plus.kernels.dtypes import common_dtype
 from allennlp_elmo_plus.kernels.gemm.linear import affine, pad_rows_to_multiple
 from allennlp_elmo_plus.modules.char_cnn import CharacterCNN
@@ -25,13 +26,12 @@ class CharacterEncoder(nn.Module):
         projection_dim: D, at least 1; None for no projection and D = `cnn.num_filters`, as in bilm-tf where both are equal.
 
     Raises:
-        ValueError: `projection_dim` is below 1.
+        InputError: `projection_dim` is below 1.
     """
 
     def __init__(self, cnn: CharacterCNN, highway: Optional[Highway], projection_dim: Optional[int]) -> None:
         super().__init__()
-        if projection_dim is not None and projection_dim < 1:
-            raise ValueError(f"`projection_dim` must be at least 1 or None, got {projection_dim}")
+        check_at_least_one(projection_dim=projection_dim)
         self.cnn = cnn
         self.highway = highway
         self.output_size = cnn.num_filters if projection_dim is None else projection_dim
@@ -41,22 +41,17 @@ class CharacterEncoder(nn.Module):
             self.projection_weight = nn.Parameter(torch.zeros(cnn.num_filters, projection_dim))
             self.projection_bias = nn.Parameter(torch.zeros(projection_dim))
 
-    def reset_parameters(self, generator: Optional[torch.Generator] = None) -> None:
-        """Draw the initial values of all weights from `generator`, or from torch's own where it is None."""
+    def reset_parameters(self) -> None:
+        """Draw the initial values of all weights."""
         if self.projection_weight is not None and self.projection_bias is not None:
-            normal_(self.projection_weight, 1 / len(self.projection_weight), generator)
+            normal_(self.projection_weight, 1 / len(self.projection_weight))
             nn.init.zeros_(self.projection_bias)
-        self.cnn.reset_parameters(generator)
+        self.cnn.reset_parameters()
         if self.highway is not None:
-            self.highway.reset_parameters(generator)
+            self.highway.reset_parameters()
 
     def forward(self, characters: Tensor, buckets: Optional[Sequence[tuple[int, int]]] = None) -> Tensor:
-        """Return the vectors of words, (U, D).
-
-        Args:
-            characters: Character ids, (U, C).
-            buckets: Where padding begins, as `CharacterCNN` takes it.
-        """
+        """Return the vectors, (U, D), of words of `characters` (U, C); `buckets` say where padding begins, see `CharacterCNN`."""
         vectors = pad_rows_to_multiple(self.cnn(characters, buckets))
         if self.highway is not None:
             vectors = self.highway(vectors)
@@ -77,22 +72,19 @@ class WordEncoder(nn.Module):
         sparse: Whether the gradient is a sparse tensor that holds only the rows of the words read.
 
     Raises:
-        ValueError: A size is below 1.
+        InputError: A size is below 1.
     """
 
     def __init__(self, vocab_size: int, dim: int, sparse: bool = False) -> None:
         super().__init__()
-        if vocab_size < 1:
-            raise ValueError(f"`vocab_size` must be at least 1, got {vocab_size}")
-        if dim < 1:
-            raise ValueError(f"`dim` must be at least 1, got {dim}")
+        check_at_least_one(vocab_size=vocab_size, dim=dim)
         self.output_size = dim
         self.sparse = sparse
         self.embedding = nn.Parameter(torch.zeros(vocab_size, dim))
 
-    def reset_parameters(self, generator: Optional[torch.Generator] = None) -> None:
-        """Draw the initial values of all weights from `generator`, or from torch's own where it is None."""
-        glorot_uniform_(self.embedding, generator)
+    def reset_parameters(self) -> None:
+        """Draw the initial values of all weights."""
+        glorot_uniform_(self.embedding)
 
     def forward(self, word_ids: Tensor) -> Tensor:
         """Return the vectors, (U, D), of `word_ids` (U,): lines of the vocabulary file from 0 to V - 1."""

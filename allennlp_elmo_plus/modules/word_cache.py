@@ -8,6 +8,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from allennlp_elmo_plus.errors import check_at_least_one
+
 MAX_CACHED_WORDS = 2**16
 
 # A function that returns the vectors (U, D) of words (U, C).
@@ -29,12 +31,11 @@ class WordVectorCache:
         max_words: Maximum number of words, at least 1. The default, 65,536, takes 134 MB for vectors of 512 in single precision.
 
     Raises:
-        ValueError: `max_words` is below 1.
+        InputError: `max_words` is below 1.
     """
 
     def __init__(self, max_words: int = MAX_CACHED_WORDS) -> None:
-        if max_words < 1:
-            raise ValueError(f"`max_words` must be at least 1, got {max_words}")
+        check_at_least_one(max_words=max_words)
         self.max_words = max_words
         self._lock = Lock()
         self._table = _Table(None)

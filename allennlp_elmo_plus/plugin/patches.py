@@ -19,7 +19,9 @@ from allennlp.common.file_utils import cached_path, open_compressed
 from allennlp.common.util import JsonDict
 from allennlp.data.vocabulary import DEFAULT_OOV_TOKEN, Vocabulary
 from allennlp.training import GradientDescentTrainer
-from allennlp.training.learning_rate_schedulers import pytorch_lr_schedulers
+from allennlp.training.learning_rate_schedulers.pytorch_lr_schedulers import (
+    ReduceOnPlateauLearningRateScheduler as _PlateauScheduler,
+)
 from allennlp.version import VERSION
 from torch.optim.lr_scheduler import ReduceLROnPlateau
 
@@ -48,124 +50,90 @@ def apply() -> None:
     if not VERSION.startswith("2.10."):
         logger.warning("AllenNLP must be 2.10 for the changes of `plugin.patches`, got %s: none is made", VERSION)
         return
-    adapt_gradients_of_new_trainers()
-    refuse_unknown_options_of_trainers()
-    construct_plateau_schedulers_without_verbose()
-    write_configs_atomically()
-    load_bilm_vocabularies()
-    keep_blank_lines_in_predict()
+    _replace(GradientDescentTrainer, "__init__", _construct_and_adapt_gradients)
+    _replace(GradientDescentTrainer, "from_partial_objects", _refuse_unknown_options_and_construct)
+    if "verbose" not in inspect.signature(ReduceLROnPlateau).parameters:
+        _replace(_PlateauScheduler, "__init__", _construct_without_verbose)
+    _replace(Params, "to_file", _write_atomically)
+    _replace(Vocabulary, "from_files", _load_of_either_kind)
+    _replace(predict._PredictManager, "_get_json_data", _read_blank_lines_too)
     spawn_with_signals_and_errors()
     # In any other program exceptions reach the handlers of that program.
     if _runs_a_command():
         print_error_lines_of_commands()
 
 
-def adapt_gradients_of_new_trainers() -> None:
-    """Have `GradientDescentTrainer.__init__` pass each new trainer to `adapt_gradients`.
+def _construct_and_adapt_gradients(
+    construct: Callable[..., None], trainer: GradientDescentTrainer, *args: Any, **options: Any
+) -> None:
+    """Pass the new `trainer` to `adapt_gradients`.
 
     Symptom: the trainer's clips and most optimizers fail in the first batch over the sparse gradient of a sampled softmax
     (training/gradient_descent_trainer.py:389, `clip_grad_norm_`). Neither the model nor the optimizer knows the trainer, and
     callbacks are optional.
     """
-
-    def wrap(construct: Callable[..., None]) -> Callable[..., None]:
-        def construct_and_adapt(self: GradientDescentTrainer, *args: Any, **options: Any) -> None:
-            construct(self, *args, **options)
-            adapt_gradients(self)
-
-        return construct_and_adapt
-
-    _replace(GradientDescentTrainer, "__init__", wrap)
+    construct(trainer, *args, **options)
+    adapt_gradients(trainer)
 
 
-def refuse_unknown_options_of_trainers() -> None:
-    """Have `GradientDescentTrainer.from_partial_objects` refuse unknown options of a trainer for the model "bilm".
+def _refuse_unknown_options_and_construct(
+    construct: Callable[..., Any], cls: type[GradientDescentTrainer], *args: Any, **options: Any
+) -> Any:
+    """Return the trainer of these options; refuse unknown options of a trainer for the model "bilm".
 
     Symptom: `trainer: {"epochs": 1}` trains the default of 20 epochs without a warning, since the method takes `**kwargs` and
     ignores them (training/gradient_descent_trainer.py:1117).
     """
-
-    def wrap(construct: Callable[..., Any]) -> Callable[..., Any]:
+    if cls is GradientDescentTrainer and isinstance(options.get("model"), BilmModel):
         known = list(inspect.signature(construct).parameters)[1:]
-
-        def check_and_construct(cls: type[GradientDescentTrainer], *args: Any, **options: Any) -> Any:
-            if cls is GradientDescentTrainer and isinstance(options.get("model"), BilmModel):
-                unknown = [name for name in options if name not in known]
-                refuse_unknown("trainer", unknown, [name for name in known if name not in _NOT_OPTIONS_OF_TRAINERS])
-            return construct(cls, *args, **options)
-
-        return check_and_construct
-
-    _replace(GradientDescentTrainer, "from_partial_objects", wrap)
+        unknown = [name for name in options if name not in known]
+        refuse_unknown("trainer", unknown, [name for name in known if name not in _NOT_OPTIONS_OF_TRAINERS])
+    return construct(cls, *args, **options)
 
 
-def construct_plateau_schedulers_without_verbose() -> None:
-    """Have the learning rate scheduler "reduce_on_plateau" no longer pass `verbose` to PyTorch.
+def _construct_without_verbose(
+    construct: Callable[..., None], wrapper: _PlateauScheduler, *args: Any, **options: Any
+) -> None:
+    """Construct the learning rate scheduler "reduce_on_plateau" without passing `verbose` to PyTorch.
 
     Symptom: a config with this scheduler ends in a `TypeError` before training, since `ReduceLROnPlateau` has no `verbose` from
     PyTorch 2.7 on (training/learning_rate_schedulers/pytorch_lr_schedulers.py:221).
     """
-    wrapper = pytorch_lr_schedulers.ReduceOnPlateauLearningRateScheduler
-
-    def wrap(construct: Callable[..., None]) -> Callable[..., None]:
-        signature = inspect.signature(construct)
-
-        def construct_without_verbose(self: Any, *args: Any, **options: Any) -> None:
-            arguments = signature.bind(self, *args, **options).arguments
-            scheduler = ReduceLROnPlateau(
-                **{name: value for name, value in arguments.items() if name not in ("self", "verbose")}
-            )
-            super(wrapper, self).__init__(scheduler)
-
-        return construct_without_verbose
-
-    if "verbose" not in inspect.signature(ReduceLROnPlateau).parameters:
-        _replace(wrapper, "__init__", wrap)
+    arguments = inspect.signature(construct).bind(wrapper, *args, **options).arguments
+    names = [name for name in arguments if name not in ("self", "verbose")]
+    super(_PlateauScheduler, wrapper).__init__(ReduceLROnPlateau(**{name: arguments[name] for name in names}))
 
 
-def write_configs_atomically() -> None:
-    """Have `Params.to_file` write its file atomically.
+def _write_atomically(write: Callable[..., None], params: Params, file: str, *args: Any, **options: Any) -> None:
+    """Write a config to `file` atomically.
 
     Symptom: `allennlp train --recover` writes `config.json` again, in place, before it constructs anything of a plugin
     (commands/train.py:239, common/params.py:476). A full disk or a kill at that moment leaves an empty file, and no later recovery
     can read its config.
     """
-
-    def wrap(write: Callable[..., None]) -> Callable[..., None]:
-        def write_atomically(self: Params, params_file: str, *args: Any, **options: Any) -> None:
-            with atomic_path(params_file) as temporary:
-                write(self, str(temporary), *args, **options)
-
-        return write_atomically
-
-    _replace(Params, "to_file", wrap)
+    with atomic_path(file) as temporary:
+        write(params, str(temporary), *args, **options)
 
 
-def load_bilm_vocabularies() -> None:
-    """Have `Vocabulary.from_files` return a `BilmVocabulary` for the files that a `BilmVocabulary` saved.
+def _load_of_either_kind(
+    load: Callable[..., Vocabulary], cls: type[Vocabulary], *args: Any, **options: Any
+) -> Vocabulary:
+    """Return a `BilmVocabulary` for the files that a `BilmVocabulary` saved.
 
     Symptom: for a distributed training AllenNLP loads every vocabulary with its own class, whatever its type in the config is:
     at recovery without tokens (commands/train.py:306), where the padding token is then missing from the files and an assertion
     fails; and in each process with the tokens (commands/train.py:312), where the ids of words spelled like AllenNLP's escapes
     change.
     """
-
-    def wrap(load: Callable[..., Vocabulary]) -> Callable[..., Vocabulary]:
-        def load_of_either_kind(cls: type[Vocabulary], *args: Any, **options: Any) -> Vocabulary:
-            if cls is Vocabulary and options.get("padding_token") == PADDING_TOKEN:
-                return BilmVocabulary.from_files(*args, **options)
-            has_no_tokens = cls is Vocabulary and len(args) == 1 and not options
-            try:
-                vocabulary = load(cls, *args, **options)
-            except AssertionError:
-                if not has_no_tokens:
-                    raise
-                return BilmVocabulary.from_files(*args)
-            return BilmVocabulary.from_files(*args) if has_no_tokens and _is_of_bilm(vocabulary) else vocabulary
-
-        return load_of_either_kind
-
-    _replace(Vocabulary, "from_files", wrap)
+    if cls is Vocabulary and options.get("padding_token") == PADDING_TOKEN:
+        return BilmVocabulary.from_files(*args, **options)
+    if cls is not Vocabulary or len(args) != 1 or options:
+        return load(cls, *args, **options)
+    try:
+        vocabulary = load(cls, *args)
+    except AssertionError:
+        return BilmVocabulary.from_files(*args)
+    return BilmVocabulary.from_files(*args) if _is_of_bilm(vocabulary) else vocabulary
 
 
 def _is_of_bilm(vocabulary: Vocabulary) -> bool:
@@ -177,21 +145,14 @@ def _is_of_bilm(vocabulary: Vocabulary) -> bool:
     return words.get(DEFAULT_OOV_TOKEN) != 1 and all(word in words for word in SPECIAL_WORDS)
 
 
-def keep_blank_lines_in_predict() -> None:
-    """Have `allennlp predict` give every line of its input to the predictor "bilm".
+def _read_blank_lines_too(read: Callable[..., Iterator[JsonDict]], manager: Any) -> Iterator[JsonDict]:
+    """Return the requests of `allennlp predict`, for the predictor "bilm" one for every line of the input.
 
     Symptom: AllenNLP leaves out lines of white space (commands/predict.py:208 and 214), so that each answer after such a line is
     no longer in the line of its request.
     """
-
-    def wrap(read: Callable[..., Iterator[JsonDict]]) -> Callable[..., Iterator[JsonDict]]:
-        def read_all_or_as_before(self: Any) -> Iterator[JsonDict]:
-            is_ours = isinstance(self._predictor, BilmPredictor)
-            return _all_requests(self._input_file, self._predictor) if is_ours else read(self)
-
-        return read_all_or_as_before
-
-    _replace(predict._PredictManager, "_get_json_data", wrap)
+    is_ours = isinstance(manager._predictor, BilmPredictor)
+    return _all_requests(manager._input_file, manager._predictor) if is_ours else read(manager)
 
 
 def _all_requests(input_file: str, predictor: BilmPredictor) -> Iterator[JsonDict]:
@@ -225,15 +186,12 @@ def print_error_lines_of_commands() -> None:
     which every training calls: it sets a hook of AllenNLP that logs each traceback to stderr (common/logging.py:126).
     """
 
-    def wrap(prepare: Callable[..., Any]) -> Callable[..., Any]:
-        def prepare_and_set_hook(*args: Any, **options: Any) -> Any:
-            result = prepare(*args, **options)
-            sys.excepthook = hook_with_error_lines(sys.excepthook)
-            return result
+    def prepare_and_set_hook(prepare: Callable[..., Any], *args: Any, **options: Any) -> Any:
+        result = prepare(*args, **options)
+        sys.excepthook = hook_with_error_lines(sys.excepthook)
+        return result
 
-        return prepare_and_set_hook
-
-    _replace(common_logging, "prepare_global_logging", wrap)
+    _replace(common_logging, "prepare_global_logging", prepare_and_set_hook)
     sys.excepthook = hook_with_error_lines(sys.excepthook)
 
 
@@ -245,10 +203,17 @@ def _runs_a_command() -> bool:
     return "allennlp.__main__" in (getattr(script, "__module__", None), getattr(module, "name", None))
 
 
-def _replace(owner: Any, name: str, wrap: Callable[[Callable[..., Any]], Callable[..., Any]]) -> None:
-    """Set the attribute `name` of `owner` to what `wrap` makes of the current function; a class method stays one."""
+def _replace(owner: Any, name: str, replacement: Callable[..., Any]) -> None:
+    """Have the attribute `name` of `owner` call `replacement` with the current function and its arguments.
+
+    A class method stays one.
+    """
     current = inspect.getattr_static(owner, name)
     is_class_method = isinstance(current, classmethod)
     function = current.__func__ if is_class_method else current
-    wrapped = functools.wraps(function)(wrap(function))
-    setattr(owner, name, classmethod(wrapped) if is_class_method else wrapped)
+
+    @functools.wraps(function)
+    def replaced(*args: Any, **options: Any) -> Any:
+        return replacement(function, *args, **options)
+
+    setattr(owner, name, classmethod(replaced) if is_class_method else replaced)

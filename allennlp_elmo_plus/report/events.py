@@ -3,7 +3,6 @@
 import struct
 from collections.abc import Iterator
 from pathlib import Path
-from typing import NamedTuple
 
 from google.protobuf.message import DecodeError
 from tensorboardX.proto.event_pb2 import Event
@@ -13,27 +12,20 @@ _LENGTH = struct.Struct("<Q")
 _CHECKSUM_BYTES = 4
 
 
-class Scalar(NamedTuple):
-    """One point of a curve."""
-
-    step: int
-    value: float
-
-
-def read_scalars(directory: Path) -> dict[str, list[Scalar]]:
-    """Return the curves in the event files of `directory` by tag, each sorted by step.
+def read_scalars(directory: Path) -> dict[str, list[tuple[float, float]]]:
+    """Return the curves in the event files of `directory` by tag: pairs of a step and its value, sorted by step.
 
     A resumed run writes one more file and some steps twice: the newest file counts. A file is read up to its first damaged
     record, such as the one that was being written when the run was killed.
     """
-    curves: dict[str, dict[int, float]] = {}
+    curves: dict[str, dict[float, float]] = {}
     # Names begin with the time in seconds, so sorting puts the newest file last.
     for path in sorted(directory.glob("events.out.tfevents.*")):
         for event in _events(path):
             for value in event.summary.value:
                 if value.HasField("simple_value"):
                     curves.setdefault(value.tag, {})[event.step] = value.simple_value
-    return {tag: [Scalar(*item) for item in sorted(curve.items())] for tag, curve in curves.items()}
+    return {tag: sorted(curve.items()) for tag, curve in curves.items()}
 
 
 def _events(path: Path) -> Iterator[Event]:

@@ -7,14 +7,7 @@ from html import escape
 from typing import Any, Optional
 
 from allennlp_elmo_plus.errors import count_in_words
-from allennlp_elmo_plus.report.chart import (
-    NUM_COLOURS,
-    Curve,
-    bar_chart,
-    format_number,
-    line_chart,
-)
-from allennlp_elmo_plus.report.events import Scalar
+from allennlp_elmo_plus.report.chart import NUM_COLOURS, Curve, bar_chart, format_number, line_chart
 from allennlp_elmo_plus.report.run import Mix, Run
 
 _LIGHT = ("#0b62a8", "#d1495b", "#2f7d4f", "#8a5a00", "#6d4bab", "#4a5560")
@@ -69,15 +62,13 @@ def report_page(run: Run, neighbors: Optional[list[dict[str, Any]]] = None) -> s
     sections = [
         f'<h1>{title}</h1><p class="soft">{escape(_state(run))}</p>',
         _tiles(run),
-        _section("Epochs", '<div class="charts">', _epoch_charts(run), "</div>"),
-        _section("Batches", '<div class="charts">', _batch_charts(run), "</div>"),
-        _section("How the layers are mixed", '<div class="charts">', [_mix_card(mix) for mix in run.mixes], "</div>"),
-        _section("Nearest neighbours", "", [_neighbor_table(query) for query in neighbors or []], ""),
-        _section("Plan", '<div class="card">', [f"<p>{escape(line)}</p>" for line in run.plan], "</div>"),
-        _section(
-            "Warnings and errors", '<div class="card">', [_preformatted(run.messages)] if run.messages else [], "</div>"
-        ),
-        _section("Config", '<div class="card">', [_config(run.config)] if run.config is not None else [], "</div>"),
+        _section("Epochs", "charts", _epoch_charts(run)),
+        _section("Batches", "charts", _batch_charts(run)),
+        _section("How the layers are mixed", "charts", [_mix_card(mix) for mix in run.mixes]),
+        _section("Nearest neighbours", "", [_neighbor_table(query) for query in neighbors or []]),
+        _section("Plan", "card", [f"<p>{escape(line)}</p>" for line in run.plan]),
+        _section("Warnings and errors", "card", [_preformatted(run.messages)] if run.messages else []),
+        _section("Config", "card", [_config(run.config)] if run.config is not None else []),
     ]
     return (
         '<!doctype html>\n<html lang="en"><head><meta charset="utf-8">'
@@ -101,9 +92,11 @@ def _style() -> str:
     return _STYLE % (palette(_LIGHT), palette(_DARK)) + classes
 
 
-def _section(heading: str, opening: str, parts: Iterable[str], closing: str) -> str:
+def _section(heading: str, css_class: str, parts: Iterable[str]) -> str:
     content = "".join(parts)
-    return f"<h2>{escape(heading)}</h2>{opening}{content}{closing}" if content else ""
+    if content and css_class:
+        content = f'<div class="{css_class}">{content}</div>'
+    return f"<h2>{escape(heading)}</h2>{content}" if content else ""
 
 
 def _state(run: Run) -> str:
@@ -149,21 +142,17 @@ def _epoch_charts(run: Run) -> list[str]:
     exact = [name for name in perplexities if "sampled" not in name]
     sampled = [name for name in perplexities if "sampled" in name]
     memory = [name for name in names if name.endswith("_memory_MB")]
+    loss = ("Loss: training sampled, validation exact", "nats per target") if sampled else ("Loss", "loss")
     charts = [
-        _card("Perplexity, exact", _curves_of(run, exact), "epoch", "perplexity"),
-        _card("Perplexity, sampled: far below the exact one", _curves_of(run, sampled), "epoch", "perplexity"),
+        ("Perplexity, exact", "perplexity", exact),
+        ("Perplexity, sampled: far below the exact one", "perplexity", sampled),
+        (*loss, ["loss"]),
+        ("Speed", "tokens per second", ["tokens_per_second"]),
+        ("Most memory so far", "MB", memory),
     ]
-    if sampled:
-        charts.append(
-            _card("Loss: training sampled, validation exact", _curves_of(run, ["loss"]), "epoch", "nats per target")
-        )
-    else:
-        charts.append(_card("Loss", _curves_of(run, ["loss"]), "epoch", "loss"))
-    charts.append(_card("Speed", _curves_of(run, ["tokens_per_second"]), "epoch", "tokens per second"))
-    charts.append(_card("Most memory so far", _curves_of(run, memory), "epoch", "MB"))
-    drawn = {*perplexities, *memory, "loss", "tokens_per_second"}
-    charts += [_card(name, _curves_of(run, [name]), "epoch", name) for name in names if name not in drawn]
-    return charts
+    drawn = {name for *_, drawn_names in charts for name in drawn_names}
+    charts += [(name, name, [name]) for name in names if name not in drawn]
+    return [_card(heading, _curves_of(run, curves), "epoch", label) for heading, label, curves in charts]
 
 
 def _curves_of(run: Run, names: Sequence[str]) -> list[Curve]:
@@ -182,16 +171,12 @@ def _curves_of(run: Run, names: Sequence[str]) -> list[Curve]:
 def _batch_charts(run: Run) -> list[str]:
     charts = []
     for tag, heading, label in _BATCH_CURVES:
-        curves = [_curve(tag, run.training[tag])] if tag in run.training else []
+        curves = [Curve(tag, run.training[tag])] if tag in run.training else []
         if tag == "train/batch_loss" and "train/batch_loss_mov_avg" in run.training:
-            curves.append(_curve("mean of the last hundred", run.training["train/batch_loss_mov_avg"]))
-            curves[0] = Curve("batch", curves[0].points)
+            curves[0] = Curve("batch", run.training[tag])
+            curves.append(Curve("mean of the last hundred", run.training["train/batch_loss_mov_avg"]))
         charts.append(_card(heading, curves, "batch", label))
     return charts
-
-
-def _curve(name: str, scalars: Sequence[Scalar]) -> Curve:
-    return Curve(name, [(float(scalar.step), scalar.value) for scalar in scalars])
 
 
 def _card(heading: str, curves: Sequence[Curve], x_label: str, y_label: str) -> str:
@@ -207,18 +192,16 @@ def _mix_card(mix: Mix) -> str:
 
 def _neighbor_table(query: dict[str, Any]) -> str:
     sentence, position = query["sentence"], query["position"]
-    rows = [
-        f'<tr><td class="number">{near["similarity"]:.3f}</td><td>{escape(near["word"])}</td></tr>'
-        for near in query["context_free"]
-    ]
-    in_context = [
-        f'<tr><td class="number">{near["similarity"]:.3f}</td><td>{_marked(near["sentence"], near["position"])}</td></tr>'
-        for near in query["contextual"]
-    ]
+
+    def table(label: str, neighbors: list[tuple[float, str]]) -> str:
+        rows = [f'<tr><td class="number">{near:.3f}</td><td>{text}</td></tr>' for near, text in neighbors]
+        return f'<div><p class="soft">{label}</p><table>{"".join(rows)}</table></div>'
+
+    alone = [(near["similarity"], escape(near["word"])) for near in query["context_free"]]
+    in_context = [(near["similarity"], _marked(near["sentence"], near["position"])) for near in query["contextual"]]
     return (
         f'<div class="card"><h3>{_marked(sentence, position)}</h3><div class="charts">'
-        f'<div><p class="soft">the word alone</p><table>{"".join(rows)}</table></div>'
-        f'<div><p class="soft">the word in its sentence</p><table>{"".join(in_context)}</table></div></div></div>'
+        f"{table('the word alone', alone)}{table('the word in its sentence', in_context)}</div></div>"
     )
 
 

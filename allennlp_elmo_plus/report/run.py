@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from allennlp_elmo_plus.errors import InputError
-from allennlp_elmo_plus.report.events import Scalar, read_scalars
+from allennlp_elmo_plus.report.events import read_scalars
 from allennlp_elmo_plus.storage.json_file import read_json_mapping
 from allennlp_elmo_plus.storage.torch_weights import read_tensors
 
@@ -40,8 +40,7 @@ class Run(NamedTuple):
     config: Optional[dict[str, Any]]
     final: dict[str, Any]  # metrics.json, which a finished run writes
     epochs: list[dict[str, Any]]  # metrics per epoch, sorted; the epoch's number, from 0, is `epoch`
-    training: dict[str, list[Scalar]]  # TensorBoard curves by tag
-    validation: dict[str, list[Scalar]]
+    training: dict[str, list[tuple[float, float]]]  # TensorBoard curves by tag
     mixes: list[Mix]
     plan: list[str]  # what the callback "bilm_plan" logged
     messages: list[str]  # the last MAX_MESSAGES warnings and errors of out.log
@@ -60,7 +59,7 @@ def read_run(directory: Path) -> Run:
         match = _EPOCH_FILE.fullmatch(path.name)
         if match:
             epochs.append({**read_json_mapping(path), "epoch": int(match[1])})
-    training, validation = (read_scalars(directory / "log" / part) for part in ("train", "validation"))
+    training = read_scalars(directory / "log" / "train")
     config = read_json_mapping(directory / "config.json") if (directory / "config.json").is_file() else None
     if config is None and not epochs and not training:
         raise InputError(
@@ -73,7 +72,6 @@ def read_run(directory: Path) -> Run:
         read_json_mapping(directory / "metrics.json") if (directory / "metrics.json").is_file() else {},
         sorted(epochs, key=lambda metrics: metrics["epoch"]),
         training,
-        validation,
         _read_mixes(directory),
         plan,
         messages[-MAX_MESSAGES:],
@@ -108,10 +106,9 @@ def find_mixes(state: Mapping[str, Tensor]) -> list[Mix]:
     mixes = []
     for name, layers in sorted(weights.items()):
         raw = torch.tensor([layers[layer] for layer in sorted(layers)], dtype=torch.float64)
-        gamma = state.get(f"{name}.gamma" if name else "gamma")
-        if gamma is not None and gamma.numel() != 1:
-            gamma = None
-        mixes.append(Mix(name or "scalar mix", torch.softmax(raw, 0).tolist(), None if gamma is None else float(gamma)))
+        tensor = state.get(f"{name}.gamma" if name else "gamma")
+        gamma = float(tensor) if tensor is not None and tensor.numel() == 1 else None
+        mixes.append(Mix(name or "scalar mix", torch.softmax(raw, 0).tolist(), gamma))
     return mixes
 
 

@@ -13,24 +13,16 @@ def available_memory(device: torch.device, root: Path = Path("/")) -> Optional[i
     """Return the bytes that can still be allocated on `device`, or None where they are unknown.
 
     On a GPU this is its free memory, the unused reserve of this process included. Elsewhere it is the least of Linux's available
-    memory and of what the control groups (v1 and v2) of this process leave below their limits.
-
-    Args:
-        device: The device.
-        root: The directory of /proc and /sys.
+    memory and of what the control groups (v1 and v2) of this process leave below their limits. `root` holds /proc and /sys.
     """
     if device.type == "cuda":
         free, _ = torch.cuda.mem_get_info(device)
         return free + torch.cuda.memory_reserved(device) - torch.cuda.memory_allocated(device)
-    bounds = [_system_memory(root), *_control_group_memory(root)]
-    return min((bound for bound in bounds if bound is not None), default=None)
-
-
-def _system_memory(root: Path) -> Optional[int]:
-    for line in _read(root / "proc/meminfo").splitlines():
-        if line.startswith("MemAvailable:"):
-            return int(line.split()[1]) * 1024
-    return None
+    bounds = _control_group_memory(root)
+    system = _numbers(root / "proc/meminfo").get("MemAvailable:")
+    if system is not None:
+        bounds.append(system * 1024)
+    return min(bounds, default=None)
 
 
 def _control_group_memory(root: Path) -> list[int]:
@@ -49,19 +41,19 @@ def _control_group_memory(root: Path) -> list[int]:
         for directory in (group, *group.parents):
             allowed, used = _read(directory / limit).strip(), _read(directory / usage).strip()
             if allowed.isdigit() and used.isdigit() and int(allowed) < _NO_LIMIT:
-                remaining.append(max(0, int(allowed) - int(used) + _file_cache(directory)))
+                # The kernel frees cached files on demand.
+                numbers = _numbers(directory / "memory.stat")
+                file_cache = numbers.get("inactive_file", numbers.get("total_inactive_file", 0))
+                remaining.append(max(0, int(allowed) - int(used) + file_cache))
             if directory == base:
                 break
     return remaining
 
 
-def _file_cache(directory: Path) -> int:
-    """Return the bytes of cached files of the group in `directory`, which the kernel frees on demand."""
-    for line in _read(directory / "memory.stat").splitlines():
-        name, _, value = line.partition(" ")
-        if name in ("inactive_file", "total_inactive_file"):
-            return int(value)
-    return 0
+def _numbers(path: Path) -> dict[str, int]:
+    """Return the number that follows the first word of each line of the file `path`, by this word."""
+    lines = (line.split() for line in _read(path).splitlines())
+    return {words[0]: int(words[1]) for words in lines if len(words) > 1 and words[1].isdigit()}
 
 
 def _read(path: Path) -> str:

@@ -27,24 +27,24 @@ def environment(device: torch.device) -> Environment:
         "instruction set": torch.backends.cpu.get_cpu_capability(),
         "version of torch": str(torch.__version__),
         "version of numpy": np.__version__,
-        "version of numba": _version_of_numba(),
         "version of allennlp_elmo_plus": __version__,
     }
     try:
         from llvmlite import __version__ as llvmlite_version
         from llvmlite.binding import get_host_cpu_name
+
+        result.update({"processor": get_host_cpu_name(), "version of llvmlite": llvmlite_version})
+        from numba import __version__ as numba_version
     except ImportError:
-        return result
-    return {**result, "processor": get_host_cpu_name(), "version of llvmlite": llvmlite_version}
+        # No kernel is compiled.
+        numba_version = "missing"
+    return {**result, "version of numba": numba_version}
 
 
 def compare_environments(before: Environment, now: Environment, strict: bool) -> None:
-    """Log a warning that names each entry that differs between the environment of a checkpoint and the current one.
+    """Log a warning that names each entry that differs between `before`, the environment of a checkpoint, and the current one.
 
-    Args:
-        before: the environment in which the checkpoint was saved; entries that only one of both has are ignored.
-        now: the current environment.
-        strict: whether a difference is an error instead.
+    Entries that only one of both has are ignored. With `strict` a difference is an error instead.
 
     Raises:
         InputError: with `strict`, where an entry differs.
@@ -58,12 +58,3 @@ def compare_environments(before: Environment, now: Environment, strict: bool) ->
     if strict:
         raise InputError(f"{message}: with `strict_resume` they must be the same")
     logger.warning("%s: its losses will not be, bit for bit, those of a run that was not interrupted", message)
-
-
-def _version_of_numba() -> str:
-    """Return the version, or "missing" where numba cannot be imported, so that no loop is compiled."""
-    try:
-        from numba import __version__ as version
-    except ImportError:
-        return "missing"
-    return str(version)

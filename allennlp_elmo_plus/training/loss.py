@@ -1,12 +1,12 @@
 """The training loss: summed negative log-likelihoods -> the scalar that training minimizes."""
 
-from collections.abc import Iterable
 from typing import Any, Optional
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from allennlp_elmo_plus.data.batching.batch import LanguageModelBatch
+from allennlp_elmo_plus.training.distributed.sparse_gradients import is_excluded_from_ddp
 from allennlp_elmo_plus.training.distributed.world import all_reduce_mean, world
 
 
@@ -23,21 +23,33 @@ def mean_loss(forward_nll_sum: Tensor, backward_nll_sum: Optional[Tensor], denom
 
 
 def training_loss(
-    batch: LanguageModelBatch, forward_nll_sum: Tensor, backward_nll_sum: Optional[Tensor], gradient_factor: float
+    model: nn.Module,
+    batch: LanguageModelBatch,
+    forward_nll_sum: Tensor,
+    backward_nll_sum: Optional[Tensor],
+    gradient_factor: float,
 ) -> Tensor:
     """Return the `mean_loss` of `batch` over its own targets, (), with `gradient_factor` times its gradient.
 
     In the last windows of an epoch some lanes have ended, and the mean is over the remaining targets; a batch without targets has
-    the loss 0. Where `batch.loss_weight` is set, the processes have unequal shares of a window: the value is then the loss of the
-    whole window in every process, and the mean of the gradients over the processes is the gradient of the whole window.
+    the loss 0, and gradients of zeros for the parameters of `model`. Where `batch.loss_weight` is set, the processes have unequal
+    shares of a window: the value is then the loss of the whole window in every process, and the mean of the gradients over the
+    processes is the gradient of the whole window.
     """
     loss = mean_loss(forward_nll_sum, backward_nll_sum, max(1, sum(batch.batch_sizes)))
     if batch.loss_weight is None:
-        return scale_gradient(loss, gradient_factor)
-    value = loss.detach() * batch.loss_weight
-    if world().num_processes > 1:
+        loss = scale_gradient(loss, gradient_factor)
+    else:
+        value = loss.detach() * batch.loss_weight
         value.fill_(all_reduce_mean(value.item(), value.device))
-    return scale_gradient(loss, gradient_factor * batch.loss_weight, value)
+        loss = scale_gradient(loss, gradient_factor * batch.loss_weight, value)
+    return loss if sum(batch.batch_sizes) else _touch_parameters(loss, model)
+
+
+def skipped_loss(model: nn.Module, loss: Tensor) -> Tensor:
+    """Return a 0 in place of `loss` (), which gives no parameter a gradient; in distributed training, gradients of zeros."""
+    zero = torch.zeros_like(loss, requires_grad=True)
+    return _touch_parameters(zero, model) if world().num_processes > 1 else zero
 
 
 def scale_gradient(loss: Tensor, factor: float, value: Optional[Tensor] = None) -> Tensor:
@@ -62,10 +74,11 @@ class _ScaleGradient(torch.autograd.Function):
         return grad * ctx.factor, None, None
 
 
-def touch_parameters(loss: Tensor, parameters: Iterable[Tensor]) -> Tensor:
-    """Return `loss` unchanged, with a gradient, of zeros if nothing else, for each of `parameters`.
+def _touch_parameters(loss: Tensor, model: nn.Module) -> Tensor:
+    """Return `loss` unchanged, with a gradient, of zeros if nothing else, for each parameter that `DistributedDataParallel` averages.
 
     Where all lanes of a process have ended, its loss depends on no parameter of the recurrent layers. The other processes still
     wait for the gradients of all parameters.
     """
-    return loss + 0 * sum(parameter.sum() for parameter in parameters)
+    averaged = (parameter for parameter in model.parameters() if parameter.requires_grad)
+    return loss + 0 * sum(parameter.sum() for parameter in averaged if not is_excluded_from_ddp(parameter))

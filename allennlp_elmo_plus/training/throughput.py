@@ -3,26 +3,25 @@
 import time
 from typing import Optional
 
+# Batches that are not measured: kernels are compiled and memory is allocated.
+NUM_WARM_UP = 5
+
 
 class Throughput:
     """A meter of tokens per second since the first batch after the last `reset`, waiting for data included.
 
-    A token is a target: a word or the end of a sentence, counted once for both directions, as in bilm-tf.
-
-    Args:
-        num_warm_up: Number of batches since construction after which clock and tokens start from 0 again: in the first batches
-            kernels are compiled and memory is allocated. A `reset` does not repeat the warm-up.
+    A token is a target: a word or the end of a sentence, counted once for both directions, as in bilm-tf. Clock and tokens start
+    from 0 again after the first `NUM_WARM_UP` batches since construction; a `reset` does not repeat the warm-up.
     """
 
-    def __init__(self, num_warm_up: int = 5) -> None:
-        self._num_warm_up = num_warm_up
+    def __init__(self) -> None:
         self._num_batches = 0
         self._started: Optional[float] = None
         self._num_tokens = 0
 
     def start_batch(self, num_tokens: int) -> None:
         """Count the `num_tokens` of a batch; must be called at the beginning of each batch."""
-        if self._started is None or self._num_batches == self._num_warm_up:
+        if self._started is None or self._num_batches == NUM_WARM_UP:
             self._started = time.perf_counter()
             self._num_tokens = 0
         self._num_batches += 1

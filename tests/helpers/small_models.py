@@ -3,13 +3,17 @@
 from typing import Optional
 
 import torch
+from torch import Tensor
 
 from allennlp_elmo_plus.data.batching.batch import LanguageModelBatch
 from allennlp_elmo_plus.data.batching.sentence_batch import batch_from_sentences
 from allennlp_elmo_plus.data.batching.sentence_packing import unpack
 from allennlp_elmo_plus.data.text.characters import BOS_WORD, EOS_WORD, encode_words
+from allennlp_elmo_plus.kernels.lstm.reference import lstm as lstm_reference
 from allennlp_elmo_plus.modules.build import build_language_model
 from allennlp_elmo_plus.modules.language_model import LanguageModel
+from allennlp_elmo_plus.modules.recurrent.layer import RecurrentOutput
+from allennlp_elmo_plus.modules.recurrent.lstm import LstmLayer
 from allennlp_elmo_plus.options.bilm_options import BiLMOptions
 from allennlp_elmo_plus.options.cells import CELLS, LAYER_NORM
 
@@ -90,3 +94,13 @@ def nlls_by_sentence(
             None if backward is None else backward[row, :length].tolist(),
         )
     return [rows[index] for index in range(len(rows))]
+
+
+def run_reference(
+    layer: LstmLayer, inputs: Tensor, batch_sizes: list[int], hidden: Tensor, cell: Tensor
+) -> RecurrentOutput:
+    """Return the result of `layer`, computed by the definition of its recurrence."""
+    weights = layer.kernel, layer.bias_of_gates(), layer.projection
+    return RecurrentOutput(
+        *lstm_reference(batch_sizes, layer.cell_clip, layer.proj_clip, inputs, hidden, cell, *weights)
+    )

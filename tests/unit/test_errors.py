@@ -1,6 +1,6 @@
 import pytest
 
-from allennlp_elmo_plus.errors import count_in_words, format_bytes, format_duration
+from allennlp_elmo_plus.errors import InputError, check_at_least_one, count_in_words, format_bytes, format_duration
 
 
 @pytest.mark.parametrize(
@@ -44,3 +44,9 @@ def test_the_noun_after_a_count_is_singular_or_plural():
         "1,234 words",
     ]
     assert [count_in_words(number, "batch", "batches") for number in (1, 2)] == ["1 batch", "2 batches"]
+
+
+def test_a_number_below_one_is_named() -> None:
+    check_at_least_one(dim=1, num_layers=None)
+    with pytest.raises(InputError, match="^`num_layers` must be at least 1, got 0$"):
+        check_at_least_one(dim=1, num_layers=0)

@@ -7,15 +7,10 @@ from overrides import overrides
 from torch import Tensor, nn
 from torch.nn.utils.rnn import PackedSequence
 
+from allennlp_elmo_plus.errors import check_at_least_one
 from allennlp_elmo_plus.kernels.dtypes import common_dtype
 from allennlp_elmo_plus.modules.initialization import glorot_uniform_
-from allennlp_elmo_plus.modules.recurrent.layer import (
-    RecurrentLayer,
-    RecurrentOutput,
-    check_clips,
-    check_sizes,
-    projection_size_of,
-)
+from allennlp_elmo_plus.modules.recurrent.layer import RecurrentLayer, RecurrentOutput, check_clips, projection_size_of
 from allennlp_elmo_plus.options.bilm_options import LstmOptions
 
 
@@ -36,7 +31,8 @@ class _HiddenStateLayer(RecurrentLayer):
         proj_clip: Bound of the projected output; None for none. Ignored without a projection.
 
     Raises:
-        ValueError: A size is below 1, or the clip is not positive.
+        InputError: A size is below 1.
+        ValueError: The clip is not positive.
     """
 
     # The recurrence of one layer and one direction, with biases.
@@ -52,19 +48,17 @@ class _HiddenStateLayer(RecurrentLayer):
         proj_clip: Optional[float] = None,
     ) -> None:
         super().__init__()
-        check_sizes(input_size=input_size, hidden_size=hidden_size, projection_size=projection_size)
+        check_at_least_one(input_size=input_size, hidden_size=hidden_size, projection_size=projection_size)
         check_clips(proj_clip=proj_clip)
         self.input_size = input_size
         self.hidden_size = hidden_size
         self.cell_size = 0
-        self.output_size = self.hidden_size if projection_size is None else projection_size
+        self.output_size = hidden_size if projection_size is None else projection_size
         self.proj_clip = None if projection_size is None else proj_clip
         self.recurrence = self.recurrence_class(input_size, hidden_size)
         for parameter in self.recurrence.parameters():
             nn.init.zeros_(parameter)
-        self.projection: Optional[nn.Parameter] = None
-        if projection_size is not None:
-            self.projection = nn.Parameter(torch.zeros(self.hidden_size, projection_size))
+        self.projection = None if projection_size is None else nn.Parameter(torch.zeros(hidden_size, projection_size))
 
     @classmethod
     @overrides
@@ -72,17 +66,17 @@ class _HiddenStateLayer(RecurrentLayer):
         return cls(options.projection_dim, options.dim, projection_size_of(options), options.proj_clip)
 
     @overrides
-    def reset_parameters(self, generator: Optional[torch.Generator] = None) -> None:
+    def reset_parameters(self) -> None:
         input_weight, hidden_weight, input_bias, hidden_bias = self.recurrence.all_weights[0]
         # As one kernel with rows [x; h] and the columns of all gates.
         fan_sum = self.input_size + self.hidden_size + len(input_bias)
-        glorot_uniform_(input_weight, generator, fan_sum)
-        glorot_uniform_(hidden_weight, generator, fan_sum)
+        glorot_uniform_(input_weight, fan_sum)
+        glorot_uniform_(hidden_weight, fan_sum)
         nn.init.zeros_(input_bias)
         nn.init.constant_(input_bias[: -self.hidden_size], self.gate_bias)
         nn.init.zeros_(hidden_bias)
         if self.projection is not None:
-            glorot_uniform_(self.projection, generator)
+            glorot_uniform_(self.projection)
 
     @overrides
     def forward(self, inputs: Tensor, batch_sizes: list[int], hidden: Tensor, cell: Tensor) -> RecurrentOutput:

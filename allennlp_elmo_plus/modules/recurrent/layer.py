@@ -3,7 +3,6 @@
 from collections.abc import Sequence
 from typing import NamedTuple, Optional
 
-import torch
 from torch import Tensor, nn
 
 from allennlp_elmo_plus.options.bilm_options import LstmOptions
@@ -39,8 +38,8 @@ class RecurrentLayer(nn.Module):
         """Return a layer of one direction with these options, its weights zero."""
         raise NotImplementedError
 
-    def reset_parameters(self, generator: Optional[torch.Generator] = None) -> None:
-        """Draw the initial values of all weights from `generator`, or from torch's own where it is None."""
+    def reset_parameters(self) -> None:
+        """Draw the initial values of all weights."""
         raise NotImplementedError
 
     def forward(self, inputs: Tensor, batch_sizes: list[int], hidden: Tensor, cell: Tensor) -> RecurrentOutput:
@@ -64,17 +63,6 @@ class RecurrentLayer(nn.Module):
     ) -> list[RecurrentOutput]:
         """Return the result of `forward` of the layer of each direction. The layers are of one class and size."""
         return [layer(inputs[d], batch_sizes, hidden[d], cell[d]) for d, layer in enumerate(layers)]
-
-
-def check_sizes(**sizes: Optional[int]) -> None:
-    """Check `sizes` by name; None stands for a part that is missing.
-
-    Raises:
-        ValueError: A size is below 1.
-    """
-    for name, size in sizes.items():
-        if size is not None and size < 1:
-            raise ValueError(f"`{name}` must be at least 1, got {size}")
 
 
 def check_clips(**clips: Optional[float]) -> None:

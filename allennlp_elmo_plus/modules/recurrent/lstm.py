@@ -7,18 +7,13 @@ import torch
 from overrides import overrides
 from torch import Tensor, nn
 
+from allennlp_elmo_plus.errors import check_at_least_one
 from allennlp_elmo_plus.kernels.cuda_graph import GraphCapture
 from allennlp_elmo_plus.kernels.dtypes import common_dtype
 from allennlp_elmo_plus.kernels.lstm.clipped_lstm import clipped_lstm
 from allennlp_elmo_plus.kernels.lstm.window import LstmTensors
 from allennlp_elmo_plus.modules.initialization import glorot_uniform_
-from allennlp_elmo_plus.modules.recurrent.layer import (
-    RecurrentLayer,
-    RecurrentOutput,
-    check_clips,
-    check_sizes,
-    projection_size_of,
-)
+from allennlp_elmo_plus.modules.recurrent.layer import RecurrentLayer, RecurrentOutput, check_clips, projection_size_of
 from allennlp_elmo_plus.options.bilm_options import LstmOptions
 
 
@@ -41,7 +36,8 @@ class LstmLayer(RecurrentLayer):
         proj_clip: Bound of the projected output; None for none. Ignored without a projection, as in bilm-tf.
 
     Raises:
-        ValueError: A size is below 1, or a clip is not positive.
+        InputError: A size is below 1.
+        ValueError: A clip is not positive.
     """
 
     def __init__(
@@ -53,7 +49,7 @@ class LstmLayer(RecurrentLayer):
         proj_clip: Optional[float] = None,
     ) -> None:
         super().__init__()
-        check_sizes(input_size=input_size, cell_size=cell_size, projection_size=projection_size)
+        check_at_least_one(input_size=input_size, cell_size=cell_size, projection_size=projection_size)
         check_clips(cell_clip=cell_clip, proj_clip=proj_clip)
         self.input_size = input_size
         self.cell_size = cell_size
@@ -72,11 +68,11 @@ class LstmLayer(RecurrentLayer):
         return cls(width, options.dim, projection_size, options.cell_clip, options.proj_clip)
 
     @overrides
-    def reset_parameters(self, generator: Optional[torch.Generator] = None) -> None:
-        glorot_uniform_(self.kernel, generator)
+    def reset_parameters(self) -> None:
+        glorot_uniform_(self.kernel)
         nn.init.zeros_(self.bias)
         if self.projection is not None:
-            glorot_uniform_(self.projection, generator)
+            glorot_uniform_(self.projection)
 
     @overrides
     def forward(self, inputs: Tensor, batch_sizes: list[int], hidden: Tensor, cell: Tensor) -> RecurrentOutput:

@@ -29,12 +29,7 @@ class LayerNormLstmLayer(LstmLayer):
     W and U are the rows [x; h] of `kernel`. The paper also adds a bias to each of the first two N; with b they are one sum, hence
     one parameter here. Gains are 1 until they are loaded. Autograd differentiates each step.
 
-    Args:
-        input_size: Width of the inputs, at least 1.
-        cell_size: Width of the memory cell, at least 1.
-        projection_size: P; None for no projection and P = `cell_size`.
-        cell_clip: Bound of the memory cell; None for none.
-        proj_clip: Bound of the projected output; None for none.
+    Arguments are those of `LstmLayer`.
     """
 
     def __init__(
@@ -55,8 +50,8 @@ class LayerNormLstmLayer(LstmLayer):
     run_directions = staticmethod(RecurrentLayer.run_directions)
 
     @overrides
-    def reset_parameters(self, generator: Optional[torch.Generator] = None) -> None:
-        super().reset_parameters(generator)
+    def reset_parameters(self) -> None:
+        super().reset_parameters()
         for gain in (self.input_gain, self.recurrent_gain, self.cell_gain):
             nn.init.ones_(gain)
         nn.init.zeros_(self.cell_bias)

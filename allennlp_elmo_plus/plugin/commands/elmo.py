@@ -12,8 +12,7 @@ from allennlp_elmo_plus.errors import count_in_words
 from allennlp_elmo_plus.formats.model_files import local_path
 from allennlp_elmo_plus.formats.trained_mix import read_trained_mix
 from allennlp_elmo_plus.inference.embed_file import HDF5, NPZ, EmbedSettings, embed_file
-from allennlp_elmo_plus.inference.embedder import DEFAULT_BATCH_SIZE
-from allennlp_elmo_plus.inference.embedder_files import EmbedderFiles, load_embedder
+from allennlp_elmo_plus.inference.embedder import DEFAULT_BATCH_SIZE, EmbedderFiles, load_embedder
 from allennlp_elmo_plus.modules.layer_mix import ALL, AVERAGE, TOP
 from allennlp_elmo_plus.plugin.commands.cluster_arguments import (
     add_cluster_arguments,

@@ -32,8 +32,6 @@ class BilmVocabulary(StrictFromParams, Vocabulary):
 
     The id of a word is its line number in bilm-tf's vocabulary file, counted from 0, plus 1: AllenNLP keeps id 0 for padding. Words
     that are not in the vocabulary get the id of `<UNK>`. The `tokens.txt` that AllenNLP saves is a vocabulary file for bilm-tf.
-
-    Registered as a `Vocabulary` with name "bilm", constructor `from_text`.
     """
 
     @classmethod

@@ -26,11 +26,10 @@ from allennlp_elmo_plus.plugin.models.carried_state import CarriedState
 from allennlp_elmo_plus.plugin.models.model_inputs import batch_of_source, negatives_of_batch
 from allennlp_elmo_plus.plugin.strict_from_params import StrictFromParams
 from allennlp_elmo_plus.training.adagrad import set_initial_sum
-from allennlp_elmo_plus.training.distributed.ddp_loss import ddp_loss, skipped_loss
 from allennlp_elmo_plus.training.distributed.sparse_gradients import exclude_from_ddp, is_all_reduced_by_rows
 from allennlp_elmo_plus.training.distributed.world import world
 from allennlp_elmo_plus.training.leak_check import Leak, find_leaks
-from allennlp_elmo_plus.training.loss import mean_loss
+from allennlp_elmo_plus.training.loss import mean_loss, skipped_loss, training_loss
 
 logger = logging.getLogger(__name__)
 
@@ -54,7 +53,7 @@ class BilmModel(StrictFromParams, Model):
     If `on_nonfinite_loss` is set, it is called with each training loss that is not finite. If it returns, the batch is skipped:
     the loss becomes a 0 of which no parameter has a gradient, and state and metrics stay as they were.
 
-    Registered as a `Model` with name "bilm". Every option of bilm-tf's options.json is an argument with its meaning.
+    Every option of bilm-tf's options.json is an argument with its meaning.
 
     Args:
         vocab: a vocabulary "bilm".
@@ -171,10 +170,10 @@ class BilmModel(StrictFromParams, Model):
         Raises:
             ConfigurationError: unless exactly one of `batch` and `source` is given.
         """
-        if (batch is None) == (source is None):
-            raise ConfigurationError("exactly one of `batch` and `source` must be given")
-        if batch is None:
+        if source is not None and batch is None:
             batch = batch_of_source(source, takes_characters=self.options.char_cnn is not None)
+        elif batch is None or source is not None:
+            raise ConfigurationError("exactly one of `batch` and `source` must be given")
         self._metrics.start_batch(sum(batch.batch_sizes), self.training)
         if self.training and self._sampler is not None:
             return self._sampled_loss(batch, self._sampler)
@@ -223,7 +222,7 @@ class BilmModel(StrictFromParams, Model):
         if not self.training:
             loss = mean_loss(forward_sum, backward_sum, sum(batch.batch_sizes))
         else:
-            loss = ddp_loss(self, batch, forward_sum, backward_sum, self.options.unroll_steps)
+            loss = training_loss(self, batch, forward_sum, backward_sum, self.options.unroll_steps)
             if self._skips(loss):
                 return skipped_loss(self, loss)
         self._carried_state.keep(batch, self.training, state)

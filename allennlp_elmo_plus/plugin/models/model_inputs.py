@@ -1,7 +1,5 @@
 """The inputs of the model "bilm": a batch from any data loader, and its negative samples."""
 
-from typing import Optional
-
 import numpy as np
 import torch
 from allennlp.common.checks import ConfigurationError
@@ -13,13 +11,13 @@ from allennlp_elmo_plus.data.batching.sentence_batch import batch_from_sentences
 from allennlp_elmo_plus.kernels.softmax.negatives import NegativeSample
 
 
-def batch_of_source(source: Optional[TextFieldTensors], takes_characters: bool) -> LanguageModelBatch:
+def batch_of_source(source: TextFieldTensors, takes_characters: bool) -> LanguageModelBatch:
     """Return the batch of the padded sentences `source`.
 
     Raises:
         ConfigurationError: where `source` lacks the tensors of an indexer that the model needs.
     """
-    tensors = {name: tensor for indexed in (source or {}).values() for name, tensor in indexed.items()}
+    tensors = {name: tensor for indexed in source.values() for name, tensor in indexed.items()}
     indexers = {"tokens": "single_id"}
     if takes_characters:
         indexers["elmo_tokens"] = "bilm_characters"

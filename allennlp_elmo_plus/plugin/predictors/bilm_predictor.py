@@ -14,22 +14,12 @@ from overrides import overrides
 from allennlp_elmo_plus.data.batching.sentences import sentence_ids
 from allennlp_elmo_plus.data.text.characters import BOS_WORD, EOS_WORD
 from allennlp_elmo_plus.errors import InputError, truncated_repr
-from allennlp_elmo_plus.inference.generation import (
-    Continuation,
-    DirectionalLM,
-    beam_search,
-    sample,
-)
+from allennlp_elmo_plus.inference.generation import Continuation, DirectionalLM, beam_search, sample
 from allennlp_elmo_plus.inference.substitutes import Substitutes, substitutes
 from allennlp_elmo_plus.inference.top_words import TopWords
 from allennlp_elmo_plus.plugin.data.vocabulary import words_of
-from allennlp_elmo_plus.plugin.predictors.requests import (
-    ID,
-    GenerateRequest,
-    ScoreRequest,
-    read_request,
-)
-from allennlp_elmo_plus.training.perplexity import exp_or_inf
+from allennlp_elmo_plus.plugin.predictors.requests import ID, GenerateRequest, ScoreRequest, read_request
+from allennlp_elmo_plus.plugin.training.metrics.bilm_perplexity import exp_or_inf
 
 _BEGINS_AS_JSON = re.compile(r"""\s*\{\s*["'}]""")
 
@@ -38,7 +28,7 @@ _BEGINS_AS_JSON = re.compile(r"""\s*\{\s*["'}]""")
 class BilmPredictor(Predictor):
     """Scores a text, names the likeliest words at each position, and continues a text.
 
-    Registered as a `Predictor` with name "bilm". `allennlp predict` reads lines, each plain text or a JSON object, and writes one
+    `allennlp predict` reads lines, each plain text or a JSON object, and writes one
     JSON object per line. Words are separated by white space. Logarithms are natural. Words outside the vocabulary are read by their
     characters and scored as `<UNK>`. A forward-only model gives no backward entries. A blank line is a sentence without words. An
     `id` of any kind in a JSON object is returned with the answer. A line that begins with a brace and a quotation mark must be a
@@ -63,8 +53,9 @@ class BilmPredictor(Predictor):
     | Key | Value |
     |---|---|
     | `words` | the whole sentence |
-    | `generated`, `log_probs` | the words added, and the log-probabilities of these and of a boundary that was reached, in the
-    sentence's order | | `log_prob` | the sum of these |
+    | `generated` | the words added |
+    | `log_probs` | their log-probabilities, and that of a boundary that was reached, in the sentence's order |
+    | `log_prob` | the sum of these |
     | `ended` | whether the boundary was reached |
     | `beam` | with `"beam"`, the k best continuations, likeliest first, each with these keys; the first one is that above |
 
@@ -127,10 +118,6 @@ class BilmPredictor(Predictor):
         outputs = self._model.forward_on_instances(instances)
         return [_scores_of(instance, sanitize(output)) for instance, output in zip(instances, outputs)]
 
-    @overrides
-    def _json_to_instance(self, json_dict: JsonDict) -> Instance:
-        return self._dataset_reader.text_to_instance(json_dict["sentence"].split())
-
     def _check(self, request: Any) -> None:
         if isinstance(request, ScoreRequest):
             vocab_size = len(self._model.language_model.softmax.weight)
@@ -138,7 +125,7 @@ class BilmPredictor(Predictor):
                 raise InputError(
                     f"`top` must be at most {vocab_size}, the words of the vocabulary, got {request.num_substitutes}"
                 )
-        elif request.is_suffix and not self._model.language_model.is_bidirectional:
+        elif request.is_suffix and not self._model.language_model.bilm.is_bidirectional:
             raise InputError("`suffix` needs a model with a backward direction, and this one has none")
 
     def _scores(self, requests: list[ScoreRequest]) -> list[JsonDict]:

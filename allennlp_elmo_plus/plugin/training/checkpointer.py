@@ -21,12 +21,7 @@ from allennlp_elmo_plus.plugin.training.process_state import rank_on_machine
 from allennlp_elmo_plus.storage.atomic_files import atomic_path, remove_unfinished
 from allennlp_elmo_plus.storage.readable_state import unreadable_parts, with_plain_numbers
 from allennlp_elmo_plus.storage.run_lock import hold
-from allennlp_elmo_plus.training.distributed.world import (
-    all_gather_object,
-    broadcast_object,
-    common_items,
-    world,
-)
+from allennlp_elmo_plus.training.distributed.world import all_gather_object, broadcast_object, world
 
 logger = logging.getLogger(__name__)
 
@@ -46,16 +41,6 @@ class BilmCheckpointer(StrictFromParams, Checkpointer):
     In distributed training the first process of each machine writes the state of all processes into the serialization directory of
     its machine. All save at the same batch. With `save_every_num_seconds`, which AllenNLP refuses there, the clock of process 0
     decides. At recovery all processes take the newest checkpoint that every one of them can read.
-
-    Registered as a `Checkpointer` with name "bilm".
-
-    Args:
-        serialization_dir: passed by AllenNLP, like the next five as in its own checkpointer.
-        save_completed_epochs: see AllenNLP.
-        save_every_num_seconds: see AllenNLP.
-        save_every_num_batches: see AllenNLP.
-        keep_most_recent_by_count: see AllenNLP.
-        keep_most_recent_by_age: see AllenNLP.
 
     Raises:
         InputError: where another process trains into the directory, see `storage.run_lock`.
@@ -141,7 +126,7 @@ class BilmCheckpointer(StrictFromParams, Checkpointer):
         unreadable: list[str] = []
         # The directories of several machines may hold different checkpoints: one machine may have ended before the others.
         own = self._find_all_checkpoints()
-        positions = common_items(own)
+        positions = set.intersection(*all_gather_object(own))
         if not positions and any(all_gather_object(bool(own))):
             raise ConfigurationError("the serialization directories of the machines have no checkpoint in common")
         for position in sorted(positions, reverse=True):

@@ -1,13 +1,14 @@
 """The work of AllenNLP's trainer after the checkpoint of an epoch, for a process that was killed in between."""
 
-import json
 import os
 from pathlib import Path
 from typing import Any
 
 from allennlp.common.file_utils import hardlink_or_copy
 
+from allennlp_elmo_plus.errors import InputError
 from allennlp_elmo_plus.storage.atomic_files import atomic_path
+from allennlp_elmo_plus.storage.json_file import read_json_mapping
 
 
 def finish_epoch(trainer: Any, validates_next: bool) -> None:
@@ -47,9 +48,7 @@ def _write_weights(trainer: Any, path: Path) -> None:
 def add_metrics_of_epoch(metrics: dict[str, Any], epoch: int, serialization_dir: str) -> None:
     """Add to `metrics` what they lack of the metrics that were written for `epoch`, if these can be read."""
     try:
-        with open(os.path.join(serialization_dir, f"metrics_epoch_{epoch}.json"), encoding="utf-8") as file:
-            written = json.load(file)
-    except (OSError, ValueError):
+        written = read_json_mapping(os.path.join(serialization_dir, f"metrics_epoch_{epoch}.json"))
+    except InputError:
         return
-    for name, value in written.items():
-        metrics.setdefault(name, value)
+    metrics.update({**written, **metrics})

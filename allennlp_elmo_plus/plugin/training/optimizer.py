@@ -13,21 +13,15 @@ from allennlp_elmo_plus.training.distributed.world import world
 
 @Optimizer.register("bilm")
 class BilmOptimizer(StrictFromParams, Optimizer, Adagrad):
-    """Adagrad with TensorFlow's conventions, for dense and row-sparse gradients, with a clip by the global norm.
+    """The optimizer of `training.adagrad`, with bilm-tf's defaults.
 
-    See `training.adagrad`.
     AllenNLP's "adagrad" with the trainer's `grad_norm` needs a dense gradient of the sampled softmax and is slower, see
     `plugin.training.dense_gradients`. In distributed training this optimizer averages the sparse gradient over the processes,
     see `training.distributed.sparse_gradients`.
 
-    Registered as an `Optimizer` with name "bilm". Defaults are bilm-tf's.
-
     Args:
         model_parameters: passed by AllenNLP.
-        parameter_groups: as in AllenNLP.
-        lr: the learning rate.
-        initial_accumulator_value: of the sums of squared gradients.
-        max_norm: the global norm that gradients are scaled down to; `null` for no clip.
+        parameter_groups: as in AllenNLP; all other options are those of `Adagrad`.
     """
 
     def __init__(

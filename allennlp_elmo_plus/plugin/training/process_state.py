@@ -13,21 +13,13 @@ from allennlp_elmo_plus.training.environment import Environment
 
 
 class ProcessState(TypedDict):
-    """The state of one process.
+    """The state of one process."""
 
-    Attributes:
-        model: as `BilmModel.state_to_resume` returns it.
-        loss_sum: of the epoch so far.
-        batches_without_loss: of the epoch so far.
-        generators: the states of the random number generators.
-        environment: the settings on which the last bits depend; checkpoints of earlier versions lack it.
-    """
-
-    model: dict[str, Any]
-    loss_sum: float
-    batches_without_loss: float
-    generators: Optional[dict[str, Any]]
-    environment: Environment
+    model: dict[str, Any]  # as `BilmModel.state_to_resume` returns it
+    loss_sum: float  # of the epoch so far
+    batches_without_loss: float  # of the epoch so far
+    generators: Optional[dict[str, Any]]  # the states of the random number generators
+    environment: Environment  # the settings on which the last bits depend; checkpoints of earlier versions lack it
 
 
 def refuse_another_text(checkpointed: dict[str, Any], current: dict[str, Any]) -> None:

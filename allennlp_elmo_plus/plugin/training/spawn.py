@@ -24,12 +24,7 @@ def spawn(function: Callable[..., Any], args: tuple[Any, ...], nprocs: int) -> N
     """Run `function(rank, *args)` in `nprocs` processes and wait for them, as `torch.multiprocessing.spawn` does.
 
     For a training with the callback "bilm", whose processes stop at a signal with a checkpoint, a signal to this process is passed
-    on to all of them.
-
-    Args:
-        function: of the rank and `args`.
-        args: the first one is the config of the training.
-        nprocs: the number of processes.
+    on to all of them. The first of `args` is the config of the training.
 
     Raises:
         InputError: where a user's input causes the error of a process.

@@ -1,6 +1,26 @@
-"""The state of AllenNLP's trainer that its own checkpoints leave out, or that it does not restore."""
+"""The parts of AllenNLP's trainer, and its state that its own checkpoints leave out, or that it does not restore."""
 
 from typing import Any
+
+from allennlp.common.checks import ConfigurationError
+
+from allennlp_elmo_plus.plugin.data.data_loaders.bilm_loader import BilmDataLoader
+from allennlp_elmo_plus.plugin.models.bilm_model import BilmModel
+
+
+def bilm_parts(trainer: Any, callback: str) -> tuple[BilmModel, BilmDataLoader]:
+    """Return the model and the data loader of `trainer`, which the callback of the name `callback` needs.
+
+    Raises:
+        ConfigurationError: One of them is not "bilm".
+    """
+    model, loader = trainer.model, trainer.data_loader
+    if not isinstance(model, BilmModel) or not isinstance(loader, BilmDataLoader):
+        raise ConfigurationError(
+            f'the callback "{callback}" needs the model and the data loader "bilm", '
+            f"got a {type(model).__name__} and a {type(loader).__name__}"
+        )
+    return model, loader
 
 
 def trainer_state(trainer: Any) -> dict[str, Any]:

@@ -3,19 +3,14 @@
 from collections.abc import Sequence
 
 import torch
-from torch import Tensor
 
 from allennlp_elmo_plus.modules.bilm import BiLMState
 
 
 def merge_lane_states(states: Sequence[BiLMState]) -> BiLMState:
     """Return the state of all lanes, in their order, from the `states` of W processes with B lanes each."""
-
-    def merge(shares: Sequence[Tensor]) -> Tensor:
-        # (directions, L, B, W, size): lane r + i * W is row i of process r.
-        return torch.stack(list(shares), dim=3).flatten(2, 3)
-
-    return BiLMState(merge([state.hidden for state in states]), merge([state.cell for state in states]))
+    # (directions, L, B, W, size): lane r + i * W is row i of process r.
+    return BiLMState(*(torch.stack(parts, dim=3).flatten(2, 3) for parts in zip(*states, strict=True)))
 
 
 def shard_lane_state(state: BiLMState, rank: int, num_processes: int) -> BiLMState:

@@ -1,13 +1,11 @@
 """Collectives over the processes of `torch.distributed`. In a single process each function returns its own value."""
 
-from collections.abc import Hashable, Iterable
-from typing import Any, NamedTuple, Optional, TypeVar
+from collections.abc import Iterable
+from typing import Any, NamedTuple, Optional
 
 import numpy as np
 import torch
 import torch.distributed as dist
-
-Item = TypeVar("Item", bound=Hashable)
 
 
 class World(NamedTuple):
@@ -64,11 +62,6 @@ def all_reduce_mean(value: float, device: torch.device) -> float:
     total = torch.tensor(value, dtype=torch.double, device=device)
     dist.all_reduce(total)
     return total.item() / num_processes
-
-
-def common_items(items: Iterable[Item]) -> set[Item]:
-    """Return the items that are among the `items` of every process."""
-    return set.intersection(*map(set, all_gather_object(set(items))))
 
 
 def seed_for_rank(seed: int, rank: int) -> int:

@@ -7,7 +7,7 @@ import torch
 from torch import nn
 
 from allennlp_elmo_plus.errors import InputError
-from allennlp_elmo_plus.modules.build import build_language_model, build_representation_parts
+from allennlp_elmo_plus.modules.build import build_encoder, build_language_model
 from allennlp_elmo_plus.options.bilm_options import BiLMOptions
 from tests.helpers.small_models import RECURRENCES, small_options
 
@@ -103,7 +103,7 @@ def test_a_word_embedding_has_its_own_distribution_also_if_the_softmax_shares_it
 def test_gru_and_rnn_cells_have_the_distributions_of_the_lstm(cell, gates, projected):
     size, width = 200, 100 if projected else 200
     torch.manual_seed(13)
-    parts = build_representation_parts(
+    parts = build_encoder(
         BiLMOptions.from_dict({"lstm": {"dim": size, "projection_dim": width, "cell": cell}, "n_tokens_vocab": 9})
     )
     (layer,) = parts.bilm.forward_layers
@@ -120,7 +120,7 @@ def test_gru_and_rnn_cells_have_the_distributions_of_the_lstm(cell, gates, proje
 
 
 def test_the_gains_of_layer_normalisation_start_at_one():
-    parts = build_representation_parts(
+    parts = build_encoder(
         BiLMOptions.from_dict({"lstm": {"dim": 80, "projection_dim": 40, "layer_norm": True}, "n_tokens_vocab": 9})
     )
     for layer in (*parts.bilm.forward_layers, *parts.bilm.backward_layers):
@@ -133,7 +133,7 @@ def test_the_gains_of_layer_normalisation_start_at_one():
 @pytest.mark.parametrize("recurrence", RECURRENCES)
 def test_the_options_count_the_parameters_of_every_recurrence(recurrence):
     options = BiLMOptions.from_dict({"lstm": RECURRENCES[recurrence], "n_tokens_vocab": 9})
-    parts = build_representation_parts(options)
+    parts = build_encoder(options)
     assert sum(parameter.numel() for parameter in parts.bilm.parameters()) == options.parameter_counts()["`lstm`"]
 
 
@@ -146,16 +146,6 @@ def test_the_seed_determines_every_weight():
     assert not torch.equal(build(1), build(2))
 
 
-def test_initialization_with_a_generator_does_not_use_torchs_global_generator():
-    parts = build_representation_parts(character_options("relu"))
-    state = torch.get_rng_state()
-    parts.bilm.reset_parameters(torch.Generator().manual_seed(3))
-    first = nn.utils.parameters_to_vector(parts.bilm.parameters())
-    parts.bilm.reset_parameters(torch.Generator().manual_seed(3))
-    assert torch.equal(first, nn.utils.parameters_to_vector(parts.bilm.parameters()))
-    assert torch.equal(state, torch.get_rng_state())
-
-
 @pytest.mark.parametrize("recurrence", RECURRENCES)
 @pytest.mark.parametrize("overrides", [{}, {"char_cnn": None}, {"char_cnn": None, "share_embedding_softmax": True}])
 def test_every_parameter_gets_an_initial_value(recurrence, overrides):
@@ -166,8 +156,12 @@ def test_every_parameter_gets_an_initial_value(recurrence, overrides):
     assert [name for name, parameter in model.named_parameters() if parameter.isnan().any()] == []
 
 
+def word_options_sized():
+    return BiLMOptions.from_dict({"lstm": {"dim": 8, "projection_dim": 4}, "n_tokens_vocab": 9})
+
+
 def test_parts_are_built_by_the_options():
-    parts = build_representation_parts(
+    parts = build_encoder(
         BiLMOptions.from_dict(
             {
                 "char_cnn": {"activation": "relu", "embedding": {"dim": 2}, "filters": [[1, 5], [2, 3]]},
@@ -194,4 +188,4 @@ def test_a_vocabulary_of_another_size_than_in_the_options_is_refused():
 
 def test_word_input_needs_the_size_of_its_vocabulary():
     with pytest.raises(InputError, match="`n_tokens_vocab` must be given for word input"):
-        build_representation_parts(word_options())
+        build_encoder(word_options())

@@ -151,7 +151,7 @@ def test_vectors_under_autocast_are_close_and_have_finite_gradients() -> None:
 
 
 def test_a_projection_of_size_0_is_refused() -> None:
-    with pytest.raises(ValueError, match="`projection_dim` must be at least 1 or None, got 0"):
+    with pytest.raises(ValueError, match="`projection_dim` must be at least 1, got 0"):
         make_encoder(projection_dim=0)
 
 

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 from tensorboardX import SummaryWriter
 
-from allennlp_elmo_plus.report.events import Scalar, read_scalars
+from allennlp_elmo_plus.report.events import read_scalars
 
 
 def write(directory: Path, points: list[tuple[str, float, int]], suffix: str = "") -> Path:
@@ -23,8 +23,8 @@ def write(directory: Path, points: list[tuple[str, float, int]], suffix: str = "
 def test_scalars_are_read_by_tag(tmp_path: Path) -> None:
     write(tmp_path, [("train/batch_loss", 5.5, 100), ("train/batch_loss", 4.25, 200), ("gradient_norm", math.inf, 7)])
     assert read_scalars(tmp_path) == {
-        "train/batch_loss": [Scalar(100, 5.5), Scalar(200, 4.25)],
-        "gradient_norm": [Scalar(7, math.inf)],
+        "train/batch_loss": [(100, 5.5), (200, 4.25)],
+        "gradient_norm": [(7, math.inf)],
     }
     assert read_scalars(tmp_path / "none") == {}
 
@@ -34,7 +34,7 @@ def test_steps_that_a_resumed_run_repeats_replace_the_earlier_ones(tmp_path: Pat
     first.rename(tmp_path / "events.out.tfevents.1000000000.host")
     second = write(tmp_path, [("loss", 2.5, 2), ("loss", 1.0, 4)])
     second.rename(tmp_path / "events.out.tfevents.1000000001.host")
-    assert read_scalars(tmp_path)["loss"] == [Scalar(1, 3.0), Scalar(2, 2.5), Scalar(3, 1.5), Scalar(4, 1.0)]
+    assert read_scalars(tmp_path)["loss"] == [(1, 3.0), (2, 2.5), (3, 1.5), (4, 1.0)]
 
 
 @pytest.mark.parametrize("offset", [1, 5, 20, 30])
@@ -49,4 +49,4 @@ def test_a_truncated_file_gives_its_complete_scalars(offset: int, tmp_path: Path
 def test_reading_ends_at_a_damaged_length(tmp_path: Path) -> None:
     path = write(tmp_path, [("loss", 1.0, 1)])
     path.write_bytes(path.read_bytes() + b"\xff" * 12 + b"rest")
-    assert read_scalars(tmp_path)["loss"] == [Scalar(1, 1.0)]
+    assert read_scalars(tmp_path)["loss"] == [(1, 1.0)]

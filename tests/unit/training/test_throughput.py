@@ -23,8 +23,9 @@ def test_time_counts_from_the_first_batch(clock):
     assert counter.tokens_per_second() == 100
 
 
-def test_warm_up_batches_count_only_until_others_follow(clock):
-    counter = Throughput(num_warm_up=2)
+def test_warm_up_batches_count_only_until_others_follow(clock, monkeypatch):
+    monkeypatch.setattr(throughput, "NUM_WARM_UP", 2)
+    counter = Throughput()
     # Kernels are compiled in the first batch, and memory is allocated in the second.
     for seconds, expected in ((20, 15), (10, 20), (3, 100), (2, 120)):
         counter.start_batch(300)

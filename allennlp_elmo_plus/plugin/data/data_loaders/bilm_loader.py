@@ -1,6 +1,8 @@
 """The data loader `bilm`."""
 
+import os
 from collections.abc import Callable, Iterable, Iterator
+from functools import cached_property
 from itertools import pairwise, repeat
 from pathlib import Path
 from typing import Optional, Union
@@ -103,11 +105,9 @@ class BilmDataLoader(StrictFromParams, DataLoader):
         self.seed = seed
         self.n_negative_samples_batch = n_negative_samples_batch
         self.shared_negatives = shared_negatives
-        self.cache_directory: Optional[Path] = None
-        if cache_directory is not None:
-            self.cache_directory = Path(cache_directory)
-        elif serialization_dir is not None:
-            self.cache_directory = Path(serialization_dir) / _CACHE_IN_SERIALIZATION_DIR
+        if cache_directory is None and serialization_dir is not None:
+            cache_directory = os.path.join(serialization_dir, _CACHE_IN_SERIALIZATION_DIR)
+        self.cache_directory = None if cache_directory is None else Path(cache_directory)
         # AllenNLP constructs the loader first, so a second run is refused before it overwrites the vocabulary of this run.
         # In distributed training the first process of each machine holds the directory for all of them.
         self._lock: Optional[RunLock] = None
@@ -117,12 +117,10 @@ class BilmDataLoader(StrictFromParams, DataLoader):
         self.start_window = 0
         self._epochs_to_skip, self._batches_to_skip = 0, 0
         self._on_arrival: Optional[Callable[[], None]] = None
-        self._digest: Optional[str] = None
         self._stop_reason: Optional[BaseException] = None
         self._vocabulary: Optional[Vocabulary] = None
         self._vocabulary_ids: Optional[np.ndarray] = None
         self._device: Optional[torch.device] = None
-        self._corpus: Optional[EncodedCorpus] = None
         self._plan: Optional[tuple[tuple[int, int], LanePlan]] = None
 
     @overrides
@@ -171,10 +169,10 @@ class BilmDataLoader(StrictFromParams, DataLoader):
             self.cache_directory = Path(self.reader.serialization_dir) / _CACHE_IN_SERIALIZATION_DIR
         if self.reader.max_instances is not None or not self.reader.counts_words_only():
             return self._sentence_instances()
-        return iter([CorpusInstance(self._encoded())])
+        return iter([CorpusInstance(self._corpus)])
 
     def _sentence_instances(self) -> Iterator[Instance]:
-        corpus, words = self._encoded(), self._encoded().type_words()
+        corpus, words = self._corpus, self._corpus.type_words()
         for start, end in pairwise(self._sentence_offsets().tolist()):
             instance = self.reader.text_to_instance([words[number] for number in corpus.tokens[start:end].tolist()])
             self.reader.apply_token_indexers(instance)
@@ -202,7 +200,7 @@ class BilmDataLoader(StrictFromParams, DataLoader):
     def identity(self) -> dict[str, Union[str, int, bool]]:
         """Return everything that determines the batches of an epoch, by its name in errors."""
         return {
-            "text (`train_data_path`)": self.text_digest(),
+            "text (`train_data_path`)": self.text_digest,
             NUM_LANES: self.batch_size * world().num_processes,
             "`num_steps`": self.num_steps,
             "`shuffle`": self.shuffle,
@@ -211,11 +209,10 @@ class BilmDataLoader(StrictFromParams, DataLoader):
             "`max_instances`": self.reader.max_instances or 0,
         }
 
+    @cached_property
     def text_digest(self) -> str:
         """Return a hash of the text, which is read from disk the first time."""
-        if self._digest is None:
-            self._digest = self._encoded().digest()
-        return self._digest
+        return self._corpus.digest()
 
     @overrides
     def index_with(self, vocab: Vocabulary) -> None:
@@ -237,11 +234,11 @@ class BilmDataLoader(StrictFromParams, DataLoader):
         if self.n_negative_samples_batch is not None:
             sampler = LogUniformSampler(len(self._words()) - 1, self.n_negative_samples_batch)
         stream = 0 if self.shared_negatives else share_of_text().rank
-        return WindowBatcher(self._encoded(), ids, sampler, self.seed, epoch, negatives_stream=stream)
+        return WindowBatcher(self._corpus, ids, sampler, self.seed, epoch, negatives_stream=stream)
 
     def _ids_of_types(self) -> np.ndarray:
         if self._vocabulary_ids is None:
-            self._vocabulary_ids = self._encoded().vocabulary_ids(self._words()) - 1
+            self._vocabulary_ids = self._corpus.vocabulary_ids(self._words()) - 1
         return self._vocabulary_ids
 
     def _words(self) -> dict[str, int]:
@@ -256,12 +253,10 @@ class BilmDataLoader(StrictFromParams, DataLoader):
             )
         return self._vocabulary.get_token_to_index_vocabulary(TOKENS_NAMESPACE)
 
-    def _encoded(self) -> EncodedCorpus:
-        if self._corpus is None:
-            self._corpus = open_or_encode(
-                self.data_path, self.cache_directory, self.reader.encoding_errors, self._max_characters()
-            )
-        return self._corpus
+    @cached_property
+    def _corpus(self) -> EncodedCorpus:
+        """Return the encoded text, encoded at the first use."""
+        return open_or_encode(self.data_path, self.cache_directory, self.reader.encoding_errors, self._max_characters())
 
     def _plan_of(self, epoch: int) -> LanePlan:
         num_lanes = self._num_lanes()
@@ -270,7 +265,7 @@ class BilmDataLoader(StrictFromParams, DataLoader):
         return self._plan[1]
 
     def _sentence_offsets(self) -> np.ndarray:
-        offsets = self._encoded().offsets
+        offsets = self._corpus.offsets
         return offsets if self.reader.max_instances is None else offsets[: self.reader.max_instances + 1]
 
     def _make_plan(self, sentence_offsets: np.ndarray, epoch: int) -> LanePlan:
@@ -281,7 +276,7 @@ class BilmDataLoader(StrictFromParams, DataLoader):
 
     def _windows(self, epoch: int, start: int) -> Iterable[Window]:
         plan, (rank, num_processes) = self._plan_of(epoch), share_of_text()
-        return LaneReader(self._encoded().tokens, plan, range(rank, plan.num_lanes, num_processes), start)
+        return LaneReader(self._corpus.tokens, plan, range(rank, plan.num_lanes, num_processes), start)
 
     def _max_characters(self) -> int:
         indexers = (self.reader.token_indexers or {}).values()

@@ -27,18 +27,12 @@ class BilmSentenceLoader(BilmDataLoader):
     In distributed training process r of W gets the batches r, r + W and so on of an epoch. All do the same number of steps, and the
     last batch of some may be empty. Held-out text is not distributed. A run is resumed with the same number of processes.
 
-    Registered as a `DataLoader` with name "bilm_sentences". The reader must be "bilm".
-
     Args:
-        reader: see "bilm", like all options but the next two.
-        data_path: see "bilm".
         batch_tokens: the maximum number of positions of a batch, padding included: rows times steps. A sentence of n words has n +
             1 positions; a longer one is a batch by itself. Nothing is computed for padding.
         shuffle: whether each epoch reads the batches in an order of its own; sentences are sorted by length either way.
-        seed: see "bilm".
-        n_negative_samples_batch: see "bilm".
-        cache_directory: see "bilm".
-        serialization_dir: see "bilm".
+
+    All other options are those of "bilm".
     """
 
     def __init__(
@@ -88,4 +82,4 @@ class BilmSentenceLoader(BilmDataLoader):
     @overrides
     def _windows(self, epoch: int, start: int) -> Iterable[Window]:
         plan: SentencePlan = self._plan_of(epoch)  # type: ignore[assignment]
-        return SentenceReader(self._encoded().tokens, plan, start, *share_of_text())
+        return SentenceReader(self._corpus.tokens, plan, start, *share_of_text())

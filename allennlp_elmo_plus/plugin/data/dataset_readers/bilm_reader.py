@@ -84,8 +84,6 @@ class BilmReader(StrictFromParams, DatasetReader):
     The data path is a file, a directory, a glob, several of these separated by commas, or `-` for standard input; see
     `allennlp_elmo_plus.data.text.text_files`.
 
-    Registered as a `DatasetReader` with name "bilm".
-
     Args:
         token_indexers: by default "bilm_characters" under the name `characters` and "single_id" under the name `tokens`.
         encoding_errors: "strict" refuses bytes that are not UTF-8, "replace" reads them as U+FFFD.

@@ -25,8 +25,6 @@ class ConllTagsReader(StrictFromParams, DatasetReader):
     An instance has the fields `tokens`, `tags` and `metadata` (with `words`). The data path is a file, plain or `.gz`, or `-` for
     standard input. See `allennlp_elmo_plus.data.text.conll`.
 
-    Registered as a `DatasetReader` with name "conll_tags".
-
     Args:
         token_indexers: by default "single_id" under the name `tokens`.
         file_format: "conllu" or "conll2003".

@@ -31,8 +31,6 @@ class BilmCharactersIndexer(StrictFromParams, TokenIndexer):
     A drop-in for AllenNLP's "elmo_characters": the same ids under the same key, padded the same way, except that a field of no
     tokens padded to no tokens has shape (0, C), where AllenNLP's has (0,).
 
-    Registered as a `TokenIndexer` with name "bilm_characters".
-
     Args:
         max_characters_per_token: C, as in the options.json of the model: UTF-8 bytes, and the two marks of begin and end of word.
         tokens_to_add: tokens to spell by one character id of their own, in bilm-tf's count: 0 to 260, of which text does not use 1

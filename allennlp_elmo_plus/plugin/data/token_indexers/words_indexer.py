@@ -31,8 +31,6 @@ class BilmWordsIndexer(StrictFromParams, TokenIndexer):
     The vocabulary of the model that uses the biLM does not matter: a word that the biLM knows gets its vector even where the
     training text lacks it. The words are copied into the model's vocabulary, so that its archive needs no `vocab_file`.
 
-    Registered as a `TokenIndexer` with name "bilm_words".
-
     Args:
         vocab_file: the biLM's vocabulary: the vocab.txt of an export, or its model.tar.gz; a path or a URL. Needed unless the
             model's vocabulary, from an archive, holds the words.

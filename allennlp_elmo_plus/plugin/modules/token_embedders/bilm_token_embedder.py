@@ -15,9 +15,9 @@ from allennlp_elmo_plus.plugin.strict_from_params import StrictFromParams
 class BilmTokenEmbedder(StrictFromParams, TokenEmbedder):
     """A learned mix of a biLM's layers for each word (ELMo, Peters et al. 2018, section 3.2).
 
-    Registered as a `TokenEmbedder` with name "bilm". A drop-in for AllenNLP's "elmo_token_embedder": the same arguments and, to
-    rounding, the same vectors as a fresh one, except that a sentence's vectors do not depend on earlier sentences unless `stateful`
-    is true. Tokens are indexed by "elmo_characters" or "bilm_characters", for a biLM of word input by "bilm_words".
+    A drop-in for AllenNLP's "elmo_token_embedder": the same arguments and, to rounding, the same vectors as a fresh one, except that
+    a sentence's vectors do not depend on earlier sentences unless `stateful` is true. Tokens are indexed by "elmo_characters" or
+    "bilm_characters", for a biLM of word input by "bilm_words".
 
     Args:
         projection_dim: the width of a projection of the vectors; by default there is none.

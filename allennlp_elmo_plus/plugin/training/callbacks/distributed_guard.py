@@ -21,11 +21,7 @@ class DistributedGuard:
         self._heartbeat: Optional[Heartbeat] = None
 
     def start(self, trainer: Any, identity: dict[str, Any]) -> None:
-        """Check the processes, start the heartbeat and seed torch's generator.
-
-        Args:
-            trainer: of this process.
-            identity: the text and its arrangement, by name.
+        """Check the processes, start the heartbeat and seed torch's generator. `identity` is the text and its arrangement, by name.
 
         Raises:
             ConfigurationError: where `identity` is not the same in all processes, or the checkpointer is not "bilm".

@@ -16,12 +16,7 @@ class NonfiniteBatches:
         self._max_skipped = max_skipped
 
     def skip_or_raise(self, trainer: Any, quantity: str, value: float) -> None:
-        """Count one more skipped batch and log a warning.
-
-        Args:
-            trainer: it knows the number of the batch.
-            quantity: the name of the number that is not finite.
-            value: that number.
+        """Count one more skipped batch and log a warning: its `quantity`, such as "loss", has the `value`, which is not finite.
 
         Raises:
             FloatingPointError: where `max_skipped` batches were skipped before.

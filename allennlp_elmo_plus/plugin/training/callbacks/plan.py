@@ -3,6 +3,7 @@
 import logging
 import math
 import os
+import time
 from pathlib import Path
 from typing import Any, Optional
 
@@ -16,11 +17,12 @@ from allennlp_elmo_plus.plugin.data.data_loaders.bilm_loader import BilmDataLoad
 from allennlp_elmo_plus.plugin.models.bilm_model import BilmModel
 from allennlp_elmo_plus.plugin.strict_from_params import StrictFromParams
 from allennlp_elmo_plus.plugin.training.dense_gradients import reason_for_dense_gradients
+from allennlp_elmo_plus.plugin.training.trainer_state import bilm_parts
 from allennlp_elmo_plus.training.adagrad import Adagrad
 from allennlp_elmo_plus.training.available_memory import available_memory
-from allennlp_elmo_plus.training.batch_timer import BatchTimer
 from allennlp_elmo_plus.training.distributed.world import world
 from allennlp_elmo_plus.training.memory_estimate import TrainingMemory, estimate_training_memory
+from allennlp_elmo_plus.training.throughput import NUM_WARM_UP
 
 logger = logging.getLogger(__name__)
 
@@ -35,9 +37,8 @@ class BilmPlan(StrictFromParams, TrainerCallback):
     "tensorboard": `eta_minutes`, until the last epoch ends; with the optimizer "bilm" `gradient_norm`, before the clip; and
     `memory_MB`, of the process, or of PyTorch on the GPU.
 
-    With several processes, tokens and speed are those of all processes, memory is that of each.
-
-    Registered as a `TrainerCallback` with name "bilm_plan". It needs the model and the data loader "bilm".
+    With several processes, tokens and speed are those of all processes, memory is that of each. The callback needs the model and
+    the data loader "bilm".
 
     Args:
         serialization_dir: passed by AllenNLP.
@@ -49,19 +50,15 @@ class BilmPlan(StrictFromParams, TrainerCallback):
         if num_measured_batches < 1:
             raise ConfigurationError(f"`num_measured_batches` must be at least 1, got {num_measured_batches}")
         self._num_measured_batches = num_measured_batches
-        self._timer = BatchTimer()
+        self._num_done = 0
+        self._started = 0.0
         self._num_batches = 0
         self._tokens_per_batch = 0.0
 
     @overrides
     def on_start(self, trainer: Any, is_primary: bool = True, **kwargs: Any) -> None:
         super().on_start(trainer, is_primary, **kwargs)
-        model, loader = trainer.model, trainer.data_loader
-        if not isinstance(model, BilmModel) or not isinstance(loader, BilmDataLoader):
-            raise ConfigurationError(
-                'the callback "bilm_plan" needs the model and the data loader "bilm", '
-                f"got a {type(model).__name__} and a {type(loader).__name__}"
-            )
+        model, loader = bilm_parts(trainer, "bilm_plan")
         batches = math.ceil(len(loader) / trainer._num_gradient_accumulation_steps)
         self._num_batches = batches * trainer._num_epochs
         self._tokens_per_batch = loader.num_positions / batches
@@ -117,12 +114,16 @@ class BilmPlan(StrictFromParams, TrainerCallback):
     ) -> None:
         if not is_training:
             return
-        self._timer.batch_done()
-        seconds = self._timer.seconds_per_batch()
-        remaining = max(0, self._num_batches - trainer._total_batches_completed)
-        if seconds is not None:
+        self._num_done += 1
+        if self._num_done == NUM_WARM_UP:
+            self._started = time.perf_counter()
+        num_measured = self._num_done - NUM_WARM_UP
+        if num_measured > 0:
+            # The time between batches included.
+            seconds = (time.perf_counter() - self._started) / num_measured
+            remaining = max(0, self._num_batches - trainer._total_batches_completed)
             batch_metrics["eta_minutes"] = seconds * remaining / 60
-            if is_primary and self._timer.num_measured == self._num_measured_batches:
+            if is_primary and num_measured == self._num_measured_batches:
                 logger.info(
                     "speed: %s tokens/s over %s; the remaining %s take about %s",
                     f"{self._tokens_per_batch / seconds:,.0f}",

@@ -31,6 +31,7 @@ from allennlp_elmo_plus.plugin.training.process_state import (
     select_state,
 )
 from allennlp_elmo_plus.plugin.training.trainer_state import (
+    bilm_parts,
     restore_moving_average,
     restore_trainer_state,
     trainer_state,
@@ -68,8 +69,6 @@ class BilmResume(StrictFromParams, TrainerCallback):
     process ends all at the same batch. A batch is skipped, or ends the run, where the loss of one process is not finite. Each
     process gets random numbers of its own, and all end when one fails or is gone, see `DistributedGuard`.
 
-    Registered as a `TrainerCallback` with name "bilm".
-
     Args:
         max_skipped_batches: batches that are not finite, in the whole run, to skip: their gradient is not applied, and neither
             state nor metrics include them.
@@ -79,6 +78,9 @@ class BilmResume(StrictFromParams, TrainerCallback):
         ConfigurationError: where the training text, its arrangement in lanes or the held-out text is not that of the checkpoint, or
             not the same in all processes; with `strict_resume`, where the resumed run would not be equal bit for bit.
     """
+
+    _model: BilmModel
+    _loader: BilmDataLoader
 
     def __init__(self, serialization_dir: str, max_skipped_batches: int = 0, strict_resume: bool = False) -> None:
         super().__init__(serialization_dir)
@@ -106,20 +108,20 @@ class BilmResume(StrictFromParams, TrainerCallback):
     @overrides
     def on_start(self, trainer: Any, is_primary: bool = True, **kwargs: Any) -> None:
         super().on_start(trainer, is_primary, **kwargs)
-        model, loader = self._parts()
-        self._identity = loader.identity()
+        self._model, self._loader = bilm_parts(trainer, "bilm")
+        self._identity = self._loader.identity()
         held_out = trainer._validation_data_loader
         if isinstance(held_out, BilmDataLoader):
-            self._identity["held-out text (`validation_data_path`)"] = held_out.text_digest()
+            self._identity["held-out text (`validation_data_path`)"] = held_out.text_digest
             # It is read after the first epoch; by then its encoded text may have been deleted.
             held_out.prepare()
-        self._environment = environment(next(model.parameters()).device)
+        self._environment = environment(next(self._model.parameters()).device)
         self._guard.start(trainer, self._identity)
         if trainer._start_after_epochs_completed or trainer._start_after_batches_in_epoch_completed:
-            self._resume(trainer, model, loader)
+            self._resume(trainer)
         else:
-            self._model_state = model.state_to_resume()
-        model.on_nonfinite_loss = self._skip_nonfinite_loss
+            self._model_state = self._model.state_to_resume()
+        self._model.on_nonfinite_loss = self._skip_nonfinite_loss
         if isinstance(trainer.optimizer, BilmOptimizer):
             trainer.optimizer.on_nonfinite_norm = partial(
                 self._nonfinite_batches.skip_or_raise, trainer, "gradient norm"
@@ -127,7 +129,7 @@ class BilmResume(StrictFromParams, TrainerCallback):
         self._signals.install()
         self._started = time.monotonic()
 
-    def _resume(self, trainer: Any, model: BilmModel, loader: BilmDataLoader) -> None:
+    def _resume(self, trainer: Any) -> None:
         if not self._restored:
             raise ConfigurationError(
                 'the checkpoint was written without the callback "bilm", so that the run cannot be resumed exactly: '
@@ -145,7 +147,7 @@ class BilmResume(StrictFromParams, TrainerCallback):
         self._model_state = own["model"]
         self._epoch_loss.loss_sum = own["loss_sum"]
         self._epoch_loss.batches_without_loss = own["batches_without_loss"]
-        model.resume(self._model_state)
+        self._model.resume(self._model_state)
         state_of_trainer = restored.get("trainer")
 
         def on_arrival() -> None:
@@ -155,15 +157,15 @@ class BilmResume(StrictFromParams, TrainerCallback):
             if own["generators"] is not None:
                 restore_random_states(own["generators"])
 
-        loader.fast_forward(epochs, windows, on_arrival)
+        self._loader.fast_forward(epochs, windows, on_arrival)
         if not batches:
             finish_epoch(trainer, state_of_trainer is None or state_of_trainer["validates_next"])
         else:
             self._epoch_to_correct = epochs
-            if windows >= loader.num_batches(epochs):
+            if windows >= self._loader.num_batches(epochs):
                 # The trainer reports nothing of an epoch without batches left: its sums would count for the next one.
-                model.train()
-                metrics = model.get_metrics(reset=True)
+                self._model.train()
+                metrics = self._model.get_metrics(reset=True)
                 self._metrics_to_report = {f"training_{name}": value for name, value in metrics.items()}
 
     @overrides
@@ -185,7 +187,7 @@ class BilmResume(StrictFromParams, TrainerCallback):
             if mean_loss is not None:
                 batch_metrics["loss"] = mean_loss
             # For a checkpoint in the middle of the validation that may follow, whose sums are others.
-            self._model_state = self._parts()[0].state_to_resume()
+            self._model_state = self._model.state_to_resume()
         if world().num_processes > 1 and self._stop is None:
             signal = dist_reduce(self._signal, dist.ReduceOp.MAX)
             if signal:
@@ -207,7 +209,7 @@ class BilmResume(StrictFromParams, TrainerCallback):
             dump_metrics(os.path.join(self.serialization_dir, f"metrics_epoch_{epoch}.json"), metrics)
         self._metrics_to_report = {}
         self._epoch_loss = EpochLoss()
-        self._model_state = self._parts()[0].state_to_resume()
+        self._model_state = self._model.state_to_resume()
         self._has_finished_an_epoch = True
 
     @overrides
@@ -240,7 +242,7 @@ class BilmResume(StrictFromParams, TrainerCallback):
             raise
         finally:
             self._signals.restore()
-            self._parts()[0].on_nonfinite_loss = None
+            self._model.on_nonfinite_loss = None
             self._guard.end(error)
 
     def gather(self) -> None:
@@ -282,19 +284,9 @@ class BilmResume(StrictFromParams, TrainerCallback):
 
     def _stop_after_batch(self, number: int) -> None:
         self._stop = SystemExit(128 + number)
-        self._parts()[1].stop(self._stop)
+        self._loader.stop(self._stop)
 
     def _skip_nonfinite_loss(self, loss: float) -> None:
         trainer: Any = self.trainer
         self._nonfinite_batches.skip_or_raise(trainer, "loss", loss)
         self._epoch_loss.batches_without_loss += 1 / trainer._num_gradient_accumulation_steps
-
-    def _parts(self) -> tuple[BilmModel, BilmDataLoader]:
-        assert self.trainer is not None
-        model, loader = self.trainer.model, self.trainer.data_loader
-        if not isinstance(model, BilmModel) or not isinstance(loader, BilmDataLoader):
-            raise ConfigurationError(
-                'the callback "bilm" needs the model and the data loader "bilm", '
-                f"got a {type(model).__name__} and a {type(loader).__name__}"
-            )
-        return model, loader

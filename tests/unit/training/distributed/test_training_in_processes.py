@@ -26,13 +26,9 @@ from allennlp_elmo_plus.modules.build import build_language_model
 from allennlp_elmo_plus.modules.language_model import LanguageModel
 from allennlp_elmo_plus.training.adagrad import Adagrad
 from allennlp_elmo_plus.training.distributed.lane_states import merge_lane_states, shard_lane_state
-from allennlp_elmo_plus.training.distributed.sparse_gradients import (
-    SparseGradientAllReduce,
-    exclude_from_ddp,
-    is_excluded_from_ddp,
-)
+from allennlp_elmo_plus.training.distributed.sparse_gradients import SparseGradientAllReduce, exclude_from_ddp
 from allennlp_elmo_plus.training.distributed.world import world
-from allennlp_elmo_plus.training.loss import touch_parameters, training_loss
+from allennlp_elmo_plus.training.loss import training_loss
 from tests.helpers.runs.process_pool import ProcessPool
 from tests.helpers.small_models import small_options
 
@@ -98,9 +94,7 @@ class Loss(nn.Module):
 
     def forward(self, batch: LanguageModelBatch, state: Optional[BiLMState]) -> tuple[Tensor, BiLMState]:
         result = self.model.sampled_loss(batch, (batch.forward_negatives, batch.backward_negatives), state)
-        loss = training_loss(batch, result.forward_nll_sum, result.backward_nll_sum, 1)
-        if not batch.batch_sizes:
-            loss = touch_parameters(loss, (param for param in self.parameters() if not is_excluded_from_ddp(param)))
+        loss = training_loss(self, batch, result.forward_nll_sum, result.backward_nll_sum, 1)
         return loss, result.state.detach()
 
 

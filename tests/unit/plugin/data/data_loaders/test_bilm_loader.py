@@ -187,7 +187,7 @@ def test_the_encoded_text_is_in_the_cache_or_the_serialization_directory(make_lo
     assert cache.is_dir() and not serialization_dir.exists()
     len(make_loader(serialization_dir=str(serialization_dir)))
     assert list((serialization_dir / "encoded_text").iterdir())
-    assert "bilm-corpus-" in str(make_loader()._encoded().directory)
+    assert "bilm-corpus-" in str(make_loader()._corpus.directory)
 
 
 def test_the_text_is_not_read_before_it_is_needed(tmp_path):

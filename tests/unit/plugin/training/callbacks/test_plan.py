@@ -1,8 +1,10 @@
 """The log messages and metrics of the callback `bilm_plan`."""
 
+import itertools
 import logging
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -83,6 +85,17 @@ def test_a_run_logs_its_steps_memory_and_remaining_time(tmp_path: Path, log: Any
         expected = [batch[name] for batch in metrics if name in batch]
         curve = curves[f"train/batch_{name.removeprefix('batch_')}"]
         assert [value for _, value in curve] == pytest.approx(expected)
+
+
+def test_the_speed_is_that_of_the_batches_after_the_first(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    clock = itertools.chain([50.0, 53.0, 54.0], itertools.count(56.0))
+    monkeypatch.setattr(plan, "time", SimpleNamespace(perf_counter=lambda: next(clock)))
+    metrics = train(tmp_path, num_epochs=1)
+    num_left = len(metrics) - 6
+    # After the fifth batch 3 s, then 1 s and 2 s.
+    assert [batch["eta_minutes"] * 60 for batch in metrics[5:8]] == pytest.approx(
+        [3 * num_left, 2 * (num_left - 1), 2 * (num_left - 2)]
+    )
 
 
 def test_too_little_memory_logs_a_warning(tmp_path: Path, log: Any, monkeypatch: pytest.MonkeyPatch) -> None:
