@@ -11,7 +11,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import NamedTuple, Optional, Union
 
-from allennlp_elmo_plus.errors import InputError, truncated_repr
+from allennlp_elmo_plus.errors import InputError, one_line_message, truncated_repr
 
 PathLike = Union[str, "os.PathLike[str]"]
 
@@ -94,8 +94,7 @@ def local_path(path: PathLike) -> Path:
     try:
         return Path(cached_path(name))
     except Exception as error:  # Each scheme has its own client with its own errors.
-        reason = " ".join(str(error).split()) or type(error).__name__
-        raise InputError(f"{name}: cannot be fetched: {reason[:200]}") from None
+        raise InputError(f"{name}: cannot be fetched: {one_line_message(error)}") from None
 
 
 @contextlib.contextmanager
@@ -116,7 +115,7 @@ def unpacked_zip(path: Path) -> Iterator[Path]:
         except InputError as error:
             raise InputError(f"{path}: {error}") from None
         except Exception as error:  # A damaged file leads zipfile to nearly anything.
-            raise InputError(f"{path}: must be a whole zip: {' '.join(str(error).split())[:200]}") from None
+            raise InputError(f"{path}: must be a whole zip: {one_line_message(error)}") from None
         content = list(directory.iterdir())
         yield content[0] if len(content) == 1 and content[0].is_dir() else directory
 

@@ -9,7 +9,7 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from allennlp_elmo_plus.errors import InputError, truncated_repr
+from allennlp_elmo_plus.errors import InputError, one_line_message, truncated_repr
 from allennlp_elmo_plus.storage.checked_pickle import StoredTensor, describe_state
 
 _MAX_PICKLE_BYTES = 2**20
@@ -62,7 +62,7 @@ def _describe(path: Path, floating_only: bool) -> tuple[dict[str, StoredTensor],
     except InputError:
         raise
     except Exception as error:  # For a damaged file zipfile raises errors of many types.
-        raise InputError(f"must be a whole file that `torch.save` wrote: {_one_line(error)}") from None
+        raise InputError(f"must be a whole file that `torch.save` wrote: {one_line_message(error)}") from None
     prefix = f"{folder}/data/"
     return described, {name[len(prefix) :]: size for name, size in records.items() if name.startswith(prefix)}
 
@@ -72,7 +72,7 @@ def _load(path: Path, shapes: Mapping[str, tuple[int, ...]]) -> dict[str, Tensor
         state = torch.load(path, map_location="cpu", weights_only=True, mmap=True)
         loaded = {name: tuple(value.shape) for name, value in state.items()}
     except Exception as error:  # For a damaged file torch.load raises errors of many types.
-        raise InputError(f"cannot be read as weights: {_one_line(error)}") from None
+        raise InputError(f"cannot be read as weights: {one_line_message(error)}") from None
     if loaded != dict(shapes):
         raise InputError("must be one file of weights, got one that reads in two ways")
     return dict(state)
@@ -130,10 +130,6 @@ def _check_bytes(name: str, tensor: StoredTensor, num_bytes: int | None) -> None
             f"`{name}` must have {tensor.num_stored * tensor.dtype.itemsize:,} bytes of numbers in the file, "
             f"got {num_bytes}"
         )
-
-
-def _one_line(error: Exception) -> str:
-    return " ".join(str(error).split())[:200]
 
 
 def check_finite(values: Tensor, name: str) -> None:
