@@ -1,22 +1,33 @@
-"""Read the options, the vocabulary and the weights of a biLM from the `model.tar.gz` that `allennlp train` writes."""
+"""Read a biLM from the `model.tar.gz` that `allennlp train` writes, and write one."""
 
 import contextlib
 import dataclasses
 import gzip
 import io
+import json
 import tarfile
 import tempfile
 import zlib
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import Any, NamedTuple, Union
 
+import torch
 from torch import Tensor
 
-from allennlp_elmo_plus.data.text.vocabulary import MAX_VOCABULARY_BYTES, parse_vocabulary, read_vocabulary
-from allennlp_elmo_plus.errors import InputError, truncated_repr
+from allennlp_elmo_plus.data.text.vocabulary import (
+    MAX_VOCABULARY_BYTES,
+    parse_vocabulary,
+    read_vocabulary,
+    write_vocabulary,
+)
+from allennlp_elmo_plus.errors import InputError, one_line_message, truncated_repr
+from allennlp_elmo_plus.formats.model_files import PathLike
+from allennlp_elmo_plus.formats.parameters import PretrainedModel
 from allennlp_elmo_plus.modules.build import language_model_shapes
 from allennlp_elmo_plus.options.bilm_options import MAX_PARAMETERS, BiLMOptions, option_keys
+from allennlp_elmo_plus.storage.atomic_files import atomic_path
 from allennlp_elmo_plus.storage.checked_tar import CheckedTar
 from allennlp_elmo_plus.storage.json_file import MAX_JSON_BYTES, parse_json_mapping
 from allennlp_elmo_plus.storage.torch_weights import read_state
@@ -39,6 +50,9 @@ REFUSED_FILES = {
 _LANGUAGE_MODELS_OF_ALLENNLP = ("language_model", "bidirectional-language-model", "bidirectional_lm")
 
 _NUL = b"\0"
+
+# Held-out text is read as one lane, in windows of this many words, as in the configs of this repository.
+_NUM_STEPS = 640
 
 # Room in a file of weights for names and shapes.
 _MAX_DESCRIPTION_BYTES = 2**20
@@ -119,6 +133,42 @@ def read_words(path: Union[str, Path]) -> list[str]:
         return _read_vocabulary(archive)
 
 
+def write_archive(
+    path: PathLike, bilm: PretrainedModel, progress: Callable[[int], AbstractContextManager[Callable[[int], object]]]
+) -> None:
+    """Write `bilm` to `path`, atomically, as the archive of an AllenNLP model "bilm".
+
+    Args:
+        path: the model.tar.gz to write.
+        bilm: the biLM.
+        progress: opens a progress bar for a number of bytes, which is then moved with each part that is compressed.
+
+    Raises:
+        InputError: `path` cannot be written.
+    """
+    with (
+        atomic_path(path) as temporary,
+        # In the same directory, because the disk of the archive has space for both.
+        tempfile.TemporaryDirectory(prefix=".elmo-import-", dir=temporary.parent) as name,
+        tarfile.open(temporary, "w:gz", compresslevel=1) as archive,
+    ):
+        directory = Path(name)
+        (directory / CONFIG).write_text(json.dumps(_training_config(bilm.options), indent=2) + "\n", encoding="utf-8")
+        vocabulary = directory / VOCABULARY
+        vocabulary.parent.mkdir()
+        write_vocabulary(vocabulary, bilm.vocabulary)
+        # AllenNLP's defaults.
+        vocabulary.with_name("non_padded_namespaces.txt").write_text("*tags\n*labels\n", encoding="utf-8")
+        state = {f"{WEIGHTS_PREFIX}{name}": value for name, value in bilm.model.state_dict().items()}
+        torch.save(state, directory / WEIGHTS)
+        for member in (CONFIG, vocabulary.parent.name):
+            archive.add(directory / member, arcname=member)
+        with open(directory / WEIGHTS, "rb") as file:
+            info = archive.gettarinfo(arcname=WEIGHTS, fileobj=file)
+            with progress(info.size) as advance:
+                archive.addfile(info, _CountedFile(file, advance))
+
+
 @contextlib.contextmanager
 def open_archive(path: Union[str, Path]) -> Iterator[CheckedTar]:
     """Yield the checked members of the tar.gz at `path`.
@@ -136,8 +186,7 @@ def open_archive(path: Union[str, Path]) -> Iterator[CheckedTar]:
         problem = f"cannot be read: {error.strerror}" if error.errno else f"must be a whole model.tar.gz: {error}"
         raise InputError(f"{path}: {problem}") from None
     except (EOFError, tarfile.TarError, zlib.error) as error:
-        reason = " ".join(str(error).split())[:200]
-        raise InputError(f"{path}: must be a whole model.tar.gz: {reason}") from None
+        raise InputError(f"{path}: must be a whole model.tar.gz: {one_line_message(error)}") from None
 
 
 def read_member(archive: CheckedTar, name: str, max_bytes: int) -> bytes:
@@ -188,3 +237,31 @@ def _describe(section: Any) -> str:
     return (
         f", got {'the transformer ELMo' if is_transformer else 'a language model'} of AllenNLP, {truncated_repr(kind)}"
     )
+
+
+def _training_config(options: BiLMOptions) -> dict[str, Any]:
+    indexers: dict[str, Any] = {"tokens": {"type": "single_id"}}
+    if options.char_cnn is not None:
+        max_characters = options.char_cnn.max_characters
+        indexers["characters"] = {"type": "bilm_characters", "max_characters_per_token": max_characters}
+    # The model refuses more samples than words.
+    is_sampled = options.sample_softmax and options.n_negative_samples_batch < (options.n_tokens_vocab or 0)
+    return {
+        "dataset_reader": {"type": "bilm", "token_indexers": indexers},
+        "vocabulary": {"type": "bilm"},
+        "model": {"type": "bilm", **dataclasses.replace(options, sample_softmax=is_sampled).to_dict(inference=False)},
+        "data_loader": {"type": "bilm", "batch_size": 1, "num_steps": _NUM_STEPS, "shuffle": False},
+    }
+
+
+class _CountedFile:
+    """A file that reports the size of each read."""
+
+    def __init__(self, file: Any, advance: Callable[[int], object]) -> None:
+        self._file = file
+        self._advance = advance
+
+    def read(self, size: int = -1) -> bytes:
+        data = self._file.read(size)
+        self._advance(len(data))
+        return data

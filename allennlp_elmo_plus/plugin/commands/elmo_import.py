@@ -8,7 +8,7 @@ from typing import Any
 from allennlp.commands.subcommand import Subcommand
 from overrides import overrides
 
-from allennlp_elmo_plus.formats.import_model import write_archive
+from allennlp_elmo_plus.formats.archive import write_archive
 from allennlp_elmo_plus.formats.model_files import ModelSource
 from allennlp_elmo_plus.formats.pretrained import load_language_model
 from allennlp_elmo_plus.plugin.commands.command_line import ElmoCommand, progress_bar

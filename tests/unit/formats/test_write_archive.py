@@ -8,9 +8,9 @@ import pytest
 import torch
 
 from allennlp_elmo_plus.errors import InputError
+from allennlp_elmo_plus.formats.archive import write_archive
 from allennlp_elmo_plus.formats.bilm_tf_hdf5 import write_weights
 from allennlp_elmo_plus.formats.export import export_model
-from allennlp_elmo_plus.formats.import_model import write_archive
 from allennlp_elmo_plus.formats.model_files import ModelSource
 from allennlp_elmo_plus.formats.name_table import placeholder_table
 from allennlp_elmo_plus.formats.parameters import PretrainedModel
