@@ -8,7 +8,7 @@ into plain descriptions; whatever else a pickle holds is refused by name. Nothin
 
 import pickletools
 from collections.abc import Collection
-from typing import Any, NamedTuple
+from typing import IO, Any, NamedTuple, Union
 
 import torch
 
@@ -65,8 +65,8 @@ class _Storage(NamedTuple):
     num_stored: int
 
 
-def describe_state(data: bytes, floating_only: bool = True) -> dict[str, StoredTensor]:
-    """The tensors of the state dict pickled in `data`, by name.
+def describe_state(data: Union[bytes, IO[bytes]], floating_only: bool = True) -> dict[str, StoredTensor]:
+    """The tensors of the state dict pickled in `data`, by name. A file is read to the end of the pickle.
 
     Raises InputError, in one line, where `data` is no such pickle, or where a tensor holds other than floating-point numbers and
     `floating_only` is set. Time and memory are in proportion to `data`.
@@ -150,8 +150,9 @@ def _name(argument: str, storages: Collection[str]) -> _Name:
     return _Name(argument)
 
 
-def _storage(kind: str, storage: _Name, key: str, location: str, num_stored: int) -> _Storage:
-    if kind != "storage" or type(key) is not str or not key.isalnum() or type(num_stored) is not int:
+def _storage(kind: str, storage: _Name, key: str, location: str, num_stored: int, view: None = None) -> _Storage:
+    # Only the format before zip files writes `view`; since PyTorch 0.4 it is None.
+    if (kind, view) != ("storage", None) or type(key) is not str or not key.isalnum() or type(num_stored) is not int:
         raise ValueError("no storage")
     return _Storage(key, _STORAGES[storage.name], num_stored)
 
