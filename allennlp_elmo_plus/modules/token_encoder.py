@@ -41,6 +41,16 @@ class CharacterEncoder(nn.Module):
             self.projection_weight = nn.Parameter(torch.zeros(cnn.num_filters, projection_dim))
             self.projection_bias = nn.Parameter(torch.zeros(projection_dim))
 
+    @property
+    def word_shape(self) -> tuple[int, ...]:
+        """Return the shape of a word's ids, (C,)."""
+        return (self.cnn.max_characters,)
+
+    @property
+    def max_id(self) -> int:
+        """Return the highest id, which is padding."""
+        return len(self.cnn.embedding)
+
     def reset_parameters(self, generator: Optional[torch.Generator] = None) -> None:
         """Draw the initial values of all weights from `generator`, or from torch's own where it is None."""
         if self.projection_weight is not None and self.projection_bias is not None:
@@ -72,23 +82,33 @@ class WordEncoder(nn.Module):
     `embedding` (V, D) is zero until it is initialized or loaded.
 
     Args:
-        vocab_size: V, at least 1.
+        vocab_size: V, the number of words.
         dim: D, at least 1.
         sparse: Whether the gradient is a sparse tensor that holds only the rows of the words read.
 
     Raises:
-        ValueError: A size is below 1.
+        ValueError: `vocab_size` is below 0 or `dim` below 1.
     """
 
     def __init__(self, vocab_size: int, dim: int, sparse: bool = False) -> None:
         super().__init__()
-        if vocab_size < 1:
-            raise ValueError(f"`vocab_size` must be at least 1, got {vocab_size}")
+        if vocab_size < 0:
+            raise ValueError(f"`vocab_size` must be at least 0, got {vocab_size}")
         if dim < 1:
             raise ValueError(f"`dim` must be at least 1, got {dim}")
         self.output_size = dim
         self.sparse = sparse
         self.embedding = nn.Parameter(torch.zeros(vocab_size, dim))
+
+    @property
+    def word_shape(self) -> tuple[int, ...]:
+        """Return the shape of a word's id, ()."""
+        return ()
+
+    @property
+    def max_id(self) -> int:
+        """Return V, the highest id of a word in a padded sentence, where ids count from 1."""
+        return len(self.embedding)
 
     def reset_parameters(self, generator: Optional[torch.Generator] = None) -> None:
         """Draw the initial values of all weights from `generator`, or from torch's own where it is None."""

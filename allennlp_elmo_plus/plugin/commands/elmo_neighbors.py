@@ -57,7 +57,7 @@ class ElmoNeighbors(Subcommand):
         subparser.add_argument(
             "model",
             type=str,
-            help="a biLM of any kind that `elmo --model` reads: an archive, a directory, a zip or a URL",
+            help="a biLM of bilm-tf in any form that `elmo --model` reads: an archive, a directory, a zip or a URL",
         )
         subparser.add_argument(
             "text",

@@ -13,8 +13,8 @@ def add_model_arguments(parser: argparse.ArgumentParser) -> None:
     source.add_argument(
         "--model",
         type=str,
-        help="the biLM: a model.tar.gz of pretraining, a directory or a zip with options.json and one HDF5 file, or a directory "
-        "of bilm-tf's training; a path or a URL, hf://USER/REPOSITORY too",
+        help="the biLM: a model.tar.gz of pretraining, a directory or a zip with options.json and one HDF5 file, a directory "
+        "of bilm-tf's training, or one of ELMoForManyLangs; a path or a URL, hf://USER/REPOSITORY too",
     )
     source.add_argument("--options-file", type=str, help="the biLM's options.json; a path or a URL")
     parser.add_argument("--weight-file", type=str, help="the weights.hdf5 that goes with --options-file")

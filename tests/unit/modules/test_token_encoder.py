@@ -168,7 +168,7 @@ def test_word_vectors_are_looked_up(sparse: bool) -> None:
 
 @pytest.mark.parametrize(
     "vocab_size, dim, message",
-    [(0, 2, "`vocab_size` must be at least 1, got 0"), (5, 0, "`dim` must be at least 1, got 0")],
+    [(-1, 2, "`vocab_size` must be at least 0, got -1"), (5, 0, "`dim` must be at least 1, got 0")],
 )
 def test_empty_tables_are_refused(vocab_size: int, dim: int, message: str) -> None:
     with pytest.raises(ValueError, match=message):
