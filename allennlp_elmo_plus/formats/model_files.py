@@ -105,7 +105,7 @@ def unpacked_zip(path: Path) -> Iterator[Path]:
 
     Raises:
         InputError: the zip is damaged, holds more than 10,000 members or one with a path to elsewhere, or its files are more than
-            100 times as large as the zip.
+            100 times as large as the zip. InputErrors of the block are raised again with `path` for the temporary directory.
     """
     with tempfile.TemporaryDirectory(prefix="bilm-zip-") as name:
         directory = Path(name)
@@ -117,7 +117,12 @@ def unpacked_zip(path: Path) -> Iterator[Path]:
         except Exception as error:  # A damaged file leads zipfile to nearly anything.
             raise InputError(f"{path}: must be a whole zip: {one_line_message(error)}") from None
         content = list(directory.iterdir())
-        yield content[0] if len(content) == 1 and content[0].is_dir() else directory
+        if len(content) == 1 and content[0].is_dir():
+            directory = content[0]
+        try:
+            yield directory
+        except InputError as error:
+            raise InputError(str(error).replace(str(directory), str(path), 1)) from None
 
 
 def _unpack(archive: zipfile.ZipFile, directory: Path, max_bytes: int) -> None:

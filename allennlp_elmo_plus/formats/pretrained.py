@@ -1,6 +1,6 @@
 """Read a pretrained biLM of any kind: `KINDS` is the table of the kinds.
 
-`model_files.py` finds the files; `archive.py`, `bilm_tf_hdf5.py` and `bilm_tf_checkpoint.py` read the formats.
+`model_files.py` finds the files; `archive.py`, `bilm_tf_hdf5.py`, `bilm_tf_checkpoint.py` and `many_langs.py` read the formats.
 """
 
 import dataclasses
@@ -11,9 +11,11 @@ from typing import NamedTuple, Optional, Union
 
 import h5py
 
+from allennlp_elmo_plus.data.text.many_langs import ManyLangsIndexer
 from allennlp_elmo_plus.errors import InputError
 from allennlp_elmo_plus.formats import bilm_tf_checkpoint, bilm_tf_hdf5
 from allennlp_elmo_plus.formats.archive import REFUSED_FILES, is_archive, is_zip, read_archive, read_words
+from allennlp_elmo_plus.formats.many_langs import ManyLangsModel, is_many_langs, read_many_langs
 from allennlp_elmo_plus.formats.model_files import (
     ARCHIVE_NAME,
     OPTIONS_PATTERN,
@@ -28,11 +30,19 @@ from allennlp_elmo_plus.formats.model_files import (
     unpacked_zip,
 )
 from allennlp_elmo_plus.formats.parameters import SOFTMAX_NAMES, PretrainedModel, StoredModel
-from allennlp_elmo_plus.modules.build import build_encoder
+from allennlp_elmo_plus.modules.build import build_encoder, build_many_langs_encoder
 from allennlp_elmo_plus.modules.encoder import BiLMEncoder
 from allennlp_elmo_plus.options.bilm_options import BiLMOptions
+from allennlp_elmo_plus.options.many_langs_options import ManyLangsOptions, Options
 
 logger = logging.getLogger(__name__)
+
+
+class PretrainedEncoder(NamedTuple):
+    """A biLM without its softmax."""
+
+    encoder: BiLMEncoder
+    vocabulary: Union[list[str], ManyLangsIndexer, None]  # as ElmoEmbedder takes it
 
 
 class Request(NamedTuple):
@@ -42,7 +52,7 @@ class Request(NamedTuple):
     weight_file: Optional[Path]
     vocab_file: Optional[Path]
     softmax_file: Optional[Path]
-    options: Optional[BiLMOptions]  # for weights without an options.json
+    options: Optional[Options]  # for weights without an options.json
     with_softmax: bool
     with_adagrad_sums: bool
 
@@ -52,7 +62,7 @@ class Kind(NamedTuple):
 
     name: str
     is_kind: Callable[[Request], bool]
-    read: Callable[[Request], StoredModel]
+    read: Callable[[Request], Union[StoredModel, ManyLangsModel]]
 
 
 def read_model(
@@ -70,9 +80,55 @@ def read_model(
         with_adagrad_sums: whether to read Adagrad's sums, which only a training directory of bilm-tf has.
 
     Raises:
-        InputError: a file is missing, damaged or of no kind in `KINDS`, or is of another model than `options` describe. The
-            message names the file.
+        InputError: a file is missing, damaged or of no kind in `KINDS`, or is of another model than `options` describe; or the
+            model is one of ELMoForManyLangs, which `read_encoder` reads. The message names the file.
     """
+    stored = _read_source(source, options, with_softmax, with_adagrad_sums)
+    if isinstance(stored, ManyLangsModel):
+        raise InputError(
+            f"{source.path}: must be a biLM of bilm-tf, got one of ELMoForManyLangs, which gives vectors only"
+        )
+    return stored
+
+
+def read_encoder(source: ModelSource) -> PretrainedEncoder:
+    """Return the biLM at `source` without its softmax. It raises the errors of `read_model`, but takes every kind of model."""
+    stored = _read_source(source, None, with_softmax=False, with_adagrad_sums=False)
+    return PretrainedEncoder(stored.build_encoder(), stored.vocabulary)
+
+
+def load_language_model(source: Union[PathLike, ModelSource]) -> PretrainedModel:
+    """Return the biLM at `source`, with its softmax. It raises the errors of `read_model`."""
+    return read_model(_as_source(source)).build_language_model()
+
+
+def load_encoder(options: Optional[Options], source: Optional[Union[PathLike, ModelSource]]) -> BiLMEncoder:
+    """Return the biLM at `source` without its softmax.
+
+    Args:
+        options: the options of the biLM; None takes those of `source`. For word input, `n_tokens_vocab` may be left out.
+        source: a path, a URL or a ModelSource; None initializes the weights as for training.
+
+    Raises:
+        InputError: see `read_encoder`.
+    """
+    if source is None:
+        assert options is not None
+        return build_many_langs_encoder(options) if isinstance(options, ManyLangsOptions) else build_encoder(options)
+    stored = _read_source(_as_source(source), options, with_softmax=False, with_adagrad_sums=False)
+    if isinstance(options, BiLMOptions) and options.char_cnn is None and isinstance(stored, StoredModel):
+        num_rows = stored.options.n_tokens_vocab
+        if options.n_tokens_vocab not in (None, num_rows):
+            raise InputError(
+                f"{stored.source}: its word embedding must have {options.n_tokens_vocab} rows, the `n_tokens_vocab` of "
+                f"`options`, got {num_rows}"
+            )
+    return stored.build_encoder()
+
+
+def _read_source(
+    source: ModelSource, options: Optional[Options], with_softmax: bool, with_adagrad_sums: bool
+) -> Union[StoredModel, ManyLangsModel]:
     files = [None if path is None else local_path(path) for path in source]
     path, weight_file, vocab_file, softmax_file = files
     assert path is not None
@@ -86,43 +142,17 @@ def read_model(
                 message = message.replace(str(file), str(name), 1)
         raise InputError(message) from None
     if options is not None:
-        stored.check_same_model(options, str(source.path))
+        if type(options) is not type(stored.options):
+            raise InputError(f"{source.path}: must be a model of the kind that `options` describe, got another kind")
+        stored.check_same_model(options, str(source.path))  # type: ignore[arg-type]
     return stored
-
-
-def load_language_model(source: Union[PathLike, ModelSource]) -> PretrainedModel:
-    """Return the biLM at `source`, with its softmax. It raises the errors of `read_model`."""
-    return read_model(_as_source(source)).build_language_model()
-
-
-def load_encoder(options: Optional[BiLMOptions], source: Optional[Union[PathLike, ModelSource]]) -> BiLMEncoder:
-    """Return the biLM at `source` without its softmax.
-
-    Args:
-        options: the options of the biLM; None takes those of `source`. For word input, `n_tokens_vocab` may be left out.
-        source: a path, a URL or a ModelSource; None initializes the weights as for training.
-
-    Raises:
-        InputError: see `read_model`.
-    """
-    if source is None:
-        assert options is not None
-        return build_encoder(options)
-    stored = read_model(_as_source(source), options, with_softmax=False)
-    num_rows = stored.options.n_tokens_vocab
-    if options is not None and options.char_cnn is None and options.n_tokens_vocab not in (None, num_rows):
-        raise InputError(
-            f"{stored.source}: its word embedding must have {options.n_tokens_vocab} rows, the `n_tokens_vocab` of `options`, "
-            f"got {num_rows}"
-        )
-    return stored.build_encoder()
 
 
 def _as_source(source: Union[PathLike, ModelSource]) -> ModelSource:
     return source if isinstance(source, ModelSource) else ModelSource(source)
 
 
-def _read(request: Request) -> StoredModel:
+def _read(request: Request) -> Union[StoredModel, ManyLangsModel]:
     for kind in KINDS:
         if kind.is_kind(request):
             return kind.read(request)
@@ -156,12 +186,9 @@ def _read_archive(request: Request) -> StoredModel:
     return StoredModel(str(path), archived.options, weights, words)
 
 
-def _read_zip(request: Request) -> StoredModel:
+def _read_zip(request: Request) -> Union[StoredModel, ManyLangsModel]:
     with unpacked_zip(request.path) as directory:
-        try:
-            return _read(request._replace(path=directory))
-        except InputError as error:
-            raise InputError(str(error).replace(str(directory), str(request.path), 1)) from None
+        return _read(request._replace(path=directory))
 
 
 def _read_pair(request: Request) -> StoredModel:
@@ -173,7 +200,7 @@ def _read_pair(request: Request) -> StoredModel:
 
 
 def _read_weights(request: Request) -> StoredModel:
-    if request.options is None:
+    if not isinstance(request.options, BiLMOptions):
         raise InputError(f"{request.path}: weights must come with their options.json, got the weights alone")
     return _read_bilm_tf(request, request.options, request.path)
 
@@ -189,6 +216,13 @@ def _read_directory(request: Request) -> StoredModel:
     pair = find_pair(request.path, request.softmax_file)
     assert pair is not None
     return _read_bilm_tf(request, BiLMOptions.from_file(pair.options), pair.weights)
+
+
+def _read_many_langs(request: Request) -> ManyLangsModel:
+    for file in (request.vocab_file, request.softmax_file):
+        if file is not None:
+            raise InputError(f"{file}: goes with a model of bilm-tf, got {request.path}, one of ELMoForManyLangs")
+    return read_many_langs(request.path)
 
 
 def _read_bilm_tf(request: Request, options: BiLMOptions, weight_file: Path) -> StoredModel:
@@ -249,6 +283,7 @@ KINDS = (
         lambda request: bilm_tf_checkpoint.is_training_directory(request.path),
         _read_training_directory,
     ),
+    Kind("a directory of ELMoForManyLangs", lambda request: is_many_langs(request.path), _read_many_langs),
     Kind(
         f"a directory with one {OPTIONS_PATTERN} and one {WEIGHTS_PATTERN}",
         lambda request: find_pair(request.path, request.softmax_file) is not None,

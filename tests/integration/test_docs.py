@@ -13,6 +13,7 @@ from allennlp.commands import main
 
 import allennlp_elmo_plus.plugin  # noqa: F401
 from benchmarks.workloads.sample_text import write_text
+from tests.helpers.many_langs_models import write_model
 from tests.helpers.small_models import small_model, small_options
 from tests.helpers.stored_bilms import write_form
 
@@ -78,6 +79,8 @@ def directory(tmp_path_factory: pytest.TempPathFactory) -> Path:
         (released / form).mkdir(parents=True)
         source = write_form(released / form, form, small_model().float(), small_options())
         Path(source.path).rename(released / name)
+    (directory / "models").mkdir()
+    write_model(directory / "models" / "179")
     return directory
 
 

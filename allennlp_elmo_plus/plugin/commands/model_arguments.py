@@ -12,10 +12,10 @@ MODEL_HELP = (
 )
 
 
-def add_model_arguments(parser: argparse.ArgumentParser) -> None:
-    """Add `--model`, or `--options-file` with `--weight-file`, and `--vocab-file` and `--cuda-device` to `parser`."""
+def add_model_arguments(parser: argparse.ArgumentParser, model_help: str = MODEL_HELP) -> None:
+    """Add the options that name a biLM, and `--cuda-device`, to `parser`; `model_help` is the help of `--model`."""
     source = parser.add_mutually_exclusive_group(required=True)
-    source.add_argument("--model", help=MODEL_HELP)
+    source.add_argument("--model", help=model_help)
     source.add_argument("--options-file", metavar="FILE", help="the options.json of the biLM; a path or a URL")
     parser.add_argument("--weight-file", metavar="FILE", help="the weights.hdf5 that belongs to --options-file")
     add_vocab_file_argument(parser)
