@@ -196,8 +196,6 @@ TABLE: dict[str, dict[str, Backend]] = {
     },
     "exact_softmax": {},
     "conv_max_pool": {},
-    # Convolution and maximum in one kernel: 3% of a step on an AMD Zen 5, no difference on an Intel Xeon.
-    "conv_max_pool.gemm": {"numba": Backend(_is_float32_on_cpu, lambda situation: situation.threads == 1)},
     # The maximum after a library's product: 7.5% of a step on an Intel Xeon.
     "conv_max_pool.max": {"numba": Backend(_is_float32_on_cpu, _has_few_threads)},
     # One launch for the element-wise part of a step of both directions. Not measured on a GPU yet.
@@ -217,13 +215,7 @@ TABLE: dict[str, dict[str, Backend]] = {
             _has_few_threads,
         )
     },
-    # 2.6% of a step on an AMD Zen 5, 1.9% on an Intel Xeon.
-    "adagrad": {
-        "numba": Backend(
-            lambda situation: _is_float32_on_cpu(situation) and bool(situation.sizes["is_contiguous"]),
-            _has_few_threads,
-        )
-    },
+    "adagrad": {},
     # The kernel reads bytes: 2.3 ms for 35 MB of weights.
     "fingerprint": {"numba": Backend(_is_on_cpu, _always)},
     # Half the time of MKL's products on an AMD processor; MKL is the faster library on an Intel one.

@@ -1,10 +1,13 @@
 """Compiling functions on arrays with numba, and what a failure to compile raises."""
 
 import hashlib
+import logging
 from collections.abc import Callable
 from functools import cache
 from pathlib import Path
 from typing import Any
+
+logger = logging.getLogger(__name__)
 
 # Fused multiply-add and reciprocals change the last bit. Values may be infinite or NaN, so NaN stays NaN.
 FAST_MATH = {"contract", "arcp", "nsz"}
@@ -24,6 +27,7 @@ class Kernel:
     def __init__(self, function: Callable[..., Any]) -> None:
         import numba
 
+        _log_compilations()
         options: dict[str, Any] = {"nogil": True, "fastmath": FAST_MATH, "error_model": "numpy"}
         self.__doc__ = function.__doc__
         self._name = f"{function.__module__}.{function.__qualname__}"
@@ -72,3 +76,25 @@ def sources_digest() -> str:
     for path in sorted(Path(__file__).parent.rglob("*.py")):
         digest.update(path.read_bytes())
     return digest.hexdigest()
+
+
+@cache
+def _log_compilations() -> None:
+    """Have numba log once that kernels of this package are compiled: the first batch waits for them."""
+    from numba.core import event
+
+    class FirstCompilation(event.Listener):
+        is_logged = False
+
+        def on_start(self, start: event.Event) -> None:
+            is_ours = start.data["dispatcher"].py_func.__module__.startswith(__package__)
+            if is_ours and not self.is_logged:
+                self.is_logged = True
+                logger.info(
+                    "compiling kernels for this processor, which takes up to a minute; later runs load them from disk"
+                )
+
+        def on_end(self, end: event.Event) -> None:
+            pass
+
+    event.register("numba:compile", FirstCompilation())

@@ -64,16 +64,33 @@ print(f"{gates[0, 0]:.4f}")
     assert run_code(code, tmp_path / "cache", cwd=tmp_path) == "0.5000\n"
 
 
+def test_the_log_says_once_that_kernels_are_compiled_and_nothing_when_they_come_from_disk(tmp_path: Path) -> None:
+    code = """
+import logging, sys
+import numpy as np
+logging.basicConfig(level=logging.INFO, stream=sys.stdout, format="%(name)s: %(message)s")
+from allennlp_elmo_plus.kernels.fingerprint import _numba_kernels as fingerprint
+from allennlp_elmo_plus.kernels.dropout import _numba_kernels as dropout
+fingerprint.fingerprint(np.zeros(3, np.uint64), np.zeros((8, 512), np.uint64))
+values = np.ones(3, np.float32)
+dropout.dropout(values, values, np.uint32(0), np.uint32(1), np.uint32(2), np.float32(3))
+"""
+    line = "allennlp_elmo_plus.kernels.jit: compiling kernels for this processor"
+    assert run_code(code, tmp_path).startswith(line) and run_code(code, tmp_path) == ""
+
+
 def test_where_kernels_cannot_be_kept_each_process_compiles_them(monkeypatch: pytest.MonkeyPatch) -> None:
     import numba
 
     real, caches = numba.njit, []
 
-    def njit(**options: Any) -> Any:
-        caches.append(options.get("cache", False))
-        if caches[-1]:
+    def njit(*functions: Any, **options: Any) -> Any:
+        # numba decorates functions of its own without options.
+        if options:
+            caches.append(options.get("cache", False))
+        if options.get("cache"):
             raise RuntimeError("cannot cache function: no locator available")
-        return real(**options)
+        return real(*functions, **options)
 
     monkeypatch.setattr(numba, "njit", njit)
     assert jit(lambda x: x + 1)(1) == 2
