@@ -17,11 +17,11 @@ from allennlp_elmo_plus.plugin.commands.model_arguments import MODEL_HELP
 
 @Subcommand.register("elmo-import")
 class ElmoImport(ElmoCommand):
-    """Write an archive from the files of bilm-tf or AllenNLP's Elmo.
+    """Write an archive from the files of a released biLM.
 
-    The archive holds a model of type `bilm`, for `allennlp evaluate`, `predict` and `train`, and for the token embedder. Files that
-    bilm-tf wrote have no softmax. The archive then has a softmax of zeros, so its perplexities mean nothing before fine-tuning.
-    Files of `elmo-export` have the softmax.
+    The archive holds a model of type `bilm`, for `allennlp evaluate`, `predict` and `train`, and for the token embedder. A
+    weights.hdf5 of bilm-tf has no softmax. The archive then has a softmax of zeros, so its perplexities mean nothing before
+    fine-tuning. The files of `elmo-export` and of bilm-tf's training have the softmax.
     """
 
     example = """\
