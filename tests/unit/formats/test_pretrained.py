@@ -1,4 +1,4 @@
-"""Every form of a biLM is read as the same biLM, and what is none is refused in one line."""
+"""Every form of a biLM gives the same biLM, and any other file is refused in one line."""
 
 import gzip
 import json
