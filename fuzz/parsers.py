@@ -64,6 +64,7 @@ def read_or_refuse(parser: Parser, path: Path) -> bool:
 
 
 _TEXT = "the hen sat\n\nthe egg 나비 🙂\r\n".encode()
+_FASTA = b">sp|P1|A first\r\nMKTa\n\n>b/1-2\nGD*\n"
 _CONLLU = b"# a\n1\tWe\twe\tPRON\t_\t_\t4\tnsubj\t_\t_\n\n2-3\tdon't\t_\t_\t_\t_\t_\t_\t_\t_\n"
 _CONLL2003 = b"-DOCSTART- -X- O\n\nWolves NNS O\nwon VBD O\n\nRain NN O"
 _HDF5_VARIANT = "one layer"
@@ -181,6 +182,7 @@ PARSERS = {
     "corpus": Parser(encode_to_temporary, lambda _: [_TEXT]),
     "replaced_corpus": Parser(lambda path: encode_to_temporary(path, "replace"), lambda _: [_TEXT]),
     "compressed_corpus": Parser(encode_to_temporary, lambda _: [gzip.compress(_TEXT * 100)], ".gz"),
+    "fasta": Parser(encode_to_temporary, lambda _: [_FASTA], ".fasta"),
     "conllu": Parser(lambda path: list(read_tagged_sentences(path, CONLLU, 3)), lambda _: [_CONLLU]),
     "conll2003": Parser(lambda path: list(read_tagged_sentences(path, CONLL2003, -1)), lambda _: [_CONLL2003]),
     "hdf5": Parser(_read_hdf5, _hdf5),

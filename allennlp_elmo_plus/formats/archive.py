@@ -244,12 +244,10 @@ def _training_config(options: BiLMOptions) -> dict[str, Any]:
     if options.char_cnn is not None:
         max_characters = options.char_cnn.max_characters
         indexers["characters"] = {"type": "bilm_characters", "max_characters_per_token": max_characters}
-    # The model refuses more samples than words.
-    is_sampled = options.sample_softmax and options.n_negative_samples_batch < (options.n_tokens_vocab or 0)
     return {
         "dataset_reader": {"type": "bilm", "token_indexers": indexers},
         "vocabulary": {"type": "bilm"},
-        "model": {"type": "bilm", **dataclasses.replace(options, sample_softmax=is_sampled).to_dict(inference=False)},
+        "model": {"type": "bilm", **options.to_dict(inference=False)},
         "data_loader": {"type": "bilm", "batch_size": 1, "num_steps": _NUM_STEPS, "shuffle": False},
     }
 

@@ -44,6 +44,7 @@ class ElmoEmbedder:
     | "all" (default) | (L + 1, T, K) | the context-free word vector, then one vector per LSTM layer |
     | "top" | (T, K) | the last LSTM layer |
     | "average" | (T, K) | the mean of all L + 1 layers |
+    | "sum" | (T, K) | their sum, as SeqVec has it |
     | a `LayerMix` | (T, K) | a weighted sum of all L + 1 layers |
 
     Arrays have the floating-point type of the weights, but at least float32. A sentence without words gives T = 0.
@@ -123,7 +124,7 @@ class ElmoEmbedder:
         return self.encoder.output_size
 
     def embed_sentence(self, sentence: Sequence[str], layers: LayerOutput = ALL) -> np.ndarray:
-        """Return the vectors of `sentence`, a list of words; `layers` is "all", "top", "average" or a `LayerMix`."""
+        """Return the vectors of `sentence`, a list of words; `layers` is "all", "top", "average", "sum" or a `LayerMix`."""
         check_sentence(sentence, "sentence")
         return self.embed_batch([sentence], layers)[0]
 

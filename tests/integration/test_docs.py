@@ -37,6 +37,8 @@ TAGGED = "".join(
 # Models of `tests.helpers.stored_bilms` as the pages call them.
 RELEASED = {"renamed": "elmo_small", "zip": "nlpl.zip", "softmax apart": "original", "training": "bilm_tf"}
 
+PROTEINS = "".join(f">P{number}\n{'MKTAYIAKQRGDTLNSH'[number % 9 :] * (3 + number % 5)}\n" for number in range(60))
+
 # The sizes in the configs are ignored, except the projection's, which the tagger's config needs.
 SMALL_OPTIONS = """
 function(dim, projection_dim, filters=null, n_highway=0) {
@@ -81,6 +83,8 @@ def directory(tmp_path_factory: pytest.TempPathFactory) -> Path:
         Path(source.path).rename(released / name)
     (directory / "models").mkdir()
     write_model(directory / "models" / "179")
+    for name in ("train.fasta", "heldout.fasta"):
+        (directory / name).write_text(PROTEINS, encoding="utf-8")
     return directory
 
 

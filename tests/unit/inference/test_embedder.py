@@ -88,7 +88,7 @@ def test_a_long_sentence_passes_the_lstm_in_chunks_of_the_batch_size():
 
 
 @pytest.mark.parametrize("variant", ["usual", "one direction"])
-def test_the_top_layer_the_average_and_a_mix_are_those_of_all_layers(variant):
+def test_the_top_layer_the_average_the_sum_and_a_mix_are_those_of_all_layers(variant):
     embedder = embedder_of(variant, batch_size=5)
     weights = (0.5, -2.0, 3.0)
     for sentence in SENTENCES:
@@ -96,6 +96,7 @@ def test_the_top_layer_the_average_and_a_mix_are_those_of_all_layers(variant):
         for choice, expected in (
             ("top", layers[-1]),
             ("average", layers.mean(axis=0)),
+            ("sum", layers.sum(axis=0)),
             (LayerMix(weights), np.tensordot(weights, layers, axes=1)),
         ):
             vectors = embedder.embed_sentence(sentence, choice)
@@ -106,7 +107,7 @@ def test_the_top_layer_the_average_and_a_mix_are_those_of_all_layers(variant):
 @pytest.mark.parametrize(
     "layers, message",
     [
-        ("mean", '`layers` must be "all", "top", "average" or a LayerMix, got \'mean\''),
+        ("mean", '`layers` must be "all", "top", "average", "sum" or a LayerMix, got \'mean\''),
         (LayerMix((1.0, 2.0)), "a mix of this biLM must have 3 weights, one per layer, got 2"),
     ],
 )
