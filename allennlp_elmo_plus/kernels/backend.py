@@ -27,6 +27,7 @@ from typing import NamedTuple, Optional, TypeVar
 import torch
 from torch import Tensor
 
+from allennlp_elmo_plus.errors import one_line_message
 from allennlp_elmo_plus.kernels.jit import KernelUnavailableError
 
 logger = logging.getLogger(__name__)
@@ -91,7 +92,7 @@ def run(operation: str, like: Tensor, implementations: Mapping[str, Callable[[],
                     "`%s` cannot be computed by %s, the next backend computes it: %s",
                     operation,
                     backend,
-                    " ".join(str(error).split())[:500],
+                    one_line_message(error),
                 )
     return implementations[last]()
 

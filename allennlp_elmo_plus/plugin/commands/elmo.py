@@ -20,7 +20,7 @@ from allennlp_elmo_plus.plugin.commands.cluster_arguments import (
     shard_runner,
 )
 from allennlp_elmo_plus.plugin.commands.command_line import ElmoCommand, integer_from, progress_bar
-from allennlp_elmo_plus.plugin.commands.model_arguments import add_model_arguments, check_model_arguments
+from allennlp_elmo_plus.plugin.commands.model_arguments import MODEL_HELP, add_model_arguments, check_model_arguments
 from allennlp_elmo_plus.storage.atomic_files import HDF5_SUFFIXES, check_suffix
 from allennlp_elmo_plus.storage.resumable_hdf5 import check_new
 
@@ -67,7 +67,7 @@ examples:
             help="write the weighted sum of the layers that the model in ARCHIVE has learned. The model must have a token embedder "
             "of type `bilm`, whose output before dropout and projection this is. The biLM in ARCHIVE computes the layers",
         )
-        add_model_arguments(parser)
+        add_model_arguments(parser, f"{MODEL_HELP}; or a directory or a zip of ELMoForManyLangs")
         parser.add_argument(
             "--token-embedding-file",
             metavar="FILE",

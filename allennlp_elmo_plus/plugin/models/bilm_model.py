@@ -16,8 +16,6 @@ from overrides import overrides
 
 from allennlp_elmo_plus.data.batching.batch import LanguageModelBatch
 from allennlp_elmo_plus.data.batching.negatives import LogUniformSampler, sampler_of
-from allennlp_elmo_plus.formats.model_files import local_path
-from allennlp_elmo_plus.formats.transfer import carry_over, read_pretrained
 from allennlp_elmo_plus.inference.sentence_log_probs import sentence_log_probs
 from allennlp_elmo_plus.modules.bilm import BiLMState
 from allennlp_elmo_plus.modules.build import build_language_model
@@ -26,6 +24,7 @@ from allennlp_elmo_plus.plugin.data.vocabulary import TOKENS_NAMESPACE, words_of
 from allennlp_elmo_plus.plugin.models.bilm_metrics import BilmMetrics
 from allennlp_elmo_plus.plugin.models.carried_state import CarriedState
 from allennlp_elmo_plus.plugin.models.model_inputs import batch_of_source, negatives_of_batch
+from allennlp_elmo_plus.plugin.models.pretrained_weights import start_from
 from allennlp_elmo_plus.plugin.strict_from_params import StrictFromParams
 from allennlp_elmo_plus.training.distributed.sparse_gradients import exclude_from_ddp, is_all_reduced_by_rows
 from allennlp_elmo_plus.training.distributed.world import world
@@ -75,10 +74,11 @@ class BilmModel(StrictFromParams, Model):
         exact_chunk_size: words of the vocabulary whose logits the exact softmax holds at once; this bounds its memory.
         precision: "fp32", or "bf16" for matrix products of training in bfloat16. Weights, gradients, the cell, the carried state,
             the loss and all of evaluation stay in float32.
-        pretrained_file: the model to start from, for fine-tuning: the model.tar.gz of a model "bilm" with the same options, or its
-            weights.hdf5 with its vocab.txt beside it; a path or a URL. Rows of the softmax and of a word embedding are copied by
-            word. Rows of new words, and all rows without an old softmax, are initialised. AllenNLP ignores this option when it
-            loads an archive.
+        pretrained_file: the model to start from, with the same options: a model.tar.gz, a directory of bilm-tf's training, a
+            weights.hdf5 with its vocab.txt beside it, or another kind in `docs/convert.md`; a path or a URL. Rows of the softmax and
+            of a word embedding are copied by word. Rows of new words, and all rows without an old softmax, are initialised. With
+            the vocabulary of bilm-tf's training, the optimizer "bilm" continues with Adagrad's sums. AllenNLP ignores this option
+            when it loads an archive.
     """
 
     default_predictor = "bilm"
@@ -143,9 +143,7 @@ class BilmModel(StrictFromParams, Model):
             self.options = dataclasses.replace(self.options, sample_softmax=False)
         self.language_model = build_language_model(self.options, vocab_size)
         if pretrained_file is not None:
-            pretrained = read_pretrained(local_path(pretrained_file), self.options)
-            report = carry_over(self.language_model, pretrained, words_of(vocab), pretrained_file)
-            logger.info("starting from %s: %s", pretrained_file, report.describe())
+            start_from(pretrained_file, self.language_model, self.options, words_of(vocab))
         exclude_from_ddp(self, self.language_model.sparse_parameters())
         self.exact_chunk_size = exact_chunk_size
         self.precision = precision
