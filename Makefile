@@ -32,9 +32,6 @@ FUZZ_SECONDS ?= 600
 
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 export PIP_ROOT_USER_ACTION := ignore
-# glibc keeps the memory of one batch for the next, in huge pages: several times faster in virtual machines where small pages are slow.
-# All threads use one arena, because the arenas of other threads return blocks above 64 MB to the system.
-export GLIBC_TUNABLES ?= glibc.malloc.hugetlb=1:glibc.malloc.mmap_threshold=1073741824:glibc.malloc.trim_threshold=4294967296:glibc.malloc.top_pad=67108864:glibc.malloc.arena_max=1
 # An OpenMP thread without work spins only for a moment, because the thread of the other direction needs its core.
 export GOMP_SPINCOUNT ?= 4000
 # With this variable every start of AllenNLP compiles PyTorch's Python code again: minutes instead of seconds.

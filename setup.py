@@ -52,6 +52,14 @@ setup(
     python_requires=">=3.10",
     # Before torch 2.6, `torch.load(weights_only=True)` could be made to run code (CVE-2025-32434).
     # filelock 3.30 brought `lock_descriptor`, a lock of a file that is open already.
-    install_requires=["torch>=2.6", "numpy>=1.26", "numba>=0.60", "h5py>=3.10", "filelock>=3.30", "overrides>=7"],
+    install_requires=[
+        "torch>=2.6",
+        "numpy>=1.26",
+        "numba>=0.60",
+        "h5py>=3.10",
+        "filelock>=3.30",
+        "google-crc32c>=1.5",
+        "overrides>=7",
+    ],
     extras_require={"allennlp": ALLENNLP_NEEDS, "dask": ["distributed>=2024.1"]},
 )

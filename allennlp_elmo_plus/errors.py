@@ -3,6 +3,7 @@
 from typing import Any, Optional
 
 _MAX_SHOWN = 60
+_MAX_MESSAGE = 300
 _UNITS = ("bytes", "kB", "MB", "GB", "TB", "PB")
 
 
@@ -32,6 +33,11 @@ def truncated_repr(value: Any) -> str:
     except (RecursionError, ValueError):  # Of too many levels, or a number of too many digits.
         text = f"<{type(value).__name__} too large to show>"
     return text if len(text) <= _MAX_SHOWN else f"{text[: _MAX_SHOWN - 3]}..."
+
+
+def one_line_message(error: Exception) -> str:
+    """Return the message of `error` in one line of at most 300 characters; without a message, the name of the error's type."""
+    return " ".join(str(error).split())[:_MAX_MESSAGE] or type(error).__name__
 
 
 def count_in_words(number: int, noun: str, plural: Optional[str] = None) -> str:

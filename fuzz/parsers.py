@@ -6,6 +6,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any, NamedTuple
 
+import numpy as np
 import torch
 
 from allennlp_elmo_plus.data.corpus.encoded_corpus import encode_to_temporary
@@ -14,11 +15,14 @@ from allennlp_elmo_plus.data.text.vocabulary import read_vocabulary
 from allennlp_elmo_plus.errors import InputError
 from allennlp_elmo_plus.formats.archive import read_archive
 from allennlp_elmo_plus.formats.bilm_tf_hdf5 import read_parameters, write_weights
+from allennlp_elmo_plus.formats.many_langs import read_vocabulary as read_many_langs_vocabulary
 from allennlp_elmo_plus.formats.parameters import fill_parameters
+from allennlp_elmo_plus.formats.tensorflow_checkpoint import TensorFlowCheckpoint
 from allennlp_elmo_plus.formats.token_embeddings import read_token_embeddings, write_token_embeddings
 from allennlp_elmo_plus.formats.trained_mix import read_trained_mix
 from allennlp_elmo_plus.modules.build import build_encoder, build_language_model
 from allennlp_elmo_plus.options.bilm_options import BiLMOptions
+from allennlp_elmo_plus.storage.torch_weights import read_legacy_state
 from tests.helpers.small_archives import (
     WORDS,
     archived_files,
@@ -27,6 +31,13 @@ from tests.helpers.small_archives import (
     write_archive,
 )
 from tests.helpers.small_encoders import VARIANTS, options_of, random_encoder
+from tests.helpers.tensorflow_checkpoints import (
+    packed_block,
+    packed_items,
+    packed_table,
+    sealed_table,
+    write_checkpoint,
+)
 
 
 class Parser(NamedTuple):
@@ -53,6 +64,7 @@ def read_or_refuse(parser: Parser, path: Path) -> bool:
 
 
 _TEXT = "the hen sat\n\nthe egg 나비 🙂\r\n".encode()
+_FASTA = b">sp|P1|A first\r\nMKTa\n\n>b/1-2\nGD*\n"
 _CONLLU = b"# a\n1\tWe\twe\tPRON\t_\t_\t4\tnsubj\t_\t_\n\n2-3\tdon't\t_\t_\t_\t_\t_\t_\t_\t_\n"
 _CONLL2003 = b"-DOCSTART- -X- O\n\nWolves NNS O\nwon VBD O\n\nRain NN O"
 _HDF5_VARIANT = "one layer"
@@ -126,6 +138,42 @@ def _read_weights(path: Path) -> None:
     _read_archive(write_archive(path.with_suffix(".gz"), {**_FILES, "weights.th": path.read_bytes()}))
 
 
+_TENSORS = {"lm/W": np.ones((2, 3), np.float32), "step": np.array(7)}
+
+
+def _read_checkpoint(path: Path) -> None:
+    index, prefix = path.read_bytes(), path.with_suffix("")
+    write_checkpoint(prefix, [_TENSORS])
+    path.write_bytes(index)
+    TensorFlowCheckpoint(prefix).read({name: array.shape for name, array in _TENSORS.items()})
+
+
+def _read_checkpoint_block(path: Path) -> None:
+    """Read a checkpoint whose index has a damaged block with a correct checksum."""
+    path.write_bytes(sealed_table([(b"z", path.read_bytes())]))
+    _read_checkpoint(path)
+
+
+_LEGACY_STATE = {"a": torch.ones(3, 2), "b": torch.ones(2, dtype=torch.float16)}
+
+
+def _legacy_weights(directory: Path) -> list[bytes]:
+    path = directory / "seed.pkl"
+    torch.save(_LEGACY_STATE, path, _use_new_zipfile_serialization=False)
+    return [path.read_bytes()]
+
+
+def _read_legacy_weights(path: Path) -> None:
+    read_legacy_state(path, {name: tuple(value.shape) for name, value in _LEGACY_STATE.items()})
+
+
+def _read_dictionary(path: Path) -> None:
+    # A model of words alone has one dictionary.
+    (path.parent / "config.json").write_text('{"config_path": "cnn_0_100_512_4096_sample.json"}')
+    (path.parent / "word.dic").write_bytes(path.read_bytes())
+    read_many_langs_vocabulary(path.parent)
+
+
 _FILES = archived_files()
 
 PARSERS = {
@@ -134,6 +182,7 @@ PARSERS = {
     "corpus": Parser(encode_to_temporary, lambda _: [_TEXT]),
     "replaced_corpus": Parser(lambda path: encode_to_temporary(path, "replace"), lambda _: [_TEXT]),
     "compressed_corpus": Parser(encode_to_temporary, lambda _: [gzip.compress(_TEXT * 100)], ".gz"),
+    "fasta": Parser(encode_to_temporary, lambda _: [_FASTA], ".fasta"),
     "conllu": Parser(lambda path: list(read_tagged_sentences(path, CONLLU, 3)), lambda _: [_CONLLU]),
     "conll2003": Parser(lambda path: list(read_tagged_sentences(path, CONLL2003, -1)), lambda _: [_CONLL2003]),
     "hdf5": Parser(_read_hdf5, _hdf5),
@@ -142,4 +191,8 @@ PARSERS = {
     "archive": Parser(_read_archive, _archive),
     "unpacked_archive": Parser(_read_unpacked_archive, _unpacked_archive),
     "archived_weights": Parser(_read_weights, _weights),
+    "checkpoint_index": Parser(_read_checkpoint, lambda _: [packed_table(packed_items([_TENSORS]))], ".index"),
+    "checkpoint_block": Parser(_read_checkpoint_block, lambda _: [packed_block(packed_items([_TENSORS]))], ".index"),
+    "legacy_weights": Parser(_read_legacy_weights, _legacy_weights),
+    "dictionary": Parser(_read_dictionary, lambda _: ["<oov>\t0\nthe\t2\n나비\t1\n3\n".encode()]),
 }

@@ -1,3 +1,4 @@
+import logging
 import socket
 from collections.abc import Iterator
 from importlib.util import find_spec
@@ -20,6 +21,14 @@ NEED_ALLENNLP = ["faults", "integration", "unit/plugin"]
 collect_ignore = [] if find_spec("allennlp") is not None else NEED_ALLENNLP
 
 SHARED_DATA = Path(__file__).resolve().parents[2] / "shared" / "data"
+
+
+@pytest.fixture(autouse=True)
+def log_level() -> Iterator[None]:
+    """Restore the level of the log, which AllenNLP's commands lower: a later test would find more records."""
+    level = logging.getLogger().level
+    yield
+    logging.getLogger().setLevel(level)
 
 
 @pytest.fixture(params=["cpu", *(["cuda"] if torch.cuda.is_available() else [])])

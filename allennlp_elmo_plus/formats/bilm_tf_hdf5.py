@@ -85,6 +85,16 @@ def read_parameters(path: PathLike, options: BiLMOptions, vocab_size: Optional[i
         return {row.name: value for row, value in _read_rows(file, rows, options, path)}
 
 
+def read_softmax(path: PathLike, options: BiLMOptions, vocab_size: int) -> dict[str, Tensor]:
+    """Return the weights of the softmax in the file at `path`, which may hold nothing else; see `read_parameters`."""
+    with open_hdf5(path) as file:
+        rows = softmax_table(options, vocab_size)
+        return {
+            row.name: row.to_parameter(read_finite(dataset))
+            for row, dataset in zip(rows, _require_datasets(file, rows), strict=True)
+        }
+
+
 def has_softmax(path: PathLike) -> bool:
     """Return whether the file at `path` has the group of a softmax."""
     with open_hdf5(path) as file:

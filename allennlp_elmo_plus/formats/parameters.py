@@ -1,13 +1,104 @@
-"""Copy weights from a file into the parameters of a module: checked first, then all at once."""
+"""A biLM as its files hold it, and its weights copied into the parameters of a module: checked first, then all at once."""
 
+import dataclasses
+import logging
 from collections.abc import Collection, Mapping
-from typing import NamedTuple
+from typing import NamedTuple, Optional
 
 import torch
 from torch import Tensor, nn
 
-from allennlp_elmo_plus.errors import InputError
+from allennlp_elmo_plus.data.text.characters import BOS_WORD, EOS_WORD
+from allennlp_elmo_plus.data.text.vocabulary import SPECIAL_WORDS
+from allennlp_elmo_plus.errors import InputError, truncated_repr
+from allennlp_elmo_plus.modules.build import build_encoder, build_language_model
+from allennlp_elmo_plus.modules.encoder import BiLMEncoder
+from allennlp_elmo_plus.modules.language_model import LanguageModel
+from allennlp_elmo_plus.options.bilm_options import BiLMOptions
 from allennlp_elmo_plus.storage.torch_weights import check_finite
+
+logger = logging.getLogger(__name__)
+
+SOFTMAX_NAMES = ("softmax.weight", "softmax.bias")
+
+
+class PretrainedModel(NamedTuple):
+    """A biLM with its softmax."""
+
+    model: LanguageModel
+    options: BiLMOptions
+    vocabulary: list[str]  # in bilm-tf's order
+
+
+@dataclasses.dataclass(frozen=True)
+class StoredModel:
+    """A biLM as its files hold it: the result of every reader in `KINDS`.
+
+    Attributes:
+        source: the file or the directory, for error messages.
+        options: the options; for word input with `n_tokens_vocab`.
+        weights: the weights by their names in a LanguageModel, with a softmax only where one was trained and requested.
+        vocabulary: the words in the order of bilm-tf's ids; None where the files do not hold them.
+        adagrad_sums: Adagrad's sums of squared gradients by the names of the weights, where they are stored and requested.
+    """
+
+    source: str
+    options: BiLMOptions
+    weights: Mapping[str, Tensor]
+    vocabulary: Optional[list[str]]
+    adagrad_sums: Mapping[str, Tensor] = dataclasses.field(default_factory=dict)
+
+    @property
+    def missing_softmax(self) -> list[str]:
+        """Return the names of the softmax's weights that `weights` lacks."""
+        return [name for name in SOFTMAX_NAMES if name not in self.weights]
+
+    def build_encoder(self) -> BiLMEncoder:
+        """Return the biLM without its softmax. An InputError is raised where a weight is not finite."""
+        encoder = build_encoder(self.options, self._boundary_ids())
+        fill_parameters(encoder, self.weights, self.source)
+        return encoder
+
+    def build_language_model(self) -> PretrainedModel:
+        """Return the biLM with its softmax, of zeros where none is stored. It raises the errors of `build_encoder`."""
+        words = self.vocabulary or list(SPECIAL_WORDS)
+        options = dataclasses.replace(self.options, n_tokens_vocab=len(words))
+        model = build_language_model(options, len(words))
+        with torch.no_grad():
+            for name in self.missing_softmax:
+                model.get_parameter(name).zero_()
+        # After the zeros: a shared softmax is the word embedding.
+        fill_parameters(model, self.weights, self.source, skip=self.missing_softmax)
+        return PretrainedModel(model, options, words)
+
+    def check_same_model(self, options: BiLMOptions, source: str) -> None:
+        """Check that the options of the model, which is called `source` in the error, are `options`.
+
+        Raises:
+            InputError: some option differs; the message names all that do. Options of training alone are not compared.
+        """
+        if (options.char_cnn is None) != (self.options.char_cnn is None):
+            expected, got = ("missing", "is there") if options.char_cnn is None else ("there", "is missing")
+            raise InputError(f"{source}: its `char_cnn` must be {expected}, as in `options`, and {got}")
+        ours, theirs = options.architecture(), self.options.architecture()
+        differing = [
+            f"`{key}` {truncated_repr(ours[key])}, got {truncated_repr(theirs[key])}"
+            for key in ours
+            if ours[key] != theirs[key]
+        ]
+        if differing:
+            raise InputError(f"{source}: its options must be those of `options`: {'; '.join(differing)}")
+
+    def _boundary_ids(self) -> tuple[int, int]:
+        """Return the ids of `<S>` and `</S>`, which only word input needs."""
+        if self.options.char_cnn is not None:
+            return 0, 1
+        if self.vocabulary is None:
+            logger.warning(
+                "%s: there is no vocab.txt beside it; assuming that <S> and </S> are words 0 and 1", self.source
+            )
+            return 0, 1
+        return self.vocabulary.index(BOS_WORD), self.vocabulary.index(EOS_WORD)
 
 
 class RowMapping(NamedTuple):

@@ -14,7 +14,6 @@ import torch
 from torch import Tensor
 
 from allennlp_elmo_plus.data.text.characters import encode_words
-from allennlp_elmo_plus.data.text.vocabulary import read_vocabulary
 from allennlp_elmo_plus.errors import InputError
 from allennlp_elmo_plus.formats.model_files import PathLike
 from allennlp_elmo_plus.modules.encoder import BiLMEncoder
@@ -63,12 +62,12 @@ def write_token_embeddings(
             on_words(len(part))
 
 
-def read_token_embeddings(path: PathLike, vocab_file: Optional[PathLike] = None) -> TokenEmbeddings:
+def read_token_embeddings(path: PathLike, vocabulary: Optional[list[str]] = None) -> TokenEmbeddings:
     """Return the table in the file at `path`. The memory taken is never more than the size of the file.
 
     Args:
         path: the HDF5 file, which may come from an untrusted source.
-        vocab_file: the words of the rows, for a file of bilm-tf, which does not hold them.
+        vocabulary: the words of the rows, for a file of bilm-tf, which does not hold them.
 
     Raises:
         InputError: the file is no such table, or the number of its words and rows differ; or a dataset, which is named, lies in
@@ -82,9 +81,9 @@ def read_token_embeddings(path: PathLike, vocab_file: Optional[PathLike] = None)
         words = None if names is None else read_strings(names)
         vectors = torch.from_numpy(read_finite(table).astype(np.float32, copy=False))
     if words is None:
-        if vocab_file is None:
+        if vocabulary is None:
             raise InputError(f"{path}: does not hold the words of its rows; give the vocabulary from which it was made")
-        words = read_vocabulary(vocab_file)
+        words = vocabulary
     if len(words) != len(vectors):
         raise InputError(f"{path}: must have a row for each of the {len(words)} words, got {len(vectors)} rows")
     return TokenEmbeddings(words, vectors)

@@ -1,30 +1,18 @@
 """Start a biLM from the weights of another one: rows that belong to words are copied by word, all other weights as they are."""
 
-from pathlib import Path
-from typing import NamedTuple, Optional, Union
+from typing import NamedTuple
 
 import torch
-from torch import Tensor
 
 from allennlp_elmo_plus.errors import InputError, count_in_words
-from allennlp_elmo_plus.formats.archive import is_archive, read_archive
-from allennlp_elmo_plus.formats.bilm_tf_hdf5 import has_softmax, read_parameters
-from allennlp_elmo_plus.formats.model_files import VOCABULARY_NAME
-from allennlp_elmo_plus.formats.parameters import RowMapping, fill_parameters
-from allennlp_elmo_plus.formats.pretrained import check_same_model, words_beside
+from allennlp_elmo_plus.formats.model_files import ModelSource, PathLike
+from allennlp_elmo_plus.formats.parameters import SOFTMAX_NAMES, RowMapping, StoredModel, fill_parameters
+from allennlp_elmo_plus.formats.pretrained import read_model
 from allennlp_elmo_plus.modules.language_model import LanguageModel
 from allennlp_elmo_plus.options.bilm_options import BiLMOptions
 
 # Weights with one row per word of the vocabulary.
-_SOFTMAX = ("softmax.weight", "softmax.bias")
-_BY_WORD = ("token_encoder.embedding", *_SOFTMAX)
-
-
-class PretrainedWeights(NamedTuple):
-    """The weights of a biLM."""
-
-    weights: dict[str, Tensor]  # by their names in a LanguageModel; the softmax only where it was trained
-    words: Optional[list[str]]  # the word of each row of softmax and word embedding; None without such rows
+_BY_WORD = ("token_encoder.embedding", *SOFTMAX_NAMES)
 
 
 class CarriedOver(NamedTuple):
@@ -43,41 +31,35 @@ class CarriedOver(NamedTuple):
         return rows if self.has_softmax else f"a fresh softmax, as the old model has none; {rows}"
 
 
-def read_pretrained(path: Union[str, Path], options: BiLMOptions) -> PretrainedWeights:
-    """Return the weights in the file at `path`: a model.tar.gz, or a weights.hdf5 with its `vocab.txt` in the same directory.
+def read_pretrained(path: PathLike, options: BiLMOptions) -> StoredModel:
+    """Return the biLM at `path`, with its softmax and Adagrad's sums where they are stored.
 
-    Only a weights.hdf5 of character input without a softmax can be read without `vocab.txt`.
+    Args:
+        path: a path or a URL, see `read_model`, or a weights.hdf5 without its options.
+        options: the options that the biLM must have.
 
     Raises:
-        InputError: the file cannot be read, is of another model than `options` describe, or lacks its vocabulary.
+        InputError: `read_model` refuses the files, or a softmax is shared in one of the two models alone.
     """
-    if is_archive(path):
-        archived = read_archive(path)
-        check_same_model(options, archived.options, str(path))
-        _check_sharing(options, archived.options, str(path))
-        weights = archived.weights
-        if not any(weights[name].any() for name in _SOFTMAX if name in weights):
-            weights = {name: value for name, value in weights.items() if name not in _SOFTMAX}
-        return PretrainedWeights(weights, archived.vocabulary)
-    words = words_beside(path)
-    if words is None and (options.char_cnn is None or has_softmax(path)):
+    stored = read_model(ModelSource(path), options, with_adagrad_sums=True)
+    if options.share_embedding_softmax != stored.options.share_embedding_softmax:
         raise InputError(
-            f"{path}: needs a `{VOCABULARY_NAME}` beside it, the vocabulary whose words its rows stand for"
+            f"{path}: its `share_embedding_softmax` must be that of `options`, {options.share_embedding_softmax}, "
+            f"got {stored.options.share_embedding_softmax}"
         )
-    return PretrainedWeights(read_parameters(path, options, None if words is None else len(words)), words)
+    return stored
 
 
-def carry_over(model: LanguageModel, pretrained: PretrainedWeights, words: list[str], source: str) -> CarriedOver:
+def carry_over(model: LanguageModel, stored: StoredModel, words: list[str]) -> CarriedOver:
     """Copy the weights of a biLM with the same options into `model`.
 
     In the softmax and in a word embedding, the rows of words that both vocabularies have are copied. The other rows of `model`
-    stay as they are, and so does its softmax where `pretrained` has none.
+    stay as they are, and so does its softmax where `stored` has none.
 
     Args:
         model: the biLM to change.
-        pretrained: the weights, with the words of their rows.
+        stored: the weights, with the words of their rows.
         words: the vocabulary of `model`.
-        source: the file of `pretrained`, for error messages.
 
     Returns:
         How much was copied.
@@ -85,19 +67,11 @@ def carry_over(model: LanguageModel, pretrained: PretrainedWeights, words: list[
     Raises:
         InputError: see `fill_parameters`; `model` is then unchanged.
     """
-    old_rows = {word: row for row, word in enumerate(pretrained.words or [])}
+    old_rows = {word: row for row, word in enumerate(stored.vocabulary or [])}
     pairs = [(new, old_rows[word]) for new, word in enumerate(words) if word in old_rows]
     new_ids, old_ids = (torch.tensor([pair[side] for pair in pairs], dtype=torch.int64) for side in (0, 1))
     rows = dict.fromkeys(_BY_WORD, RowMapping(new_ids, old_ids, len(old_rows)))
-    missing = [name for name in _SOFTMAX if name not in pretrained.weights]
-    fill_parameters(model, pretrained.weights, source, rows=rows, skip=missing)
+    missing = stored.missing_softmax
+    fill_parameters(model, stored.weights, stored.source, rows=rows, skip=missing)
     copied = [name for name, _ in model.named_parameters() if name in _BY_WORD and name not in missing]
     return CarriedOver(len(words), len(pairs) if copied else 0, "softmax.bias" in copied)
-
-
-def _check_sharing(options: BiLMOptions, other: BiLMOptions, source: str) -> None:
-    if options.share_embedding_softmax != other.share_embedding_softmax:
-        raise InputError(
-            f"{source}: its `share_embedding_softmax` must be that of `options`, {options.share_embedding_softmax}, "
-            f"got {other.share_embedding_softmax}"
-        )

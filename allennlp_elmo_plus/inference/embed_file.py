@@ -6,8 +6,9 @@ from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import AbstractContextManager
 from pathlib import Path
-from typing import NamedTuple, Protocol
+from typing import Any, NamedTuple, Protocol
 
+import numpy as np
 import torch
 
 from allennlp_elmo_plus.data.text.text_files import TextSource
@@ -38,12 +39,16 @@ class EmbedSettings(NamedTuple):
         forget_sentences: leave out `sentence_to_index`, a JSON text that maps each sentence to its key (to the last one, for a
             repeated sentence). With `use_sentence_keys` it is always left out.
         output_format: "hdf5" or "npz".
+        pool: whether the mean over the words of a sentence is written, in place of a vector per word.
+        dtype: the type of the written numbers, "float32" or "float16".
     """
 
     layers: LayerOutput = ALL
     use_sentence_keys: bool = False
     forget_sentences: bool = False
     output_format: str = HDF5
+    pool: bool = False
+    dtype: str = "float32"
 
 
 # Tells a progress bar that n more units of work are done.
@@ -61,11 +66,12 @@ class Progress(Protocol):
 def embed_file(
     embedder: ElmoEmbedder, input_file: TextSource, output_file: Path, settings: EmbedSettings, progress: Progress
 ) -> TextSurvey:
-    """Write the vectors of each line of `input_file` to `output_file`, atomically, in float32.
+    """Write the vectors of each line of `input_file` to `output_file`, atomically.
 
     There is one array per line, (L + 1, T, K) for the layers "all" and (T, K) otherwise. A blank line has T = 0; AllenNLP
-    refused it. An interrupted run leaves `output_file` + ".part" and a journal, and the same call resumes it: see
-    `storage/resumable_hdf5.py`.
+    refused it. Pooled arrays are (L + 1, K) or (K,), zeros for a blank line. The keys of a FASTA file are its identifiers.
+
+    An interrupted run leaves `output_file` + ".part" and a journal, and the same call resumes it: see `storage/resumable_hdf5.py`.
 
     Returns:
         The number of sentences and words of the text, and its digest.
@@ -78,6 +84,7 @@ def embed_file(
     check_new(output_file)
     check_layer_output(settings.layers, embedder.num_layers)
     with TokenizedFile(input_file) as text:
+        settings = settings._replace(use_sentence_keys=settings.use_sentence_keys or text.has_identifiers)
         return _embed_text(embedder, text, output_file, settings, progress)
 
 
@@ -85,7 +92,9 @@ def _embed_text(
     embedder: ElmoEmbedder, text: TokenizedFile, output_file: Path, settings: EmbedSettings, progress: Progress
 ) -> TextSurvey:
     scan = text.scan(as_keys=settings.use_sentence_keys)
-    num_bytes = 4 * num_vectors(settings.layers, embedder.num_layers) * embedder.output_size * scan.num_words
+    num_rows = scan.num_sentences if settings.pool else scan.num_words
+    num_numbers = num_vectors(settings.layers, embedder.num_layers) * embedder.output_size * num_rows
+    num_bytes = np.dtype(settings.dtype).itemsize * num_numbers
     run = {"text": scan.digest, "biLM": weights_digest(embedder.encoder), **describe_settings(settings)}
     with ResumableHdf5Writer(output_file, run, _layout(embedder, text, settings), num_bytes) as file:
         try:
@@ -128,8 +137,13 @@ def _embed_rest(
 
     for vectors in embedder.embed_sentences(sentences(), settings.layers):
         num_words = vectors.shape[-2]
-        file.write(keys.popleft(), vectors, num_words)
+        file.write(keys.popleft(), _mean_of_words(vectors) if settings.pool else vectors, num_words)
         advance(num_words)
+
+
+def _mean_of_words(vectors: np.ndarray) -> np.ndarray:
+    """Return the mean of `vectors` (..., T, K) over T, (..., K), summed in double precision; zeros where T is 0."""
+    return vectors.sum(axis=-2, dtype=np.float64) / max(1, vectors.shape[-2])
 
 
 def _layout(embedder: ElmoEmbedder, text: TokenizedFile, settings: EmbedSettings) -> Layout:
@@ -140,21 +154,25 @@ def _layout(embedder: ElmoEmbedder, text: TokenizedFile, settings: EmbedSettings
         for number, line in enumerate(text.lines()):
             if has_index:
                 sentence_to_index[line.text] = str(number)
-            shape = (len(line.words), embedder.output_size)
+            shape = (embedder.output_size,) if settings.pool else (len(line.words), embedder.output_size)
             key = line.text if settings.use_sentence_keys else str(number)
             yield key, (embedder.num_layers, *shape) if settings.layers == ALL else shape
 
     def texts() -> dict[str, str]:
         return {SENTENCE_TO_INDEX: json.dumps(sentence_to_index)} if has_index else {}
 
-    return Layout(shapes, texts)
+    return Layout(shapes, texts, settings.dtype)
 
 
 def describe_settings(settings: EmbedSettings) -> dict[str, object]:
     """Return the settings that the vectors depend on, for JSON. The format is not among them: it is chosen at the end."""
-    layers = settings.layers
+    layers: Any = list(settings.layers.weights) if isinstance(settings.layers, LayerMix) else settings.layers
+    # Only where they differ from the default, so that unfinished files of earlier versions can be finished.
+    changes = [
+        word for word, is_used in (("pool", settings.pool), (settings.dtype, settings.dtype != "float32")) if is_used
+    ]
     return {
-        "choice of layers": list(layers.weights) if isinstance(layers, LayerMix) else layers,
+        "choice of layers": [layers, *changes] if changes else layers,
         "use of sentence keys": settings.use_sentence_keys,
         "use of `sentence_to_index`": not settings.forget_sentences,
     }

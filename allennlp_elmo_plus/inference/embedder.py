@@ -10,19 +10,18 @@ from torch import Tensor
 from allennlp_elmo_plus.data.batching.sentence_packing import SentenceLayout
 from allennlp_elmo_plus.data.batching.sentences import batches_by_length, chunks_of_sentences
 from allennlp_elmo_plus.data.batching.unique_words import unique_rows
-from allennlp_elmo_plus.data.text.characters import BOS_WORD, EOS_WORD, check_sentence, encode_words
-from allennlp_elmo_plus.data.text.vocabulary import look_up_words
+from allennlp_elmo_plus.data.text.characters import check_sentence
+from allennlp_elmo_plus.data.text.word_indexers import CharacterIndexer, VocabularyIndexer, WordIndexer
 from allennlp_elmo_plus.errors import InputError, check_at_least_one
-from allennlp_elmo_plus.formats.model_files import PathLike, find_model, local_path
+from allennlp_elmo_plus.formats.model_files import ModelSource, PathLike, local_path
 from allennlp_elmo_plus.formats.parameters import fill_parameters
-from allennlp_elmo_plus.formats.pretrained import load_files, read_words
+from allennlp_elmo_plus.formats.pretrained import read_encoder
 from allennlp_elmo_plus.formats.token_embeddings import read_token_embeddings
 from allennlp_elmo_plus.formats.trained_mix import read_trained_mix
 from allennlp_elmo_plus.inference.chunks import run_in_chunks
 from allennlp_elmo_plus.kernels.dtypes import widest_dtype
 from allennlp_elmo_plus.modules.encoder import BiLMEncoder
 from allennlp_elmo_plus.modules.layer_mix import ALL, LayerOutput, check_layer_output, combine_layers, num_vectors
-from allennlp_elmo_plus.modules.token_encoder import WordEncoder
 
 DEFAULT_BATCH_SIZE = 2048
 
@@ -45,6 +44,7 @@ class ElmoEmbedder:
     | "all" (default) | (L + 1, T, K) | the context-free word vector, then one vector per LSTM layer |
     | "top" | (T, K) | the last LSTM layer |
     | "average" | (T, K) | the mean of all L + 1 layers |
+    | "sum" | (T, K) | their sum, as SeqVec has it |
     | a `LayerMix` | (T, K) | a weighted sum of all L + 1 layers |
 
     Arrays have the floating-point type of the weights, but at least float32. A sentence without words gives T = 0.
@@ -57,7 +57,8 @@ class ElmoEmbedder:
 
     Args:
         encoder: the biLM. It is put into evaluation mode, and its weights are frozen.
-        vocabulary: the words in the order of their ids, for a biLM of word input; other words are read as `<UNK>`.
+        vocabulary: for a biLM of word input, the words in the order of their ids; other words are read as `<UNK>`. For a model of
+            ELMoForManyLangs, its `ManyLangsIndexer`.
         batch_size: maximum tokens of a batch, `<S>` and `</S>` included; at least 1, default 2048. A longer sentence is read in
             parts, and the LSTM state is carried over, which is exact. Its input and result then take memory in proportion to its
             length, the LSTM's working memory does not.
@@ -67,14 +68,15 @@ class ElmoEmbedder:
     """
 
     def __init__(
-        self, encoder: BiLMEncoder, vocabulary: Optional[Sequence[str]] = None, batch_size: int = DEFAULT_BATCH_SIZE
+        self,
+        encoder: BiLMEncoder,
+        vocabulary: Union[Sequence[str], WordIndexer, None] = None,
+        batch_size: int = DEFAULT_BATCH_SIZE,
     ) -> None:
         check_at_least_one(batch_size=batch_size)
-        if encoder.max_characters is None and vocabulary is None:
-            raise InputError("`vocabulary` must be given for a biLM of word input, got None")
         self.encoder = encoder.eval().requires_grad_(False)
         self.batch_size = batch_size
-        self.word_ids = {word: number for number, word in enumerate(vocabulary or ())}
+        self._indexer = _indexer_of(encoder, vocabulary)
 
     @classmethod
     def from_pretrained(
@@ -89,10 +91,11 @@ class ElmoEmbedder:
         """Return an embedder with the biLM in `path`. All files may be URLs: `https://`, `hf://`, `s3://`, `gs://`.
 
         Args:
-            path: a model.tar.gz of pretraining; a directory with one, or with an options.json and a weights.hdf5; or an
-                options.json, which needs `weight_file`.
+            path: a model.tar.gz of pretraining; a directory or a zip with an options.json and one HDF5 file; a directory of
+                bilm-tf's training; a directory or a zip of ELMoForManyLangs; or an options.json, which needs `weight_file`.
+                `docs/convert.md` lists all kinds.
             weight_file: the weights.hdf5 of the options.json `path`.
-            vocab_file: the vocabulary, for word input; not needed with an archive, or a vocab.txt in the directory `path`.
+            vocab_file: the vocabulary, for word input; by default the one in the archive, or the vocab.txt beside the weights.
             token_embedding_file: a table of word vectors, so that its words need not be encoded from characters, as written
                 by `allennlp elmo-cache`, or by bilm-tf's `dump_token_embeddings`, which needs `vocab_file` too.
             device: the device to compute on, such as "cuda"; default "cpu".
@@ -101,20 +104,14 @@ class ElmoEmbedder:
         Raises:
             InputError: a file is missing or cannot be used; the message names the file.
         """
-        files = find_model(path, weight_file, vocab_file)
-        encoder = load_files(files)
-        words = None
-        if isinstance(encoder.token_encoder, WordEncoder):
-            if files.words is None:
-                raise InputError(f"{path}: a biLM of word input needs its vocabulary, `vocab_file`, got none")
-            words = read_words(files.words)
-            num_rows = len(encoder.token_encoder.embedding)
-            if len(words) != num_rows:
-                raise InputError(f"{path}: the vocabulary must have {num_rows} words, as the biLM, got {len(words)}")
+        encoder, vocabulary = read_encoder(ModelSource(path, weight_file, vocab_file))
+        if encoder.max_characters is None and vocabulary is None:
+            raise InputError(f"{path}: a biLM of word input needs its vocabulary, `vocab_file`, got none")
         if token_embedding_file is not None:
-            cached = read_token_embeddings(local_path(token_embedding_file), files.vocabulary)
+            words = vocabulary if isinstance(vocabulary, list) else None
+            cached = read_token_embeddings(local_path(token_embedding_file), words)
             encoder.cache_words(cached.words, cached.vectors)
-        return cls(encoder.to(device), words, batch_size)
+        return cls(encoder.to(device), vocabulary, batch_size)
 
     @property
     def num_layers(self) -> int:
@@ -127,7 +124,7 @@ class ElmoEmbedder:
         return self.encoder.output_size
 
     def embed_sentence(self, sentence: Sequence[str], layers: LayerOutput = ALL) -> np.ndarray:
-        """Return the vectors of `sentence`, a list of words; `layers` is "all", "top", "average" or a `LayerMix`."""
+        """Return the vectors of `sentence`, a list of words; `layers` is "all", "top", "average", "sum" or a `LayerMix`."""
         check_sentence(sentence, "sentence")
         return self.embed_batch([sentence], layers)[0]
 
@@ -167,8 +164,10 @@ class ElmoEmbedder:
         bilm = self.encoder.bilm
         device = next(bilm.parameters()).device
         layout = SentenceLayout.of_lengths(lengths, max(lengths), device)
-        indices = {word: number for number, word in enumerate(dict.fromkeys(_with_boundaries(sentences)))}
-        words = torch.tensor([indices[word] for word in _with_boundaries(sentences)], device=device)
+        # The boundaries are last, as SentenceLayout numbers the words.
+        all_words = [word for sentence in (*sentences, self._indexer.boundaries) for word in sentence]
+        indices = {word: number for number, word in enumerate(dict.fromkeys(all_words))}
+        words = torch.tensor([indices[word] for word in all_words], device=device)
         vectors = self._word_vectors(list(indices), device)
         forward_rows = words[layout.word_of_row]
         backward_rows = forward_rows[layout.reversal] if bilm.is_bidirectional else None
@@ -192,11 +191,11 @@ class ElmoEmbedder:
 
     def _word_vectors(self, words: list[str], device: torch.device) -> Tensor:
         """Return the token encoder's vectors of `words`, (U, D)."""
-        if self.encoder.max_characters is None:
-            return self.encoder.token_encoder(torch.tensor(look_up_words(words, self.word_ids), device=device))
-        # Long words may be equal after truncation to `max_characters`.
-        characters = torch.from_numpy(encode_words(words, self.encoder.max_characters))
-        distinct, inverse = unique_rows(characters)
+        ids = torch.from_numpy(self._indexer.ids(words))
+        if ids.dim() == 1:
+            return self.encoder.token_encoder(ids.to(device))
+        # Long words may be equal after truncation.
+        distinct, inverse = unique_rows(ids)
         return self.encoder.word_vectors(distinct.to(device))[inverse.to(device)]
 
 
@@ -223,12 +222,12 @@ def load_embedder(files: EmbedderFiles) -> ElmoEmbedder:
     return embedder
 
 
-def _with_boundaries(sentences: Iterable[Sequence[str]]) -> Iterator[str]:
-    """Yield the words of all sentences, then `<S>` and `</S>`, in the order in which SentenceLayout numbers them."""
-    for sentence in sentences:
-        yield from sentence
-    yield BOS_WORD
-    yield EOS_WORD
+def _indexer_of(encoder: BiLMEncoder, vocabulary: Union[Sequence[str], WordIndexer, None]) -> WordIndexer:
+    if encoder.max_characters is not None:
+        return CharacterIndexer(encoder.max_characters)
+    if vocabulary is None:
+        raise InputError("`vocabulary` must be given for a biLM of word input, got None")
+    return VocabularyIndexer(vocabulary) if isinstance(vocabulary, Sequence) else vocabulary
 
 
 def _checked(sentences: Iterable[Sequence[str]]) -> Iterator[Sequence[str]]:

@@ -27,6 +27,7 @@ from typing import NamedTuple, Optional, TypeVar
 import torch
 from torch import Tensor
 
+from allennlp_elmo_plus.errors import one_line_message
 from allennlp_elmo_plus.kernels.jit import KernelUnavailableError
 
 logger = logging.getLogger(__name__)
@@ -91,7 +92,7 @@ def run(operation: str, like: Tensor, implementations: Mapping[str, Callable[[],
                     "`%s` cannot be computed by %s, the next backend computes it: %s",
                     operation,
                     backend,
-                    " ".join(str(error).split())[:500],
+                    one_line_message(error),
                 )
     return implementations[last]()
 
@@ -185,8 +186,8 @@ MIN_MULTIPLY_ADDS = 1 << 21
 # Steps are training steps of an LSTM of 512 cells, projected to 128, with two threads; a kernel's share was measured with and
 # without the kernel, in turn.
 TABLE: dict[str, dict[str, Backend]] = {
-    # The kernel for all of the softmax took about 3% off a step on an AMD Zen 5. With several threads per direction, library
-    # products are faster.
+    # All of the softmax in one kernel: 3% of a step on two AMD processors, no difference on an Intel Xeon. With several threads per
+    # direction, library products are faster.
     "sampled_softmax": {
         "numba": Backend(
             lambda situation: _is_float32_on_cpu(situation) and bool(situation.sizes["has_one_dtype"]),
@@ -195,17 +196,17 @@ TABLE: dict[str, dict[str, Backend]] = {
     },
     "exact_softmax": {},
     "conv_max_pool": {},
-    # The maximum after a library's product: 7.5% of a step on an Intel Xeon.
+    # The maximum after a library's product: 4% of a step on an AMD EPYC, 7.5% on an Intel Xeon.
     "conv_max_pool.max": {"numba": Backend(_is_float32_on_cpu, _has_few_threads)},
     # One launch for the element-wise part of a step of both directions. Not measured on a GPU yet.
     "lstm": {"triton": Backend(lambda situation: situation.device == "cuda", _always)},
-    # All time steps in one compiled loop, products included: 9% of a step on an Intel Xeon.
+    # All time steps in one compiled loop, products included: 15% of a step on an AMD EPYC, 9% on an Intel Xeon.
     "lstm.loop": {
         "numba": Backend(
             lambda situation: _is_float32_on_cpu(situation) and situation.sizes["tokens"] > 0, _lstm_loop_is_faster
         )
     },
-    # The element-wise part of a time step. Without this kernel and the loop a step takes a third longer on an Intel Xeon.
+    # The element-wise part of a time step. Without this kernel and the loop a step takes a third longer on both.
     "lstm.gates": {"numba": Backend(_is_float32_on_cpu, _has_few_threads)},
     # 3.1% of a step on an Intel Xeon. The kernel's random numbers are of 32 bits, one for each value.
     "dropout": {

@@ -3,6 +3,7 @@
 import dataclasses
 from typing import Optional, Union
 
+import numpy as np
 import torch
 
 from allennlp_elmo_plus.errors import InputError
@@ -12,9 +13,12 @@ from allennlp_elmo_plus.modules.encoder import BiLMEncoder
 from allennlp_elmo_plus.modules.highway import Highway
 from allennlp_elmo_plus.modules.language_model import LanguageModel
 from allennlp_elmo_plus.modules.recurrent.cells import CELLS
+from allennlp_elmo_plus.modules.recurrent.lstm import LstmLayer
 from allennlp_elmo_plus.modules.softmax import SoftmaxLayer
 from allennlp_elmo_plus.modules.token_encoder import CharacterEncoder, WordEncoder
+from allennlp_elmo_plus.modules.word_and_character_encoder import WordAndCharacterEncoder
 from allennlp_elmo_plus.options.bilm_options import BiLMOptions, CharacterOptions, LstmOptions
+from allennlp_elmo_plus.options.many_langs_options import ManyLangsOptions
 
 
 def build_language_model(options: BiLMOptions, vocab_size: int) -> LanguageModel:
@@ -69,6 +73,39 @@ def build_encoder(options: BiLMOptions, boundary_ids: tuple[int, int] = (0, 1)) 
     bilm.reset_parameters()
     max_characters = None if options.char_cnn is None else options.char_cnn.max_characters
     return BiLMEncoder(token_encoder, bilm, max_characters, boundary_ids)
+
+
+def build_many_langs_encoder(
+    options: ManyLangsOptions, num_words: int = 0, num_characters: int = 0, boundary_ids: Optional[np.ndarray] = None
+) -> BiLMEncoder:
+    """Return a biLM of ELMoForManyLangs as a source of word vectors, with initial weights.
+
+    Args:
+        options: The options of the biLM.
+        num_words: The words of its dictionary; with 0 the number comes from the state dict that is loaded.
+        num_characters: Likewise, the characters.
+        boundary_ids: The ids of `<bos>` and `<eos>`, (2, R); None where they come from the state dict that is loaded.
+    """
+    words = WordEncoder(num_words, options.word_dim) if options.word_dim else None
+    characters = None
+    if options.char_dim:
+        cnn = CharacterCNN(
+            options.char_dim, options.filters, options.activation, options.max_characters, num_characters
+        )
+        highway = Highway(cnn.num_filters, options.n_highway) if options.n_highway else None
+        characters = CharacterEncoder(cnn, highway, projection_dim=None)
+    width = options.projection_dim
+    forward, backward = (
+        # Unlike bilm-tf, ELMoForManyLangs also projects where `projection_dim` is not below `dim`.
+        [LstmLayer(width, options.dim, width, options.cell_clip, options.proj_clip) for _ in range(options.n_layers)]
+        for _ in range(2)
+    )
+    token_encoder, bilm = WordAndCharacterEncoder(words, characters, width), BiLM(forward, backward)
+    token_encoder.reset_parameters()
+    bilm.reset_parameters()
+    if boundary_ids is None:
+        boundary_ids = np.zeros((2, *token_encoder.word_shape), dtype=np.int64)
+    return BiLMEncoder(token_encoder, bilm, None, boundary_ids)
 
 
 # The parts below serve pretraining and downstream models. So they take the sections, which describe the trained model, not the options

@@ -28,6 +28,7 @@ class CharacterCNN(nn.Module):
         filters: The [width in characters, number] of the filters of each width.
         activation: "relu" or "tanh".
         max_characters: C, the characters of a word.
+        num_characters: A, the highest character id, which is padding.
 
     Raises:
         InputError: `embedding_dim` is below 1.
@@ -37,7 +38,12 @@ class CharacterCNN(nn.Module):
     """
 
     def __init__(
-        self, embedding_dim: int, filters: Sequence[Sequence[int]], activation: str, max_characters: int = 50
+        self,
+        embedding_dim: int,
+        filters: Sequence[Sequence[int]],
+        activation: str,
+        max_characters: int = 50,
+        num_characters: int = PADDING_ID,
     ) -> None:
         super().__init__()
         check_at_least_one(embedding_dim=embedding_dim)
@@ -53,7 +59,7 @@ class CharacterCNN(nn.Module):
         self.max_characters = max_characters
         self.num_filters = sum(number for _, number in filters)
         self.activation = activation
-        self.embedding = nn.Parameter(torch.zeros(PADDING_ID, embedding_dim))
+        self.embedding = nn.Parameter(torch.zeros(num_characters, embedding_dim))
         self.weights = nn.ParameterList(torch.zeros(number, embedding_dim, width) for width, number in filters)
         self.biases = nn.ParameterList(torch.zeros(number) for _, number in filters)
 
@@ -72,7 +78,7 @@ class CharacterCNN(nn.Module):
         """Return the filters' activations for each word, (U, num_filters).
 
         Args:
-            characters: Character ids from 1 to 261, (U, C).
+            characters: Character ids from 1 to A, (U, C).
             buckets: Where padding begins, as `kernels.char_conv.conv_max_pool` takes it; None for words in any order.
 
         Raises:
@@ -84,8 +90,9 @@ class CharacterCNN(nn.Module):
         if len(characters) == 0:
             return self.embedding.new_zeros(0, self.num_filters)
         lowest, highest = (int(extreme) for extreme in torch.aminmax(characters))
-        if lowest < 1 or highest > PADDING_ID:
+        padding_id = len(self.embedding)
+        if lowest < 1 or highest > padding_id:
             out_of_range = lowest if lowest < 1 else highest
-            raise ValueError(f"`characters` must be from 1 to {PADDING_ID}, got {out_of_range}")
+            raise ValueError(f"`characters` must be from 1 to {padding_id}, got {out_of_range}")
         maxima = conv_max_pool(characters, self.embedding, list(self.weights), list(self.biases), buckets)
         return _ACTIVATIONS[self.activation](maxima)

@@ -10,12 +10,15 @@ from torch import Tensor, nn
 
 from allennlp_elmo_plus.data.batching.sentence_packing import SentenceLayout
 from allennlp_elmo_plus.data.batching.unique_words import unique_rows
-from allennlp_elmo_plus.data.text.characters import BOS_WORD, EOS_WORD, PADDING_ID, encode_words
+from allennlp_elmo_plus.data.text.characters import BOS_WORD, EOS_WORD, encode_words
 from allennlp_elmo_plus.errors import InputError
 from allennlp_elmo_plus.kernels.fingerprint.fingerprint import fingerprint
 from allennlp_elmo_plus.modules.bilm import BiLM, BiLMState
 from allennlp_elmo_plus.modules.token_encoder import CharacterEncoder, WordEncoder
+from allennlp_elmo_plus.modules.word_and_character_encoder import WordAndCharacterEncoder
 from allennlp_elmo_plus.modules.word_cache import MAX_CACHED_WORDS, Compute, Words, WordVectorCache
+
+TokenEncoder = Union[CharacterEncoder, WordEncoder, WordAndCharacterEncoder]
 
 _CACHING_CHUNK = 1024
 _SAMPLED_WORDS = 16
@@ -40,27 +43,28 @@ class BiLMEncoder(nn.Module):
     one encoder.
 
     Args:
-        token_encoder: The encoder of characters or of word ids.
+        token_encoder: The encoder of words.
         bilm: The recurrent layers, without dropout.
-        max_characters: C, the characters of a word; None for word input.
-        boundary_ids: For word input, the lines of `<S>` and `</S>` in the vocabulary; they are saved with the weights.
+        max_characters: C, the characters of a word as bilm-tf spells it; None for an encoder that reads ids of a vocabulary.
+        boundary_ids: For an encoder that reads ids of a vocabulary, those of the words before and after a sentence, as
+            `token_encoder` takes them: (2,) for `WordEncoder`, (2, R) for `WordAndCharacterEncoder`. They are saved with the weights.
     """
 
     boundary_ids: Tensor
 
     def __init__(
         self,
-        token_encoder: Union[CharacterEncoder, WordEncoder],
+        token_encoder: TokenEncoder,
         bilm: BiLM,
         max_characters: Optional[int],
-        boundary_ids: tuple[int, int] = (0, 1),
+        boundary_ids: Union[tuple[int, int], np.ndarray] = (0, 1),
     ) -> None:
         super().__init__()
         self.token_encoder = token_encoder
         self.bilm = bilm
         self.max_characters = max_characters
         if max_characters is None:
-            self.register_buffer("boundary_ids", torch.tensor(boundary_ids))
+            self.register_buffer("boundary_ids", torch.tensor(boundary_ids, dtype=torch.int64))
         self._cache = WordVectorCache()
         self._words_to_cache: Optional[np.ndarray] = None
         self._vectors_to_cache: Optional[Tensor] = None
@@ -88,7 +92,7 @@ class BiLMEncoder(nn.Module):
             InputError: The biLM has word input, or `vectors` has another shape.
         """
         if self.max_characters is None:
-            raise InputError("`words` can only be cached for character input, and this biLM takes word ids")
+            raise InputError("`words` can only be cached for character input, and this biLM takes ids of a vocabulary")
         characters = encode_words(words, self.max_characters)
         # In the order of `words`, so that a full cache holds the first ones.
         _, first_indices = np.unique(characters, axis=0, return_index=True)
@@ -115,7 +119,8 @@ class BiLMEncoder(nn.Module):
         """Return the layers of B sentences, and the state after each.
 
         Args:
-            ids: Character ids (B, T, C); for word input bilm-tf's word ids + 1, (B, T). 0 is padding, at the end of a row.
+            ids: The R ids of each word, (B, T, R), as `WordIndexer` gives them: bilm-tf's C characters are R. For word input
+                bilm-tf's word ids + 1, (B, T). 0 is padding, at the end of a row.
             state: The state before each sentence. Missing rows are zeros; rows beyond B are returned unchanged. None is zeros for
                 every sentence.
 
@@ -125,13 +130,19 @@ class BiLMEncoder(nn.Module):
         lengths = self._checked_lengths(ids)
         layout = SentenceLayout.of_lengths(lengths, ids.shape[1], ids.device)
         words = ids.flatten(0, 1)[layout.word_positions]
-        if self.max_characters is None:
+        if not self.token_encoder.word_shape:
             vectors = self.token_encoder(torch.cat([words - 1, self.boundary_ids.to(words)]))[layout.word_of_row]
         else:
-            boundaries = torch.from_numpy(encode_words([BOS_WORD, EOS_WORD], self.max_characters)).to(words)
+            boundaries = self._boundary_rows().to(words)
             distinct, inverse = unique_rows(torch.cat([words, boundaries]))
             vectors = self.word_vectors(distinct)[inverse[layout.word_of_row]]
         return self._run(vectors, layout, state)
+
+    def _boundary_rows(self) -> Tensor:
+        """Return the ids of the words before and after a sentence, (2, R)."""
+        if self.max_characters is None:
+            return self.boundary_ids
+        return torch.from_numpy(encode_words([BOS_WORD, EOS_WORD], self.max_characters))
 
     def _run(self, vectors: Tensor, layout: SentenceLayout, state: Optional[BiLMState]) -> Representation:
         state = self._with_rows(state, layout.num_sentences)
@@ -162,7 +173,7 @@ class BiLMEncoder(nn.Module):
         )
 
     def word_vectors(self, words: Tensor) -> Tensor:
-        """Return the vectors, (U, D), of distinct words (U, C) of character ids."""
+        """Return the vectors, (U, D), of distinct words, (U, R) ids."""
         weights = list(self.token_encoder.parameters())
         # In training every batch changes the weights, so that a cache has no use.
         if any(weight.requires_grad for weight in weights):
@@ -173,8 +184,10 @@ class BiLMEncoder(nn.Module):
             with torch.no_grad(), torch.autocast(words.device.type, enabled=False):
                 return self.token_encoder(torch.from_numpy(missing).to(words.device))
 
+        # As bytes of these a word is a key of the cache. Ids of a vocabulary may be above 32,767.
+        key_dtype = torch.int32 if self.max_characters is None else torch.int16
         return self._cache.vectors(
-            words.to(torch.int16).cpu().numpy(), compute, fingerprint(weights), partial(self._first_words, compute)
+            words.to(key_dtype).cpu().numpy(), compute, fingerprint(weights), partial(self._first_words, compute)
         )
 
     def _first_words(self, compute: Compute) -> Iterator[Words]:
@@ -202,13 +215,12 @@ class BiLMEncoder(nn.Module):
         Raises:
             ValueError: `ids` is not as `forward` requires.
         """
-        expected = "(B, T)" if self.max_characters is None else f"(B, T, {self.max_characters})"
-        if ids.dim() != (2 if self.max_characters is None else 3) or ids.shape[2:] not in ((), (self.max_characters,)):
-            raise ValueError(f"`ids` must have shape {expected}, got {tuple(ids.shape)}")
+        word_shape, high = self.token_encoder.word_shape, self.token_encoder.max_id
+        if ids.shape[2:] != word_shape or ids.dim() != 2 + len(word_shape):
+            expected = ", ".join(["B", "T", *map(str, word_shape)])
+            raise ValueError(f"`ids` must have shape ({expected}), got {tuple(ids.shape)}")
         if ids.numel() == 0:
             return [0] * ids.shape[0]
-        encoder = self.token_encoder
-        high = len(encoder.embedding) if isinstance(encoder, WordEncoder) else PADDING_ID
         present = (ids if ids.dim() == 3 else ids.unsqueeze(2)) > 0
         mask = present.any(dim=2)
         last = (mask * torch.arange(1, ids.shape[1] + 1, device=ids.device)).amax(dim=1)

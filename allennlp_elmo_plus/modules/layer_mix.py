@@ -1,4 +1,4 @@
-"""The combination of a word's layers into its vectors: all layers, the top layer, their average, or a trained mix."""
+"""The combination of a word's layers into its vectors: all layers, the top layer, their average, their sum, or a trained mix."""
 
 from collections.abc import Sequence
 from typing import NamedTuple, Union
@@ -11,6 +11,7 @@ from allennlp_elmo_plus.errors import InputError
 ALL = "all"
 TOP = "top"
 AVERAGE = "average"
+SUM = "sum"
 
 
 class LayerMix(NamedTuple):
@@ -26,15 +27,15 @@ def check_layer_output(output: LayerOutput, num_layers: int) -> None:
     """Check that `output` fits a biLM of `num_layers` layers, L + 1.
 
     Raises:
-        InputError: `output` is neither "all", "top" or "average" nor a LayerMix of `num_layers` weights.
+        InputError: `output` is neither "all", "top", "average" or "sum" nor a LayerMix of `num_layers` weights.
     """
     if isinstance(output, LayerMix):
         if len(output.weights) != num_layers:
             raise InputError(
                 f"a mix of this biLM must have {num_layers} weights, one per layer, got {len(output.weights)}"
             )
-    elif output not in (ALL, TOP, AVERAGE):
-        raise InputError(f'`layers` must be "{ALL}", "{TOP}", "{AVERAGE}" or a LayerMix, got {output!r}')
+    elif output not in (ALL, TOP, AVERAGE, SUM):
+        raise InputError(f'`layers` must be "{ALL}", "{TOP}", "{AVERAGE}", "{SUM}" or a LayerMix, got {output!r}')
 
 
 def num_vectors(output: LayerOutput, num_layers: int) -> int:
@@ -53,4 +54,6 @@ def combine_layers(layers: Sequence[Tensor], output: LayerOutput) -> Tensor:
         for weight, layer in zip(output.weights[1:], layers[1:], strict=True):
             mixed = mixed + weight * layer
         return mixed.unsqueeze(0)
+    if output == SUM:
+        return torch.stack(list(layers)).sum(dim=0, keepdim=True)
     return torch.stack(list(layers)).mean(dim=0, keepdim=True)

@@ -7,7 +7,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from allennlp_elmo_plus.errors import check_at_least_one
+from allennlp_elmo_plus.errors import InputError, check_at_least_one
 from allennlp_elmo_plus.kernels.dtypes import common_dtype
 from allennlp_elmo_plus.kernels.gemm.linear import affine, pad_rows_to_multiple
 from allennlp_elmo_plus.modules.char_cnn import CharacterCNN
@@ -41,6 +41,16 @@ class CharacterEncoder(nn.Module):
             self.projection_weight = nn.Parameter(torch.zeros(cnn.num_filters, projection_dim))
             self.projection_bias = nn.Parameter(torch.zeros(projection_dim))
 
+    @property
+    def word_shape(self) -> tuple[int, ...]:
+        """Return the shape of a word's ids, (C,)."""
+        return (self.cnn.max_characters,)
+
+    @property
+    def max_id(self) -> int:
+        """Return the highest id, which is padding."""
+        return len(self.cnn.embedding)
+
     def reset_parameters(self) -> None:
         """Draw the initial values of all weights."""
         if self.projection_weight is not None and self.projection_bias is not None:
@@ -67,20 +77,32 @@ class WordEncoder(nn.Module):
     `embedding` (V, D) is zero until it is initialized or loaded.
 
     Args:
-        vocab_size: V, at least 1.
+        vocab_size: V, the number of words.
         dim: D, at least 1.
         sparse: Whether the gradient is a sparse tensor that holds only the rows of the words read.
 
     Raises:
-        InputError: A size is below 1.
+        InputError: `vocab_size` is below 0 or `dim` below 1.
     """
 
     def __init__(self, vocab_size: int, dim: int, sparse: bool = False) -> None:
         super().__init__()
-        check_at_least_one(vocab_size=vocab_size, dim=dim)
+        if vocab_size < 0:
+            raise InputError(f"`vocab_size` must be at least 0, got {vocab_size}")
+        check_at_least_one(dim=dim)
         self.output_size = dim
         self.sparse = sparse
         self.embedding = nn.Parameter(torch.zeros(vocab_size, dim))
+
+    @property
+    def word_shape(self) -> tuple[int, ...]:
+        """Return the shape of a word's id, ()."""
+        return ()
+
+    @property
+    def max_id(self) -> int:
+        """Return V, the highest id of a word in a padded sentence, where ids count from 1."""
+        return len(self.embedding)
 
     def reset_parameters(self) -> None:
         """Draw the initial values of all weights."""

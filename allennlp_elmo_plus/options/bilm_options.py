@@ -158,7 +158,7 @@ class BiLMOptions:
         """
         try:
             sections, flat = flatten(mapping)
-            drop_unknown_keys(flat, option_keys(), source)
+            drop_unknown_keys(flat, option_keys(), source, inference)
             use_whole_numbers(flat, _rules(), source)
             check_characters(flat.pop(N_CHARACTERS, None), source, inference)
             flat.setdefault("bidirectional", inference)

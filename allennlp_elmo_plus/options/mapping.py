@@ -14,6 +14,9 @@ TRAINING_CHARACTERS = 261
 INFERENCE_CHARACTERS = 262
 N_CHARACTERS = "char_cnn.n_characters"
 
+# Keys that rewrites of bilm-tf write into a section, and that do not change a model whose weights are loaded.
+_IGNORED_TO_LOAD = ("char_cnn.projection",)
+
 _SECTIONS = ("char_cnn", "char_cnn.embedding", "lstm")
 _MAX_KEY_LENGTH = 100
 
@@ -44,23 +47,24 @@ def flatten(mapping: Mapping[str, Any], prefix: str = "") -> tuple[list[str], di
     return sections, flat
 
 
-def drop_unknown_keys(flat: dict[str, Any], valid: Sequence[str], source: str) -> None:
+def drop_unknown_keys(flat: dict[str, Any], valid: Sequence[str], source: str, inference: bool) -> None:
     """Remove the unknown keys from `flat` that cannot change the model's shape, with a warning.
 
     These are keys that are not `valid`, outside of all sections, whose values are not objects and whose names do not resemble a valid
-    key. `source` is the name of the file in messages.
+    key; with `inference`, also the keys of _IGNORED_TO_LOAD. `source` is the name of the file in messages.
 
     Raises:
         InputError: Any other key is not `valid`.
     """
     by_last_part = {name.rsplit(".", 1)[-1]: name for name in reversed(valid)}
     for key in [key for key in flat if key not in valid]:
-        # Only the last parts of keys are compared, because many keys share a section. The time grows with the length of the key.
-        similar = difflib.get_close_matches(key[:_MAX_KEY_LENGTH].rsplit(".", 1)[-1], by_last_part, 1, 0.8)
-        if similar:
-            raise InputError(f"unknown option {truncated_repr(key)}; did you mean `{by_last_part[similar[0]]}`?")
-        if "." in key or isinstance(flat[key], Mapping):
-            raise InputError(f"unknown option {truncated_repr(key)}, which could change the model's shape")
+        if not (inference and key in _IGNORED_TO_LOAD):
+            # Only the last parts of keys are compared, because many keys share a section. The time grows with the length of the key.
+            similar = difflib.get_close_matches(key[:_MAX_KEY_LENGTH].rsplit(".", 1)[-1], by_last_part, 1, 0.8)
+            if similar:
+                raise InputError(f"unknown option {truncated_repr(key)}; did you mean `{by_last_part[similar[0]]}`?")
+            if "." in key or isinstance(flat[key], Mapping):
+                raise InputError(f"unknown option {truncated_repr(key)}, which could change the model's shape")
         logger.warning("%s: the option %s is not known, and is ignored", source, truncated_repr(key))
         del flat[key]
 

@@ -29,7 +29,7 @@ from allennlp_elmo_plus.plugin.commands import (  # noqa: F401
 from allennlp_elmo_plus.plugin.data import vocabulary  # noqa: F401
 from allennlp_elmo_plus.plugin.data.data_loaders import bilm_loader, sentence_loader  # noqa: F401
 from allennlp_elmo_plus.plugin.data.dataset_readers import bilm_reader, conll_tags_reader  # noqa: F401
-from allennlp_elmo_plus.plugin.data.token_indexers import characters_indexer, words_indexer  # noqa: F401
+from allennlp_elmo_plus.plugin.data.token_indexers import characters_indexer, many_langs_indexer, words_indexer  # noqa: F401
 from allennlp_elmo_plus.plugin.models import bilm_model  # noqa: F401
 from allennlp_elmo_plus.plugin.modules.token_embedders import bilm_token_embedder  # noqa: F401
 from allennlp_elmo_plus.plugin.predictors import bilm_predictor  # noqa: F401

@@ -9,7 +9,7 @@ from typing import Optional, Union
 import h5py
 import numpy as np
 
-from allennlp_elmo_plus.errors import InputError, truncated_repr
+from allennlp_elmo_plus.errors import InputError, one_line_message, truncated_repr
 
 
 @contextlib.contextmanager
@@ -31,8 +31,9 @@ def open_hdf5(path: Union[str, "os.PathLike[str]"], content: str = "weights") ->
     except InputError as error:
         raise InputError(f"{path}: {error}") from None
     except Exception as error:  # For a damaged file h5py raises errors of many types.
-        reason = " ".join(str(error).split())[:300]
-        raise InputError(f"{path}: must be a whole HDF5 file of {content}; it may be truncated: {reason}") from None
+        raise InputError(
+            f"{path}: must be a whole HDF5 file of {content}; it may be truncated: {one_line_message(error)}"
+        ) from None
 
 
 def find_dataset(file: h5py.File, path: str) -> Optional[h5py.Dataset]:

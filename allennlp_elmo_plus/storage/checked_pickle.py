@@ -8,7 +8,7 @@ here; any other instruction or name is refused. Nothing is called.
 
 import pickletools
 from collections.abc import Collection
-from typing import Any, NamedTuple
+from typing import IO, Any, NamedTuple, Union
 
 import torch
 
@@ -58,11 +58,11 @@ class _Storage(NamedTuple):
     num_stored: int
 
 
-def describe_state(data: bytes, floating_only: bool = True) -> dict[str, StoredTensor]:
+def describe_state(data: Union[bytes, IO[bytes]], floating_only: bool = True) -> dict[str, StoredTensor]:
     """Return the tensors of the state dict pickled in `data`, by name, in time and memory proportional to `data`.
 
     Args:
-        data: The pickle.
+        data: The pickle, or a file, which is read to the end of the pickle.
         floating_only: Whether to refuse tensors of integers and of booleans.
 
     Raises:
@@ -147,8 +147,9 @@ def _name(argument: str, storages: Collection[str]) -> _Name:
     return _Name(argument)
 
 
-def _storage(kind: str, storage: _Name, key: str, location: str, num_stored: int) -> _Storage:
-    if kind != "storage" or type(key) is not str or not key.isalnum() or type(num_stored) is not int:
+def _storage(kind: str, storage: _Name, key: str, location: str, num_stored: int, view: None = None) -> _Storage:
+    # Only the format before zip files writes `view`; since PyTorch 0.4 it is None.
+    if (kind, view) != ("storage", None) or type(key) is not str or not key.isalnum() or type(num_stored) is not int:
         raise ValueError("no storage")
     return _Storage(key, _STORAGES[storage.name], num_stored)
 

@@ -67,6 +67,9 @@ class CheckedTar:
                 if member.isreg():
                     self._members[name] = _Member(member.offset_data, member.size)
 
+    def __contains__(self, name: str) -> bool:
+        return name in self._members
+
     def copy(self, name: str, target: BinaryIO, max_bytes: int) -> None:
         """Append the content of the file `name` to `target`.
 

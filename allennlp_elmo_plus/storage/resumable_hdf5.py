@@ -44,10 +44,11 @@ class Layout(NamedTuple):
 
     shapes: Callable[[], Iterable[tuple[str, tuple[int, ...]]]]  # key and shape of each array, in order
     texts: Callable[[], dict[str, str]]  # key and content of each text; called when `shapes` has been read to its end
+    dtype: str = "float32"  # the type of all arrays, float32 or float16
 
 
 class ResumableHdf5Writer:
-    """Write arrays of float32 to `path` + ".part", which becomes `path` when all are written.
+    """Write arrays of numbers to `path` + ".part", which becomes `path` when all are written.
 
     A symbolic link at `path` is followed: the file that it points to is written.
 
@@ -69,6 +70,7 @@ class ResumableHdf5Writer:
         check_new(path)
         self.path = path = Path(os.path.realpath(path))
         self.part = path.with_name(f"{path.name}.part")
+        self._dtype = _little_endian(layout)
         self._journal = ProgressJournal(path.with_name(f"{path.name}.part.journal"))
         try:
             # Again: another process may have finished the file before this one got the lock.
@@ -100,7 +102,8 @@ class ResumableHdf5Writer:
         if dataset is None or dataset.shape != array.shape:
             raise LayoutError(f"{self.path}: no dataset for an array of shape {array.shape}: the text has changed")
         if array.size:
-            _write_all(self._data, np.ascontiguousarray(array, dtype="<f4").tobytes(), dataset.id.get_offset())
+            numbers = np.ascontiguousarray(array, dtype=self._dtype).reshape(-1)
+            _write_all(self._data, numbers.view(np.uint8).data, dataset.id.get_offset())
         self.written = Progress(self.written.num_arrays + 1, self.written.num_words + num_words)
         if time.monotonic() - self._recorded_at >= _SECONDS_BETWEEN_RECORDS:
             self.record()
@@ -178,19 +181,23 @@ def check_new(path: Path) -> None:
 
 
 def _create_datasets(path: Path, layout: Layout) -> None:
+    dtype = h5py.h5t.py_create(_little_endian(layout))
     properties = h5py.h5p.create(h5py.h5p.DATASET_CREATE)
     properties.set_alloc_time(h5py.h5d.ALLOC_TIME_EARLY)
     properties.set_fill_time(h5py.h5d.FILL_TIME_NEVER)
     with h5py.File(str(path), "w") as file:
         for key, shape in layout.shapes():
             space = h5py.h5s.create_simple(shape)
-            h5py.h5d.create(file.id, key.encode("utf-8"), h5py.h5t.IEEE_F32LE, space, properties)
+            h5py.h5d.create(file.id, key.encode("utf-8"), dtype, space, properties)
         for key, text in layout.texts().items():
             file.create_dataset(key, (1,), dtype=h5py.string_dtype())[0] = text
 
 
-def _write_all(descriptor: int, data: bytes, offset: int) -> None:
-    view = memoryview(data)
+def _little_endian(layout: Layout) -> np.dtype:
+    return np.dtype(layout.dtype).newbyteorder("<")
+
+
+def _write_all(descriptor: int, view: memoryview, offset: int) -> None:
     while view:
         count = os.pwrite(descriptor, view, offset)
         view = view[count:]

@@ -10,6 +10,18 @@ from torch import Tensor
 from allennlp_elmo_plus.kernels.adagrad.adagrad_update import adagrad_update
 from allennlp_elmo_plus.training.distributed.sparse_gradients import SparseGradientAllReduce
 
+_INITIAL_SUM = "_initial_adagrad_sum"
+
+
+def set_initial_sum(parameter: Tensor, squares: Tensor) -> None:
+    """Have the next `Adagrad` over `parameter` begin with the sum `squares`, of an earlier training.
+
+    Args:
+        parameter: the parameter.
+        squares: the sum of squared gradients, of the same shape.
+    """
+    setattr(parameter, _INITIAL_SUM, squares)
+
 
 class Adagrad(torch.optim.Optimizer):
     """Adagrad (Duchi et al. 2011) with TensorFlow's conventions, after an exact clip by the global norm.
@@ -26,7 +38,7 @@ class Adagrad(torch.optim.Optimizer):
     Args:
         params: Parameters or parameter groups. A group may set `lr` and `initial_accumulator_value`; the norm is over all groups.
         lr: Learning rate, at least 0.
-        initial_accumulator_value: Initial value of `sum`, above 0.
+        initial_accumulator_value: Initial value of `sum`, above 0, unless `set_initial_sum` was called with the parameter.
         max_norm: The global norm to clip to, above 0; None for no clip.
         sparse_all_reduce: Averages sparse gradients over processes before the norm is computed.
 
@@ -69,6 +81,10 @@ class Adagrad(torch.optim.Optimizer):
             raise ValueError(
                 f"`initial_accumulator_value` must be positive and finite, got {group['initial_accumulator_value']}"
             )
+        for param in group["params"]:
+            if hasattr(param, _INITIAL_SUM):
+                self.state[param]["sum"] = getattr(param, _INITIAL_SUM).to(param)
+                delattr(param, _INITIAL_SUM)
 
     @torch.no_grad()
     def step(self, closure: Optional[Callable[[], Any]] = None) -> Any:  # type: ignore[override]

@@ -13,6 +13,9 @@ from allennlp.commands import main
 
 import allennlp_elmo_plus.plugin  # noqa: F401
 from benchmarks.workloads.sample_text import write_text
+from tests.helpers.many_langs_models import write_model
+from tests.helpers.small_models import small_model, small_options
+from tests.helpers.stored_bilms import write_form
 
 ROOT = Path(__file__).resolve().parents[2]
 PAGES = {path.name: path for path in (ROOT / "docs").glob("*.md")}
@@ -30,6 +33,11 @@ TAGGED = "".join(
     f"1\t{noun}\t{noun}\tNOUN\t_\t_\t0\t_\t_\t_\n2\t{verb}\t{verb}\tVERB\t_\t_\t0\t_\t_\t_\n\n"
     for noun, verb in [("rain", "falls"), ("mills", "turn"), ("winds", "rise"), ("snow", "melts")]
 )
+
+# Models of `tests.helpers.stored_bilms` as the pages call them.
+RELEASED = {"renamed": "elmo_small", "zip": "nlpl.zip", "softmax apart": "original", "training": "bilm_tf"}
+
+PROTEINS = "".join(f">P{number}\n{'MKTAYIAKQRGDTLNSH'[number % 9 :] * (3 + number % 5)}\n" for number in range(60))
 
 # The sizes in the configs are ignored, except the projection's, which the tagger's config needs.
 SMALL_OPTIONS = """
@@ -68,6 +76,15 @@ def directory(tmp_path_factory: pytest.TempPathFactory) -> Path:
     (directory / "requests.jsonl").write_text(REQUESTS, encoding="utf-8")
     for name in ("train.conllu", "dev.conllu"):
         (directory / name).write_text(TAGGED, encoding="utf-8")
+    released = directory / "released"
+    for form, name in RELEASED.items():
+        (released / form).mkdir(parents=True)
+        source = write_form(released / form, form, small_model().float(), small_options())
+        Path(source.path).rename(released / name)
+    (directory / "models").mkdir()
+    write_model(directory / "models" / "179")
+    for name in ("train.fasta", "heldout.fasta"):
+        (directory / name).write_text(PROTEINS, encoding="utf-8")
     return directory
 
 

@@ -11,12 +11,16 @@ from allennlp.commands.train import train_model
 from allennlp.common import Params
 from allennlp.data import Vocabulary
 from allennlp.models.archival import load_archive
+from allennlp.training.optimizers import Optimizer
 
 import allennlp_elmo_plus.plugin  # noqa: F401
 from allennlp_elmo_plus.errors import InputError
 from allennlp_elmo_plus.formats.export import export_model
+from allennlp_elmo_plus.modules.build import build_language_model
+from allennlp_elmo_plus.options.bilm_options import BiLMOptions
 from allennlp_elmo_plus.plugin.data.vocabulary import words_of
 from tests.helpers.bilm_data import make_data, make_model
+from tests.helpers.bilm_tf_directories import write_training_directory
 from tests.helpers.small_text import (
     SENTENCES,
     small_config,
@@ -153,3 +157,26 @@ def test_a_pretrained_model_has_a_lower_perplexity_on_the_old_text_than_a_fresh_
         metrics = json.loads((tmp_path / name / "out" / "metrics.json").read_text())
         perplexity[name] = metrics["validation_perplexity"]
     assert perplexity["tuned"] < perplexity["fresh"]
+
+
+@pytest.mark.parametrize("has_same_words", [True, False])
+def test_a_training_of_bilm_tf_continues_with_its_sums(
+    new_vocabulary: Vocabulary, tmp_path: Path, caplog: pytest.LogCaptureFixture, has_same_words: bool
+) -> None:
+    options = BiLMOptions.from_dict(small_model_config(), inference=False)
+    words = words_of(new_vocabulary)
+    old_words = words if has_same_words else [*words[:-2], words[-1], words[-2]]
+    torch.manual_seed(3)
+    write_training_directory(tmp_path, build_language_model(options, len(words)), options, old_words)
+    with caplog.at_level(logging.INFO):
+        model = make_model(new_vocabulary, pretrained_file=str(tmp_path))
+    assert f"{len(words)} of {len(words)} rows carried over by word, 0 fresh" in caplog.text
+    assert ("with Adagrad's sums of squared gradients" in caplog.text) == has_same_words
+    named = list(model.named_parameters())
+    optimizer = Optimizer.from_params(Params({"type": "bilm"}), model_parameters=named)
+    for name, parameter in named:
+        sums = optimizer.state[parameter].get("sum")
+        if has_same_words:
+            torch.testing.assert_close(sums, 1 + parameter.detach() ** 2, msg=name)
+        else:
+            assert sums is None

@@ -18,7 +18,7 @@ def read(name: str) -> dict:
 
 
 def test_every_config_is_tested() -> None:
-    assert {path.stem for path in CONFIGS.glob("*.jsonnet")} == {*PRETRAINING, "pos_tagger", "sentences"}
+    assert {path.stem for path in CONFIGS.glob("*.jsonnet")} == {*PRETRAINING, "pos_tagger", "sentences", "sequences"}
 
 
 @pytest.mark.parametrize("name", PRETRAINING)
@@ -51,6 +51,16 @@ def test_the_config_of_sentences_differs_from_the_default_only_in_its_loaders() 
     assert lanes["batch_size"] * lanes["num_steps"] == loader["batch_tokens"]
     del default["validation_data_loader"]
     assert ours == default
+
+
+def test_sequences_have_longer_windows_and_a_full_softmax() -> None:
+    config = read("sequences")
+    model, loader = config["model"], config["data_loader"]
+    assert loader["num_steps"] == model["unroll_steps"] == 100
+    # More samples than there are letters, so that nothing is sampled.
+    assert loader["n_negative_samples_batch"] == model["n_negative_samples_batch"] > 26 + 2 + 3
+    assert config["vocabulary"] == {"type": "bilm"}
+    assert max(width for width, _ in model["char_cnn"]["filters"]) == 3
 
 
 @pytest.mark.parametrize("name, millions", [("bilm_small", 13.6), ("bilm_medium", 28.0), ("bilm_original", 93.6)])

@@ -1,6 +1,13 @@
 import pytest
 
-from allennlp_elmo_plus.errors import InputError, check_at_least_one, count_in_words, format_bytes, format_duration
+from allennlp_elmo_plus.errors import (
+    InputError,
+    check_at_least_one,
+    count_in_words,
+    format_bytes,
+    format_duration,
+    one_line_message,
+)
 
 
 @pytest.mark.parametrize(
@@ -50,3 +57,9 @@ def test_a_number_below_one_is_named() -> None:
     check_at_least_one(dim=1, num_layers=None)
     with pytest.raises(InputError, match="^`num_layers` must be at least 1, got 0$"):
         check_at_least_one(dim=1, num_layers=0)
+
+
+def test_the_message_of_an_error_is_one_short_line():
+    assert one_line_message(OSError("first\n  second\tline\n")) == "first second line"
+    assert one_line_message(OSError("x" * 1000)) == "x" * 300
+    assert one_line_message(EOFError()) == "EOFError"

@@ -6,6 +6,7 @@ order of falling frequency.
 """
 
 import math
+from typing import Optional
 
 import numpy as np
 import torch
@@ -15,6 +16,11 @@ from allennlp_elmo_plus.kernels.softmax.negatives import NegativeSample
 
 # Maximum draws per round: bounds memory where a sample holds nearly every word of a large vocabulary.
 MAX_DRAWS_PER_ROUND = 1 << 22
+
+
+def sampler_of(vocab_size: int, num_samples: int) -> Optional["LogUniformSampler"]:
+    """Return a sampler, or None where `num_samples` are at least the whole vocabulary, so that the full softmax costs less."""
+    return LogUniformSampler(vocab_size, num_samples) if num_samples < vocab_size else None
 
 
 class LogUniformSampler:

@@ -19,6 +19,7 @@ from itertools import chain, islice
 from pathlib import Path
 from typing import BinaryIO, Optional, Union
 
+from allennlp_elmo_plus.data.text.fasta import FastaFile, is_fasta
 from allennlp_elmo_plus.errors import InputError
 
 logger = logging.getLogger(__name__)
@@ -96,7 +97,8 @@ def iter_sentences(spec: Union[str, "os.PathLike[str]"], encoding_errors: Option
 
     A line ends at a line feed only, and `str.split` separates its words, which removes a carriage return before the line feed. A blank
     line is a sentence of no words, as in bilm-tf; bilm-tf also ends lines at a lone carriage return. A byte order mark at the beginning
-    of a file is ignored, with a warning.
+    of a file is ignored, with a warning. The sequences of a FASTA file (`data/text/fasta.py`) are sentences, and their characters are
+    words.
 
     Args:
         spec: The files of the text, see `resolve_paths`. Files whose names end in `.gz` are decompressed.
@@ -265,7 +267,7 @@ def line_blocks(file: BinaryIO, name: str, num_bytes: Optional[int] = None) -> I
 
 @contextmanager
 def open_text(source: TextSource) -> Iterator[BinaryIO]:
-    """Yield `source` as an open file, decompressed if its name ends in `.gz`.
+    """Yield `source` as an open file, decompressed if its name ends in `.gz`. A FASTA file is a `FastaFile`.
 
     Raises:
         InputError: The file cannot be read or decompressed, also while it is open.
@@ -276,7 +278,7 @@ def open_text(source: TextSource) -> Iterator[BinaryIO]:
     name = name_of(source)
     try:
         with gzip.open(source, "rb") if name.endswith(".gz") else open(source, "rb") as file:
-            yield file  # type: ignore[misc]
+            yield FastaFile(file, name) if is_fasta(name) else file  # type: ignore[arg-type, misc]
     except (EOFError, zlib.error, gzip.BadGzipFile) as error:
         raise InputError(f"{name}: not a whole gzip file ({error})") from None
     except OSError as error:

@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from contextlib import AbstractContextManager, contextmanager
 from typing import BinaryIO, NamedTuple, Optional
 
+from allennlp_elmo_plus.data.text.fasta import FastaFile, is_fasta
 from allennlp_elmo_plus.data.text.text_files import TextSource, decode_blocks, line_blocks, name_of, open_text
 from allennlp_elmo_plus.errors import InputError
 
@@ -16,7 +17,7 @@ _COPY_BYTES = 1 << 20
 class TokenizedLine(NamedTuple):
     """A line of text, which is a sentence."""
 
-    text: str  # without white space at its ends
+    text: str  # without white space at its ends; in a FASTA file the identifier, with "_" for "/", at which HDF5 splits names
     words: list[str]
 
 
@@ -34,11 +35,15 @@ class TokenizedFile(AbstractContextManager):
 
     `source` is the path of a file, plain or `.gz`, or of a pipe, or "-" for standard input. A source that can be read only once is
     copied to a temporary file, which is deleted at the end of the `with` block, or of the process.
+
+    The lines of a FASTA file (`data/text/fasta.py`) are its sequences, with their identifiers as texts.
     """
 
     def __init__(self, source: TextSource) -> None:
         self.name = name_of(source)
         self._source = source
+        # The copy of a pipe is a text without identifiers.
+        self.has_identifiers = is_fasta(self.name) and os.path.isfile(source)
         self._copy: Optional[BinaryIO] = None
         self._hash = hashlib.blake2b(digest_size=16)
 
@@ -46,6 +51,11 @@ class TokenizedFile(AbstractContextManager):
         """Yield the lines. Raises the errors of `data.text.text_files.iter_sentences`."""
         self._hash = hashlib.blake2b(digest_size=16)
         with self._open() as file:
+            if isinstance(file, FastaFile):
+                for record in file.records():
+                    self._hash.update(f">{record.identifier}\n{record.sequence}\n".encode())
+                    yield TokenizedLine(record.identifier.replace("/", "_"), list(record.sequence))
+                return
             for block in decode_blocks(self._hashed(line_blocks(file, self.name)), self.name):
                 for line in block:
                     yield TokenizedLine(line.strip(), line.split())
@@ -95,6 +105,8 @@ class TokenizedFile(AbstractContextManager):
         else:
             seen.add(digest)
             return
+        if self.has_identifiers:
+            raise InputError(f"{self.name}, sequence {number}: the identifier {reason}, so it cannot be a key")
         raise InputError(f"{self.name}, line {number}: the sentence {reason}, so it cannot be a key; use line numbers")
 
     @contextmanager

@@ -91,14 +91,22 @@ def examine_vocabulary(path: Union[str, "os.PathLike[str]"]) -> VocabularyFile:
     Raises:
         InputError: The file cannot be read, is larger than MAX_VOCABULARY_BYTES or is not UTF-8.
     """
+    return _examine(read_vocabulary_bytes(path), str(path))
+
+
+def read_vocabulary_bytes(path: Union[str, "os.PathLike[str]"]) -> bytes:
+    """Return the content of the file at `path`; of a file larger than MAX_VOCABULARY_BYTES, a part that is larger too.
+
+    Raises:
+        InputError: The file cannot be read.
+    """
     try:
         with open(path, "rb") as file:
             # In blocks: one large read allocates its whole size first, even for a small file.
             blocks = iter(lambda: file.read(_READ_BYTES), b"")
-            data = b"".join(islice(blocks, MAX_VOCABULARY_BYTES // _READ_BYTES + 1))
+            return b"".join(islice(blocks, MAX_VOCABULARY_BYTES // _READ_BYTES + 1))
     except OSError as error:
         raise InputError(f"{path}: the vocabulary cannot be read ({error.strerror})") from None
-    return _examine(data, str(path))
 
 
 def parse_vocabulary(data: bytes, source: str) -> list[str]:

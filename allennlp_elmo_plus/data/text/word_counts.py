@@ -12,6 +12,7 @@ from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import FIRST_COMPLETED, ProcessPoolExecutor, wait
 from typing import Any, NamedTuple, Optional, Union
 
+from allennlp_elmo_plus.data.text.fasta import is_fasta
 from allennlp_elmo_plus.data.text.text_files import (
     TextSource,
     check_encoding_errors,
@@ -144,7 +145,7 @@ def _report_from_worker(num_bytes: int) -> None:
 
 def _parts(path: TextSource, num_processes: int) -> list[_Part]:
     """Return the parts of the file `path`, of whole lines and about equal size."""
-    if str(path).endswith(".gz"):
+    if _is_converted(str(path)):
         return [_Part(path, 0, None)]
     size = os.path.getsize(path)
     num_parts = max(1, min(num_processes, size // MIN_BYTES_PER_PROCESS))
@@ -160,7 +161,7 @@ def _parts(path: TextSource, num_processes: int) -> list[_Part]:
 def _count_part(part: _Part, encoding_errors: str, report: Report = lambda num_bytes: None) -> Counter[str]:
     name = name_of(part.path)
     counts: Counter[str] = Counter()
-    num_lines = compressed_bytes = 0
+    num_lines = file_bytes = 0
     with open_text(part.path) as file:
         if part.start:
             file.seek(part.start)
@@ -168,9 +169,14 @@ def _count_part(part: _Part, encoding_errors: str, report: Report = lambda num_b
             text = first_lines(data, name) if part.start == num_lines == 0 else data
             counts.update(decode_block(text, name, num_lines + 1, encoding_errors).split())
             num_lines += data.count(b"\n")
-            if name.endswith(".gz"):
-                before, compressed_bytes = compressed_bytes, os.lseek(file.fileno(), 0, os.SEEK_CUR)
-                report(compressed_bytes - before)
+            if _is_converted(name):
+                before, file_bytes = file_bytes, os.lseek(file.fileno(), 0, os.SEEK_CUR)
+                report(file_bytes - before)
             else:
                 report(len(data))
     return counts
+
+
+def _is_converted(name: str) -> bool:
+    """Return whether the bytes that are read are others than those of the file `name`."""
+    return name.endswith(".gz") or is_fasta(name)

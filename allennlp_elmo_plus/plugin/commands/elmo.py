@@ -13,14 +13,14 @@ from allennlp_elmo_plus.formats.model_files import local_path
 from allennlp_elmo_plus.formats.trained_mix import read_trained_mix
 from allennlp_elmo_plus.inference.embed_file import HDF5, NPZ, EmbedSettings, embed_file
 from allennlp_elmo_plus.inference.embedder import DEFAULT_BATCH_SIZE, EmbedderFiles, load_embedder
-from allennlp_elmo_plus.modules.layer_mix import ALL, AVERAGE, TOP
+from allennlp_elmo_plus.modules.layer_mix import ALL, AVERAGE, SUM, TOP
 from allennlp_elmo_plus.plugin.commands.cluster_arguments import (
     add_cluster_arguments,
     check_cluster_arguments,
     shard_runner,
 )
 from allennlp_elmo_plus.plugin.commands.command_line import ElmoCommand, integer_from, progress_bar
-from allennlp_elmo_plus.plugin.commands.model_arguments import add_model_arguments, check_model_arguments
+from allennlp_elmo_plus.plugin.commands.model_arguments import MODEL_HELP, add_model_arguments, check_model_arguments
 from allennlp_elmo_plus.storage.atomic_files import HDF5_SUFFIXES, check_suffix
 from allennlp_elmo_plus.storage.resumable_hdf5 import check_new
 
@@ -46,7 +46,8 @@ examples:
         parser.add_argument(
             "input_file",
             help="the text: one sentence per line, white space between words; a file, compressed if its name ends in .gz, or - for "
-            "standard input. With --scheduler a directory, a pattern in quotes, or several files separated by commas",
+            "standard input. Of a FASTA file (.fasta, .faa, .fna) each character is a word, and the identifiers name the arrays. "
+            "With --scheduler a directory, a pattern in quotes, or several files separated by commas",
         )
         parser.add_argument(
             "output_file",
@@ -57,6 +58,7 @@ examples:
             ("--all", ALL, "write the vectors of all layers"),
             ("--top", TOP, "write the vectors of the top layer"),
             ("--average", AVERAGE, "write the average of all layers"),
+            ("--sum", SUM, "write the sum of all layers"),
         ):
             layers.add_argument(option, action="store_const", dest="layers", const=choice, help=description)
         layers.add_argument(
@@ -65,7 +67,7 @@ examples:
             help="write the weighted sum of the layers that the model in ARCHIVE has learned. The model must have a token embedder "
             "of type `bilm`, whose output before dropout and projection this is. The biLM in ARCHIVE computes the layers",
         )
-        add_model_arguments(parser)
+        add_model_arguments(parser, f"{MODEL_HELP}; or a directory or a zip of ELMoForManyLangs")
         parser.add_argument(
             "--token-embedding-file",
             metavar="FILE",
@@ -86,6 +88,12 @@ examples:
             "--use-sentence-keys",
             action="store_true",
             help="name each array by its sentence instead of the line number; a sentence that cannot be a name is refused",
+        )
+        parser.add_argument(
+            "--pool", action="store_true", help="write one vector per sentence, the mean over its words"
+        )
+        parser.add_argument(
+            "--float16", action="store_true", help="write numbers of 16 bits, which take half the space"
         )
         parser.add_argument(
             "--output-format", choices=[HDF5, NPZ], help="default: npz if output_file ends in .npz, otherwise hdf5"
@@ -131,7 +139,9 @@ def _embed_shards(args: argparse.Namespace, files: EmbedderFiles) -> None:
 
 def _settings(args: argparse.Namespace, default_format: str) -> EmbedSettings:
     layers = args.layers or read_trained_mix(local_path(args.mix)).mix
-    return EmbedSettings(layers, args.use_sentence_keys, args.forget_sentences, args.output_format or default_format)
+    dtype = "float16" if args.float16 else "float32"
+    output_format = args.output_format or default_format
+    return EmbedSettings(layers, args.use_sentence_keys, args.forget_sentences, output_format, args.pool, dtype)
 
 
 def _describe(num_words: int, num_sentences: int) -> str:

@@ -6,8 +6,8 @@ from allennlp.commands.subcommand import Subcommand
 from overrides import overrides
 
 from allennlp_elmo_plus.errors import InputError, count_in_words
-from allennlp_elmo_plus.formats.model_files import find_model
-from allennlp_elmo_plus.formats.pretrained import load_files, read_words
+from allennlp_elmo_plus.formats.model_files import ModelSource
+from allennlp_elmo_plus.formats.pretrained import read_model
 from allennlp_elmo_plus.formats.token_embeddings import write_token_embeddings
 from allennlp_elmo_plus.plugin.commands.command_line import ElmoCommand, progress_bar
 from allennlp_elmo_plus.plugin.commands.model_arguments import add_model_arguments, check_model_arguments
@@ -36,11 +36,12 @@ example:
     def run(self, args: argparse.Namespace) -> None:
         check_model_arguments(args)
         check_suffix(args.output_file, "output_file", HDF5_SUFFIXES)
-        files = find_model(args.model or args.options_file, args.weight_file, args.vocab_file)
-        if files.words is None:
-            raise InputError(f"{args.model or args.options_file}: holds no vocabulary; give one with --vocab-file")
-        words = read_words(files.words)
-        encoder = load_files(files).to(args.cuda_device)
+        source = ModelSource(args.model or args.options_file, args.weight_file, args.vocab_file)
+        stored = read_model(source, with_softmax=False)
+        words = stored.vocabulary
+        if words is None:
+            raise InputError(f"{source.path}: holds no vocabulary; give one with --vocab-file")
+        encoder = stored.build_encoder().to(args.cuda_device)
         with progress_bar("encoding", "word", len(words)) as advance:
             write_token_embeddings(args.output_file, encoder, words, advance)
         print(f"wrote {args.output_file}: {count_in_words(len(words), 'word')}")

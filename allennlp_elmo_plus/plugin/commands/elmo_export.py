@@ -11,7 +11,6 @@ from overrides import overrides
 from torch import nn
 
 from allennlp_elmo_plus.data.text.vocabulary import read_vocabulary
-from allennlp_elmo_plus.errors import InputError
 from allennlp_elmo_plus.formats.export import (
     ALLENNLP_MAX_CHARACTERS,
     ExportedFiles,
@@ -19,13 +18,14 @@ from allennlp_elmo_plus.formats.export import (
     bilm_tf_refusal,
     export_model,
 )
-from allennlp_elmo_plus.formats.model_files import find_model
+from allennlp_elmo_plus.formats.model_files import ModelSource
 from allennlp_elmo_plus.formats.pretrained import PretrainedModel, load_language_model
 from allennlp_elmo_plus.inference.embedder import ElmoEmbedder
 from allennlp_elmo_plus.modules.encoder import BiLMEncoder
 from allennlp_elmo_plus.modules.language_model import LanguageModel
 from allennlp_elmo_plus.options.bilm_options import BiLMOptions
 from allennlp_elmo_plus.plugin.commands.command_line import ElmoCommand, progress_bar
+from allennlp_elmo_plus.plugin.commands.model_arguments import MODEL_HELP, add_vocab_file_argument
 
 MAX_DIFFERENCE = 1e-5
 _BYTES_PER_NUMBER = 4
@@ -56,19 +56,13 @@ example:
 
     @overrides
     def add_arguments(self, parser: argparse.ArgumentParser) -> None:
-        parser.add_argument(
-            "archive_file", help="the model.tar.gz of a pretrained model of type `bilm`, or the directory with it"
-        )
+        parser.add_argument("archive_file", help=MODEL_HELP)
         parser.add_argument("output_directory", help="the directory to write to; existing files are replaced")
+        add_vocab_file_argument(parser)
 
     @overrides
     def run(self, args: argparse.Namespace) -> None:
-        files = find_model(args.archive_file)
-        if files.options is not None:
-            raise InputError(
-                f"{args.archive_file}: must be, or hold, the model.tar.gz of pretraining; it is exported already"
-            )
-        pretrained = load_language_model(files.weights)
+        pretrained = load_language_model(ModelSource(args.archive_file, vocab_file=args.vocab_file))
         exported = _export(pretrained, args.output_directory)
         for file in exported:
             print(f"wrote {file}")

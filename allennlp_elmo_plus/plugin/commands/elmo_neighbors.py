@@ -13,8 +13,8 @@ from overrides import overrides
 from allennlp_elmo_plus.data.text.text_files import iter_sentence_blocks, resolve_paths
 from allennlp_elmo_plus.data.text.vocabulary import read_vocabulary
 from allennlp_elmo_plus.errors import InputError, count_in_words
-from allennlp_elmo_plus.formats.model_files import find_model
-from allennlp_elmo_plus.inference.embedder import ElmoEmbedder
+from allennlp_elmo_plus.formats.model_files import ModelSource
+from allennlp_elmo_plus.formats.pretrained import read_model
 from allennlp_elmo_plus.inference.neighbors import MAX_SENTENCE_WORDS, Neighbors, NeighborSearch, TokenInContext
 from allennlp_elmo_plus.inference.neighbors_file import write_neighbors
 from allennlp_elmo_plus.plugin.commands.command_line import (
@@ -94,16 +94,20 @@ example:
 
 
 def _search(args: argparse.Namespace, queries: Sequence[TokenInContext]) -> list[Neighbors]:
-    vocab_file = None if find_model(args.model).words else args.vocab
-    embedder = ElmoEmbedder.from_pretrained(args.model, vocab_file=vocab_file, device=args.cuda_device)
-    encoder = embedder.encoder
+    stored = read_model(ModelSource(args.model), with_softmax=False)
+    if stored.options.char_cnn is None and stored.vocabulary is None:
+        if args.vocab is None:
+            raise InputError(f"{args.model}: a biLM of word input needs its vocabulary; give it with --vocab")
+        stored = read_model(ModelSource(args.model, vocab_file=args.vocab), with_softmax=False)
+    encoder = stored.build_encoder().to(args.cuda_device).eval().requires_grad_(False)
     if args.layer is not None and args.layer >= encoder.num_layers:
         raise InputError(
             f"--layer must be from 0 to {encoder.num_layers - 1}, the layers of this biLM, got {args.layer}"
         )
     vocabulary = None if args.vocab is None else read_vocabulary(args.vocab)
     layer = -1 if args.layer is None else args.layer
-    search = NeighborSearch(encoder, queries, args.top, layer, vocabulary, embedder.word_ids)
+    word_ids = {word: number for number, word in enumerate(stored.vocabulary or ())}
+    search = NeighborSearch(encoder, queries, args.top, layer, vocabulary, word_ids)
     with progress_bar("comparing", " sentences", _num_sentences(args.text)) as advance:
         for block in iter_sentence_blocks(args.text):
             for first in range(0, len(block), _BLOCK_SENTENCES):

@@ -7,21 +7,26 @@ import torch
 from allennlp_elmo_plus.plugin.commands.command_line import UsageError, integer_from
 
 MODEL_HELP = (
-    "the biLM: a model.tar.gz of pretraining, or a directory with one or with options.json and weights.hdf5; a path or a URL "
-    "(https://, hf://USER/REPOSITORY)"
+    "the biLM: a model.tar.gz of pretraining, a directory or a zip with options.json and one HDF5 file, or a directory of "
+    "bilm-tf's training; a path or a URL (https://, hf://USER/REPOSITORY)"
 )
 
 
-def add_model_arguments(parser: argparse.ArgumentParser) -> None:
-    """Add `--model`, or `--options-file` with `--weight-file`, and `--vocab-file` and `--cuda-device` to `parser`."""
+def add_model_arguments(parser: argparse.ArgumentParser, model_help: str = MODEL_HELP) -> None:
+    """Add the options that name a biLM, and `--cuda-device`, to `parser`; `model_help` is the help of `--model`."""
     source = parser.add_mutually_exclusive_group(required=True)
-    source.add_argument("--model", help=MODEL_HELP)
+    source.add_argument("--model", help=model_help)
     source.add_argument("--options-file", metavar="FILE", help="the options.json of the biLM; a path or a URL")
     parser.add_argument("--weight-file", metavar="FILE", help="the weights.hdf5 that belongs to --options-file")
+    add_vocab_file_argument(parser)
+    add_device_argument(parser)
+
+
+def add_vocab_file_argument(parser: argparse.ArgumentParser) -> None:
+    """Add `--vocab-file` to `parser`."""
     parser.add_argument(
         "--vocab-file", metavar="FILE", help="the vocabulary of the biLM, if the archive or the directory has none"
     )
-    add_device_argument(parser)
 
 
 def check_model_arguments(args: argparse.Namespace) -> None:

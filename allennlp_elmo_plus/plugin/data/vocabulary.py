@@ -15,8 +15,8 @@ from overrides import overrides
 from allennlp_elmo_plus.data.text.characters import UNK_WORD
 from allennlp_elmo_plus.data.text.vocabulary import order_by_frequency, read_vocabulary
 from allennlp_elmo_plus.errors import InputError
+from allennlp_elmo_plus.formats.archive import read_words
 from allennlp_elmo_plus.formats.model_files import local_path
-from allennlp_elmo_plus.formats.pretrained import read_words
 from allennlp_elmo_plus.plugin.strict_from_params import StrictFromParams
 from allennlp_elmo_plus.storage.atomic_files import atomic_path, remove_unfinished
 

@@ -1,5 +1,6 @@
 """The model `bilm`."""
 
+import dataclasses
 import logging
 import math
 from collections.abc import Callable
@@ -14,9 +15,7 @@ from allennlp.nn.util import dist_reduce_sum
 from overrides import overrides
 
 from allennlp_elmo_plus.data.batching.batch import LanguageModelBatch
-from allennlp_elmo_plus.data.batching.negatives import LogUniformSampler
-from allennlp_elmo_plus.formats.model_files import local_path
-from allennlp_elmo_plus.formats.transfer import carry_over, read_pretrained
+from allennlp_elmo_plus.data.batching.negatives import LogUniformSampler, sampler_of
 from allennlp_elmo_plus.inference.sentence_log_probs import sentence_log_probs
 from allennlp_elmo_plus.modules.bilm import BiLMState
 from allennlp_elmo_plus.modules.build import build_language_model
@@ -25,6 +24,7 @@ from allennlp_elmo_plus.plugin.data.vocabulary import TOKENS_NAMESPACE, words_of
 from allennlp_elmo_plus.plugin.models.bilm_metrics import BilmMetrics
 from allennlp_elmo_plus.plugin.models.carried_state import CarriedState
 from allennlp_elmo_plus.plugin.models.model_inputs import batch_of_source, negatives_of_batch
+from allennlp_elmo_plus.plugin.models.pretrained_weights import start_from
 from allennlp_elmo_plus.plugin.strict_from_params import StrictFromParams
 from allennlp_elmo_plus.training.distributed.sparse_gradients import exclude_from_ddp, is_all_reduced_by_rows
 from allennlp_elmo_plus.training.distributed.world import world
@@ -42,7 +42,7 @@ class BilmModel(StrictFromParams, Model):
     from any other data loader, each start from a zero state.
 
     In training the softmax is sampled, and its perplexity is called `sampled_perplexity`: it lies far below the exact one. In
-    evaluation, and with `sample_softmax` false, the softmax is exact, and `perplexity` is the geometric mean of
+    evaluation, and without sampling, the softmax is exact, and `perplexity` is the geometric mean of
     `forward_perplexity` and `backward_perplexity`. `loss` is 0.5 * (forward + backward) nats per target; its gradient is that of
     loss * `unroll_steps`, as in bilm-tf. In the last windows of an epoch, in which some lanes have ended, `loss` is the mean over
     the remaining targets, in distributed training over those of all processes.
@@ -64,7 +64,8 @@ class BilmModel(StrictFromParams, Model):
         bidirectional: whether there is a backward direction.
         dropout: on the input of every LSTM layer and on the output of the top layer.
         n_negative_samples_batch: negative samples for each direction. A data loader that draws them must have the same number.
-        sample_softmax: whether the softmax of training is sampled.
+        sample_softmax: whether the softmax of training is sampled. It never is where the vocabulary has at most
+            `n_negative_samples_batch` words.
         share_embedding_softmax: whether the word embedding and the softmax are one matrix; word input only.
         unroll_steps: the factor of the gradient; the `num_steps` of the data loader.
         n_tokens_vocab: checked against the vocabulary's size.
@@ -73,10 +74,11 @@ class BilmModel(StrictFromParams, Model):
         exact_chunk_size: words of the vocabulary whose logits the exact softmax holds at once; this bounds its memory.
         precision: "fp32", or "bf16" for matrix products of training in bfloat16. Weights, gradients, the cell, the carried state,
             the loss and all of evaluation stay in float32.
-        pretrained_file: the model to start from, for fine-tuning: the model.tar.gz of a model "bilm" with the same options, or its
-            weights.hdf5 with its vocab.txt beside it; a path or a URL. Rows of the softmax and of a word embedding are copied by
-            word. Rows of new words, and all rows without an old softmax, are initialised. AllenNLP ignores this option when it
-            loads an archive.
+        pretrained_file: the model to start from, with the same options: a model.tar.gz, a directory of bilm-tf's training, a
+            weights.hdf5 with its vocab.txt beside it, or another kind in `docs/convert.md`; a path or a URL. Rows of the softmax and
+            of a word embedding are copied by word. Rows of new words, and all rows without an old softmax, are initialised. With
+            the vocabulary of bilm-tf's training, the optimizer "bilm" continues with Adagrad's sums. AllenNLP ignores this option
+            when it loads an archive.
     """
 
     default_predictor = "bilm"
@@ -115,20 +117,20 @@ class BilmModel(StrictFromParams, Model):
         self.options = BiLMOptions.from_dict(options, source="model", inference=False)
         # AllenNLP counts its padding token as an entry.
         vocab_size = vocab.get_vocab_size(TOKENS_NAMESPACE) - 1
-        if sample_softmax and n_negative_samples_batch >= vocab_size:
-            raise ConfigurationError(
-                f"`n_negative_samples_batch` must be below the {vocab_size} words of the vocabulary, got "
-                f"{n_negative_samples_batch}; or set `sample_softmax` to false"
+        self._sampler = sampler_of(vocab_size, n_negative_samples_batch) if sample_softmax else None
+        if sample_softmax and self._sampler is None:
+            logger.info(
+                "the softmax is not sampled: the vocabulary has %d words, and `n_negative_samples_batch` is %d",
+                vocab_size,
+                n_negative_samples_batch,
             )
+            self.options = dataclasses.replace(self.options, sample_softmax=False)
         self.language_model = build_language_model(self.options, vocab_size)
         if pretrained_file is not None:
-            pretrained = read_pretrained(local_path(pretrained_file), self.options)
-            report = carry_over(self.language_model, pretrained, words_of(vocab), pretrained_file)
-            logger.info("starting from %s: %s", pretrained_file, report.describe())
+            start_from(pretrained_file, self.language_model, self.options, words_of(vocab))
         exclude_from_ddp(self, self.language_model.sparse_parameters())
         self.exact_chunk_size = exact_chunk_size
         self.precision = precision
-        self._sampler = LogUniformSampler(vocab_size, n_negative_samples_batch) if sample_softmax else None
         self._carried_state = CarriedState()
         self._metrics = BilmMetrics()
         self._has_checked_softmax = False

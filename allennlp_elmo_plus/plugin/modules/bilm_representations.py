@@ -8,12 +8,12 @@ from allennlp.common.checks import ConfigurationError
 from allennlp.modules.scalar_mix import ScalarMix
 from overrides import overrides
 
-from allennlp_elmo_plus.formats.model_files import local_path
+from allennlp_elmo_plus.formats.model_files import ModelSource, local_path
 from allennlp_elmo_plus.formats.pretrained import load_encoder
 from allennlp_elmo_plus.formats.token_embeddings import read_token_embeddings
 from allennlp_elmo_plus.modules.bilm import BiLMState
 from allennlp_elmo_plus.modules.encoder import BiLMEncoder
-from allennlp_elmo_plus.options.bilm_options import BiLMOptions
+from allennlp_elmo_plus.options.many_langs_options import parse_options
 from allennlp_elmo_plus.plugin.strict_from_params import StrictFromParams
 
 logger = logging.getLogger(__name__)
@@ -51,12 +51,13 @@ class BilmRepresentations(StrictFromParams, torch.nn.Module):
             characters, where AllenNLP may fail. `word_inputs` are positions in this list.
         keep_sentence_boundaries: whether to keep the vectors of `<S>` and `</S>`, so that a sentence has two more than words.
         scalar_mix_parameters: fixed weights of the layers, before the softmax; gamma is 1 then.
-        archive_file: the model.tar.gz of a pretrained model "bilm".
+        archive_file: the model.tar.gz of a pretrained model "bilm", or a biLM of another kind in `docs/convert.md` that brings its
+            options: a directory, a zip, or a directory of bilm-tf's training.
         stateful: whether each row starts in the state in which the last batch left it, as in bilm-tf and AllenNLP's `ElmoLstm`: the
             same sentence then gets other vectors each time.
-        options: the content of an options.json; in jsonnet, `import "options.json"`.
-        pretrained_file: with `options`, the weights: a weights.hdf5 or a model.tar.gz. By default they are random, until those of
-            the archive of the model are loaded.
+        options: the content of an options.json, or of a config of ELMoForManyLangs; in jsonnet, `import "options.json"`.
+        pretrained_file: with `options`, the weights: a weights.hdf5, or what `archive_file` can be. By default they are random,
+            until those of the archive of the model are loaded.
         use_top_only: whether the top layer replaces the mix, as in bilm-tf: only gamma is learned.
         use_average: whether the plain average of the layers replaces the mix: only gamma is learned.
         use_gamma: whether to learn gamma; otherwise it is 1.
@@ -120,7 +121,7 @@ class BilmRepresentations(StrictFromParams, torch.nn.Module):
     @property
     def takes_word_ids(self) -> bool:
         """Return whether the biLM takes words, and not their characters."""
-        return self._encoder.max_characters is None
+        return not self._encoder.token_encoder.word_shape
 
     # torch's base class takes any arguments.
     @overrides(check_signature=False)
@@ -128,8 +129,8 @@ class BilmRepresentations(StrictFromParams, torch.nn.Module):
         """Return the representations of each word.
 
         Args:
-            inputs: (B, T, C), character ids, 0 where there is no word; where the biLM takes words, (B, T) ids of its vocabulary.
-                Further leading dimensions count as rows.
+            inputs: (B, T, C), character ids, 0 where there is no word; where the biLM takes words, (B, T) ids of its vocabulary; for a
+                model of ELMoForManyLangs, (B, T, R) ids of its dictionaries. Further leading dimensions count as rows.
             word_inputs: (B, T), the position of each word in `vocab_to_cache`, which is then used in place of its characters. The
                 characters of a word at position 0 or beyond the list, and without `vocab_to_cache` of every word, are used.
 
@@ -186,15 +187,13 @@ def _load_encoder(
             raise ConfigurationError(f"`{name}` goes with `{partner}`, got `{names[0]}`")
     if options_file is not None and weight_file is None:
         raise ConfigurationError("`weight_file` must be given with `options_file`")
-    parsed: Optional[BiLMOptions] = None
-    if options_file is not None:
-        parsed = BiLMOptions.from_file(local_path(options_file))
-    elif options is not None:
-        parsed = BiLMOptions.from_dict(options, "`options`")
-    weights = weight_file or archive_file or pretrained_file
-    if weights is None:
+    path = options_file or archive_file or pretrained_file
+    if path is None:
         logger.warning("no `pretrained_file`: the biLM's weights are random until those of an archive are loaded")
-    return load_encoder(parsed, None if weights is None else local_path(weights))
+    return load_encoder(
+        None if options is None else parse_options(options, "`options`"),
+        None if path is None else ModelSource(path, weight_file),
+    )
 
 
 def _make_mix(

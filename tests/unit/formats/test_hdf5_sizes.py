@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from allennlp_elmo_plus.errors import InputError
-from allennlp_elmo_plus.formats import pretrained
+from allennlp_elmo_plus.formats import parameters
 from allennlp_elmo_plus.formats.bilm_tf_hdf5 import read_parameters
 from allennlp_elmo_plus.formats.name_table import conversion_table
 from allennlp_elmo_plus.formats.pretrained import load_encoder
@@ -19,10 +19,10 @@ from tests.unit.formats.hdf5_changes import store
 
 @pytest.fixture
 def model_must_not_be_built(monkeypatch):
-    def build(options):
+    def build(*_):
         raise AssertionError("the model was built")
 
-    monkeypatch.setattr(pretrained, "build_encoder", build)
+    monkeypatch.setattr(parameters, "build_encoder", build)
 
 
 def test_chunked_datasets_are_read(weights_file):

@@ -6,7 +6,6 @@ import pytest
 import torch
 
 from allennlp_elmo_plus import ElmoEmbedder
-from allennlp_elmo_plus.data.text.vocabulary import write_vocabulary
 from allennlp_elmo_plus.errors import InputError
 from allennlp_elmo_plus.formats.token_embeddings import read_token_embeddings, write_token_embeddings
 from tests.helpers.saved_bilm import SENTENCES, VOCABULARY, saved
@@ -98,9 +97,8 @@ def test_a_table_of_another_size_or_with_missing_parts_is_refused(tmp_path):
     edit(table, lambda file: file.__delitem__("words"))
     with pytest.raises(InputError, match="does not hold the words of its rows; give the vocabulary"):
         read_token_embeddings(table)
-    write_vocabulary(tmp_path / "short.txt", VOCABULARY[:-1])
     with pytest.raises(InputError, match="must have a row for each of the 10 words, got 11 rows"):
-        read_token_embeddings(table, tmp_path / "short.txt")
+        read_token_embeddings(table, VOCABULARY[:-1])
     edit(table, lambda file: file.move("embedding", "other"))
     with pytest.raises(InputError, match="must hold a dataset `embedding` of numbers, one row per word"):
         read_token_embeddings(table)

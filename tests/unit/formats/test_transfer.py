@@ -10,12 +10,8 @@ import torch
 from allennlp_elmo_plus.errors import InputError
 from allennlp_elmo_plus.formats.bilm_tf_hdf5 import write_weights
 from allennlp_elmo_plus.formats.export import export_model
-from allennlp_elmo_plus.formats.transfer import (
-    CarriedOver,
-    PretrainedWeights,
-    carry_over,
-    read_pretrained,
-)
+from allennlp_elmo_plus.formats.parameters import StoredModel
+from allennlp_elmo_plus.formats.transfer import CarriedOver, carry_over, read_pretrained
 from allennlp_elmo_plus.modules.build import build_language_model
 from allennlp_elmo_plus.modules.encoder import BiLMEncoder
 from tests.helpers.small_models import (
@@ -57,6 +53,10 @@ def archive(directory, model, **overrides):
     return directory / "model.tar.gz"
 
 
+def stored(weights, words=VOCABULARY):
+    return StoredModel("old.th", small_options(), weights, words)
+
+
 def losses(model):
     result = model.exact_loss(batch_of(SENTENCES))
     return torch.cat([result.forward_nll, result.backward_nll])
@@ -66,7 +66,7 @@ def losses(model):
 def test_with_the_same_vocabulary_the_new_model_is_the_old_one(overrides):
     old, new = trained(**overrides).eval(), fresh(VOCABULARY, **overrides).eval()
     assert not torch.allclose(losses(new), losses(old))
-    carried = carry_over(new, PretrainedWeights(old.state_dict(), VOCABULARY), VOCABULARY, "old")
+    carried = carry_over(new, stored(old.state_dict()), VOCABULARY)
     torch.testing.assert_close(losses(new), losses(old), rtol=0, atol=0)
     assert carried == CarriedOver(12, 12, True)
 
@@ -75,7 +75,7 @@ def test_with_the_same_vocabulary_the_new_model_is_the_old_one(overrides):
 def test_known_words_keep_their_rows_and_new_words_get_fresh_rows(overrides):
     old, new = trained(**overrides), fresh(NEW_VOCABULARY, **overrides)
     before = copy.deepcopy(new.state_dict())
-    carried = carry_over(new, PretrainedWeights(old.state_dict(), VOCABULARY), NEW_VOCABULARY, "old")
+    carried = carry_over(new, stored(old.state_dict()), NEW_VOCABULARY)
     assert carried == CarriedOver(8, 6, True)
     assert carried.describe() == "6 of 8 rows carried over by word, 2 fresh"
     parameters_by_word = {"softmax.weight", "softmax.bias", "token_encoder.embedding"}
@@ -93,7 +93,7 @@ def test_without_an_old_softmax_all_rows_are_fresh():
     old, new = trained(), fresh(NEW_VOCABULARY)
     before = copy.deepcopy(new.softmax.state_dict())
     weights = {name: value for name, value in old.state_dict().items() if not name.startswith("softmax")}
-    carried = carry_over(new, PretrainedWeights(weights, None), NEW_VOCABULARY, "old")
+    carried = carry_over(new, stored(weights, None), NEW_VOCABULARY)
     assert carried == CarriedOver(8, 0, False)
     assert carried.describe() == "a fresh softmax, as the old model has none; 0 of 8 rows carried over by word, 8 fresh"
     assert all(torch.equal(value, before[name]) for name, value in new.softmax.state_dict().items())
@@ -108,10 +108,10 @@ def test_all_weights_are_read_from_archives_and_from_hdf5_files(tmp_path, overri
         path = archive(tmp_path, old, **overrides)
     else:
         path = export_model(old, options, VOCABULARY, tmp_path).weights
-    weights, words = read_pretrained(path, options)
-    assert words == VOCABULARY
+    read = read_pretrained(path, options)
+    assert read.vocabulary == VOCABULARY
     new = fresh(VOCABULARY, **overrides)
-    carry_over(new, PretrainedWeights(weights, words), VOCABULARY, "old")
+    carry_over(new, read, VOCABULARY)
     for name, value in old.state_dict().items():
         assert torch.equal(new.state_dict()[name].float(), value.float()), name
 
@@ -122,7 +122,7 @@ def test_a_softmax_of_zeros_is_read_as_missing(tmp_path):
     assert not old.softmax.is_zero_initialized
     torch.nn.init.zeros_(old.softmax.bias)
     assert old.softmax.is_zero_initialized
-    weights, _ = read_pretrained(archive(tmp_path, old), small_options())
+    weights = read_pretrained(archive(tmp_path, old), small_options()).weights
     assert "token_encoder.cnn.embedding" in weights and not any("softmax" in name for name in weights)
 
 
@@ -130,15 +130,15 @@ def test_released_weights_need_no_vocabulary(tmp_path):
     """They have character input and no softmax, so no parameter has rows by word."""
     old, options = trained(), small_options()
     write_weights(tmp_path / "weights.hdf5", BiLMEncoder(old.token_encoder, old.bilm, 12), options)
-    weights, words = read_pretrained(tmp_path / "weights.hdf5", options)
-    assert words is None and not any("softmax" in name for name in weights)
+    read = read_pretrained(tmp_path / "weights.hdf5", options)
+    assert read.vocabulary is None and not any("softmax" in name for name in read.weights)
 
 
 @pytest.mark.parametrize("overrides", [{}, WORDS], ids=["softmax", "word embedding"])
 def test_hdf5_weights_with_rows_by_word_need_their_vocabulary(tmp_path, overrides):
     files = export_model(trained(**overrides), small_options(**overrides), VOCABULARY, tmp_path)
     files.vocabulary.unlink()
-    with pytest.raises(InputError, match="weights.hdf5: needs a `vocab.txt` beside it"):
+    with pytest.raises(InputError, match="weights.hdf5: needs its vocabulary, a `vocab.txt` beside it"):
         read_pretrained(files.weights, small_options(**overrides))
 
 
@@ -187,11 +187,11 @@ def test_a_model_stays_unchanged_if_one_weight_does_not_fit():
     before = copy.deepcopy(new.state_dict())
     for name, value in (("bilm.backward_layers.1.bias", torch.zeros(3)), ("softmax.bias", torch.zeros(7))):
         with pytest.raises(InputError, match=f"old.th: `{name}` must have shape .* by the options, got"):
-            carry_over(new, PretrainedWeights({**old, name: value}, VOCABULARY), NEW_VOCABULARY, "old.th")
+            carry_over(new, stored({**old, name: value}), NEW_VOCABULARY)
     missing = {name: tensor for name, tensor in old.items() if name != "bilm.backward_layers.1.bias"}
     with pytest.raises(InputError, match="`bilm.backward_layers.1.bias` must have shape .*, got None"):
-        carry_over(new, PretrainedWeights(missing, VOCABULARY), NEW_VOCABULARY, "old.th")
+        carry_over(new, stored(missing), NEW_VOCABULARY)
     infinite = {**old, "softmax.bias": torch.full((12,), float("inf"))}
     with pytest.raises(InputError, match="`softmax.bias` must hold finite numbers of float32, got inf"):
-        carry_over(new, PretrainedWeights(infinite, VOCABULARY), NEW_VOCABULARY, "old.th")
+        carry_over(new, stored(infinite), NEW_VOCABULARY)
     assert all(torch.equal(value, before[name]) for name, value in new.state_dict().items())

@@ -1,6 +1,7 @@
 """ElmoEmbedder: the vectors of sentences, compared with those of the encoder, and the files that it is made from."""
 
 import itertools
+import shutil
 import sys
 from types import SimpleNamespace
 
@@ -87,7 +88,7 @@ def test_a_long_sentence_passes_the_lstm_in_chunks_of_the_batch_size():
 
 
 @pytest.mark.parametrize("variant", ["usual", "one direction"])
-def test_the_top_layer_the_average_and_a_mix_are_those_of_all_layers(variant):
+def test_the_top_layer_the_average_the_sum_and_a_mix_are_those_of_all_layers(variant):
     embedder = embedder_of(variant, batch_size=5)
     weights = (0.5, -2.0, 3.0)
     for sentence in SENTENCES:
@@ -95,6 +96,7 @@ def test_the_top_layer_the_average_and_a_mix_are_those_of_all_layers(variant):
         for choice, expected in (
             ("top", layers[-1]),
             ("average", layers.mean(axis=0)),
+            ("sum", layers.sum(axis=0)),
             (LayerMix(weights), np.tensordot(weights, layers, axes=1)),
         ):
             vectors = embedder.embed_sentence(sentence, choice)
@@ -105,7 +107,7 @@ def test_the_top_layer_the_average_and_a_mix_are_those_of_all_layers(variant):
 @pytest.mark.parametrize(
     "layers, message",
     [
-        ("mean", '`layers` must be "all", "top", "average" or a LayerMix, got \'mean\''),
+        ("mean", '`layers` must be "all", "top", "average", "sum" or a LayerMix, got \'mean\''),
         (LayerMix((1.0, 2.0)), "a mix of this biLM must have 3 weights, one per layer, got 2"),
     ],
 )
@@ -197,19 +199,20 @@ def test_a_path_or_url_without_a_pretrained_bilm_is_refused_by_name(tmp_path, mo
     saved(tmp_path, "words")
     (tmp_path / "empty").mkdir()
     monkeypatch.setitem(sys.modules, "cached_path", SimpleNamespace(cached_path=failing_cached_path))
-    pair = {"weight_file": tmp_path / "weights.hdf5"}
+    (tmp_path / "alone").mkdir()
+    pair = {"weight_file": shutil.copy(tmp_path / "weights.hdf5", tmp_path / "alone")}
     (tmp_path / "short.txt").write_text("<S>\n</S>\n<UNK>\n")
     for path, arguments, message in (
         (tmp_path / "absent", {}, "absent: there is no such file or directory"),
         (
             tmp_path / "empty",
             {},
-            "a directory must hold one options.json and one weights.hdf5, or a model.tar.gz alone, got 0",
+            r"must be an options.json with its weights, .* got a directory with 0 \*options.json and 0 \*.hdf5",
         ),
         (
             tmp_path / "options.json",
             {},
-            "options.json: must be a model.tar.gz or a directory; an options.json goes with",
+            "options.json: must be an options.json with its weights, a model.tar.gz, .*, got another file",
         ),
         (tmp_path, pair, "must be the options.json that goes with the weights, and is a directory"),
         (tmp_path / "options.json", pair, "a biLM of word input needs its vocabulary, `vocab_file`, got none"),

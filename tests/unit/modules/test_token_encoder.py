@@ -172,8 +172,8 @@ def test_word_vectors_are_looked_up(sparse: bool) -> None:
 
 @pytest.mark.parametrize(
     "vocab_size, dim, message",
-    [(0, 2, "`vocab_size` must be at least 1, got 0"), (5, 0, "`dim` must be at least 1, got 0")],
+    [(-1, 2, "`vocab_size` must be at least 0, got -1"), (5, 0, "`dim` must be at least 1, got 0")],
 )
-def test_an_embedding_without_rows_or_columns_is_refused(vocab_size: int, dim: int, message: str) -> None:
+def test_an_embedding_of_a_size_out_of_range_is_refused(vocab_size: int, dim: int, message: str) -> None:
     with pytest.raises(ValueError, match=message):
         WordEncoder(vocab_size, dim)

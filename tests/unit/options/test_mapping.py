@@ -69,6 +69,21 @@ def test_an_unknown_key_that_cannot_change_the_model_is_ignored_with_a_warning(c
     assert caplog.messages == [f"my.json: the option '{key}' is not known, and is ignored"]
 
 
+def test_the_keys_of_a_rewrite_of_bilm_tf_are_warned_of_where_weights_are_loaded(caplog):
+    mapping = with_option({**FULL, "clip_grad_norm": 1.0, "lr_decay_steps": 9}, "char_cnn.projection", 12)
+    mapping["n_train_tokens"] = 768648884.0
+    with caplog.at_level(logging.WARNING):
+        options = BiLMOptions.from_dict(mapping, "my.json")
+    assert options == BiLMOptions.from_dict({**FULL, "n_train_tokens": 768648884})
+    ignored = [
+        f"my.json: the option '{key}' is not known, and is ignored"
+        for key in ("char_cnn.projection", "clip_grad_norm", "lr_decay_steps")
+    ]
+    assert caplog.messages == [*ignored, "my.json: `n_train_tokens` is 768648884.0; it is read as 768648884"]
+    with pytest.raises(InputError, match="unknown option 'char_cnn.projection'; did you mean `lstm.projection_dim`?"):
+        BiLMOptions.from_dict(mapping, "my.json", inference=False)
+
+
 @pytest.mark.parametrize(
     "key, value", [("lstm.peepholes", True), ("char_cnn.padding", 1), ("transformer", {"heads": 8})]
 )

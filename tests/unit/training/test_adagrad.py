@@ -6,7 +6,7 @@ import math
 import pytest
 import torch
 
-from allennlp_elmo_plus.training.adagrad import Adagrad
+from allennlp_elmo_plus.training.adagrad import Adagrad, set_initial_sum
 from tests.helpers.allocation_spy import AllocationSpy
 
 
@@ -51,6 +51,22 @@ def test_the_first_step_has_the_value_of_the_equation():
     Adagrad([param]).step()
     # With the default learning rate 0.2 and sum 1: 1 - 0.2 * 3 / sqrt(1 + 9).
     torch.testing.assert_close(param.tolist(), [1 - 0.6 / math.sqrt(10), -2.0], rtol=1e-15, atol=0)
+
+
+def test_it_continues_with_the_sums_of_an_earlier_training():
+    whole, before, after = params_of(), params_of(), params_of()
+    run_steps(Adagrad(whole, lr=0.3), whole, 5)
+    first = Adagrad(before, lr=0.3)
+    run_steps(first, before, 2)
+    for old, new in zip(before, after, strict=True):
+        new.data.copy_(old)
+        set_initial_sum(new, first.state[old]["sum"].float())
+    second = Adagrad(after, lr=0.3)
+    assert all(second.state[param]["sum"].dtype == torch.float64 for param in after)
+    run_steps(second, after, 3, first=2)
+    torch.testing.assert_close(after, whole, rtol=1e-6, atol=0)
+    # Once: a third optimizer over the same parameters begins anew.
+    assert not Adagrad(after).state
 
 
 @pytest.mark.parametrize("shape", [(40, 3), (40,), (40, 2, 3)])

@@ -20,7 +20,7 @@ from overrides import overrides
 from allennlp_elmo_plus.data.batching.batch import LanguageModelBatch
 from allennlp_elmo_plus.data.batching.lane_plan import LanePlan
 from allennlp_elmo_plus.data.batching.lane_reader import LaneReader
-from allennlp_elmo_plus.data.batching.negatives import LogUniformSampler
+from allennlp_elmo_plus.data.batching.negatives import sampler_of
 from allennlp_elmo_plus.data.batching.prefetch import Prefetcher
 from allennlp_elmo_plus.data.batching.window import Window
 from allennlp_elmo_plus.data.batching.window_batcher import WindowBatcher
@@ -66,7 +66,7 @@ class BilmDataLoader(StrictFromParams, DataLoader):
         num_steps: T, the positions of a window; `unroll_steps` in bilm-tf.
         shuffle: whether each epoch reads the sentences in an order of its own.
         seed: determines the order of every epoch, and the negative samples of every batch.
-        n_negative_samples_batch: words to draw for the sampled softmax, for each direction; by default none.
+        n_negative_samples_batch: words to draw for the sampled softmax, per direction; by default, or if all would be drawn, none.
         shared_negatives: whether all processes get the same negative samples, those of a single process, and so exchange the
             gradients of fewer rows of the softmax.
         cache_directory: of encoded text, from run to run; by default in the serialization directory, or a temporary one.
@@ -232,7 +232,7 @@ class BilmDataLoader(StrictFromParams, DataLoader):
         ids = self._ids_of_types()
         sampler = None
         if self.n_negative_samples_batch is not None:
-            sampler = LogUniformSampler(len(self._words()) - 1, self.n_negative_samples_batch)
+            sampler = sampler_of(len(self._words()) - 1, self.n_negative_samples_batch)
         stream = 0 if self.shared_negatives else share_of_text().rank
         return WindowBatcher(self._corpus, ids, sampler, self.seed, epoch, negatives_stream=stream)
 

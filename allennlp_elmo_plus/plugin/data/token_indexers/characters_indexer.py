@@ -1,5 +1,6 @@
 """The token indexer `bilm_characters`."""
 
+from collections.abc import Sequence
 from typing import Optional
 
 import numpy as np
@@ -84,8 +85,13 @@ class BilmCharactersIndexer(StrictFromParams, TokenIndexer):
     def as_padded_tensor_dict(
         self, tokens: IndexedTokenList, padding_lengths: dict[str, int]
     ) -> dict[str, torch.Tensor]:
-        padded = np.zeros((padding_lengths[_KEY], self.max_characters_per_token), dtype=np.int64)
-        rows = tokens[_KEY][: len(padded)]
-        if rows:
-            padded[: len(rows)] = rows
-        return {_KEY: torch.from_numpy(padded)}
+        return {_KEY: pad_rows(tokens[_KEY], padding_lengths[_KEY], self.max_characters_per_token)}
+
+
+def pad_rows(rows: Sequence[Sequence[int]], num_rows: int, width: int) -> torch.Tensor:
+    """Return `rows` of `width` numbers, cut or padded with rows of zeros to `num_rows`: (`num_rows`, `width`) int64."""
+    padded = np.zeros((num_rows, width), dtype=np.int64)
+    rows = rows[:num_rows]
+    if rows:
+        padded[: len(rows)] = rows
+    return torch.from_numpy(padded)

@@ -89,7 +89,8 @@ def test_a_damaged_corpus_is_encoded_again(text, cache, encodings, caplog, damag
     assert encodings.call_count == 2
     if message is not None:
         warning = f"the encoded text in {directory} is damaged and is made again: {message}"
-        assert [record.startswith(warning) for record in caplog.messages] == [True]
+        warnings = [record.getMessage() for record in caplog.records if record.levelno == logging.WARNING]
+        assert [text.startswith(warning) for text in warnings] == [True]
     open_or_encode(text, cache)
     assert encodings.call_count == 2
 

@@ -89,7 +89,7 @@ def test_a_given_output_format_has_priority_over_the_name(bilm, text, tmp_path, 
 @pytest.mark.parametrize(
     "arguments, message",
     [
-        ([], "one of the arguments --all --top --average --mix is required"),
+        ([], "one of the arguments --all --top --average --sum --mix is required"),
         (["--all", "--top"], "argument --top: not allowed with argument --all"),
         (["--all", "--batch-size", "0"], "argument --batch-size: must be at least 1, got 0"),
         (["--all", "--batch-size", "many"], "argument --batch-size: must be a whole number, got 'many'"),

@@ -1,5 +1,7 @@
 """The command `allennlp elmo-cache`, and the uses of its file."""
 
+import shutil
+
 import numpy as np
 import pytest
 from allennlp.common.checks import ConfigurationError
@@ -27,12 +29,14 @@ def test_the_name_of_another_format_is_refused(bilm, tmp_path, run):
 
 
 def test_a_cache_needs_a_vocabulary(bilm, tmp_path, run):
-    pair = ("--options-file", bilm / "options.json", "--weight-file", bilm / "weights.hdf5")
+    alone = tmp_path / "alone"
+    alone.mkdir()
+    pair = ("--options-file", bilm / "options.json", "--weight-file", shutil.copy(bilm / "weights.hdf5", alone))
     ended = run("elmo-cache", tmp_path / "words.hdf5", *pair)
     assert ended.status == 1
     assert only_line(ended.err).endswith("options.json: holds no vocabulary; give one with --vocab-file")
     assert run("elmo-cache", tmp_path / "words.hdf5", "--model", bilm, "--weight-file", "w").status == 2
-    assert list(tmp_path.iterdir()) == []
+    assert list(tmp_path.iterdir()) == [alone]
     assert run("elmo-cache", tmp_path / "words.hdf5", *pair, "--vocab-file", bilm / "vocab.txt").status == 0
 
 

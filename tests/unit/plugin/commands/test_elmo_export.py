@@ -236,7 +236,11 @@ def test_the_archive_of_a_run_is_exported(run, pretrained, tmp_path):
     from_files = BilmTokenEmbedder(options_file=options_file, weight_file=weight_file).eval()(ids)
     from_archive = BilmTokenEmbedder(archive_file=str(directory / "model.tar.gz")).eval()(ids)
     torch.testing.assert_close(from_files, from_archive)
-    ended = run("elmo-export", tmp_path / "out", tmp_path / "again")
-    assert only_line(ended.err) == (
-        f"error: {tmp_path / 'out'}: must be, or hold, the model.tar.gz of pretraining; it is exported already"
-    )
+
+
+def test_exported_files_are_exported_as_their_archive_is(run, pretrained, tmp_path):
+    directory, _ = pretrained
+    assert run("elmo-export", directory / "model.tar.gz", tmp_path / "out").status == 0
+    assert run("elmo-export", tmp_path / "out", tmp_path / "again").status == 0
+    for name in ("vocab.txt", "options.json"):
+        assert (tmp_path / "again" / name).read_bytes() == (tmp_path / "out" / name).read_bytes()

@@ -124,7 +124,7 @@ def test_failures_have_status_1_and_one_line(bilm: Path, text: Path, tmp_path: P
 
     output = tmp_path / "neighbors.json"
     assert "no.tar.gz: there is no such file or directory" in failure(tmp_path / "no.tar.gz", text)
-    assert "a directory must hold one options.json and one weights.hdf5" in failure(tmp_path, text)
+    assert "got a directory with 0 *options.json and 0 *.hdf5" in failure(tmp_path, text)
     assert "there is no such file" in failure(bilm, tmp_path / "no.txt", "--output", output)
     assert "--layer must be from 0 to 2, the layers of this biLM, got 3" in failure(bilm, text, "--layer", 3)
     assert "there is no directory" in failure(bilm, text, "--output", tmp_path / "no" / "n.json")

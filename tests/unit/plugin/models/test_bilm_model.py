@@ -45,6 +45,22 @@ def test_evaluation_counts_every_token_once_for_every_number_of_lanes(data: Bilm
         assert metrics["perplexity"] == pytest.approx(expected, rel=1e-12)
 
 
+@pytest.mark.parametrize("surplus, is_sampled", [(-1, True), (0, False), (5000, False)])
+def test_the_softmax_is_full_where_the_samples_would_be_all_words(
+    data: BilmData, surplus: int, is_sampled: bool
+) -> None:
+    num_samples = len({word for sentence in SENTENCES for word in sentence}) + 3 + surplus
+    batch = next(iter(make_loader(data, n_negative_samples_batch=num_samples)))
+    assert (batch["batch"].forward_negatives is not None) == is_sampled
+    model = make_float64_model(data, n_negative_samples_batch=num_samples, dropout=0.0)
+    full_model = make_float64_model(data, sample_softmax=False, dropout=0.0)
+    full_model.load_state_dict(model.state_dict())
+    loss, full_loss = (any_model(**batch)["loss"].item() for any_model in (model, full_model))
+    assert (loss == full_loss) != is_sampled
+    assert model.options.sample_softmax == is_sampled
+    assert ("perplexity" in model.get_metrics()) != is_sampled
+
+
 def test_evaluation_starts_from_a_state_of_zeros_and_carries_it_to_the_next_batch(data: BilmData) -> None:
     model = make_float64_model(data)
     losses_of_runs = []
@@ -162,7 +178,6 @@ def test_a_batch_of_another_number_of_lanes_is_refused(data: BilmData) -> None:
     [
         ({"droput": 0.1}, ConfigurationError, "BilmModel has no option `droput`: did you mean `dropout`\\?"),
         ({"lstm": {"dim": 8, "projektion_dim": 4}}, InputError, "`lstm.projection_dim`"),
-        ({"n_negative_samples_batch": 5000}, ConfigurationError, "`n_negative_samples_batch` must be below the"),
         ({"exact_chunk_size": 0}, ConfigurationError, "`exact_chunk_size` must be at least 1, got 0"),
         ({"n_tokens_vocab": 7}, InputError, "`n_tokens_vocab` must be"),
     ],

@@ -104,7 +104,9 @@ def test_an_archive_of_another_model_and_a_truncated_archive_are_refused(files, 
         file.write(content[: len(content) // 2])
     with pytest.raises(InputError, match="must be a whole model.tar.gz: "):
         BilmTokenEmbedder(archive_file=path)
-    with pytest.raises(InputError, match="weights.hdf5: must be a model.tar.gz, which brings its own options"):
+    with pytest.raises(
+        InputError, match="weights.hdf5: weights must come with their options.json, got the weights alone"
+    ):
         BilmTokenEmbedder(archive_file=files["weight_file"])
 
 

@@ -1,4 +1,5 @@
 import json
+import shutil
 import tarfile
 from contextlib import nullcontext
 from pathlib import Path
@@ -7,10 +8,12 @@ import pytest
 import torch
 
 from allennlp_elmo_plus.errors import InputError
+from allennlp_elmo_plus.formats.archive import write_archive
 from allennlp_elmo_plus.formats.bilm_tf_hdf5 import write_weights
 from allennlp_elmo_plus.formats.export import export_model
-from allennlp_elmo_plus.formats.import_model import ImportedModel, import_model, write_archive
+from allennlp_elmo_plus.formats.model_files import ModelSource
 from allennlp_elmo_plus.formats.name_table import placeholder_table
+from allennlp_elmo_plus.formats.parameters import PretrainedModel
 from allennlp_elmo_plus.formats.pretrained import load_language_model
 from allennlp_elmo_plus.modules.build import build_language_model
 from allennlp_elmo_plus.options.bilm_options import BiLMOptions
@@ -38,8 +41,8 @@ def write_files(directory: Path, variant: str) -> tuple[Path, Path, Path]:
     return directory / "options.json", directory / "weights.hdf5", directory / "vocab.txt"
 
 
-def archived(path: Path, imported: ImportedModel) -> Path:
-    write_archive(path, imported, lambda num_bytes: nullcontext(lambda _: None))
+def archived(path: Path, bilm: PretrainedModel) -> Path:
+    write_archive(path, bilm, lambda num_bytes: nullcontext(lambda _: None))
     return path
 
 
@@ -58,8 +61,7 @@ def test_files_that_allennlps_loader_refuses_are_imported_too(tmp_path, monkeypa
         # bilm-tf does not write placeholders for projections that a model does not have.
         names = [row.dataset for row in placeholder_table(options)]
         edit(weight_file, lambda file: [file.__delitem__(name) for name in names if name in file])
-    imported = import_model(options_file, weight_file, vocab_file if options.char_cnn is None else None)
-    assert not imported.has_softmax
+    imported = load_language_model(ModelSource(options_file, weight_file, vocab_file))
     model, archived_options, _ = load_language_model(archived(tmp_path / "imported.tar.gz", imported))
     expected = random_encoder(options).state_dict()
     expected.pop("boundary_ids", None)
@@ -75,8 +77,8 @@ def test_a_softmax_is_imported(tmp_path):
     options = BiLMOptions.from_dict({**json.loads((FIXTURES / "options.json").read_text()), "n_tokens_vocab": None})
     torch.manual_seed(1)
     model = build_language_model(options, len(WORDS))
-    imported = import_model(*export_model(model, options, WORDS, tmp_path))
-    assert imported.has_softmax and imported.words == WORDS
+    imported = load_language_model(ModelSource(*export_model(model, options, WORDS, tmp_path)))
+    assert imported.vocabulary == WORDS
     loaded = load_language_model(archived(tmp_path / "imported.tar.gz", imported))
     assert loaded.vocabulary == WORDS
     for name, value in model.state_dict().items():
@@ -84,7 +86,7 @@ def test_a_softmax_is_imported(tmp_path):
 
 
 def test_the_archive_holds_what_allennlp_expects_and_no_more(tmp_path):
-    imported = import_model(FIXTURES / "options.json", FIXTURES / "weights.hdf5")
+    imported = load_language_model(FIXTURES)
     archive_file = archived(tmp_path / "model.tar.gz", imported)
     with tarfile.open(archive_file) as archive:
         assert sorted(archive.getnames()) == [
@@ -99,19 +101,26 @@ def test_the_archive_holds_what_allennlp_expects_and_no_more(tmp_path):
 @pytest.mark.parametrize(
     "changes, message",
     [
-        ({"vocab_file": None}, "`vocab_file` must be given: .* has a word embedding"),
-        ({"vocab_file": "short.txt"}, "short.txt: must have 11 words, as the word embedding has, got 3"),
+        (
+            {"weight_file": "alone/weights.hdf5", "vocab_file": None},
+            "weights.hdf5: needs its vocabulary, .* word embedding",
+        ),
+        ({"vocab_file": "short.txt"}, "short.txt: the vocabulary must have 11 words, as the biLM, got 3"),
         ({"weight_file": "no.hdf5"}, "no.hdf5: there is no such file or directory"),
-        ({"options_file": "no.json"}, "no.json: there is no such file or directory"),
-        ({"options_file": "vocab.txt"}, "vocab.txt: must be JSON in UTF-8"),
-        ({"options_file": "characters/options.json"}, "weights.hdf5: dataset `char_embed` is missing; expected shape"),
+        ({"path": "no.json"}, "no.json: there is no such file or directory"),
+        ({"path": "vocab.txt"}, "vocab.txt: must be JSON in UTF-8"),
+        ({"path": "characters/options.json"}, "weights.hdf5: dataset `char_embed` is missing; expected shape"),
     ],
 )
 def test_files_that_do_not_fit_are_refused(tmp_path, changes, message):
     write_files(tmp_path, "words")
     (tmp_path / "characters").mkdir()
     write_files(tmp_path / "characters", "usual")
+    (tmp_path / "alone").mkdir()
+    shutil.copy(tmp_path / "weights.hdf5", tmp_path / "alone")
     (tmp_path / "short.txt").write_text("<S>\n</S>\n<UNK>\n")
-    names = {"options_file": "options.json", "weight_file": "weights.hdf5", "vocab_file": "vocab.txt", **changes}
+    names = {"path": "options.json", "weight_file": "weights.hdf5", "vocab_file": "vocab.txt", **changes}
     with pytest.raises(InputError, match=message):
-        import_model(**{argument: None if name is None else tmp_path / name for argument, name in names.items()})
+        load_language_model(
+            ModelSource(**{part: None if name is None else tmp_path / name for part, name in names.items()})
+        )
