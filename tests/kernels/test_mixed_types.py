@@ -18,6 +18,7 @@ from allennlp_elmo_plus.modules.build import build_encoder
 from allennlp_elmo_plus.modules.encoder import BiLMEncoder
 from allennlp_elmo_plus.modules.recurrent.lstm import LstmLayer
 from allennlp_elmo_plus.options.bilm_options import BiLMOptions
+from allennlp_elmo_plus.training.adagrad import Adagrad
 from tests.helpers.small_encoders import BASE
 from tests.helpers.small_models import RECURRENCES
 
@@ -171,6 +172,14 @@ NARROW = torch.zeros(4, 4, dtype=torch.bfloat16)
 FLOATS = torch.zeros(4, 4)
 
 
+def adagrad_with_a_wide_sum() -> None:
+    parameter = nn.Parameter(torch.zeros(4))
+    optimizer = Adagrad([parameter])
+    optimizer.state[parameter]["sum"] = torch.ones(4, dtype=torch.float64)
+    parameter.grad = torch.ones(4)
+    optimizer.step()
+
+
 def loop_with_narrow_buffers() -> None:
     from allennlp_elmo_plus.kernels.lstm._numba_loop import forward_loop
 
@@ -189,6 +198,7 @@ def loop_with_narrow_buffers() -> None:
         lambda: torch_steps._compiled_gates_backward(FLOATS, FLOATS, NARROW, FLOATS, None),
         lambda: torch_steps._compiled_gates_backward(FLOATS, FLOATS, FLOATS, FLOATS, None)(NARROW, 0, 0, 0),
         loop_with_narrow_buffers,
+        adagrad_with_a_wide_sum,
     ],
 )
 def test_a_compiled_loop_refuses_each_array_of_another_type(call: Callable[[], object]) -> None:

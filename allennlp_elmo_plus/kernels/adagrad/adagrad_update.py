@@ -1,13 +1,20 @@
 """Adagrad's update of parameters by dense gradients, and by gradients that are sparse in the first dimension."""
 
+import math
 from collections.abc import Sequence
+from functools import partial
 
+import numpy as np
 import torch
 from torch import Tensor
 from torch.autograd.graph import increment_version
 
 from allennlp_elmo_plus.kernels.adagrad import reference
+from allennlp_elmo_plus.kernels.arrays import arrays, arrays_to_fill
 from allennlp_elmo_plus.kernels.backend import run
+
+# Elements updated at once on a CPU, so that parameter, gradient and sum stay in the cache between operations.
+CPU_BLOCK_SIZE = 1 << 17
 
 
 @torch.no_grad()
@@ -19,54 +26,75 @@ def adagrad_update(
     Args:
         params: Parameters of any shapes and types.
         grads: The gradient of each parameter: dense, or coalesced and sparse in its first dimension. A sparse gradient updates the
-            rows that it holds, and no other row is read. Dense gradients may be multiplied by `scale` in place.
+            rows that it holds, and no other row is read.
         sums: The sum of squares of all gradients so far of each parameter, positive.
         lr: The learning rate.
         scale: The factor of all gradients that a clip by the global norm determines.
     """
-    tensors = list(zip(params, grads, sums, strict=True))
-    implementations = {
-        "torch": lambda: _torch_update(tensors, lr, scale),
-        "reference": lambda: _reference_update(tensors, lr, scale),
-    }
-    if tensors:
-        run("adagrad", params[0], implementations)
+    # A dense update on an accelerator is a few launches for all parameters together.
+    batched: list[tuple[Tensor, Tensor, Tensor]] = []
+    for param, grad, grad_sum in zip(params, grads, sums, strict=True):
+        if param.device.type != "cpu" and not grad.is_sparse:
+            batched.append((param, grad, grad_sum))
+            continue
+        arguments = param, grad, grad_sum, lr, scale
+        implementations = {
+            "numba": partial(_numba_update, *arguments),
+            "torch": partial(_torch_update, *arguments),
+            "reference": partial(reference.adagrad_update, *arguments),
+        }
+        is_contiguous = int(param.is_contiguous() and grad_sum.is_contiguous())
+        run("adagrad", param, implementations, is_contiguous=is_contiguous)
+    if batched:
+        batched_implementations = {
+            "torch": lambda: _batched_update(batched, lr, scale),
+            "reference": lambda: _reference_updates(batched, lr, scale),
+        }
+        run("adagrad", batched[0][0], batched_implementations)
 
 
-def _reference_update(tensors: Sequence[tuple[Tensor, Tensor, Tensor]], lr: float, scale: float) -> None:
-    for of_param in tensors:
-        reference.adagrad_update(*of_param, lr, scale)
+def _numba_update(param: Tensor, grad: Tensor, grad_sum: Tensor, lr: float, scale: float) -> None:
+    from allennlp_elmo_plus.kernels.adagrad import _numba_kernels
+
+    factors = np.float32(scale**2), np.float32(lr * scale)
+    if grad.is_sparse:
+        values, width = grad.values(), math.prod(param.shape[1:])
+        param_rows, sum_rows = arrays_to_fill(param.view(-1, width), grad_sum.view(-1, width))
+        rows, grad_rows = arrays(grad.indices()[0], values.reshape(len(values), width))
+        _numba_kernels.update_rows(param_rows, rows, grad_rows, sum_rows, *factors)
+    else:
+        flat_param, flat_sum = arrays_to_fill(param.view(-1), grad_sum.view(-1))
+        _numba_kernels.update(flat_param, *arrays(grad.reshape(-1)), flat_sum, *factors)
+    increment_version(param)
 
 
-def _torch_update(tensors: Sequence[tuple[Tensor, Tensor, Tensor]], lr: float, scale: float) -> None:
-    fused, others = [], []
-    for param, grad, grad_sum in tensors:
-        if grad.is_sparse:
-            rows = grad.indices()[0]
-            param_rows, sum_rows = param[rows], grad_sum[rows]
-            _update([(param_rows, grad.values(), sum_rows)], lr, scale)
-            param[rows], grad_sum[rows] = param_rows, sum_rows
-        elif param.device.type == "cpu" and all(tensor.is_contiguous() for tensor in (param, grad, grad_sum)):
-            fused.append((param, grad, grad_sum))
-        else:
-            others.append((param, grad, grad_sum))
-    if fused:
-        # One pass over memory, by the operation of `torch.optim.Adagrad(fused=True)`. Its own scale is float32 for every dtype.
-        fused_params, fused_grads, fused_sums = (list(column) for column in zip(*fused))
-        if scale != 1:
-            torch._foreach_mul_(fused_grads, scale)
-        steps = [torch.zeros(()) for _ in fused]
-        torch._fused_adagrad_(
-            fused_params, fused_grads, fused_sums, steps, lr=lr, lr_decay=0.0, weight_decay=0.0, eps=0.0, maximize=False
-        )
-        # The fused operation does not tell autograd that it has changed the parameters.
-        increment_version(fused_params)
-    if others:
-        _update(others, lr, scale)
+def _torch_update(param: Tensor, grad: Tensor, grad_sum: Tensor, lr: float, scale: float) -> None:
+    if not grad.is_sparse:
+        for part, part_grad, part_sum in zip(_blocks(param), _blocks(grad), _blocks(grad_sum), strict=True):
+            part_sum.addcmul_(part_grad, part_grad, value=scale**2)
+            part.addcdiv_(part_grad, part_sum.sqrt(), value=-lr * scale)
+        return
+    values = grad.values()
+    sizes = [len(block) for block in _blocks(values)]
+    for rows, block in zip(grad.indices()[0].split(sizes), values.split(sizes), strict=True):
+        row_sum = grad_sum[rows].addcmul_(block, block, value=scale**2)
+        grad_sum[rows] = row_sum
+        param[rows] = param[rows].addcdiv_(block, row_sum.sqrt_(), value=-lr * scale)
 
 
-def _update(tensors: Sequence[tuple[Tensor, Tensor, Tensor]], lr: float, scale: float) -> None:
-    """Update dense parameters of any strides, on an accelerator in few launches for all parameters together."""
-    params, grads, sums = (list(column) for column in zip(*tensors))
+def _batched_update(batched: Sequence[tuple[Tensor, Tensor, Tensor]], lr: float, scale: float) -> None:
+    params, grads, sums = (list(tensors) for tensors in zip(*batched))
     torch._foreach_addcmul_(sums, grads, grads, value=scale**2)
     torch._foreach_addcdiv_(params, grads, torch._foreach_sqrt(sums), value=-lr * scale)
+
+
+def _reference_updates(batched: Sequence[tuple[Tensor, Tensor, Tensor]], lr: float, scale: float) -> None:
+    for tensors in batched:
+        reference.adagrad_update(*tensors, lr, scale)
+
+
+def _blocks(tensor: Tensor) -> tuple[Tensor, ...]:
+    """Return views of successive rows that cover `tensor`: CPU_BLOCK_SIZE elements each on a CPU, one view elsewhere."""
+    if tensor.device.type != "cpu" or tensor.numel() <= CPU_BLOCK_SIZE:
+        return (tensor,)
+    return tensor.split(max(1, CPU_BLOCK_SIZE * len(tensor) // tensor.numel()))

@@ -168,23 +168,34 @@ def _conv_forward(
 
     `embedded` (W, at least width * d) holds the distinct n-grams; the first position that has the maximum is its argmax.
     """
-    width, matrix = weight.shape[2], _as_matrix(weight)
-    responses = linear(embedded[:, : len(matrix)], matrix, bias)
-    implementations = {
-        "numba": lambda: _numba_max(responses, ngrams, width, first_filter, maxima, argmax),
-        "torch": lambda: _torch_max(responses, ngrams, width, first_filter, maxima, argmax),
-    }
-    run("conv_max_pool.max", responses, implementations)
+    width, scratch = weight.shape[2], argmax
+    if scratch is None:
+        # The kernels overwrite this row for each word.
+        scratch = maxima.new_empty(1, maxima.shape[1], dtype=torch.int32)
+
+    def numba_conv() -> None:
+        from allennlp_elmo_plus.kernels.char_conv import _numba_kernels
+
+        operands = *arrays(embedded, weight, bias), ngrams.index.numpy(), ngrams.num_positions(width)
+        _numba_kernels.conv_forward(*operands, first_filter, *arrays_to_fill(maxima, scratch))
+
+    def gemm_and_max() -> None:
+        matrix = _as_matrix(weight)
+        responses = linear(embedded[:, : len(matrix)], matrix, bias)
+        implementations = {
+            "numba": lambda: _numba_max(responses, ngrams, width, first_filter, maxima, scratch),
+            "torch": lambda: _torch_max(responses, ngrams, width, first_filter, maxima, argmax),
+        }
+        run("conv_max_pool.max", responses, implementations)
+
+    run("conv_max_pool.gemm", embedded, {"numba": numba_conv, "torch": gemm_and_max})
 
 
 def _numba_max(
-    responses: Tensor, ngrams: Ngrams, width: int, first_filter: int, maxima: Tensor, argmax: Optional[Tensor]
+    responses: Tensor, ngrams: Ngrams, width: int, first_filter: int, maxima: Tensor, argmax: Tensor
 ) -> None:
     from allennlp_elmo_plus.kernels.char_conv import _numba_kernels
 
-    if argmax is None:
-        # The kernel overwrites this row for each word.
-        argmax = maxima.new_empty(1, maxima.shape[1], dtype=torch.int32)
     operands = *arrays(responses), ngrams.index.numpy(), ngrams.num_positions(width)
     _numba_kernels.max_over_positions(*operands, first_filter, *arrays_to_fill(maxima, argmax))
 
@@ -213,10 +224,23 @@ def _conv_backward(
     embedded: Tensor, weight: Tensor, grad: Tensor, argmax: Tensor, first_filter: int, grad_embedded: Tensor
 ) -> Tensor:
     """Return the gradient of the filters `weight`, and add the gradient of the characters that they read to `grad_embedded`."""
-    matrix = _as_matrix(weight)
-    grad_responses = _responses_backward(grad, argmax, first_filter, len(embedded), len(weight))
-    addmm_(grad_embedded[:, : len(matrix)], grad_responses, matrix.t())
-    return _as_weight(matmul_tn(embedded[:, : len(matrix)], grad_responses), weight.shape[2])
+
+    def numba_conv_backward() -> Tensor:
+        from allennlp_elmo_plus.kernels.char_conv import _numba_kernels
+
+        operands = arrays(embedded, weight, grad, argmax)
+        grad_weight = torch.empty_like(weight, memory_format=torch.contiguous_format)
+        _numba_kernels.conv_backward(*operands, first_filter, *arrays_to_fill(grad_embedded, grad_weight))
+        return grad_weight
+
+    def scatter_and_gemm() -> Tensor:
+        matrix = _as_matrix(weight)
+        grad_responses = _responses_backward(grad, argmax, first_filter, len(embedded), len(weight))
+        grad_matrix = matmul_tn(embedded[:, : len(matrix)], grad_responses)
+        addmm_(grad_embedded[:, : len(matrix)], grad_responses, matrix.t())
+        return _as_weight(grad_matrix, weight.shape[2])
+
+    return run("conv_max_pool.gemm", embedded, {"numba": numba_conv_backward, "torch": scatter_and_gemm})
 
 
 def _responses_backward(grad: Tensor, argmax: Tensor, first_filter: int, num_ngrams: int, num_filters: int) -> Tensor:
