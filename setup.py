@@ -19,7 +19,7 @@ VERSION = re.search(r'^__version__ = "(.+)"$', (HERE / "allennlp_elmo_plus" / "_
 README = HERE / "README.md"
 
 # What AllenNLP's modules import, no more: `wandb`, `sentencepiece` and `sacremoses`, which it also asks for, are imported only by
-# its wandb callback and by some of transformers' tokenizers, and whoever uses those installs them.
+# its wandb callback and by some of transformers' tokenizers, so users of those install them.
 ALLENNLP_NEEDS = [
     "base58>=2.1.1",
     "cached-path>=1.6",

@@ -68,7 +68,7 @@ def test_configs_have_the_sizes_of_the_released_models(name: str, millions: floa
     options = {key: value for key, value in read(name)["model"].items() if key != "type"}
     with torch.device("meta"):
         encoder = build_encoder(BiLMOptions.from_dict(options, source=name, inference=False))
-    # The row of zeros that AllenNLP adds for padding is none of ours.
+    # AllenNLP adds a row of zeros for padding, which these models do not have.
     assert sum(parameter.numel() for parameter in encoder.parameters()) / 1e6 == pytest.approx(millions, abs=0.05)
 
 

@@ -168,11 +168,8 @@ class FlairEmbeddings:
     def __init__(self) -> None:
         import allennlp.commands.elmo
 
-        options_file = allennlp.commands.elmo.DEFAULT_OPTIONS_FILE
-        weight_file = allennlp.commands.elmo.DEFAULT_WEIGHT_FILE
-        self.ee = allennlp.commands.elmo.ElmoEmbedder(
-            options_file=options_file, weight_file=weight_file, cuda_device=-1
-        )
+        old = allennlp.commands.elmo
+        self.ee = old.ElmoEmbedder(old.DEFAULT_OPTIONS_FILE, weight_file=old.DEFAULT_WEIGHT_FILE, cuda_device=-1)
         self.embedding_length = len(self.embed([["hello"]])[0][0])
 
     def embed(self, sentences: list[list[str]]) -> list[list[torch.Tensor]]:
@@ -201,6 +198,19 @@ def test_as_flair_uses_it() -> None:
     copy = pickle.loads(pickle.dumps(embeddings))
     for words, copied_words in zip(embeddings.embed(SENTENCES), copy.embed(SENTENCES), strict=True):
         torch.testing.assert_close(words, copied_words, rtol=0, atol=1e-6)
+
+
+@pytest.mark.usefixtures("installed")
+def test_flair_itself_embeds_with_it() -> None:
+    legacy = pytest.importorskip("flair.embeddings.legacy", reason="flair is not installed")
+    from flair.data import Sentence
+
+    ours, sentence = embedder(), Sentence(SENTENCES[0])
+    legacy.ELMoEmbeddings(options_file=OPTIONS, weight_file=WEIGHTS).embed(sentence)
+    # flair embeds "hello" first, to learn the width.
+    ours.embed_sentence(["hello"])
+    expected = np.concatenate(ours.embed_sentence(SENTENCES[0]), axis=1)
+    np.testing.assert_allclose([token.embedding.numpy() for token in sentence], expected, rtol=0, atol=1e-6)
 
 
 @pytest.mark.usefixtures("installed")

@@ -43,7 +43,7 @@ class CarriedState:
             self.evaluation = state.detach()
 
     def state_dict(self) -> Optional[list[torch.Tensor]]:
-        """Return the tensors of the state of training, or None where there is none."""
+        """Return the tensors of the state of training, or None before the first batch."""
         return None if self.training is None else list(self.training)
 
     def load_state_dict(self, tensors: Optional[list[torch.Tensor]], device: torch.device) -> None:

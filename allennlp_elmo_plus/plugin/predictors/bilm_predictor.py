@@ -71,7 +71,7 @@ class BilmPredictor(Predictor):
         """Return the request of one line of `allennlp predict`.
 
         Raises:
-            InputError: where the line begins as a JSON object and is none.
+            InputError: the line begins as a JSON object and cannot be parsed.
         """
         # A sentence may begin with a brace, but hardly with a brace and a quotation mark.
         if not _BEGINS_AS_JSON.match(line):

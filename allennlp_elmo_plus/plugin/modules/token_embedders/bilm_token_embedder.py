@@ -20,9 +20,9 @@ class BilmTokenEmbedder(StrictFromParams, TokenEmbedder):
     "bilm_characters", for a biLM of word input by "bilm_words".
 
     Args:
-        projection_dim: the width of a projection of the vectors; by default there is none.
+        projection_dim: the width of a projection of the vectors; by default the vectors are not projected.
 
-    All other options are those of `BilmRepresentations`, of which this is one with a projection.
+    All other options are those of `BilmRepresentations`.
     """
 
     def __init__(
