@@ -31,19 +31,26 @@ def training_loss(
 ) -> Tensor:
     """Return the `mean_loss` of `batch` over its own targets, (), with `gradient_factor` times its gradient.
 
-    In the last windows of an epoch some lanes have ended, and the mean is over the remaining targets; a batch without targets has
-    the loss 0, and gradients of zeros for the parameters of `model`. Where `batch.loss_weight` is set, the processes have unequal
-    shares of a window: the value is then the loss of the whole window in every process, and the mean of the gradients over the
-    processes is the gradient of the whole window.
+    In the last windows of an epoch some lanes have ended. Their value is the mean over the remaining targets, but their gradient is
+    that of the sum divided by all positions of the window, as in every other window. The mean over the few targets of the last lanes
+    would change the weights as much as a whole window does: the held-out perplexity of WikiText-2 was then 185 instead of 169.
+    bilm-tf has no such windows.
+
+    A batch without targets has the loss 0, and gradients of zeros for the parameters of `model`. Where `batch.loss_weight` is set,
+    the processes have unequal shares of a window or of sentences: the value is then the loss of all of them in every process, and
+    the mean of the gradients over the processes is the gradient of all of them.
     """
-    loss = mean_loss(forward_nll_sum, backward_nll_sum, max(1, sum(batch.batch_sizes)))
-    if batch.loss_weight is None:
-        loss = scale_gradient(loss, gradient_factor)
-    else:
-        value = loss.detach() * batch.loss_weight
+    num_targets = sum(batch.batch_sizes)
+    loss = mean_loss(forward_nll_sum, backward_nll_sum, max(1, num_targets))
+    value, weight = loss.detach(), 1.0
+    if batch.loss_weight is not None:
+        weight = batch.loss_weight
+        value = value * weight
         value.fill_(all_reduce_mean(value.item(), value.device))
-        loss = scale_gradient(loss, gradient_factor * batch.loss_weight, value)
-    return loss if sum(batch.batch_sizes) else _touch_parameters(loss, model)
+    if batch.carries_state:
+        weight = num_targets / batch.forward_inputs.numel()
+    loss = scale_gradient(loss, gradient_factor * weight, value)
+    return loss if num_targets else _touch_parameters(loss, model)
 
 
 def skipped_loss(model: nn.Module, loss: Tensor) -> Tensor:
@@ -52,13 +59,13 @@ def skipped_loss(model: nn.Module, loss: Tensor) -> Tensor:
     return _touch_parameters(zero, model) if world().num_processes > 1 else zero
 
 
-def scale_gradient(loss: Tensor, factor: float, value: Optional[Tensor] = None) -> Tensor:
-    """Return `value`, by default the value of `loss`, with `factor` times the gradient of `loss`.
+def scale_gradient(loss: Tensor, factor: float, value: Tensor) -> Tensor:
+    """Return `value` with `factor` times the gradient of `loss`.
 
     bilm-tf minimizes loss * unroll_steps. This factor decides how often the clip by the global norm applies and how fast Adagrad's
     sums grow. The gradient must therefore have it; the reported loss must not.
     """
-    return _ScaleGradient.apply(loss, factor, loss.detach() if value is None else value)  # type: ignore[no-any-return]
+    return _ScaleGradient.apply(loss, factor, value)  # type: ignore[no-any-return]
 
 
 class _ScaleGradient(torch.autograd.Function):

@@ -45,7 +45,7 @@ class BilmModel(StrictFromParams, Model):
     evaluation, and without sampling, the softmax is exact, and `perplexity` is the geometric mean of
     `forward_perplexity` and `backward_perplexity`. `loss` is 0.5 * (forward + backward) nats per target; its gradient is that of
     loss * `unroll_steps`, as in bilm-tf. In the last windows of an epoch, in which some lanes have ended, `loss` is the mean over
-    the remaining targets, in distributed training over those of all processes.
+    the remaining targets, in distributed training over those of all processes; see `training.loss` for its gradient.
 
     Training and evaluation each carry their own state, which `reset_states()` drops; every switch to evaluation starts from a zero
     state. The state is not saved with the weights.

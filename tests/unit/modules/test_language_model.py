@@ -169,8 +169,10 @@ def test_pack_and_unpack_are_inverse() -> None:
 
 def test_scale_gradient_multiplies_the_gradient_and_keeps_the_loss() -> None:
     nll = torch.tensor([6.0, 2.0], dtype=torch.double, requires_grad=True)
-    assert scale_gradient(nll[0] * math.inf, 20).item() == math.inf
-    loss = scale_gradient(mean_loss(nll[0], nll[1], 4), 20)
+    infinite = nll[0] * math.inf
+    assert scale_gradient(infinite, 20, infinite.detach()).item() == math.inf
+    loss = mean_loss(nll[0], nll[1], 4)
+    loss = scale_gradient(loss, 20, loss.detach())
     assert loss.item() == 1.0
     loss.backward()
     assert nll.grad.tolist() == [2.5, 2.5]
