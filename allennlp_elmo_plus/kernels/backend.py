@@ -196,13 +196,14 @@ TABLE: dict[str, dict[str, Backend]] = {
     },
     "exact_softmax": {},
     "conv_max_pool": {},
-    # Convolution and maximum in one kernel: 3 to 4% of a step on two AMD processors, no difference on an Intel Xeon.
+    # Convolution and maximum in one kernel: 3% of a step on an AMD Zen 5, no difference on an Intel Xeon. On an AMD EPYC 4 to 5% of a
+    # step together with Adagrad's kernel.
     "conv_max_pool.gemm": {"numba": Backend(_is_float32_on_cpu, lambda situation: situation.threads == 1)},
     # The maximum after a library's product: 2 to 3% of a step on an AMD EPYC, 7.5% on an Intel Xeon.
     "conv_max_pool.max": {"numba": Backend(_is_float32_on_cpu, _has_few_threads)},
     # One launch for the element-wise part of a step of both directions. Not measured on a GPU yet.
     "lstm": {"triton": Backend(lambda situation: situation.device == "cuda", _always)},
-    # All time steps in one compiled loop, products included: 15% of a step on an AMD EPYC, 9% on an Intel Xeon.
+    # All time steps in one compiled loop, products included: 17% of a step on an AMD EPYC, 9% on an Intel Xeon.
     "lstm.loop": {
         "numba": Backend(
             lambda situation: _is_float32_on_cpu(situation) and situation.sizes["tokens"] > 0, _lstm_loop_is_faster
@@ -217,8 +218,8 @@ TABLE: dict[str, dict[str, Backend]] = {
             _has_few_threads,
         )
     },
-    # 2% of a step on two AMD processors, 1.9% on an Intel Xeon. PyTorch's fused operation is as fast alone, but it wakes OpenMP's
-    # threads: the step is then 2% longer.
+    # 2.6% of a step on an AMD Zen 5, 2% on an AMD EPYC, 1.9% on an Intel Xeon. PyTorch's fused operation is as fast alone, but it wakes
+    # OpenMP's threads: the step is then 2% longer.
     "adagrad": {
         "numba": Backend(
             lambda situation: _is_float32_on_cpu(situation) and bool(situation.sizes["is_contiguous"]),

@@ -90,9 +90,7 @@ def _log_compilations() -> None:
             is_ours = start.data["dispatcher"].py_func.__module__.startswith(__package__)
             if is_ours and not self.is_logged:
                 self.is_logged = True
-                logger.info(
-                    "compiling kernels for this processor, which takes up to a minute; later runs load them from disk"
-                )
+                logger.info("compiling kernels for this processor, about half a minute; later runs load them from disk")
 
         def on_end(self, end: event.Event) -> None:
             pass

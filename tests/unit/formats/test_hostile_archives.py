@@ -57,13 +57,14 @@ def test_too_many_members_are_refused(directory, monkeypatch):
     assert refusal_of(path) == "must hold at most 50 members, got more"
 
 
-@pytest.mark.parametrize(
-    "size, message",
-    [(2**40, "must be at most 34,359,738,368 bytes decompressed, got more"), (2**30, "must be a whole model.tar.gz: ")],
-)
-def test_a_member_that_claims_more_bytes_than_it_has_is_refused(directory, size, message):
-    path = write_archive(directory / "model.tar.gz", archived_files(), (member("big", size=size),))
-    assert refusal_of(path).startswith(message)
+def test_a_member_that_claims_a_terabyte_is_refused(directory):
+    path = write_archive(directory / "model.tar.gz", archived_files(), (member("big", size=2**40),))
+    assert refusal_of(path) == "must be at most 34,359,738,368 bytes decompressed, got more"
+
+
+def test_a_member_that_claims_more_bytes_than_it_has_is_refused(directory):
+    path = write_archive(directory / "model.tar.gz", archived_files(), (member("big", size=2**30),))
+    assert refusal_of(path).startswith("must be a whole model.tar.gz: ")
 
 
 def test_a_member_of_negative_size_is_refused(directory):

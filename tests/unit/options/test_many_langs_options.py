@@ -7,17 +7,9 @@ import pytest
 from allennlp_elmo_plus.errors import InputError
 from allennlp_elmo_plus.options.bilm_options import BiLMOptions
 from allennlp_elmo_plus.options.many_langs_options import ManyLangsOptions, parse_options
+from tests.helpers.many_langs_models import CONFIG
 
-ENCODER = {"name": "elmo", "projection_dim": 6, "cell_clip": 3, "proj_clip": 3, "dim": 10, "n_layers": 2}
-TOKEN_EMBEDDER = {
-    "name": "cnn",
-    "activation": "relu",
-    "filters": [[1, 4], [3, 5]],
-    "n_highway": 2,
-    "word_dim": 3,
-    "char_dim": 4,
-    "max_characters_per_token": 12,
-}
+ENCODER, TOKEN_EMBEDDER = {**CONFIG["encoder"], "cell_clip": 3, "proj_clip": 3}, CONFIG["token_embedder"]
 
 
 def parse(encoder: Any = None, **token_embedder: Any) -> ManyLangsOptions:
