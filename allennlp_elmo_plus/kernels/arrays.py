@@ -33,6 +33,11 @@ def arrays_to_fill(*tensors: Tensor) -> list[np.ndarray]:
     return [(tensor.detach() if tensor.requires_grad else tensor).numpy() for tensor in tensors]
 
 
+def words(tensor: Tensor) -> np.ndarray:
+    """Return a bfloat16 tensor (..., K) as an array (..., K / 2) of uint32, two values each, which shares a contiguous tensor's memory."""
+    return tensor.detach().contiguous().view(torch.int32).numpy().view(np.uint32)
+
+
 def _check_types(tensors: Sequence[Tensor], dtype: torch.dtype) -> None:
     for tensor in tensors:
         if tensor.dtype is not dtype and tensor.is_floating_point():

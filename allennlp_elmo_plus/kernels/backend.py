@@ -28,7 +28,7 @@ import torch
 from torch import Tensor
 
 from allennlp_elmo_plus.errors import one_line_message
-from allennlp_elmo_plus.kernels.jit import KernelUnavailableError
+from allennlp_elmo_plus.kernels.jit import KernelUnavailableError, cpu_features
 
 logger = logging.getLogger(__name__)
 Result = TypeVar("Result")
@@ -164,9 +164,16 @@ def _has_few_threads(situation: Situation) -> bool:
 SMALL_KERNEL = 1 << 19
 CACHED_KERNEL = 1 << 22
 # Larger ones on one thread: rows of a step that make up for reading the weights, and steps for packing them. Otherwise libraries,
-# which multiply by the weights as they are stored, take less time; in bfloat16 they always do.
+# which multiply by the weights as they are stored, take less time.
 MIN_ROWS = 4
 MIN_STEPS = 4
+
+
+def _loop_can_compute(situation: Situation) -> bool:
+    sizes = situation.sizes
+    if not _is_float32_on_cpu(situation) or sizes["tokens"] == 0:
+        return False
+    return bool(sizes["has_one_dtype"] or (sizes["is_packed_bfloat16"] and "avx512bf16" in cpu_features()))
 
 
 def _lstm_loop_is_faster(situation: Situation) -> bool:
@@ -176,7 +183,7 @@ def _lstm_loop_is_faster(situation: Situation) -> bool:
     if sizes["kernel_values"] <= (CACHED_KERNEL if situation.threads == 1 else SMALL_KERNEL):
         return True
     is_long = sizes["rows"] >= MIN_ROWS and sizes["tokens"] >= MIN_STEPS * sizes["rows"]
-    return situation.threads == 1 and is_long and bool(sizes["has_one_dtype"])
+    return situation.threads == 1 and is_long
 
 
 # Multiply-adds from which on a product gains more than the call into oneDNN costs.
@@ -205,9 +212,7 @@ TABLE: dict[str, dict[str, Backend]] = {
     "lstm": {"triton": Backend(lambda situation: situation.device == "cuda", _always)},
     # All time steps in one compiled loop, products included: 17% of a step on an AMD EPYC, 9% on an Intel Xeon.
     "lstm.loop": {
-        "numba": Backend(
-            lambda situation: _is_float32_on_cpu(situation) and situation.sizes["tokens"] > 0, _lstm_loop_is_faster
-        )
+        "numba": Backend(_loop_can_compute, _lstm_loop_is_faster)
     },
     # The element-wise part of a time step. Without this kernel and the loop a step takes a third longer on both.
     "lstm.gates": {"numba": Backend(_is_float32_on_cpu, _has_few_threads)},

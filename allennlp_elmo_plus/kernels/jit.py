@@ -70,6 +70,17 @@ def jit_inline(function: Callable[..., Any]) -> Any:
 
 
 @cache
+def cpu_features() -> frozenset[str]:
+    """Return the instruction sets of the processor that numba compiles for, by LLVM's names; none without numba."""
+    try:
+        from numba.core.registry import cpu_target
+    except ImportError:
+        return frozenset()
+    features = cpu_target.target_context.codegen().magic_tuple()[2].split(",")
+    return frozenset(feature[1:] for feature in features if feature.startswith("+"))
+
+
+@cache
 def sources_digest() -> str:
     """Return a hash of all source files of `kernels/`."""
     digest = hashlib.sha256()

@@ -3,17 +3,19 @@
 From a loop in Python, numba makes vector instructions only sometimes, and never keeps a tile of the result in registers.
 """
 
+from collections.abc import Callable
 from itertools import chain
 from typing import Any
 
 from llvmlite import ir
 from numba.core import cgutils, types
-from numba.core.registry import cpu_target
 from numba.extending import intrinsic
+
+from allennlp_elmo_plus.kernels.jit import cpu_features
 
 # For the processor that numba compiles for; kernels kept on disk belong to that processor too. A tile of MR rows by NR columns fills
 # all vector registers except those that hold the factors.
-SIMD_WIDTH, MR = (16, 8) if "+avx512f" in cpu_target.target_context.codegen().magic_tuple()[2] else (8, 6)
+SIMD_WIDTH, MR = (16, 8) if "avx512f" in cpu_features() else (8, 6)
 NR_VECTORS = 2
 NR = NR_VECTORS * SIMD_WIDTH
 
@@ -76,7 +78,19 @@ def transpose_tile(typing_context: Any, out: Any, square: Any, i: Any, j: Any, k
     return types.void(out, square, *[types.intp] * 4), generate
 
 
-def gemm_microkernel(num_rows: int) -> Any:
+# Generates `total + factors * weights` of vectors: (builder, factors, weights, total).
+MultiplyAdd = Callable[[Any, Any, Any, Any], Any]
+
+
+def fused_multiply_add(builder: Any, factors: Any, weights: Any, total: Any) -> Any:
+    """Generate `total + factors * weights` of float32 vectors."""
+    fused = ir.FunctionType(_VECTOR, [_VECTOR] * 3)
+    # `llvm.fma` would call the C library for each value on a processor without the instruction.
+    function = cgutils.get_or_insert_function(builder.module, fused, f"llvm.fmuladd.v{SIMD_WIDTH}f32")
+    return builder.call(function, [factors, weights, total])
+
+
+def gemm_microkernel(num_rows: int, multiply_add: MultiplyAdd = fused_multiply_add) -> Any:
     """Return the micro-kernel `out[i:i+num_rows, p*NR:(p+1)*NR] = bias + left[i:i+num_rows] @ panels[p]`, for compiled kernels.
 
     Its arguments are (out, left, panels, bias, i, p). Where fewer than `num_rows` rows remain, the last row is computed again, so no
@@ -93,7 +107,7 @@ def gemm_microkernel(num_rows: int) -> Any:
             sums = _sums(builder, [_load_vectors(builder, _vectors(builder, first.data, column))] * num_rows)
             left_rows = [_row(builder, factor, row) for row in rows]
             ahead = _prefetch_slice(builder, factor, weights, i, p, num_rows)
-            _fused_multiply_add(builder, sums, left_rows, 1, weights, p, ahead)
+            _add_products(builder, sums, left_rows, 1, weights, p, ahead, multiply_add)
             for row, row_sums in zip(rows, sums, strict=True):
                 for address, total in zip(_vectors(builder, _row(builder, target, row), column), row_sums, strict=True):
                     builder.store(builder.load(total), address, align=4)
@@ -123,7 +137,7 @@ def gemm_tn_microkernel(typing_context: Any, out: Any, columns: Any, panels: Any
         first = _row(builder, factor, builder.udiv(i, _INTEGER(MR)))
         left_rows = [builder.gep(first, [builder.sub(row, i)]) for row in rows]
         ahead = _prefetch_slice(builder, target, weights, i, p, MR)
-        _fused_multiply_add(builder, sums, left_rows, MR, weights, p, ahead)
+        _add_products(builder, sums, left_rows, MR, weights, p, ahead, fused_multiply_add)
         totals = [
             [
                 builder.fadd(builder.load(address, align=4), builder.load(total))
@@ -162,7 +176,7 @@ def _prefetch_slice(builder: Any, rows: Any, panels: Any, i: Any, p: Any, num_ro
     return builder.gep(first, [offset]), share
 
 
-def _fused_multiply_add(
+def _add_products(
     builder: Any,
     sums: list[list[Any]],
     left_rows: list[Any],
@@ -170,14 +184,12 @@ def _fused_multiply_add(
     panels: Any,
     p: Any,
     ahead: tuple[Any, Any],
+    multiply_add: MultiplyAdd,
 ) -> None:
     """Add the product of rows, whose values are `stride` apart, and panel p to a tile, and prefetch memory `ahead` meanwhile.
 
     Where the weights do not fit the nearest caches, the next panel would otherwise have to be waited for.
     """
-    fused = ir.FunctionType(_VECTOR, [_VECTOR] * 3)
-    # `llvm.fma` would call the C library for each value on a processor without the instruction.
-    multiply_add = cgutils.get_or_insert_function(builder.module, fused, f"llvm.fmuladd.v{SIMD_WIDTH}f32")
     panel = _row(builder, panels, p)
     first_ahead, share = ahead
     with cgutils.for_range(builder, builder.extract_value(panels.shape, 1)) as loop:
@@ -187,7 +199,7 @@ def _fused_multiply_add(
         for left_row, row_sums in zip(left_rows, sums, strict=True):
             factors = _broadcast(builder, builder.load(builder.gep(left_row, [k])))
             for weight, total in zip(weights, row_sums, strict=True):
-                builder.store(builder.call(multiply_add, [factors, weight, builder.load(total)]), total)
+                builder.store(multiply_add(builder, factors, weight, builder.load(total)), total)
 
 
 def _prefetch(builder: Any, addresses: list[Any], to_write: bool) -> None:
@@ -205,9 +217,10 @@ def _array(context: Any, builder: Any, signature: Any, arguments: Any, n: int) -
 
 
 def _row(builder: Any, array: Any, index: Any) -> Any:
-    """Return the address of a row, or of a panel."""
+    """Return the address of a row, or of a panel, as that of float32 values; other values of 32 bits are moved like these."""
     stride = builder.extract_value(array.strides, 0)
-    return cgutils.pointer_add(builder, array.data, builder.mul(index, stride))
+    first = builder.bitcast(array.data, ir.FloatType().as_pointer())
+    return cgutils.pointer_add(builder, first, builder.mul(index, stride))
 
 
 def _vectors(builder: Any, first: Any, index: Any) -> list[Any]:

@@ -6,19 +6,36 @@ dimension (Goto and van de Geijn 2008, "Anatomy of high-performance matrix multi
 """
 
 from collections.abc import Callable
+from typing import Any
 
 import numpy as np
+from numba.core import types
+from numba.extending import overload
 
+from allennlp_elmo_plus.kernels.gemm._bfloat16 import (
+    TILE_ROWS,
+    configure_tiles,
+    dot_product_add,
+    has_amx,
+    release_tiles,
+    round_vector,
+    tile_microkernel,
+)
 from allennlp_elmo_plus.kernels.gemm._microkernel import (
     MR,
     NR,
     SIMD_WIDTH,
+    MultiplyAdd,
+    fused_multiply_add,
     gemm_microkernel,
     gemm_tn_microkernel,
     transpose_tile,
     vector_copy,
 )
 from allennlp_elmo_plus.kernels.jit import jit_inline
+
+# numba compares an implementation's annotations with those of the overload that returns it: `Any` in both.
+_Gemm = Callable[[Any, Any, Any, Any], None]
 
 
 def _rows_packer(width: int) -> Callable[[np.ndarray, np.ndarray, int], None]:
@@ -51,7 +68,7 @@ def pack_panel(panel: np.ndarray, right: np.ndarray, first: int, columns: int) -
         for k in range(len(right)):
             _copy_width(panel[k], right[k, first:])
         return
-    panel[:] = np.float32(0)
+    panel[:] = 0
     for k in range(len(right)):
         for j in range(columns):
             panel[k, j] = right[k, first + j]
@@ -62,7 +79,7 @@ def pack_panel_transposed(panel: np.ndarray, right_t: np.ndarray, first: int, co
     """Do what `pack_panel` does, with the transpose of `right_t` (N, K)."""
     inner = right_t.shape[1]
     if columns < NR:
-        panel[:] = np.float32(0)
+        panel[:] = 0
     tiled_inner, tiled_columns = inner - inner % SIMD_WIDTH, columns - columns % SIMD_WIDTH
     # One cache line of each column before the next line: the nearest cache does not hold whole columns.
     for start in range(0, tiled_inner, SIMD_WIDTH):
@@ -80,7 +97,7 @@ def pack_panel_transposed(panel: np.ndarray, right_t: np.ndarray, first: int, co
 def pack_b(right: np.ndarray) -> np.ndarray:
     """Return `right` (K, N) in panels (N / NR rounded up, K, NR)."""
     inner, num_columns = right.shape
-    panels = np.empty((-(-num_columns // NR), inner, NR), np.float32)
+    panels = np.empty((-(-num_columns // NR), inner, NR), right.dtype)
     for p in range(len(panels)):
         pack_panel(panels[p], right, p * NR, min(NR, num_columns - p * NR))
     return panels
@@ -90,13 +107,53 @@ def pack_b(right: np.ndarray) -> np.ndarray:
 def pack_b_transposed(right_t: np.ndarray) -> np.ndarray:
     """Return the transpose of `right_t` (N, K) in panels (N / NR rounded up, K, NR)."""
     num_columns, inner = right_t.shape
-    panels = np.empty((-(-num_columns // NR), inner, NR), np.float32)
+    panels = np.empty((-(-num_columns // NR), inner, NR), right_t.dtype)
     for p in range(len(panels)):
         pack_panel_transposed(panels[p], right_t, p * NR, min(NR, num_columns - p * NR))
     return panels
 
 
-_multiply_rows, _multiply_row = gemm_microkernel(MR), gemm_microkernel(1)
+def _gemm_by_vectors(multiply_add: MultiplyAdd) -> _Gemm:
+    multiply_rows, multiply_row = gemm_microkernel(MR, multiply_add), gemm_microkernel(1, multiply_add)
+
+    def gemm(left: Any, panels: Any, bias: Any, out: Any) -> None:
+        for p in range(len(panels)):
+            # One row at a time takes less time than a tile of which two rows are needed.
+            if len(left) < 3:
+                for i in range(len(left)):
+                    multiply_row(out, left, panels, bias, i, p)
+            else:
+                for i in range(0, len(left), MR):
+                    multiply_rows(out, left, panels, bias, i, p)
+
+    return gemm
+
+
+def _gemm_by_tiles() -> _Gemm:
+    multiply_two_tiles, multiply_tile = tile_microkernel(2), tile_microkernel(1)
+
+    def gemm(left: Any, panels: Any, bias: Any, out: Any) -> None:
+        configure_tiles()
+        for p in range(len(panels)):
+            for i in range(0, len(left), 2 * TILE_ROWS):
+                if len(left) - i > TILE_ROWS:
+                    multiply_two_tiles(out, left, panels, bias, i, p)
+                else:
+                    multiply_tile(out, left, panels, bias, i, p)
+        release_tiles()
+
+    return gemm
+
+
+def _gemm(left: np.ndarray, panels: np.ndarray, bias: np.ndarray, out: np.ndarray) -> None:
+    raise NotImplementedError
+
+
+@overload(_gemm, inline="always")
+def _gemm_of_type(left: Any, panels: Any, bias: Any, out: Any) -> Any:
+    if panels.dtype == types.float32:
+        return _gemm_by_vectors(fused_multiply_add)
+    return _gemm_by_tiles() if has_amx() else _gemm_by_vectors(dot_product_add)
 
 
 @jit_inline
@@ -104,16 +161,56 @@ def gemm_packed(left: np.ndarray, panels: np.ndarray, bias: np.ndarray, out: np.
     """Set the first M rows of `out` to bias + left (M, K) @ right, where `panels` holds `right` packed by `pack_b`.
 
     `bias` and the rows of `out` have len(panels) * NR columns. Rows are contiguous. A row of the result has the same bits whatever
-    other rows there are.
+    other rows there are. Factors of uint32 are in bfloat16, see `_bfloat16.py`: then K is a multiple of 32, and `left` and `out` have
+    memory for a multiple of `TILE_ROWS` rows.
     """
-    for p in range(len(panels)):
-        # One row at a time takes less time than a tile of which two rows are needed.
-        if len(left) < 3:
-            for i in range(len(left)):
-                _multiply_row(out, left, panels, bias, i, p)
-        else:
-            for i in range(0, len(left), MR):
-                _multiply_rows(out, left, panels, bias, i, p)
+    _gemm(left, panels, bias, out)
+
+
+def _fill_factor(factor: np.ndarray, rows: np.ndarray) -> None:
+    raise NotImplementedError
+
+
+@overload(_fill_factor, inline="always")
+def _fill_factor_of_type(factor: Any, rows: Any) -> Any:
+    def in_float32(factor: Any, rows: Any) -> Any:
+        for i in range(len(rows)):
+            factor[i] = rows[i]
+
+    def in_bfloat16(factor: Any, rows: Any) -> Any:
+        for i in range(len(rows)):
+            for j in range(0, factor.shape[1], SIMD_WIDTH):
+                round_vector(factor[i, j:], rows[i, 2 * j :])
+
+    return in_float32 if factor.dtype == types.float32 else in_bfloat16
+
+
+def _as_factor(memory: np.ndarray, rows: np.ndarray) -> np.ndarray:
+    raise NotImplementedError
+
+
+@overload(_as_factor, inline="always")
+def _as_factor_of_type(memory: Any, rows: Any) -> Any:
+    def in_float32(memory: Any, rows: Any) -> Any:
+        return rows
+
+    def in_bfloat16(memory: Any, rows: Any) -> Any:
+        _fill_factor(memory, rows)
+        return memory[: len(rows)]
+
+    return in_float32 if memory.dtype == types.float32 else in_bfloat16
+
+
+@jit_inline
+def fill_factor(factor: np.ndarray, rows: np.ndarray) -> None:
+    """Set the first rows of `factor`, a left factor of `gemm_packed`, to `rows` (M, K) of float32, rounded if `factor` is in bfloat16."""
+    _fill_factor(factor, rows)
+
+
+@jit_inline
+def as_factor(memory: np.ndarray, rows: np.ndarray) -> np.ndarray:
+    """Return `rows` (M, K) of float32 as a left factor of the dtype of `memory`: in float32 `rows`, else `memory`, filled with them."""
+    return _as_factor(memory, rows)
 
 
 @jit_inline

@@ -2,12 +2,17 @@
 
 There is no Python between the steps, so two directions on two threads do not wait for Python's lock; weights are packed once for
 all steps; and gates are still in the processor's cache when the element-wise part reads them.
+
+Packed weights in float32 or in bfloat16, as words (`kernels.gemm._bfloat16`), decide the type of the factors.
 """
 
 import numpy as np
 
+from allennlp_elmo_plus.kernels.gemm._bfloat16 import TILE_ROWS
 from allennlp_elmo_plus.kernels.gemm._microkernel import MR, NR
 from allennlp_elmo_plus.kernels.gemm._packing import (
+    as_factor,
+    fill_factor,
     gemm_packed,
     gemm_tn_accumulate,
     pack_a,
@@ -35,6 +40,16 @@ def pack(matrix: np.ndarray) -> np.ndarray:
 
 
 @jit
+def pair_rows(halves: np.ndarray) -> np.ndarray:
+    """Return a right factor in words (K / 2, N), of the bits of bfloat16 values (K, N)."""
+    words = np.empty((len(halves) // 2, halves.shape[1]), np.uint32)
+    for k in range(len(words)):
+        for j in range(words.shape[1]):
+            words[k, j] = np.uint32(halves[2 * k, j]) | np.uint32(halves[2 * k + 1, j]) << np.uint32(16)
+    return words
+
+
+@jit
 def pack_transposed(matrix_t: np.ndarray) -> np.ndarray:
     """Return the transpose of `matrix_t` packed as the right factor of `gemm_packed`."""
     return pack_b_transposed(matrix_t)
@@ -45,12 +60,17 @@ def pack_gates(weights: np.ndarray) -> np.ndarray:
     """Return weights of gates (K, 4C) packed such that the panels of `BLOCK_CELLS` cells, of all four gates, are contiguous."""
     size = weights.shape[1] // 4
     num_panels = -(-size // NR)
-    packed = np.empty((4 * num_panels, len(weights), NR), F)
+    packed = np.empty((4 * num_panels, len(weights), NR), weights.dtype)
     for g in range(4):
         for p in range(num_panels):
             columns = min(NR, size - p * NR)
             pack_panel(packed[_panel_of_gate(p, g, num_panels)], weights, g * size + p * NR, columns)
     return packed
+
+
+@jit_inline
+def _whole_tiles(rows: int) -> int:
+    return -(-rows // TILE_ROWS) * TILE_ROWS
 
 
 @jit_inline
@@ -64,7 +84,7 @@ def _panel_of_gate(p: int, g: int, num_panels: int) -> int:
 @jit
 def forward_steps(
     steps: np.ndarray,  # IN: (T, 8) int64, see `kernels.lstm.window.Step`
-    inputs: np.ndarray,  # IN: (N, I); without columns where `gates` holds the product with the inputs
+    inputs: np.ndarray,  # IN: factor (N, I); without columns where `gates` holds the product with the inputs
     kernel: np.ndarray,  # IN: packed gates (I + P, 4C); without the inputs' rows where `inputs` has no columns
     bias: np.ndarray,  # IN: packed gates, one row
     projection: np.ndarray,  # IN: packed (C, P); no panels where there is no projection
@@ -79,16 +99,18 @@ def forward_steps(
     """Run the steps in order."""
     size, num_panels, block_panels = cells.shape[1], len(kernel) // 4, BLOCK_CELLS // NR
     input_size, output_size = inputs.shape[1], outputs.shape[1]
+    max_rows = _whole_tiles(steps[0, 0])
     zeros = np.zeros(len(projection) * NR, F)
-    left = np.empty((steps[0, 0], input_size + output_size), F)
-    sums = np.empty((steps[0, 0], 4 * min(block_panels, num_panels) * NR), F)
-    projected = np.empty((steps[0, 0], len(projection) * NR), F)
+    left = np.empty((max_rows, kernel.shape[1]), kernel.dtype)
+    sums = np.empty((max_rows, 4 * min(block_panels, num_panels) * NR), F)
+    unprojected_factor = np.empty((max_rows, projection.shape[1]), projection.dtype)
+    projected = np.empty((max_rows, len(projection) * NR), F)
     for t in range(len(steps)):
         rows, gate, hidden, previous, cell, unprojected_row, output, num_continuing = steps[t]
         for i in range(rows):
             if input_size > 0:
                 left[i, :input_size] = inputs[gate + i]
-            left[i, input_size:] = outputs[hidden + i]
+        fill_factor(left[:, input_size:], outputs[hidden : hidden + rows])
         for p in range(0, num_panels, block_panels):
             stop = min(p + block_panels, num_panels)
             gemm_packed(left[:rows], kernel[4 * p : 4 * stop], bias[4 * p * NR : 4 * stop * NR], sums)
@@ -111,7 +133,8 @@ def forward_steps(
                 width,
             )
         if len(projection) > 0:
-            gemm_packed(unprojected[unprojected_row : unprojected_row + rows], projection, zeros, projected)
+            factor = as_factor(unprojected_factor, unprojected[unprojected_row : unprojected_row + rows])
+            gemm_packed(factor, projection, zeros, projected)
             for i in range(rows):
                 for j in range(output_size):
                     value = projected[i, j]
@@ -128,13 +151,14 @@ def backward_steps(
     cells: np.ndarray,  # IN: (B + N, C)
     unprojected: np.ndarray,  # IN: (N, C)
     outputs: np.ndarray,  # IN: (B + N, P)
-    inputs_t: np.ndarray,  # IN: packed (4C, I); no panels where the inputs' gradient is not computed
+    inputs_t: np.ndarray,  # IN: packed (4C, I); no panels where the inputs' gradient is not computed, as with words
     recurrent_t: np.ndarray,  # IN: packed (4C, P)
     projection_t: np.ndarray,  # IN: packed (P, C); no panels where there is no projection
     grad_outputs: np.ndarray,  # IN and OUT: (N, P); before the clip at the end
     grad_hidden: np.ndarray,  # IN and OUT: (B, P) after the last step; before the first step at the end
     grad_cell: np.ndarray,  # IN and OUT: (B, C), likewise
     grad_gates: np.ndarray,  # OUT: (N, 4C) pre-activations; or (B, 4C), which every step overwrites
+    grad_factors: np.ndarray,  # OUT: with words, `grad_gates` of all steps as factors, (N, 4C), and memory for whole tiles
     grad_inputs: np.ndarray,  # OUT: (N, I); empty where not computed, as are the following
     grad_kernel: np.ndarray,  # OUT: (I + P, 4C), zeros before
     grad_bias: np.ndarray,  # OUT: (4C,), zeros before
@@ -146,27 +170,28 @@ def backward_steps(
     num_rows, output_size = grad_hidden.shape
     input_size = inputs.shape[1]
     zeros = np.zeros(max(gates.shape[1], len(inputs_t) * NR, len(recurrent_t) * NR, len(projection_t) * NR), F)
-    grad_hidden_rows = np.empty((num_rows, len(recurrent_t) * NR), F)
-    grad_hidden_rows[:, :output_size] = grad_hidden
-    grad_unprojected = np.empty((num_rows, max(output_size, len(projection_t) * NR)), F)
+    max_rows = _whole_tiles(num_rows)
+    grad_previous = np.empty((max_rows, len(recurrent_t) * NR), F)
+    grad_unprojected = np.empty((max_rows, max(output_size, len(projection_t) * NR)), F)
+    grad_outputs_factor = np.empty((max_rows, projection_t.shape[1]), projection_t.dtype)
     step_bias = np.empty_like(grad_bias)
     # Factors of the weight gradients, packed over the rows of several steps.
-    max_rows = min(len(gates), BLOCK_ROWS - 1 + num_rows)
-    inputs_packed = np.empty((-(-input_size // MR), max_rows, MR), F)
-    hidden_packed = np.empty((-(-(len(grad_kernel) - input_size) // MR), max_rows, MR), F)
-    grad_gates_packed = np.empty((grad_kernel.shape[1] // NR, max_rows, NR), F)
-    unprojected_packed = np.empty((-(-len(grad_projection) // MR), max_rows, MR), F)
-    grad_outputs_packed = np.empty((grad_projection.shape[1] // NR, max_rows, NR), F)
+    block_rows = min(len(gates), BLOCK_ROWS - 1 + num_rows)
+    inputs_packed = np.empty((-(-input_size // MR), block_rows, MR), F)
+    hidden_packed = np.empty((-(-(len(grad_kernel) - input_size) // MR), block_rows, MR), F)
+    grad_gates_packed = np.empty((grad_kernel.shape[1] // NR, block_rows, NR), F)
+    unprojected_packed = np.empty((-(-len(grad_projection) // MR), block_rows, MR), F)
+    grad_outputs_packed = np.empty((grad_projection.shape[1] // NR, block_rows, NR), F)
     num_packed = 0
     for t in range(len(steps) - 1, -1, -1):
         rows, row, hidden, previous, cell, unprojected_row, output, _ = steps[t]
         for i in range(rows):
             for j in range(output_size):
                 passes = F(1) if abs(outputs[output + i, j]) < proj_clip else F(0)
-                grad_outputs[row + i, j] = (grad_outputs[row + i, j] + grad_hidden_rows[i, j]) * passes
+                grad_outputs[row + i, j] = (grad_outputs[row + i, j] + grad_hidden[i, j]) * passes
         grad = grad_outputs[row : row + rows]
         if len(projection_t) > 0:
-            gemm_packed(grad, projection_t, zeros, grad_unprojected)
+            gemm_packed(as_factor(grad_outputs_factor, grad), projection_t, zeros, grad_unprojected)
         else:
             grad_unprojected[:rows, :output_size] = grad
         grad_row = row if len(grad_gates) == len(gates) else 0
@@ -179,9 +204,11 @@ def backward_steps(
             for j in range(len(grad_bias)):
                 step_bias[j] += grad_step[i, j]
         grad_bias += step_bias
-        gemm_packed(grad_step, recurrent_t, zeros, grad_hidden_rows)
+        factor = as_factor(grad_factors[row:], grad_step)
+        gemm_packed(factor, recurrent_t, zeros, grad_previous)
+        grad_hidden[:rows] = grad_previous[:rows, :output_size]
         if len(inputs_t) > 0:
-            gemm_packed(grad_step, inputs_t, zeros, grad_inputs[row : row + rows])
+            gemm_packed(factor, inputs_t, zeros, grad_inputs[row : row + rows])
         if len(grad_kernel) > 0:
             pack_a(inputs[row : row + rows], inputs_packed, num_packed)
             pack_a(outputs[hidden : hidden + rows], hidden_packed, num_packed)
@@ -199,4 +226,3 @@ def backward_steps(
             )
             gemm_tn_accumulate(unprojected_packed[:, :num_packed], grad_outputs_packed[:, :num_packed], grad_projection)
             num_packed = 0
-    grad_hidden[:] = grad_hidden_rows[:, :output_size]

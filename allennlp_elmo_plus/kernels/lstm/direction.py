@@ -5,6 +5,7 @@ from collections.abc import Callable, Sequence
 from functools import partial
 from typing import NamedTuple, Optional, TypeVar
 
+import torch
 from torch import Tensor
 
 from allennlp_elmo_plus.kernels.backend import run
@@ -111,9 +112,11 @@ def _for_gates(steps: Callable[..., Result]) -> dict[str, Callable[[], Result]]:
 
 def _loop_sizes(window: Window) -> dict[str, int]:
     tensors = window.tensors
+    inner_sizes = tensors.inputs.shape[1], tensors.hidden.shape[1], tensors.cell.shape[1]
     return {
         "kernel_values": tensors.kernel.numel(),
         "rows": window.num_rows,
         "tokens": len(tensors.inputs),
+        "is_packed_bfloat16": int(tensors.kernel.dtype == torch.bfloat16 and not any(size % 32 for size in inner_sizes)),
         "has_one_dtype": int(tensors.kernel.dtype == tensors.bias.dtype),
     }

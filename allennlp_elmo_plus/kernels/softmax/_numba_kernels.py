@@ -30,7 +30,7 @@ TOKENS = 64
 
 
 @jit_inline
-def _logit_grads(
+def logit_grads(
     logits: np.ndarray,  # IN and OUT (n, S): logits of sampled words, then their gradient times the token's total
     columns: np.ndarray,  # IN (n,)
     is_sampled: np.ndarray,  # IN (n,)
@@ -88,6 +88,84 @@ def first_out_of_range(ids: np.ndarray, size: int) -> int:
     return len(ids)
 
 
+@jit_inline
+def split_targets(targets: np.ndarray, ids: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
+    """Return where the targets are among the sampled words `ids`, and the targets that are not sampled.
+
+    Returns:
+        Each target's index in `ids`, with a meaning only where the second array, whether it is sampled, is true; the distinct targets
+        that are not sampled, ascending; and each target's index among these, where it is not sampled.
+    """
+    columns = np.minimum(np.searchsorted(ids, targets), len(ids) - 1)
+    is_sampled = ids[columns] == targets
+    unsampled_ids = np.unique(targets[~is_sampled])
+    return columns, is_sampled, unsampled_ids, np.searchsorted(unsampled_ids, targets)
+
+
+@jit_inline
+def rows_of(weight: np.ndarray, ids: np.ndarray) -> np.ndarray:
+    """Return `weight[ids]`."""
+    rows = np.empty((len(ids), weight.shape[1]), F)
+    for s in range(len(ids)):
+        rows[s] = weight[ids[s]]
+    return rows
+
+
+@jit_inline
+def sample_offsets(bias: np.ndarray, ids: np.ndarray, log_expected: np.ndarray, width: int) -> np.ndarray:
+    """Return what is added to each sampled word's product, then zeros, (width,)."""
+    offsets = np.zeros(width, F)
+    for s in range(len(ids)):
+        offsets[s] = bias[ids[s]] - F(log_expected[s])
+    return offsets
+
+
+@jit_inline
+def unsampled_offsets_of(bias: np.ndarray, unsampled_ids: np.ndarray, num_tries: int) -> np.ndarray:
+    """Return what is added to the product of each target that is not sampled."""
+    offsets = np.empty(len(unsampled_ids), F)
+    for m in range(len(unsampled_ids)):
+        probability = math.log1p(1.0 / (unsampled_ids[m] + 1.0)) / math.log(len(bias) + 1.0)
+        offsets[m] = bias[unsampled_ids[m]] - F(math.log(-math.expm1(num_tries * math.log1p(-probability))))
+    return offsets
+
+
+@jit_inline
+def dot(left: np.ndarray, right: np.ndarray) -> F:
+    """Return the scalar product of two vectors."""
+    total = F(0)
+    for j in range(len(left)):
+        total += left[j] * right[j]
+    return total
+
+
+@jit_inline
+def merge_words(
+    needs_gradients: bool,
+    ids: np.ndarray,
+    grad_weight: np.ndarray,
+    grad_bias: np.ndarray,
+    unsampled_ids: np.ndarray,
+    grad_unsampled: np.ndarray,
+    grad_unsampled_bias: np.ndarray,
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Return ids, weight gradients and bias gradients of sampled words and of targets that are not sampled, in order of their ids."""
+    num_rows = len(ids) + len(unsampled_ids) if needs_gradients else 0
+    row_ids, grad_rows = np.empty(num_rows, np.int64), np.empty((num_rows, grad_unsampled.shape[1]), F)
+    grad_row_bias = np.empty(num_rows, F)
+    s = m = 0
+    for r in range(num_rows):
+        if m == len(unsampled_ids) or (s < len(ids) and ids[s] < unsampled_ids[m]):
+            row_ids[r], grad_row_bias[r] = ids[s], grad_bias[s]
+            grad_rows[r] = grad_weight[s]
+            s += 1
+        else:
+            row_ids[r], grad_row_bias[r] = unsampled_ids[m], grad_unsampled_bias[m]
+            grad_rows[r] = grad_unsampled[m]
+            m += 1
+    return row_ids, grad_rows, grad_row_bias
+
+
 @jit
 def nll_and_gradients(
     hidden: np.ndarray,  # IN (N, D)
@@ -106,22 +184,11 @@ def nll_and_gradients(
     """
     num_tokens, size = hidden.shape
     num_samples = len(ids)
-    columns = np.minimum(np.searchsorted(ids, targets), num_samples - 1)
-    is_sampled = ids[columns] == targets
-    unsampled_ids = np.unique(targets[~is_sampled])
-    unsampled_index = np.searchsorted(unsampled_ids, targets)
-
-    sample_weight = np.empty((num_samples, size), F)
-    for s in range(num_samples):
-        sample_weight[s] = weight[ids[s]]
+    columns, is_sampled, unsampled_ids, unsampled_index = split_targets(targets, ids)
+    sample_weight = rows_of(weight, ids)
     weight_t = pack_b_transposed(sample_weight)
-    offsets = np.zeros(len(weight_t) * NR, F)
-    for s in range(num_samples):
-        offsets[s] = bias[ids[s]] - F(log_expected[s])
-    unsampled_offsets = np.empty(len(unsampled_ids), F)
-    for m in range(len(unsampled_ids)):
-        probability = math.log1p(1.0 / (unsampled_ids[m] + 1.0)) / math.log(len(weight) + 1.0)
-        unsampled_offsets[m] = bias[unsampled_ids[m]] - F(math.log(-math.expm1(num_tries * math.log1p(-probability))))
+    offsets = sample_offsets(bias, ids, log_expected, len(weight_t) * NR)
+    unsampled_offsets = unsampled_offsets_of(bias, unsampled_ids, num_tries)
 
     logits, unsampled_logits = np.empty((TOKENS, len(offsets)), F), np.empty(TOKENS, F)
     inverse_totals, grad_targets = np.empty(TOKENS, F), np.empty(TOKENS, F)
@@ -143,12 +210,9 @@ def nll_and_gradients(
         for i in range(rows):
             if not is_sampled[first + i]:
                 m = unsampled_index[first + i]
-                row, total = weight[unsampled_ids[m]], unsampled_offsets[m]
-                for j in range(size):
-                    total += block[i, j] * row[j]
-                unsampled_logits[i] = total
+                unsampled_logits[i] = unsampled_offsets[m] + dot(block[i], weight[unsampled_ids[m]])
         samples = logits[:rows, :num_samples]
-        nll_sum += _logit_grads(
+        nll_sum += logit_grads(
             samples,
             columns[first : first + rows],
             is_sampled[first : first + rows],
@@ -177,20 +241,6 @@ def nll_and_gradients(
         pack_b_rows(scaled_hidden[:rows], hidden_panels, 0)
         gemm_tn_accumulate(grad_columns[:, :rows], hidden_panels[:, :rows], grad_weight)
 
-    num_rows = num_samples + len(unsampled_ids) if needs_gradients else 0
-    row_ids, grad_rows, grad_row_bias = (
-        np.empty(num_rows, np.int64),
-        np.empty((num_rows, size), F),
-        np.empty(num_rows, F),
+    return nll_sum, grad_hidden, *merge_words(
+        needs_gradients, ids, grad_weight[:, :size], grad_bias, unsampled_ids, grad_unsampled, grad_unsampled_bias
     )
-    s = m = 0
-    for r in range(num_rows):
-        if m == len(unsampled_ids) or (s < num_samples and ids[s] < unsampled_ids[m]):
-            row_ids[r], grad_row_bias[r] = ids[s], grad_bias[s]
-            grad_rows[r] = grad_weight[s, :size]
-            s += 1
-        else:
-            row_ids[r], grad_row_bias[r] = unsampled_ids[m], grad_unsampled_bias[m]
-            grad_rows[r] = grad_unsampled[m]
-            m += 1
-    return nll_sum, grad_hidden, row_ids, grad_rows, grad_row_bias

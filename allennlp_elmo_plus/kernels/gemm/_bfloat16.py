@@ -1,0 +1,159 @@
+"""Factors in bfloat16 for the matrix products in compiled kernels; sums are in float32.
+
+Two successive values of the inner dimension are one word of 32 bits, as the processor's instructions read them. So a factor in
+bfloat16 is an array of uint32, half as long in the inner dimension, and is packed and transposed like one of float32.
+
+Two instruction sets multiply such words: AMX of Intel's processors since 2023, on tiles of 16 x 16 sums, and AVX512_BF16 of Intel's and
+AMD's, on vectors of 16 sums.
+"""
+
+import ctypes
+import sys
+from collections.abc import Callable
+from functools import cache
+from typing import Any
+
+import numpy as np
+from llvmlite import ir
+from numba.core import cgutils, types
+from numba.extending import intrinsic
+
+from allennlp_elmo_plus.kernels.gemm._microkernel import NR
+from allennlp_elmo_plus.kernels.jit import cpu_features
+
+# Rows of a tile. The AMX micro-kernel reads and writes whole tiles: factor and result have memory for a multiple of as many rows.
+TILE_ROWS = 16
+
+_BYTE, _WORD = ir.IntType(8), ir.IntType(64)
+_ADDRESS = _BYTE.as_pointer()
+_FLOATS = ir.VectorType(ir.FloatType(), 16)
+_WORDS = ir.VectorType(ir.IntType(32), 16)
+# Linux lends a process the tiles when it asks for them: `arch_prctl(ARCH_REQ_XCOMP_PERM, XFEATURE_XTILEDATA)`.
+_ARCH_PRCTL, _REQUEST_PERMISSION, _TILE_DATA = 158, 0x1023, 18
+
+
+class _BFloat16(ir.Type):
+    """LLVM's type `bfloat`, which llvmlite has no class for."""
+
+    def _to_string(self) -> str:
+        return "bfloat"
+
+
+_HALVES = ir.VectorType(_BFloat16(), 32)
+
+
+@cache
+def has_amx() -> bool:
+    """Return whether this process may use AMX's tiles for bfloat16; asks Linux for the permission."""
+    if "amx-bf16" not in cpu_features() or sys.platform != "linux":
+        return False
+    return ctypes.CDLL(None).syscall(_ARCH_PRCTL, _REQUEST_PERMISSION, _TILE_DATA) == 0
+
+
+def dot_product_add(builder: Any, factors: Any, weights: Any, total: Any) -> Any:
+    """Generate `total + factors * weights`, where each of the 16 words of the factors holds two values, whose products are added."""
+    dot = ir.FunctionType(_FLOATS, [_FLOATS, _HALVES, _HALVES])
+    function = cgutils.get_or_insert_function(builder.module, dot, "llvm.x86.avx512bf16.dpbf16ps.512")
+    return builder.call(function, [total, builder.bitcast(factors, _HALVES), builder.bitcast(weights, _HALVES)])
+
+
+@intrinsic
+def round_vector(typing_context: Any, target: Any, source: Any) -> Any:
+    """Store 32 float32 values, rounded to bfloat16, as 16 words."""  # noqa: DOC201
+
+    def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
+        words, values = (_array(context, builder, signature, arguments, n).data for n in (0, 1))
+        first = builder.bitcast(values, _FLOATS.as_pointer())
+        low = builder.load(first, align=4)
+        high = builder.load(builder.gep(first, [ir.IntType(32)(1)]), align=4)
+        convert = ir.FunctionType(_HALVES, [_FLOATS, _FLOATS])
+        function = cgutils.get_or_insert_function(builder.module, convert, "llvm.x86.avx512bf16.cvtne2ps2bf16.512")
+        halves = builder.call(function, [high, low])
+        builder.store(builder.bitcast(halves, _WORDS), builder.bitcast(words, _WORDS.as_pointer()), align=4)
+        return context.get_dummy_value()
+
+    return types.void(target, source), generate
+
+
+@intrinsic
+def configure_tiles(typing_context: Any) -> Any:
+    """Set all eight tiles to 16 rows of 64 bytes, for this thread, until `release_tiles`."""  # noqa: DOC201
+
+    def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
+        settings = np.zeros(64, np.uint8)
+        settings[0] = 1
+        settings[16:32].view(np.uint16)[:] = 64
+        settings[48:56] = TILE_ROWS
+        constant = ir.Constant(ir.ArrayType(_BYTE, 64), [int(value) for value in settings])
+        memory = cgutils.alloca_once_value(builder, constant)
+        _call(builder, "llvm.x86.ldtilecfg", [builder.bitcast(memory, _ADDRESS)])
+        return context.get_dummy_value()
+
+    return types.void(), generate
+
+
+@intrinsic
+def release_tiles(typing_context: Any) -> Any:
+    """Give the tiles back, so that Linux need not save them when it changes threads."""  # noqa: DOC201
+
+    def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
+        _call(builder, "llvm.x86.tilerelease", [])
+        return context.get_dummy_value()
+
+    return types.void(), generate
+
+
+def tile_microkernel(num_tiles: int) -> Callable[..., None]:
+    """Return the micro-kernel of `gemm_microkernel` for words, by AMX, for `num_tiles` * 16 rows; at most two tiles."""
+
+    @intrinsic
+    def multiply(typing_context: Any, out: Any, left: Any, panels: Any, bias: Any, i: Any, p: Any) -> Any:
+        def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
+            target, factor, weights, start = (_array(context, builder, signature, arguments, n) for n in range(4))
+            i, p = arguments[4:]
+            # Tiles 0 to 3 hold the sums, 4 and 5 the left factor, 6 and 7 the right one.
+            sums = [(row, column, 2 * row + column) for row in range(num_tiles) for column in range(2)]
+            rows = [builder.add(i, _WORD(TILE_ROWS * row)) for row in range(num_tiles)]
+            columns = [builder.add(builder.mul(p, _WORD(4 * NR)), _WORD(64 * column)) for column in range(2)]
+            for _, column, tile in sums:
+                # A distance of 0 between the rows: each row of the tile begins as the bias.
+                _load_tile(builder, tile, builder.gep(builder.bitcast(start.data, _ADDRESS), [columns[column]]), _WORD(0))
+            left_rows, panel = [_row(builder, factor, row) for row in rows], _row(builder, weights, p)
+            stride = builder.extract_value(factor.strides, 0)
+            num_blocks = builder.udiv(builder.extract_value(weights.shape, 1), _WORD(TILE_ROWS))
+            with cgutils.for_range(builder, num_blocks) as loop:
+                block = builder.mul(loop.index, _WORD(64))
+                for row, left_row in enumerate(left_rows):
+                    _load_tile(builder, 4 + row, builder.gep(left_row, [block]), stride)
+                for column in range(2):
+                    offset = builder.add(builder.mul(block, _WORD(TILE_ROWS * NR * 4 // 64)), _WORD(64 * column))
+                    _load_tile(builder, 6 + column, builder.gep(panel, [offset]), _WORD(4 * NR))
+                for row, column, tile in sums:
+                    _call(builder, "llvm.x86.tdpbf16ps", [_BYTE(tile), _BYTE(4 + row), _BYTE(6 + column)])
+            stride = builder.extract_value(target.strides, 0)
+            for row, column, tile in sums:
+                address = builder.gep(_row(builder, target, rows[row]), [columns[column]])
+                _call(builder, "llvm.x86.tilestored64", [_BYTE(tile), address, stride])
+            return context.get_dummy_value()
+
+        return types.void(out, left, panels, bias, types.intp, types.intp), generate
+
+    return multiply
+
+
+def _load_tile(builder: Any, tile: int, address: Any, stride: Any) -> None:
+    _call(builder, "llvm.x86.tileloadd64", [_BYTE(tile), address, stride])
+
+
+def _call(builder: Any, name: str, arguments: list[Any]) -> None:
+    signature = ir.FunctionType(ir.VoidType(), [argument.type for argument in arguments])
+    builder.call(cgutils.get_or_insert_function(builder.module, signature, name), arguments)
+
+
+def _array(context: Any, builder: Any, signature: Any, arguments: Any, n: int) -> Any:
+    return context.make_array(signature.args[n])(context, builder, arguments[n])
+
+
+def _row(builder: Any, array: Any, index: Any) -> Any:
+    stride = builder.extract_value(array.strides, 0)
+    return builder.gep(builder.bitcast(array.data, _ADDRESS), [builder.mul(index, stride)])
