@@ -143,6 +143,18 @@ def force(backend: Optional[str]) -> Iterator[None]:
         _forced = before
 
 
+def is_packed_bfloat16(like: Tensor, *inner_sizes: int) -> bool:
+    """Return whether compiled kernels can multiply factors of the dtype of `like` in bfloat16 by this processor's instructions.
+
+    Args:
+        like: A tensor of the products' dtype.
+        inner_sizes: The inner dimensions of the products, which must be multiples of 32.
+    """
+    return (
+        like.dtype == torch.bfloat16 and not any(size % 32 for size in inner_sizes) and "avx512bf16" in cpu_features()
+    )
+
+
 def _always(situation: Situation) -> bool:
     return True
 
@@ -169,11 +181,11 @@ MIN_ROWS = 4
 MIN_STEPS = 4
 
 
-def _loop_can_compute(situation: Situation) -> bool:
-    sizes = situation.sizes
-    if not _is_float32_on_cpu(situation) or sizes["tokens"] == 0:
-        return False
-    return bool(sizes["has_one_dtype"] or (sizes["is_packed_bfloat16"] and "avx512bf16" in cpu_features()))
+def _compiled_products_can(situation: Situation) -> bool:
+    """Return whether a kernel with matrix products of its own can compute: in float32, or its products in bfloat16."""
+    return _is_float32_on_cpu(situation) and bool(
+        situation.sizes["has_one_dtype"] or situation.sizes["is_packed_bfloat16"]
+    )
 
 
 def _lstm_loop_is_faster(situation: Situation) -> bool:
@@ -196,10 +208,7 @@ TABLE: dict[str, dict[str, Backend]] = {
     # All of the softmax in one kernel: 3% of a step on two AMD processors, no difference on an Intel Xeon. With several threads per
     # direction, library products are faster.
     "sampled_softmax": {
-        "numba": Backend(
-            lambda situation: _is_float32_on_cpu(situation) and bool(situation.sizes["has_one_dtype"]),
-            lambda situation: situation.threads == 1,
-        )
+        "numba": Backend(_compiled_products_can, lambda situation: situation.threads == 1)
     },
     "exact_softmax": {},
     "conv_max_pool": {},
@@ -212,7 +221,9 @@ TABLE: dict[str, dict[str, Backend]] = {
     "lstm": {"triton": Backend(lambda situation: situation.device == "cuda", _always)},
     # All time steps in one compiled loop, products included: 17% of a step on an AMD EPYC, 9% on an Intel Xeon.
     "lstm.loop": {
-        "numba": Backend(_loop_can_compute, _lstm_loop_is_faster)
+        "numba": Backend(
+            lambda situation: _compiled_products_can(situation) and situation.sizes["tokens"] > 0, _lstm_loop_is_faster
+        )
     },
     # The element-wise part of a time step. Without this kernel and the loop a step takes a third longer on both.
     "lstm.gates": {"numba": Backend(_is_float32_on_cpu, _has_few_threads)},

@@ -57,6 +57,13 @@ def dot_product_add(builder: Any, factors: Any, weights: Any, total: Any) -> Any
     return builder.call(function, [total, builder.bitcast(factors, _HALVES), builder.bitcast(weights, _HALVES)])
 
 
+def _rounded(builder: Any, low: Any, high: Any) -> Any:
+    """Return the values of two float32 vectors as one vector of bfloat16, those of `low` first."""
+    convert = ir.FunctionType(_HALVES, [_FLOATS, _FLOATS])
+    function = cgutils.get_or_insert_function(builder.module, convert, "llvm.x86.avx512bf16.cvtne2ps2bf16.512")
+    return builder.call(function, [high, low])
+
+
 @intrinsic
 def round_vector(typing_context: Any, target: Any, source: Any) -> Any:
     """Store 32 float32 values, rounded to bfloat16, as 16 words."""  # noqa: DOC201
@@ -64,15 +71,30 @@ def round_vector(typing_context: Any, target: Any, source: Any) -> Any:
     def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
         words, values = (_array(context, builder, signature, arguments, n).data for n in (0, 1))
         first = builder.bitcast(values, _FLOATS.as_pointer())
-        low = builder.load(first, align=4)
-        high = builder.load(builder.gep(first, [ir.IntType(32)(1)]), align=4)
-        convert = ir.FunctionType(_HALVES, [_FLOATS, _FLOATS])
-        function = cgutils.get_or_insert_function(builder.module, convert, "llvm.x86.avx512bf16.cvtne2ps2bf16.512")
-        halves = builder.call(function, [high, low])
+        second = builder.gep(first, [ir.IntType(32)(1)])
+        halves = _rounded(builder, builder.load(first, align=4), builder.load(second, align=4))
         builder.store(builder.bitcast(halves, _WORDS), builder.bitcast(words, _WORDS.as_pointer()), align=4)
         return context.get_dummy_value()
 
     return types.void(target, source), generate
+
+
+@intrinsic
+def round_pairs(typing_context: Any, target: Any, low: Any, high: Any) -> Any:
+    """Store 16 words, each a value of `low` and the value of `high` at the same place, rounded to bfloat16."""  # noqa: DOC201
+
+    def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
+        words, low, high = (_array(context, builder, signature, arguments, n).data for n in range(3))
+        rows = [builder.load(builder.bitcast(row, _FLOATS.as_pointer()), align=4) for row in (low, high)]
+        shorts = ir.VectorType(ir.IntType(16), 32)
+        halves = builder.bitcast(_rounded(builder, *rows), shorts)
+        lanes = [half for pair in zip(range(16), range(16, 32)) for half in pair]
+        mask = ir.Constant(ir.VectorType(ir.IntType(32), 32), lanes)
+        pairs = builder.shuffle_vector(halves, ir.Constant(shorts, ir.Undefined), mask)
+        builder.store(builder.bitcast(pairs, _WORDS), builder.bitcast(words, _WORDS.as_pointer()), align=4)
+        return context.get_dummy_value()
+
+    return types.void(target, low, high), generate
 
 
 @intrinsic

@@ -5,10 +5,9 @@ from collections.abc import Callable, Sequence
 from functools import partial
 from typing import NamedTuple, Optional, TypeVar
 
-import torch
 from torch import Tensor
 
-from allennlp_elmo_plus.kernels.backend import run
+from allennlp_elmo_plus.kernels.backend import is_packed_bfloat16, run
 from allennlp_elmo_plus.kernels.lstm.torch_steps import backward_steps, forward_steps
 from allennlp_elmo_plus.kernels.lstm.window import (
     Buffers,
@@ -117,6 +116,6 @@ def _loop_sizes(window: Window) -> dict[str, int]:
         "kernel_values": tensors.kernel.numel(),
         "rows": window.num_rows,
         "tokens": len(tensors.inputs),
-        "is_packed_bfloat16": int(tensors.kernel.dtype == torch.bfloat16 and not any(size % 32 for size in inner_sizes)),
+        "is_packed_bfloat16": int(is_packed_bfloat16(tensors.kernel, *inner_sizes)),
         "has_one_dtype": int(tensors.kernel.dtype == tensors.bias.dtype),
     }

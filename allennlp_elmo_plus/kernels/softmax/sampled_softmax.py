@@ -15,7 +15,7 @@ from torch import Tensor
 from torch.autograd.function import once_differentiable
 
 from allennlp_elmo_plus.kernels.arrays import arrays
-from allennlp_elmo_plus.kernels.backend import run
+from allennlp_elmo_plus.kernels.backend import is_packed_bfloat16, run
 from allennlp_elmo_plus.kernels.gemm.linear import addmm_tn_, linear, matmul_tn
 from allennlp_elmo_plus.kernels.softmax import reference
 from allennlp_elmo_plus.kernels.softmax.negatives import NegativeSample, log_expected_counts
@@ -81,8 +81,13 @@ def sampled_softmax_nll(
         "torch": lambda: fused(_torch_nll_and_gradients),
         "reference": lambda: _reference_nll(*arguments, sparse),
     }
-    has_one_dtype = int(hidden.dtype == weight.dtype == bias.dtype)
-    return run("sampled_softmax", weight, implementations, has_one_dtype=has_one_dtype)
+    sizes = {
+        "has_one_dtype": int(hidden.dtype == weight.dtype == bias.dtype),
+        "is_packed_bfloat16": int(
+            is_packed_bfloat16(hidden, hidden.shape[1], len(negatives.ids)) and weight.dtype == bias.dtype
+        ),
+    }
+    return run("sampled_softmax", weight, implementations, **sizes)
 
 
 class _SampledSoftmax(torch.autograd.Function):
@@ -156,19 +161,21 @@ def _reference_nll(
 def _numba_nll_and_gradients(
     hidden: Tensor, targets: Tensor, weight: Tensor, bias: Tensor, negatives: NegativeSample, needs_gradients: bool
 ) -> tuple[Tensor, Optional[_Gradients]]:
-    from allennlp_elmo_plus.kernels.softmax import _numba_kernels
+    from allennlp_elmo_plus.kernels.softmax import _numba_bfloat16, _numba_kernels
 
-    operands = arrays(hidden, targets, weight, bias, negatives.ids)
+    operands = arrays(hidden.float(), targets, weight, bias, negatives.ids)
     log_expected = arrays(negatives.log_expected, dtype=torch.float64)
     # Nothing else would stop the kernel from reading beyond the weights.
     for name, ids in (("targets", operands[1]), ("negatives.ids", operands[4])):
         index = _numba_kernels.first_out_of_range(ids, len(weight))
         if index < len(ids):
             raise ValueError(f"`{name}` must be from 0 to {len(weight) - 1}, got {ids[index]}")
-    nll_sum, *gradients = _numba_kernels.nll_and_gradients(
+    kernels = _numba_bfloat16 if hidden.dtype == torch.bfloat16 else _numba_kernels
+    nll_sum, grad_hidden, *grads = kernels.nll_and_gradients(
         *operands, *log_expected, negatives.num_tries, needs_gradients
     )
-    return hidden.new_tensor(nll_sum), _Gradients(*map(torch.from_numpy, gradients)) if needs_gradients else None
+    gradients = _Gradients(torch.from_numpy(grad_hidden).to(hidden.dtype), *map(torch.from_numpy, grads))
+    return weight.new_tensor(nll_sum), gradients if needs_gradients else None
 
 
 def _torch_nll_and_gradients(
