@@ -35,7 +35,12 @@ def arrays_to_fill(*tensors: Tensor) -> list[np.ndarray]:
 
 def words(tensor: Tensor) -> np.ndarray:
     """Return a bfloat16 tensor (..., K) as an array (..., K / 2) of uint32, two values each, which shares a contiguous tensor's memory."""
-    return tensor.detach().contiguous().view(torch.int32).numpy().view(np.uint32)
+    return halves(tensor).view(np.uint32)
+
+
+def halves(tensor: Tensor) -> np.ndarray:
+    """Return the bits of a bfloat16 tensor as an array of uint16, which shares a contiguous tensor's memory."""
+    return tensor.detach().contiguous().view(torch.int16).numpy().view(np.uint16)
 
 
 def _check_types(tensors: Sequence[Tensor], dtype: torch.dtype) -> None:

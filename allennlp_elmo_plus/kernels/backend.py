@@ -28,7 +28,8 @@ import torch
 from torch import Tensor
 
 from allennlp_elmo_plus.errors import one_line_message
-from allennlp_elmo_plus.kernels.jit import KernelUnavailableError, cpu_features
+from allennlp_elmo_plus.kernels.jit import KernelUnavailableError
+from allennlp_elmo_plus.kernels.processor import instruction_sets
 
 logger = logging.getLogger(__name__)
 Result = TypeVar("Result")
@@ -151,7 +152,7 @@ def is_packed_bfloat16(like: Tensor, *inner_sizes: int) -> bool:
         inner_sizes: The inner dimensions of the products, which must be multiples of 32.
     """
     return (
-        like.dtype == torch.bfloat16 and not any(size % 32 for size in inner_sizes) and "avx512bf16" in cpu_features()
+        like.dtype == torch.bfloat16 and not any(size % 32 for size in inner_sizes) and "avx512bf16" in instruction_sets()
     )
 
 

@@ -7,6 +7,8 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
+from allennlp_elmo_plus.kernels.processor import instruction_sets
+
 logger = logging.getLogger(__name__)
 
 # Fused multiply-add and reciprocals change the last bit. Values may be infinite or NaN, so NaN stays NaN.
@@ -33,8 +35,8 @@ class Kernel:
         self._name = f"{function.__module__}.{function.__qualname__}"
         try:
             self._dispatcher = numba.njit(cache=True, **options)(function)
-            # numba compares the time stamp of the function's own file only.
-            self._dispatcher._cache._cache_file._source_stamp = sources_digest()
+            # numba compares the time stamp of the function's own file only, and knows nothing of permissions.
+            self._dispatcher._cache._cache_file._source_stamp = sources_digest(), instruction_sets()
         except (RuntimeError, AttributeError):
             # No writable directory, or a numba that keeps its files in another way: compiled anew in each process.
             self._dispatcher = numba.njit(**options)(function)
@@ -67,17 +69,6 @@ def jit_inline(function: Callable[..., Any]) -> Any:
     import numba
 
     return numba.njit(inline="always", fastmath=FAST_MATH, error_model="numpy")(function)
-
-
-@cache
-def cpu_features() -> frozenset[str]:
-    """Return the instruction sets of the processor that numba compiles for, by LLVM's names; none without numba."""
-    try:
-        from numba.core.registry import cpu_target
-    except ImportError:
-        return frozenset()
-    features = cpu_target.target_context.codegen().magic_tuple()[2].split(",")
-    return frozenset(feature[1:] for feature in features if feature.startswith("+"))
 
 
 @cache

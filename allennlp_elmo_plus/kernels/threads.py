@@ -16,22 +16,47 @@ from allennlp_elmo_plus.kernels.openmp import release_openmp_threads
 
 T = TypeVar("T")
 
+# With as many threads, each of two directions has several: for its products PyTorch's operations need OpenMP.
+MIN_OPENMP_THREADS = 4
+
+_num_taken = 1
+
+
+def num_threads() -> int:
+    """Return how many threads the tasks of `run_in_threads` may use together."""
+    return max(_num_taken, torch.get_num_threads())
+
+
+def take_threads() -> None:
+    """Leave PyTorch's operations one of this process's few threads; the tasks of `run_in_threads` may still use all.
+
+    The threads of one PyTorch operation wait for each other. Where another program uses the processors too, one of them waits for its
+    turn and all others for it, at each of the hundreds of operations of a training step: the step takes ten times as long. Tasks meet
+    only at their ends. On an idle machine, the operations outside of tasks are a few percent of a step.
+
+    Changes nothing with `MIN_OPENMP_THREADS` or more, and with a single one.
+    """
+    global _num_taken
+    if 1 < torch.get_num_threads() < MIN_OPENMP_THREADS:
+        _num_taken = torch.get_num_threads()
+        release_openmp_threads()
+        torch.set_num_threads(1)
+
 
 def run_in_threads(tasks: Sequence[Callable[[], T]], device: torch.device) -> list[T]:
     """Return the results of `tasks`, in order.
 
-    On a CPU with at least as many threads (`torch.get_num_threads()`) as tasks, the tasks run in parallel, each with an equal share of
+    On a CPU with at least as many threads (`num_threads()`) as tasks, the tasks run in parallel, each with an equal share of
     the threads. Otherwise they run one by one. Gradient mode and autocast are the caller's. If a task raises, all tasks that have
     begun end before the error of the first one is raised.
 
     Several threads may call this function at once. A task that no thread of the pool has begun when the caller has finished its own
     task is run by the caller, so no caller waits for the work of others.
     """
-    num_threads = torch.get_num_threads()
-    if device.type != "cpu" or len(tasks) < 2 or num_threads < len(tasks):
+    before, share = torch.get_num_threads(), num_threads() // max(1, len(tasks))
+    if device.type != "cpu" or len(tasks) < 2 or share == 0:
         return [task() for task in tasks]
-    share = num_threads // len(tasks)
-    if share == 1:
+    if share == 1 and before > 1:
         release_openmp_threads()
     grad_enabled, autocast_enabled = torch.is_grad_enabled(), torch.is_autocast_enabled("cpu")
     autocast_dtype = torch.get_autocast_dtype("cpu")
@@ -52,7 +77,7 @@ def run_in_threads(tasks: Sequence[Callable[[], T]], device: torch.device) -> li
         for other in others:
             if not other.cancel():
                 other.exception()
-        torch.set_num_threads(num_threads)
+        torch.set_num_threads(before)
     return results
 
 

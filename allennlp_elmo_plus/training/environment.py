@@ -9,6 +9,7 @@ import torch
 
 from allennlp_elmo_plus import __version__
 from allennlp_elmo_plus.errors import InputError
+from allennlp_elmo_plus.kernels.threads import num_threads
 from allennlp_elmo_plus.training.distributed.world import world
 
 logger = logging.getLogger(__name__)
@@ -21,7 +22,7 @@ def environment(device: torch.device) -> Environment:
     """Return what decides the last bits of a training on `device`: threads, processes, instruction sets and versions."""
     result: Environment = {
         "number of processes": world().num_processes,
-        "number of threads": torch.get_num_threads(),
+        "number of threads": num_threads(),
         "device": torch.cuda.get_device_name(device) if device.type == "cuda" else device.type,
         "machine": platform.machine(),
         "instruction set": torch.backends.cpu.get_cpu_capability(),

@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 
 from allennlp_elmo_plus.data.batching.batch import LanguageModelBatch
+from allennlp_elmo_plus.kernels.threads import take_threads
 from allennlp_elmo_plus.modules.bilm import BiLMState
 from allennlp_elmo_plus.modules.build import build_language_model
 from allennlp_elmo_plus.options.bilm_options import BiLMOptions
@@ -46,6 +47,7 @@ class TrainingJob:
 
     def step(self) -> Tensor:
         """Train on a batch and return the loss before the step, a scalar tensor on the model's device."""
+        take_threads()
         self.optimizer.zero_grad()
         loss = self.backward()
         self.optimizer.step()

@@ -21,7 +21,7 @@ from allennlp_elmo_plus.kernels.backend import run
 from allennlp_elmo_plus.kernels.char_conv import reference
 from allennlp_elmo_plus.kernels.char_conv._ngrams import Ngrams, find_ngrams, sort_by_length
 from allennlp_elmo_plus.kernels.gemm.linear import addmm_, linear, matmul_tn
-from allennlp_elmo_plus.kernels.threads import run_in_threads
+from allennlp_elmo_plus.kernels.threads import num_threads, run_in_threads
 
 # Maximum load imbalance: the work of the busiest thread divided by the mean.
 MAX_IMBALANCE = 1.3
@@ -143,7 +143,7 @@ def _group_by_thread(weights: Sequence[Tensor], device: torch.device) -> list[li
 
     The widths share nothing but the n-grams. The products of a single group are computed by all threads.
     """
-    groups: list[list[_FilterColumns]] = [[] for _ in range(torch.get_num_threads() if device.type == "cpu" else 1)]
+    groups: list[list[_FilterColumns]] = [[] for _ in range(num_threads() if device.type == "cpu" else 1)]
     work = [0] * len(groups)
     first_columns = [0, *accumulate(len(weight) for weight in weights)]
     for number in sorted(range(len(weights)), key=lambda number: -weights[number].numel()):

@@ -7,10 +7,7 @@ Two instruction sets multiply such words: AMX of Intel's processors since 2023, 
 AMD's, on vectors of 16 sums.
 """
 
-import ctypes
-import sys
 from collections.abc import Callable
-from functools import cache
 from typing import Any
 
 import numpy as np
@@ -19,7 +16,6 @@ from numba.core import cgutils, types
 from numba.extending import intrinsic
 
 from allennlp_elmo_plus.kernels.gemm._microkernel import NR
-from allennlp_elmo_plus.kernels.jit import cpu_features
 
 # Rows of a tile. The AMX micro-kernel reads and writes whole tiles: factor and result have memory for a multiple of as many rows.
 TILE_ROWS = 16
@@ -28,8 +24,6 @@ _BYTE, _WORD = ir.IntType(8), ir.IntType(64)
 _ADDRESS = _BYTE.as_pointer()
 _FLOATS = ir.VectorType(ir.FloatType(), 16)
 _WORDS = ir.VectorType(ir.IntType(32), 16)
-# Linux lends a process the tiles when it asks for them: `arch_prctl(ARCH_REQ_XCOMP_PERM, XFEATURE_XTILEDATA)`.
-_ARCH_PRCTL, _REQUEST_PERMISSION, _TILE_DATA = 158, 0x1023, 18
 
 
 class _BFloat16(ir.Type):
@@ -40,14 +34,6 @@ class _BFloat16(ir.Type):
 
 
 _HALVES = ir.VectorType(_BFloat16(), 32)
-
-
-@cache
-def has_amx() -> bool:
-    """Return whether this process may use AMX's tiles for bfloat16; asks Linux for the permission."""
-    if "amx-bf16" not in cpu_features() or sys.platform != "linux":
-        return False
-    return ctypes.CDLL(None).syscall(_ARCH_PRCTL, _REQUEST_PERMISSION, _TILE_DATA) == 0
 
 
 def dot_product_add(builder: Any, factors: Any, weights: Any, total: Any) -> Any:

@@ -11,11 +11,11 @@ from llvmlite import ir
 from numba.core import cgutils, types
 from numba.extending import intrinsic
 
-from allennlp_elmo_plus.kernels.jit import cpu_features
+from allennlp_elmo_plus.kernels.processor import instruction_sets
 
 # For the processor that numba compiles for; kernels kept on disk belong to that processor too. A tile of MR rows by NR columns fills
 # all vector registers except those that hold the factors.
-SIMD_WIDTH, MR = (16, 8) if "avx512f" in cpu_features() else (8, 6)
+SIMD_WIDTH, MR = (16, 8) if "avx512f" in instruction_sets() else (8, 6)
 NR_VECTORS = 2
 NR = NR_VECTORS * SIMD_WIDTH
 

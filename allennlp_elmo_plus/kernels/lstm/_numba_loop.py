@@ -1,20 +1,28 @@
 """The steps of one direction, forward and backward, in one call of a compiled loop: tensors in, tensors out."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from functools import lru_cache
 from typing import Optional
 
 import numpy as np
 import torch
 from torch import Tensor
+from torch.nn import functional as F
 
-from allennlp_elmo_plus.kernels.arrays import arrays, arrays_to_fill, words
+from allennlp_elmo_plus.kernels.arrays import arrays, arrays_to_fill, halves, words
 from allennlp_elmo_plus.kernels.gemm._bfloat16 import TILE_ROWS
 from allennlp_elmo_plus.kernels.gemm._microkernel import NR
 from allennlp_elmo_plus.kernels.gemm.linear import linear
 from allennlp_elmo_plus.kernels.lstm import _numba_kernels as kernels
 from allennlp_elmo_plus.kernels.lstm.torch_steps import clip_limit
-from allennlp_elmo_plus.kernels.lstm.window import Gradients, Step, UpstreamGradients, Window, weight_gradients
+from allennlp_elmo_plus.kernels.lstm.window import (
+    Gradients,
+    Step,
+    UpstreamGradients,
+    Window,
+    previous_rows,
+    weight_gradients,
+)
 
 # Rows of a step from which on the loop multiplies inputs and hidden states in one product. The product of all inputs with the
 # kernel reads the kernel only once, which for few rows takes longer than the arithmetic.
@@ -31,16 +39,15 @@ def forward_loop(window: Window, final_cell: Tensor) -> Tensor:
     joins_inputs = window.num_rows >= MIN_ROWS_FOR_JOINT_GEMM and tensors.kernel.numel() <= MAX_KERNEL_IN_LOOP
     kernel = kernels.pack_gates(_right_factor(tensors.kernel if joins_inputs else tensors.recurrent_kernel))
     bias = kernels.pack_gates(arrays(tensors.bias)[0].reshape(1, -1)).reshape(-1)
-    projection = kernels.pack(
-        _empty(tensors.kernel) if tensors.projection is None else _right_factor(tensors.projection)
-    )
+    projection = kernels.pack(_right_factor(_or_empty(tensors.projection, tensors.kernel)))
     limits, buffers = [clip_limit(clip) for clip in clips], arrays_to_fill(*window.buffers, final_cell)
+    times_input_kernel = None if joins_inputs else _prepare_product(tensors.input_kernel)
     gates = tensors.bias.new_empty(0, len(tensors.bias))
     for inputs, block in window.blocks():
-        if joins_inputs:
+        if times_input_kernel is None:
             gates = tensors.bias.new_empty(len(inputs), len(tensors.bias))
         else:
-            gates, inputs = linear(inputs, tensors.input_kernel).to(tensors.bias.dtype), inputs[:, :0]
+            gates, inputs = times_input_kernel(inputs), inputs[:, :0]
         operands = _factor(inputs), kernel, bias, projection, *arrays_to_fill(gates)
         kernels.forward_steps(_table(block), *operands, *buffers, *limits)
     return gates
@@ -65,29 +72,88 @@ def backward_loop(window: Window, gates: Tensor, upstream: UpstreamGradients, ne
             strict=True,
         )
     )
-    # A product after the loop needs the gates' gradients of all steps; the loop itself those of one step. Whole tiles are read.
+    # A product after the loop needs the gates' gradients of all steps, in bfloat16 as a factor; the loop itself those of one step.
     grad_gates = gates.new_empty(len(gates) if in_float32 and not has_products else window.num_rows, gates.shape[1])
-    grad_factors = gates.new_empty(0 if in_float32 else len(gates) + TILE_ROWS, gates.shape[1]).to(tensors.kernel.dtype)
+    grad_factors = gates.new_zeros(
+        0 if in_float32 else _round_up(len(gates) + TILE_ROWS), gates.shape[1], dtype=tensors.kernel.dtype
+    )
     operands = [
         # Only the kernel's gradient reads the inputs.
         *arrays((tensors.inputs if grad_kernel is not None else tensors.inputs[:, :0]).to(gates.dtype), gates, *buffers),
-        kernels.pack_transposed(_empty(tensors.kernel) if grad_inputs is None else _factor(tensors.input_kernel)),
+        kernels.pack_transposed(_factor(_or_empty(None if grad_inputs is None else tensors.input_kernel, tensors.kernel))),
         kernels.pack_transposed(_factor(tensors.recurrent_kernel)),
-        kernels.pack_transposed(_empty(tensors.kernel) if tensors.projection is None else _factor(tensors.projection)),
+        kernels.pack_transposed(_factor(_or_empty(tensors.projection, tensors.kernel))),
         *arrays_to_fill(*grads, grad_gates),
         _factor(grad_factors),
-        *(
-            np.empty((0, 0), np.float32) if tensor is None else arrays_to_fill(tensor)[0]
-            for tensor in (grad_inputs, grad_kernel)
+        *arrays_to_fill(
+            _or_empty(grad_inputs, gates),
+            _or_empty(grad_kernel, gates),
+            grad_bias,
+            _or_empty(grad_projection, gates),
         ),
-        *arrays_to_fill(grad_bias),
-        np.empty((0, 0), np.float32) if grad_projection is None else arrays_to_fill(grad_projection)[0],
     ]
     kernels.backward_steps(_table(window.steps), *operands, *(clip_limit(clip) for clip in window.clips))
-    if not has_products:
-        factors = grad_gates if in_float32 else grad_factors[: len(gates)]
-        grad_inputs, grad_kernel, grad_projection = weight_gradients(window, factors, grads.outputs, products)
+    if not in_float32:
+        factors = grad_factors[: _round_up(len(gates))]
+        grad_inputs, grad_kernel, grad_projection = _bfloat16_gradients(window, factors, grads.outputs, products)
+    elif not has_products:
+        grad_inputs, grad_kernel, grad_projection = weight_gradients(window, grad_gates, grads.outputs, products)
     return grad_inputs, grads.hidden, grads.cell, grad_kernel, grad_bias if needs_bias else None, grad_projection
+
+
+def _bfloat16_gradients(
+    window: Window, grad_gates: Tensor, grad_outputs: Tensor, needs: tuple[bool, bool, bool]
+) -> Gradients:
+    """Return what `weight_gradients` returns, those of kernel and projection in float32.
+
+    `grad_gates` (N rounded up to a multiple of 32, 4C) is in bfloat16; further rows are zero.
+    """
+    tensors, buffers = window.tensors, window.buffers
+    needs_inputs, needs_kernel, needs_projection = needs
+    grad_inputs = grad_kernel = grad_projection = None
+    if needs_inputs:
+        panels = kernels.pack_transposed(words(tensors.input_kernel))
+        grad_inputs = _multiply(grad_gates, panels)[: len(tensors.inputs)]
+    if needs_kernel:
+        previous = previous_rows(buffers.outputs, window.num_rows, [step.rows for step in window.steps])
+        factors = torch.cat([tensors.inputs, previous.to(grad_gates.dtype)], dim=1)
+        grad_kernel = _product_over_rows(factors, grad_gates)
+    if needs_projection:
+        grad_projection = _product_over_rows(buffers.unprojected.to(grad_gates.dtype), grad_outputs.to(grad_gates.dtype))
+    return grad_inputs, grad_kernel, grad_projection
+
+
+def _prepare_product(right: Tensor) -> Callable[[Tensor], Tensor]:
+    """Return a function of a left factor that returns its product with `right` in float32."""
+    if right.dtype == torch.float32:
+        return lambda left: linear(left, right)
+    panels = kernels.pack(halves(right))
+    # The micro-kernel reads and writes whole tiles.
+    return lambda left: _multiply(_pad_rows(left), panels)[: len(left)]
+
+
+def _multiply(left: Tensor, panels: np.ndarray) -> Tensor:
+    """Return the product of a factor in bfloat16, of whole tiles of rows, and a packed one in float32."""
+    product = torch.empty(len(left), len(panels) * NR)
+    kernels.multiply(words(left), panels, *arrays_to_fill(product))
+    return product
+
+
+def _product_over_rows(left: Tensor, right: Tensor) -> Tensor:
+    """Return `left.t() @ right` in float32, (N, K) and (N, M) of bfloat16; rows of zeros may follow."""
+    product = torch.empty(left.shape[1], right.shape[1])
+    left_t, panels = kernels.transpose_halves(halves(_pad_rows(left))), kernels.pack(halves(_pad_rows(right)))
+    kernels.multiply(left_t, panels, *arrays_to_fill(product))
+    return product
+
+
+def _round_up(rows: int) -> int:
+    return -(-rows // 32) * 32
+
+
+def _pad_rows(tensor: Tensor) -> Tensor:
+    """Return `tensor` with rows of zeros up to a multiple of 32: of whole tiles, and of pairs of rows that fill the tiles' rows."""
+    return tensor if len(tensor) % 32 == 0 else F.pad(tensor, (0, 0, 0, -len(tensor) % 32))
 
 
 @lru_cache(maxsize=64)
@@ -96,17 +162,15 @@ def _table(steps: tuple[Step, ...]) -> np.ndarray:
 
 
 def _factor(tensor: Tensor) -> np.ndarray:
-    """Return a left factor of a product, or a transposed right factor (N, K), in words if it is in bfloat16."""
+    """Return a left factor of a product, or a transposed right factor (M, K), in words if it is in bfloat16."""
     return arrays(tensor)[0] if tensor.dtype == torch.float32 else words(tensor)
 
 
 def _right_factor(tensor: Tensor) -> np.ndarray:
-    """Return a right factor of a product (K, N), in words if it is in bfloat16."""
-    if tensor.dtype == torch.float32:
-        return arrays(tensor)[0]
-    return kernels.pair_rows(tensor.detach().contiguous().view(torch.int16).numpy().view(np.uint16))
+    """Return a right factor of a product (K, M), as bits if it is in bfloat16."""
+    return arrays(tensor)[0] if tensor.dtype == torch.float32 else halves(tensor)
 
 
-def _empty(like: Tensor) -> np.ndarray:
-    """Return a factor without rows and columns, of the dtype of the factor `like`."""
-    return _factor(like[:0, :0])
+def _or_empty(tensor: Optional[Tensor], like: Tensor) -> Tensor:
+    """Return `tensor`, or where it is None a matrix without rows and columns."""
+    return like.new_empty(0, 0) if tensor is None else tensor

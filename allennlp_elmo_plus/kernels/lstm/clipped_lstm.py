@@ -71,14 +71,86 @@ def _run_reference(batch_sizes: list[int], clips: Clips, directions: Sequence[Ls
 def _run_in_threads(
     batch_sizes: list[int], clips: Clips, directions: Sequence[LstmTensors], dtypes: Sequence[torch.dtype]
 ) -> list[Results]:
-    converted = [_convert(direction, dtype) for direction, dtype in zip(directions, dtypes, strict=True)]
-    tensors = [tensor for direction in converted for tensor in direction]
+    tensors = [tensor for direction in directions for tensor in direction]
     # Whether a backward pass comes cannot be asked inside of the autograd function: parameters need a gradient without it, too.
     if torch.is_grad_enabled() and any(tensor is not None and tensor.requires_grad for tensor in tensors):
-        results = _grouped(_ClippedLstm.apply(batch_sizes, clips, *tensors), len(UpstreamGradients._fields))
+        flat = _ClippedLstm.apply(batch_sizes, clips, dtypes, *tensors)
+        results = _grouped(flat, len(UpstreamGradients._fields))
     else:
-        results = [result for result, _ in _forward_in_threads(batch_sizes, clips, converted, saves=False)]
+        results = [result for result, _ in _forward_in_threads(batch_sizes, clips, directions, dtypes, saves=False)]
     return [(outputs.to(d.kernel.dtype), *state) for (outputs, *state), d in zip(results, directions, strict=True)]
+
+
+class _ClippedLstm(torch.autograd.Function):
+    """The tensors of all directions, concatenated -> the results of all directions, concatenated.
+
+    Products in bfloat16 are each rounded once, inside a compiled loop not at all. Gates, cells, outputs and all sums of gradients have
+    the state's dtype.
+    """
+
+    @staticmethod
+    def forward(
+        ctx: Any, batch_sizes: list[int], clips: Clips, dtypes: Sequence[torch.dtype], *tensors: Optional[Tensor]
+    ) -> tuple[Tensor, ...]:
+        directions = [LstmTensors(*direction) for direction in _grouped(tensors, len(LstmTensors._fields))]
+        results = _forward_in_threads(batch_sizes, clips, directions, dtypes, saves=True)
+        ctx.save_for_backward(*(tensor for _, saved in results for tensor in saved or ()))
+        ctx.batch_sizes, ctx.clips = batch_sizes, clips
+        ctx.tensor_dtypes = [None if tensor is None else tensor.dtype for tensor in tensors]
+        return tuple(tensor for result, _ in results for tensor in result)
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, *grads: Tensor) -> tuple[Optional[Tensor], ...]:
+        def backward_of_direction(
+            saved: Sequence[Tensor],
+            upstream: Sequence[Tensor],
+            needs: Sequence[bool],
+            dtypes: Sequence[Optional[torch.dtype]],
+        ) -> list[Optional[Tensor]]:
+            upstream_gradients = UpstreamGradients(*upstream)
+            gradients = backward(SavedForBackward(*saved), ctx.clips, ctx.batch_sizes, upstream_gradients, needs)
+            return [
+                None if grad is None or dtype is None else grad.to(dtype)
+                for grad, dtype in zip(gradients, dtypes, strict=True)
+            ]
+
+        num_tensors = len(LstmTensors._fields)
+        directions = zip(
+            _grouped(ctx.saved_tensors, len(SavedForBackward._fields)),
+            _grouped(grads, len(UpstreamGradients._fields)),
+            _grouped(ctx.needs_input_grad[3:], num_tensors),
+            _grouped(ctx.tensor_dtypes, num_tensors),
+            strict=True,
+        )
+        with torch.autocast(grads[0].device.type, enabled=False):
+            gradients = run_in_threads(
+                [partial(backward_of_direction, *direction) for direction in directions], grads[0].device
+            )
+        return (None, None, None, *(grad for direction in gradients for grad in direction))
+
+
+def _forward_in_threads(
+    batch_sizes: list[int],
+    clips: Clips,
+    directions: Sequence[LstmTensors],
+    dtypes: Sequence[torch.dtype],
+    saves: bool,
+) -> list[tuple[Results, Optional[SavedForBackward]]]:
+    # Conversion is part of a direction's task: a large kernel takes as long to convert as a step of the LSTM.
+    return run_in_threads(
+        [
+            partial(_convert_and_forward, direction, dtype, clips, batch_sizes, saves)
+            for direction, dtype in zip(directions, dtypes, strict=True)
+        ],
+        directions[0].inputs.device,
+    )
+
+
+def _convert_and_forward(
+    direction: LstmTensors, dtype: torch.dtype, *arguments: Any
+) -> tuple[Results, Optional[SavedForBackward]]:
+    return forward(_convert(direction, dtype), *arguments)
 
 
 def _convert(direction: LstmTensors, dtype: torch.dtype) -> LstmTensors:
@@ -92,57 +164,6 @@ def _convert(direction: LstmTensors, dtype: torch.dtype) -> LstmTensors:
         kernel.to(dtype),
         bias.to(state_dtype),
         None if projection is None else projection.to(dtype),
-    )
-
-
-class _ClippedLstm(torch.autograd.Function):
-    """The tensors of all directions, concatenated -> the results of all directions, concatenated.
-
-    Products in bfloat16 are each rounded once; inside a compiled loop only their weights are rounded. Gates, cells, outputs and all
-    sums of gradients have the state's dtype.
-    """
-
-    @staticmethod
-    def forward(ctx: Any, batch_sizes: list[int], clips: Clips, *tensors: Optional[Tensor]) -> tuple[Tensor, ...]:
-        directions = [LstmTensors(*direction) for direction in _grouped(tensors, len(LstmTensors._fields))]
-        results = _forward_in_threads(batch_sizes, clips, directions, saves=True)
-        ctx.save_for_backward(*(tensor for _, saved in results for tensor in saved or ()))
-        ctx.batch_sizes, ctx.clips = batch_sizes, clips
-        return tuple(tensor for result, _ in results for tensor in result)
-
-    @staticmethod
-    @once_differentiable
-    def backward(ctx: Any, *grads: Tensor) -> tuple[Optional[Tensor], ...]:
-        directions = zip(
-            _grouped(ctx.saved_tensors, len(SavedForBackward._fields)),
-            _grouped(grads, len(UpstreamGradients._fields)),
-            _grouped(ctx.needs_input_grad[2:], len(LstmTensors._fields)),
-            strict=True,
-        )
-        with torch.autocast(grads[0].device.type, enabled=False):
-            gradients = run_in_threads(
-                [
-                    partial(
-                        backward,
-                        SavedForBackward(*saved),
-                        ctx.clips,
-                        ctx.batch_sizes,
-                        UpstreamGradients(*upstream),
-                        needs,
-                    )
-                    for saved, upstream, needs in directions
-                ],
-                grads[0].device,
-            )
-        return (None, None, *(grad for direction in gradients for grad in direction))
-
-
-def _forward_in_threads(
-    batch_sizes: list[int], clips: Clips, directions: Sequence[LstmTensors], saves: bool
-) -> list[tuple[Results, Optional[SavedForBackward]]]:
-    return run_in_threads(
-        [partial(forward, direction, clips, batch_sizes, saves) for direction in directions],
-        directions[0].inputs.device,
     )
 
 

@@ -17,6 +17,7 @@ from overrides import overrides
 from allennlp_elmo_plus.data.batching.batch import LanguageModelBatch
 from allennlp_elmo_plus.data.batching.negatives import LogUniformSampler, sampler_of
 from allennlp_elmo_plus.inference.sentence_log_probs import sentence_log_probs
+from allennlp_elmo_plus.kernels.threads import take_threads
 from allennlp_elmo_plus.modules.bilm import BiLMState
 from allennlp_elmo_plus.modules.build import build_language_model
 from allennlp_elmo_plus.options.bilm_options import BiLMOptions, option_keys
@@ -154,6 +155,7 @@ class BilmModel(StrictFromParams, Model):
             batch = batch_of_source(source, takes_characters=self.options.char_cnn is not None)
         elif batch is None or source is not None:
             raise ConfigurationError("exactly one of `batch` and `source` must be given")
+        take_threads()
         self._metrics.start_batch(sum(batch.batch_sizes), self.training)
         if self.training and self._sampler is not None:
             return self._sampled_loss(batch, self._sampler)
