@@ -11,17 +11,19 @@ import pytest
 
 import allennlp_elmo_plus
 from allennlp_elmo_plus.kernels.jit import jit
+from allennlp_elmo_plus.kernels.processor import instruction_sets
 
 pytest.importorskip("numba")
 
 RESULTS = """
 import hashlib, torch
 from tests.kernels.test_lstm import SMALL, WHOLE_PANELS, lstm_layer, lstm_run
-results = [
-    tensor
-    for sizes, batch_sizes in ((SMALL, [4, 3, 3, 1]), (WHOLE_PANELS, [9, 9]))
-    for tensor in lstm_run(lstm_layer(sizes, torch.float32), batch_sizes, batch_sizes[0]).values()
-]
+with torch.autocast("cpu", torch.bfloat16, enabled={in_bfloat16}):
+    results = [
+        tensor
+        for sizes, batch_sizes in ((SMALL, [4, 3, 3, 1]), (WHOLE_PANELS._replace(cells=256), [9, 9]))
+        for tensor in lstm_run(lstm_layer(sizes, torch.float32), batch_sizes, batch_sizes[0]).values()
+    ]
 print(hashlib.sha256(b"".join(tensor.numpy().tobytes() for tensor in results)).hexdigest())
 """
 
@@ -34,19 +36,38 @@ def run_code(code: str, cache: Path, **options: Any) -> str:
     return subprocess.run(command, env=environment, capture_output=True, text=True, check=True, **options).stdout
 
 
-def test_kernels_from_disk_give_the_bits_of_kernels_just_compiled(tmp_path: Path) -> None:
-    """A resumed run compiles in one process and reads from disk in the next, some of the kernels or all of them."""
-    compiled = run_code(RESULTS, tmp_path)
-    assert run_code(RESULTS, tmp_path) == compiled
+@pytest.mark.parametrize("in_bfloat16", [False, True])
+def test_kernels_from_disk_give_the_bits_of_kernels_just_compiled(tmp_path: Path, in_bfloat16: bool) -> None:
+    """A resumed run compiles in one process and reads from disk in the next, some of the kernels or all of them.
+
+    In bfloat16 each process must ask for the processor's tiles, also one that compiles nothing.
+    """
+    code = RESULTS.format(in_bfloat16=in_bfloat16)
+    compiled = run_code(code, tmp_path)
+    assert run_code(code, tmp_path) == compiled
     (cached,) = tmp_path.rglob("_numba_kernels.forward_steps*.nbi")
     cached.unlink()
-    assert run_code(RESULTS, tmp_path) == compiled
+    assert run_code(code, tmp_path) == compiled
+
+
+def test_without_the_permission_for_tiles_kernels_that_use_them_are_compiled_anew(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    code = """
+from allennlp_elmo_plus.kernels import processor
+processor._request_tiles = lambda: {granted}
+from allennlp_elmo_plus.kernels.jit import jit
+print(jit(processor.instruction_sets)._dispatcher._cache._cache_file._source_stamp)
+"""
+    stamps = {run_code(code.format(granted=granted), tmp_path) for granted in (True, False)}
+    assert len(stamps) == (2 if "amx-tile" in instruction_sets() else 1)
+    assert not any("amx" in stamp for stamp in stamps) or len(stamps) == 2
 
 
 def test_a_kernel_is_compiled_again_when_a_function_that_it_contains_has_changed(tmp_path: Path) -> None:
     source, copy = Path(allennlp_elmo_plus.__file__).parent / "kernels", tmp_path / "allennlp_elmo_plus" / "kernels"
     (copy / "lstm").mkdir(parents=True)
-    for name in ("jit.py", "_elementwise.py", "lstm/_numba_gates.py"):
+    for name in ("jit.py", "processor.py", "_elementwise.py", "lstm/_numba_gates.py"):
         shutil.copy(source / name, copy / name)
     code = """
 import numpy as np

@@ -57,18 +57,22 @@ def chosen(
     projection: int,
     product: torch.dtype = torch.float32,
     state: torch.dtype = torch.float32,
+    packs: bool = True,
 ) -> str:
     """Return the backend of the loop over time."""
     like = torch.empty(0, dtype=state)
     sizes = {"kernel_values": 2 * projection * 4 * cells, "rows": rows, "tokens": rows * steps}
-    return backend.choose("lstm.loop", like, has_one_dtype=int(product == state), **sizes)
+    dtypes = {"has_one_dtype": int(product == state), "is_packed_bfloat16": int(packs and product == torch.bfloat16)}
+    return backend.choose("lstm.loop", like, **sizes, **dtypes)
 
 
 def test_sizes_and_threads_decide_whether_the_steps_are_one_compiled_loop(monkeypatch: pytest.MonkeyPatch) -> None:
     bfloat16 = torch.bfloat16
     assert chosen(1, 1, 1024, 256) == chosen(4, 4, 4096, 512) == "numba"
     assert chosen(3, 20, 4096, 512) == chosen(20, 3, 4096, 512) == "torch"
-    assert (chosen(4, 4, 1024, 256, bfloat16), chosen(4, 4, 4096, 512, bfloat16)) == ("numba", "torch")
+    assert chosen(4, 4, 1024, 256, bfloat16) == chosen(4, 4, 4096, 512, bfloat16) == "numba"
+    # Without the processor's instructions, or where the sizes do not fit them.
+    assert chosen(4, 4, 1024, 256, bfloat16, packs=False) == "torch"
     assert chosen(4, 4, 5, 3, torch.double, torch.double) == "torch"
     # The loop would leave one of two threads without work.
     monkeypatch.setattr(torch, "get_num_threads", lambda: 2)
@@ -89,5 +93,6 @@ def test_each_direction_uses_the_sizes_that_the_table_reads(monkeypatch: pytest.
 
     monkeypatch.setattr(backend, "candidates", candidates)
     layer(*lstm_arguments(layer, [4, 3], 5)).outputs.sum().backward()
-    expected = {"kernel_values": (5 + 6) * 4 * 37, "rows": 5, "tokens": 7, "has_one_dtype": 1}
+    expected = {"kernel_values": (5 + 6) * 4 * 37, "rows": 5, "tokens": 7}
+    expected |= {"has_one_dtype": 1, "is_packed_bfloat16": 0}
     assert seen == [expected, expected]
