@@ -20,6 +20,7 @@ from allennlp_elmo_plus.formats.token_embeddings import read_token_embeddings
 from allennlp_elmo_plus.formats.trained_mix import read_trained_mix
 from allennlp_elmo_plus.inference.chunks import run_in_chunks
 from allennlp_elmo_plus.kernels.dtypes import widest_dtype
+from allennlp_elmo_plus.kernels.precision import check_precision, products_in
 from allennlp_elmo_plus.modules.encoder import BiLMEncoder
 from allennlp_elmo_plus.modules.layer_mix import ALL, LayerOutput, check_layer_output, combine_layers, num_vectors
 
@@ -62,9 +63,11 @@ class ElmoEmbedder:
         batch_size: maximum tokens of a batch, `<S>` and `</S>` included; at least 1, default 2048. A longer sentence is read in
             parts, and the LSTM state is carried over, which is exact. Its input and result then take memory in proportion to its
             length, the LSTM's working memory does not.
+        precision: "fp32", or "bf16" for matrix products in bfloat16, if the processor has instructions for them. A vector then differs
+            by some thousandths of its length.
 
     Raises:
-        InputError: `batch_size` is below 1, or `vocabulary` is missing for word input.
+        InputError: `batch_size` is below 1, `precision` is another word, or `vocabulary` is missing for word input.
     """
 
     def __init__(
@@ -72,9 +75,11 @@ class ElmoEmbedder:
         encoder: BiLMEncoder,
         vocabulary: Union[Sequence[str], WordIndexer, None] = None,
         batch_size: int = DEFAULT_BATCH_SIZE,
+        precision: str = "fp32",
     ) -> None:
         check_at_least_one(batch_size=batch_size)
         self.encoder = encoder.eval().requires_grad_(False)
+        self.encoder.precision = check_precision(precision)
         self.batch_size = batch_size
         self._indexer = _indexer_of(encoder, vocabulary)
 
@@ -87,6 +92,7 @@ class ElmoEmbedder:
         token_embedding_file: Optional[PathLike] = None,
         device: Union[str, torch.device] = "cpu",
         batch_size: int = DEFAULT_BATCH_SIZE,
+        precision: str = "fp32",
     ) -> "ElmoEmbedder":
         """Return an embedder with the biLM in `path`. All files may be URLs: `https://`, `hf://`, `s3://`, `gs://`.
 
@@ -100,6 +106,7 @@ class ElmoEmbedder:
                 by `allennlp elmo-cache`, or by bilm-tf's `dump_token_embeddings`, which needs `vocab_file` too.
             device: the device to compute on, such as "cuda"; default "cpu".
             batch_size: maximum tokens of a batch; see `ElmoEmbedder`.
+            precision: the type of matrix products; see `ElmoEmbedder`.
 
         Raises:
             InputError: a file is missing or cannot be used; the message names the file.
@@ -111,7 +118,7 @@ class ElmoEmbedder:
             words = vocabulary if isinstance(vocabulary, list) else None
             cached = read_token_embeddings(local_path(token_embedding_file), words)
             encoder.cache_words(cached.words, cached.vectors)
-        return cls(encoder.to(device), vocabulary, batch_size)
+        return cls(encoder.to(device), vocabulary, batch_size, precision)
 
     @property
     def num_layers(self) -> int:
@@ -149,7 +156,8 @@ class ElmoEmbedder:
         for window in chunks_of_sentences(sentences, _BATCHES_AHEAD * self.batch_size):
             arrays: list[Optional[np.ndarray]] = [None] * len(window)
             for positions in batches_by_length([len(sentence) for sentence in window], self.batch_size):
-                embedded = self._embed([window[position] for position in positions], layers)
+                with products_in(self.encoder.precision, self._device()):
+                    embedded = self._embed([window[position] for position in positions], layers)
                 for position, array in zip(positions, embedded, strict=True):
                     arrays[position] = array
             for position, vectors in enumerate(arrays):
@@ -162,7 +170,7 @@ class ElmoEmbedder:
     def _embed(self, sentences: list[Sequence[str]], layers: LayerOutput) -> list[np.ndarray]:
         lengths = [len(sentence) for sentence in sentences]
         bilm = self.encoder.bilm
-        device = next(bilm.parameters()).device
+        device = self._device()
         layout = SentenceLayout.of_lengths(lengths, max(lengths), device)
         # The boundaries are last, as SentenceLayout numbers the words.
         all_words = [word for sentence in (*sentences, self._indexer.boundaries) for word in sentence]
@@ -189,6 +197,9 @@ class ElmoEmbedder:
         arrays = [packed[:, rows_of_sentence].numpy() for rows_of_sentence in rows]
         return arrays if layers == ALL else [array[0] for array in arrays]
 
+    def _device(self) -> torch.device:
+        return next(self.encoder.bilm.parameters()).device
+
     def _word_vectors(self, words: list[str], device: torch.device) -> Tensor:
         """Return the token encoder's vectors of `words`, (U, D)."""
         ids = torch.from_numpy(self._indexer.ids(words))
@@ -208,6 +219,7 @@ class EmbedderFiles(NamedTuple):
     token_embedding_file: Optional[str] = None
     device: str = "cpu"
     batch_size: int = DEFAULT_BATCH_SIZE
+    precision: str = "fp32"
     mix: Optional[str] = (
         None  # the model.tar.gz of a downstream model, whose biLM's weights replace those of the other files
     )

@@ -152,7 +152,9 @@ def is_packed_bfloat16(like: Tensor, *inner_sizes: int) -> bool:
         inner_sizes: The inner dimensions of the products, which must be multiples of 32.
     """
     return (
-        like.dtype == torch.bfloat16 and not any(size % 32 for size in inner_sizes) and "avx512bf16" in instruction_sets()
+        like.dtype == torch.bfloat16
+        and not any(size % 32 for size in inner_sizes)
+        and "avx512bf16" in instruction_sets()
     )
 
 
@@ -208,9 +210,7 @@ MIN_MULTIPLY_ADDS = 1 << 21
 TABLE: dict[str, dict[str, Backend]] = {
     # All of the softmax in one kernel: 3% of a step on two AMD processors, no difference on an Intel Xeon. With several threads per
     # direction, library products are faster.
-    "sampled_softmax": {
-        "numba": Backend(_compiled_products_can, lambda situation: situation.threads == 1)
-    },
+    "sampled_softmax": {"numba": Backend(_compiled_products_can, lambda situation: situation.threads == 1)},
     "exact_softmax": {},
     "conv_max_pool": {},
     # Convolution and maximum in one kernel: 3% of a step on an AMD Zen 5, no difference on an Intel Xeon. On an AMD EPYC 4 to 5% of a

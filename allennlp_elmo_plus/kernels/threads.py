@@ -43,6 +43,17 @@ def take_threads() -> None:
         torch.set_num_threads(1)
 
 
+def balanced_groups(sizes: Sequence[int], num_groups: int) -> list[list[int]]:
+    """Return the indices of `sizes` in `num_groups` groups whose sums differ little; the largest come first in each group."""
+    groups: list[list[int]] = [[] for _ in range(num_groups)]
+    sums = [0] * num_groups
+    for index in sorted(range(len(sizes)), key=lambda index: -sizes[index]):
+        least = sums.index(min(sums))
+        groups[least].append(index)
+        sums[least] += sizes[index]
+    return groups
+
+
 def run_in_threads(tasks: Sequence[Callable[[], T]], device: torch.device) -> list[T]:
     """Return the results of `tasks`, in order.
 

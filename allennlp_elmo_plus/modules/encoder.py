@@ -13,6 +13,7 @@ from allennlp_elmo_plus.data.batching.unique_words import unique_rows
 from allennlp_elmo_plus.data.text.characters import BOS_WORD, EOS_WORD, encode_words
 from allennlp_elmo_plus.errors import InputError
 from allennlp_elmo_plus.kernels.fingerprint.fingerprint import fingerprint
+from allennlp_elmo_plus.kernels.precision import products_in
 from allennlp_elmo_plus.modules.bilm import BiLM, BiLMState
 from allennlp_elmo_plus.modules.token_encoder import CharacterEncoder, WordEncoder
 from allennlp_elmo_plus.modules.word_and_character_encoder import WordAndCharacterEncoder
@@ -48,6 +49,9 @@ class BiLMEncoder(nn.Module):
         max_characters: C, the characters of a word as bilm-tf spells it; None for an encoder that reads ids of a vocabulary.
         boundary_ids: For an encoder that reads ids of a vocabulary, those of the words before and after a sentence, as
             `token_encoder` takes them: (2,) for `WordEncoder`, (2, R) for `WordAndCharacterEncoder`. They are saved with the weights.
+
+    Attributes:
+        precision: "fp32", or "bf16" for matrix products in bfloat16; to be set before the first batch. Vectors have the weights' type.
     """
 
     boundary_ids: Tensor
@@ -60,6 +64,7 @@ class BiLMEncoder(nn.Module):
         boundary_ids: Union[tuple[int, int], np.ndarray] = (0, 1),
     ) -> None:
         super().__init__()
+        self.precision = "fp32"
         self.token_encoder = token_encoder
         self.bilm = bilm
         self.max_characters = max_characters
@@ -130,13 +135,16 @@ class BiLMEncoder(nn.Module):
         lengths = self._checked_lengths(ids)
         layout = SentenceLayout.of_lengths(lengths, ids.shape[1], ids.device)
         words = ids.flatten(0, 1)[layout.word_positions]
+        with products_in(self.precision, ids.device):
+            return self._run(self._rows(words, layout), layout, state)
+
+    def _rows(self, words: Tensor, layout: SentenceLayout) -> Tensor:
+        """Return the vector of the word of each row of `layout`, (N, D)."""
         if not self.token_encoder.word_shape:
-            vectors = self.token_encoder(torch.cat([words - 1, self.boundary_ids.to(words)]))[layout.word_of_row]
-        else:
-            boundaries = self._boundary_rows().to(words)
-            distinct, inverse = unique_rows(torch.cat([words, boundaries]))
-            vectors = self.word_vectors(distinct)[inverse[layout.word_of_row]]
-        return self._run(vectors, layout, state)
+            return self.token_encoder(torch.cat([words - 1, self.boundary_ids.to(words)]))[layout.word_of_row]
+        boundaries = self._boundary_rows().to(words)
+        distinct, inverse = unique_rows(torch.cat([words, boundaries]))
+        return self.word_vectors(distinct)[inverse[layout.word_of_row]]
 
     def _boundary_rows(self) -> Tensor:
         """Return the ids of the words before and after a sentence, (2, R)."""
@@ -180,8 +188,9 @@ class BiLMEncoder(nn.Module):
             return self.token_encoder(words)
 
         def compute(missing: np.ndarray) -> Tensor:
-            # Without autocast, so that cached vectors are the same before, under and after it.
-            with torch.no_grad(), torch.autocast(words.device.type, enabled=False):
+            # Without the caller's autocast, so that cached vectors are the same before, under and after it.
+            device = words.device
+            with torch.no_grad(), torch.autocast(device.type, enabled=False), products_in(self.precision, device):
                 return self.token_encoder(torch.from_numpy(missing).to(words.device))
 
         # As bytes of these a word is a key of the cache. Ids of a vocabulary may be above 32,767.

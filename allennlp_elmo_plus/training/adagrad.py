@@ -2,12 +2,15 @@
 
 import math
 from collections.abc import Callable, Iterable
+from functools import partial
+from itertools import chain
 from typing import Any, Optional
 
 import torch
 from torch import Tensor
 
 from allennlp_elmo_plus.kernels.adagrad.adagrad_update import adagrad_update
+from allennlp_elmo_plus.kernels.threads import balanced_groups, num_threads, run_in_threads
 from allennlp_elmo_plus.training.distributed.sparse_gradients import SparseGradientAllReduce
 
 _INITIAL_SUM = "_initial_adagrad_sum"
@@ -141,5 +144,9 @@ class Adagrad(torch.optim.Optimizer):
                 values.append(param.grad)
         if not values:
             return 0.0
-        norms = [norm.to(device=values[0].device, dtype=torch.float64) for norm in torch._foreach_norm(values)]
+        groups = balanced_groups([value.numel() for value in values], num_threads())
+        tasks = [partial(torch._foreach_norm, [values[index] for index in group]) for group in groups if group]
+        # In the order of the parameters again, so that the sum has the same bits with any number of threads.
+        found = zip(chain(*groups), chain(*run_in_threads(tasks, values[0].device)))
+        norms = [norm.to(device=values[0].device, dtype=torch.float64) for _, norm in sorted(found, key=lambda n: n[0])]
         return float(torch.linalg.vector_norm(torch.stack(norms)))

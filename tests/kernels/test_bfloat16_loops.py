@@ -53,7 +53,9 @@ class Clip(torch.autograd.Function):
         return grad if ctx.limit is None else grad * (values.abs() < ctx.limit), None
 
 
-def rounded_lstm(layer: LstmLayer, inputs: Tensor, batch_sizes: list[int], hidden: Tensor, cell: Tensor) -> list[Tensor]:
+def rounded_lstm(
+    layer: LstmLayer, inputs: Tensor, batch_sizes: list[int], hidden: Tensor, cell: Tensor
+) -> list[Tensor]:
     """Return outputs, hidden and cell of a layer in float64."""
     outputs, first = [], 0
     for rows in batch_sizes:

@@ -12,6 +12,7 @@ from torch.autograd.graph import increment_version
 from allennlp_elmo_plus.kernels.adagrad import reference
 from allennlp_elmo_plus.kernels.arrays import arrays, arrays_to_fill
 from allennlp_elmo_plus.kernels.backend import run
+from allennlp_elmo_plus.kernels.threads import balanced_groups, num_threads, run_in_threads
 
 # Elements updated at once on a CPU, so that parameter, gradient and sum stay in the cache between operations.
 CPU_BLOCK_SIZE = 1 << 17
@@ -33,10 +34,28 @@ def adagrad_update(
     """
     # A dense update on an accelerator is a few launches for all parameters together.
     batched: list[tuple[Tensor, Tensor, Tensor]] = []
+    others: list[tuple[Tensor, Tensor, Tensor]] = []
     for param, grad, grad_sum in zip(params, grads, sums, strict=True):
-        if param.device.type != "cpu" and not grad.is_sparse:
-            batched.append((param, grad, grad_sum))
-            continue
+        is_batched = param.device.type != "cpu" and not grad.is_sparse
+        (batched if is_batched else others).append((param, grad, grad_sum))
+    if others:
+        groups = balanced_groups([_num_values(grad) for _, grad, _ in others], num_threads())
+        tasks = [partial(_update_each, [others[index] for index in group], lr, scale) for group in groups]
+        run_in_threads(tasks, others[0][0].device)
+    if batched:
+        batched_implementations = {
+            "torch": lambda: _batched_update(batched, lr, scale),
+            "reference": lambda: _reference_updates(batched, lr, scale),
+        }
+        run("adagrad", batched[0][0], batched_implementations)
+
+
+def _num_values(grad: Tensor) -> int:
+    return grad.values().numel() if grad.is_sparse else grad.numel()
+
+
+def _update_each(updates: Sequence[tuple[Tensor, Tensor, Tensor]], lr: float, scale: float) -> None:
+    for param, grad, grad_sum in updates:
         arguments = param, grad, grad_sum, lr, scale
         implementations = {
             "numba": partial(_numba_update, *arguments),
@@ -45,12 +64,6 @@ def adagrad_update(
         }
         is_contiguous = int(param.is_contiguous() and grad_sum.is_contiguous())
         run("adagrad", param, implementations, is_contiguous=is_contiguous)
-    if batched:
-        batched_implementations = {
-            "torch": lambda: _batched_update(batched, lr, scale),
-            "reference": lambda: _reference_updates(batched, lr, scale),
-        }
-        run("adagrad", batched[0][0], batched_implementations)
 
 
 def _numba_update(param: Tensor, grad: Tensor, grad_sum: Tensor, lr: float, scale: float) -> None:

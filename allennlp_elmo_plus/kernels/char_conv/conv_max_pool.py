@@ -21,7 +21,7 @@ from allennlp_elmo_plus.kernels.backend import run
 from allennlp_elmo_plus.kernels.char_conv import reference
 from allennlp_elmo_plus.kernels.char_conv._ngrams import Ngrams, find_ngrams, sort_by_length
 from allennlp_elmo_plus.kernels.gemm.linear import addmm_, linear, matmul_tn
-from allennlp_elmo_plus.kernels.threads import num_threads, run_in_threads
+from allennlp_elmo_plus.kernels.threads import balanced_groups, num_threads, run_in_threads
 
 # Maximum load imbalance: the work of the busiest thread divided by the mean.
 MAX_IMBALANCE = 1.3
@@ -143,16 +143,14 @@ def _group_by_thread(weights: Sequence[Tensor], device: torch.device) -> list[li
 
     The widths share nothing but the n-grams. The products of a single group are computed by all threads.
     """
-    groups: list[list[_FilterColumns]] = [[] for _ in range(num_threads() if device.type == "cpu" else 1)]
-    work = [0] * len(groups)
+    work = [weight.numel() for weight in weights]
     first_columns = [0, *accumulate(len(weight) for weight in weights)]
-    for number in sorted(range(len(weights)), key=lambda number: -weights[number].numel()):
-        least = work.index(min(work))
-        groups[least].append(_FilterColumns(number, first_columns[number]))
-        work[least] += weights[number].numel()
-    if max(work) * len(work) > MAX_IMBALANCE * sum(work):
-        return [[filters for group in groups for filters in group]]
-    return groups
+    columns = [_FilterColumns(number, first) for number, first in enumerate(first_columns[:-1])]
+    groups = balanced_groups(work, num_threads() if device.type == "cpu" else 1)
+    most = max(sum(work[number] for number in group) for group in groups)
+    if most * len(groups) > MAX_IMBALANCE * sum(work):
+        return [columns]
+    return [[columns[number] for number in group] for group in groups]
 
 
 def _conv_forward(

@@ -37,7 +37,7 @@ _HALVES = ir.VectorType(_BFloat16(), 32)
 
 
 def dot_product_add(builder: Any, factors: Any, weights: Any, total: Any) -> Any:
-    """Generate `total + factors * weights`, where each of the 16 words of the factors holds two values, whose products are added."""
+    """Return the generated `total + factors * weights`; each of the factors' 16 words holds two values, whose products are added."""
     dot = ir.FunctionType(_FLOATS, [_FLOATS, _HALVES, _HALVES])
     function = cgutils.get_or_insert_function(builder.module, dot, "llvm.x86.avx512bf16.dpbf16ps.512")
     return builder.call(function, [total, builder.bitcast(factors, _HALVES), builder.bitcast(weights, _HALVES)])
@@ -125,7 +125,9 @@ def tile_microkernel(num_tiles: int) -> Callable[..., None]:
             columns = [builder.add(builder.mul(p, _WORD(4 * NR)), _WORD(64 * column)) for column in range(2)]
             for _, column, tile in sums:
                 # A distance of 0 between the rows: each row of the tile begins as the bias.
-                _load_tile(builder, tile, builder.gep(builder.bitcast(start.data, _ADDRESS), [columns[column]]), _WORD(0))
+                _load_tile(
+                    builder, tile, builder.gep(builder.bitcast(start.data, _ADDRESS), [columns[column]]), _WORD(0)
+                )
             left_rows, panel = [_row(builder, factor, row) for row in rows], _row(builder, weights, p)
             stride = builder.extract_value(factor.strides, 0)
             num_blocks = builder.udiv(builder.extract_value(weights.shape, 1), _WORD(TILE_ROWS))

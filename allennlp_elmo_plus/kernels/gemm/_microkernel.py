@@ -83,7 +83,7 @@ MultiplyAdd = Callable[[Any, Any, Any, Any], Any]
 
 
 def fused_multiply_add(builder: Any, factors: Any, weights: Any, total: Any) -> Any:
-    """Generate `total + factors * weights` of float32 vectors."""
+    """Return the generated `total + factors * weights` of float32 vectors."""
     fused = ir.FunctionType(_VECTOR, [_VECTOR] * 3)
     # `llvm.fma` would call the C library for each value on a processor without the instruction.
     function = cgutils.get_or_insert_function(builder.module, fused, f"llvm.fmuladd.v{SIMD_WIDTH}f32")

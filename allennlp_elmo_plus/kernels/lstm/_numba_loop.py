@@ -79,8 +79,12 @@ def backward_loop(window: Window, gates: Tensor, upstream: UpstreamGradients, ne
     )
     operands = [
         # Only the kernel's gradient reads the inputs.
-        *arrays((tensors.inputs if grad_kernel is not None else tensors.inputs[:, :0]).to(gates.dtype), gates, *buffers),
-        kernels.pack_transposed(_factor(_or_empty(None if grad_inputs is None else tensors.input_kernel, tensors.kernel))),
+        *arrays(
+            (tensors.inputs if grad_kernel is not None else tensors.inputs[:, :0]).to(gates.dtype), gates, *buffers
+        ),
+        kernels.pack_transposed(
+            _factor(_or_empty(None if grad_inputs is None else tensors.input_kernel, tensors.kernel))
+        ),
         kernels.pack_transposed(_factor(tensors.recurrent_kernel)),
         kernels.pack_transposed(_factor(_or_empty(tensors.projection, tensors.kernel))),
         *arrays_to_fill(*grads, grad_gates),
@@ -119,7 +123,9 @@ def _bfloat16_gradients(
         factors = torch.cat([tensors.inputs, previous.to(grad_gates.dtype)], dim=1)
         grad_kernel = _product_over_rows(factors, grad_gates)
     if needs_projection:
-        grad_projection = _product_over_rows(buffers.unprojected.to(grad_gates.dtype), grad_outputs.to(grad_gates.dtype))
+        grad_projection = _product_over_rows(
+            buffers.unprojected.to(grad_gates.dtype), grad_outputs.to(grad_gates.dtype)
+        )
     return grad_inputs, grad_kernel, grad_projection
 
 

@@ -106,12 +106,16 @@ def nll_and_gradients(
     # (D, S), since the smaller factor is to be transposed.
     grad_weight = np.empty((size, num_samples), F)
     gemm_packed(transposed(hidden_pairs), pack_b(logits_pairs), zeros, grad_weight)
-    return nll_sum, grad_hidden, *merge_words(
-        needs_gradients,
-        ids,
-        transposed(grad_weight),
-        grad_bias,
-        unsampled_ids,
-        grad_unsampled,
-        grad_unsampled_bias,
+    return (
+        nll_sum,
+        grad_hidden,
+        *merge_words(
+            needs_gradients,
+            ids,
+            transposed(grad_weight),
+            grad_bias,
+            unsampled_ids,
+            grad_unsampled,
+            grad_unsampled_bias,
+        ),
     )

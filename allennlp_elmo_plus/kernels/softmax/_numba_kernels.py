@@ -241,6 +241,10 @@ def nll_and_gradients(
         pack_b_rows(scaled_hidden[:rows], hidden_panels, 0)
         gemm_tn_accumulate(grad_columns[:, :rows], hidden_panels[:, :rows], grad_weight)
 
-    return nll_sum, grad_hidden, *merge_words(
-        needs_gradients, ids, grad_weight[:, :size], grad_bias, unsampled_ids, grad_unsampled, grad_unsampled_bias
+    return (
+        nll_sum,
+        grad_hidden,
+        *merge_words(
+            needs_gradients, ids, grad_weight[:, :size], grad_bias, unsampled_ids, grad_unsampled, grad_unsampled_bias
+        ),
     )

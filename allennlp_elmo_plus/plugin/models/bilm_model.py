@@ -4,7 +4,7 @@ import dataclasses
 import logging
 import math
 from collections.abc import Callable
-from contextlib import AbstractContextManager, nullcontext
+from contextlib import AbstractContextManager
 from typing import Any, Optional
 
 import torch
@@ -17,6 +17,7 @@ from overrides import overrides
 from allennlp_elmo_plus.data.batching.batch import LanguageModelBatch
 from allennlp_elmo_plus.data.batching.negatives import LogUniformSampler, sampler_of
 from allennlp_elmo_plus.inference.sentence_log_probs import sentence_log_probs
+from allennlp_elmo_plus.kernels.precision import check_precision, products_in
 from allennlp_elmo_plus.kernels.threads import take_threads
 from allennlp_elmo_plus.modules.bilm import BiLMState
 from allennlp_elmo_plus.modules.build import build_language_model
@@ -74,7 +75,7 @@ class BilmModel(StrictFromParams, Model):
             loader, the trainer and the optimizer decide these.
         exact_chunk_size: words of the vocabulary whose logits the exact softmax holds at once; this bounds its memory.
         precision: "fp32", or "bf16" for matrix products of training in bfloat16. Weights, gradients, the cell, the carried state,
-            the loss and all of evaluation stay in float32.
+            the loss and all of evaluation stay in float32. On a processor without instructions for bfloat16 it changes nothing.
         pretrained_file: the model to start from, with the same options: a model.tar.gz, a directory of bilm-tf's training, a
             weights.hdf5 with its vocab.txt beside it, or another kind in `docs/convert.md`; a path or a URL. Rows of the softmax and
             of a word embedding are copied by word. Rows of new words, and all rows without an old softmax, are initialised. With
@@ -113,8 +114,6 @@ class BilmModel(StrictFromParams, Model):
         super().__init__(vocab)
         if exact_chunk_size < 1:
             raise ConfigurationError(f"`exact_chunk_size` must be at least 1, got {exact_chunk_size}")
-        if precision not in ("fp32", "bf16"):
-            raise ConfigurationError(f'`precision` must be "fp32" or "bf16", got "{precision}"')
         self.options = BiLMOptions.from_dict(options, source="model", inference=False)
         # AllenNLP counts its padding token as an entry.
         vocab_size = vocab.get_vocab_size(TOKENS_NAMESPACE) - 1
@@ -131,7 +130,7 @@ class BilmModel(StrictFromParams, Model):
             start_from(pretrained_file, self.language_model, self.options, words_of(vocab))
         exclude_from_ddp(self, self.language_model.sparse_parameters())
         self.exact_chunk_size = exact_chunk_size
-        self.precision = precision
+        self.precision = check_precision(precision)
         self._carried_state = CarriedState()
         self._metrics = BilmMetrics()
         self._has_checked_softmax = False
@@ -212,9 +211,7 @@ class BilmModel(StrictFromParams, Model):
         return loss
 
     def _autocast(self, batch: LanguageModelBatch) -> AbstractContextManager[Any]:
-        if self.training and self.precision == "bf16":
-            return torch.autocast(batch.lengths.device.type, torch.bfloat16)
-        return nullcontext()
+        return products_in(self.precision if self.training else "fp32", batch.lengths.device)
 
     def _check_gradient_all_reduce(self) -> None:
         if not all(is_all_reduced_by_rows(parameter) for parameter in self.language_model.sparse_parameters()):

@@ -11,6 +11,7 @@ from overrides import overrides
 from allennlp_elmo_plus.formats.model_files import ModelSource, local_path
 from allennlp_elmo_plus.formats.pretrained import load_encoder
 from allennlp_elmo_plus.formats.token_embeddings import read_token_embeddings
+from allennlp_elmo_plus.kernels.precision import check_precision
 from allennlp_elmo_plus.modules.bilm import BiLMState
 from allennlp_elmo_plus.modules.encoder import BiLMEncoder
 from allennlp_elmo_plus.options.many_langs_options import parse_options
@@ -63,6 +64,8 @@ class BilmRepresentations(StrictFromParams, torch.nn.Module):
         use_gamma: whether to learn gamma; otherwise it is 1.
         token_embedding_file: vectors of words that `allennlp elmo-cache` wrote from this biLM. While the biLM is frozen, words in
             it are not encoded from their characters. Excludes `vocab_to_cache`.
+        precision: "fp32", or "bf16" for the biLM's matrix products in bfloat16, on a GPU or a processor with instructions for them. The
+            mix, and all else of the model, stay in float32.
     """
 
     def __init__(
@@ -84,6 +87,7 @@ class BilmRepresentations(StrictFromParams, torch.nn.Module):
         use_average: bool = False,
         use_gamma: bool = True,
         token_embedding_file: Optional[str] = None,
+        precision: str = "fp32",
     ) -> None:
         super().__init__()
         if num_output_representations < 1:
@@ -91,6 +95,7 @@ class BilmRepresentations(StrictFromParams, torch.nn.Module):
                 f"`num_output_representations` must be at least 1, got {num_output_representations}"
             )
         self._encoder = _load_encoder(options_file, weight_file, archive_file, options, pretrained_file)
+        self._encoder.precision = check_precision(precision)
         for parameter in self._encoder.parameters():
             parameter.requires_grad_(requires_grad)
         self._mixes: list[ScalarMix] = []

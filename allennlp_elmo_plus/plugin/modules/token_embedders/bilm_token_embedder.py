@@ -44,6 +44,7 @@ class BilmTokenEmbedder(StrictFromParams, TokenEmbedder):
         use_average: bool = False,
         use_gamma: bool = True,
         token_embedding_file: Optional[str] = None,
+        precision: str = "fp32",
     ) -> None:
         super().__init__()
         self._elmo = BilmRepresentations(
@@ -64,6 +65,7 @@ class BilmTokenEmbedder(StrictFromParams, TokenEmbedder):
             use_average=use_average,
             use_gamma=use_gamma,
             token_embedding_file=token_embedding_file,
+            precision=precision,
         )
         self._projection = torch.nn.Linear(self._elmo.get_output_dim(), projection_dim) if projection_dim else None
 
