@@ -32,8 +32,6 @@ FUZZ_SECONDS ?= 600
 
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 export PIP_ROOT_USER_ACTION := ignore
-# An OpenMP thread without work spins only for a moment, because the thread of the other direction needs its core.
-export GOMP_SPINCOUNT ?= 4000
 # With this variable every start of AllenNLP compiles PyTorch's Python code again: minutes instead of seconds.
 unexport PYTHONDONTWRITEBYTECODE
 

@@ -8,6 +8,7 @@ import pytest
 import torch
 from hypothesis import settings
 
+from allennlp_elmo_plus.kernels import threads
 from tests.helpers.runs.fork_server import ForkServer
 from tests.helpers.runs.process_pool import ProcessPool
 
@@ -29,6 +30,12 @@ def log_level() -> Iterator[None]:
     level = logging.getLogger().level
     yield
     logging.getLogger().setLevel(level)
+
+
+@pytest.fixture(autouse=True)
+def taken_threads(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Give back, after each test, the threads that a model's pretraining has taken."""
+    monkeypatch.setattr(threads, "_num_taken", 1)
 
 
 @pytest.fixture(params=["cpu", *(["cuda"] if torch.cuda.is_available() else [])])

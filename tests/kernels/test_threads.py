@@ -3,11 +3,15 @@
 import os
 import threading
 from collections.abc import Callable
+from pathlib import Path
 
 import pytest
 import torch
 
-from allennlp_elmo_plus.kernels.threads import run_in_threads
+from allennlp_elmo_plus.kernels.threads import balanced_groups, num_threads, run_in_threads, take_threads
+from benchmarks.workloads.corpora import sample_corpus, training_batches
+from benchmarks.workloads.model_sizes import tiny
+from benchmarks.workloads.training_step import TrainingJob
 
 CPU = torch.device("cpu")
 
@@ -99,3 +103,49 @@ def test_a_forked_process_has_threads_of_its_own(two_threads: None) -> None:
     if child == 0:
         os._exit(0 if run_in_threads([lambda: 1, lambda: 2], CPU) == [1, 2] else 1)
     assert os.waitpid(child, 0)[1] == 0
+
+
+def test_taken_threads_are_those_of_tasks_and_not_of_pytorch(two_threads: None) -> None:
+    take_threads()
+    take_threads()
+    assert (torch.get_num_threads(), num_threads()) == (1, 2)
+    both_run = threading.Barrier(2, timeout=30)
+    assert run_in_threads([both_run.wait] * 2, CPU) in ([0, 1], [1, 0])
+    assert torch.get_num_threads() == 1
+    torch.set_num_threads(3)
+    assert num_threads() == 3
+
+
+@pytest.mark.parametrize("number", [1, 4, 8])
+def test_a_single_thread_and_many_threads_are_not_taken(number: int, two_threads: None) -> None:
+    torch.set_num_threads(number)
+    take_threads()
+    assert torch.get_num_threads() == num_threads() == number
+
+
+def test_groups_have_sums_that_differ_little() -> None:
+    assert balanced_groups([1, 9, 5, 4], 2) == [[1, 0], [2, 3]]
+    assert balanced_groups([3], 2) == [[0], []]
+    assert balanced_groups([], 1) == [[]]
+
+
+@pytest.mark.parametrize("number", [2, 3, 4, 8])
+def test_a_training_step_has_the_same_result_with_any_number_of_threads(
+    number: int, two_threads: None, tmp_path: Path
+) -> None:
+    """4 and more threads are not taken: each direction then has several of OpenMP's."""
+
+    def step() -> list[torch.Tensor]:
+        torch.manual_seed(0)
+        job = TrainingJob(options, 200, batches)
+        return [job.step(), *job.model.parameters()]
+
+    options = tiny()
+    batches = training_batches(sample_corpus(tmp_path, 2_000), 200, 4, options["n_negative_samples_batch"], 1)
+    torch.set_num_threads(1)
+    expected = step()
+    torch.set_num_threads(number)
+    take_threads()
+    assert num_threads() == number
+    for computed, tensor in zip(step(), expected, strict=True):
+        torch.testing.assert_close(computed, tensor, rtol=1e-4, atol=1e-5)

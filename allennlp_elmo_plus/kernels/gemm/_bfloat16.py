@@ -13,9 +13,8 @@ from typing import Any
 import numpy as np
 from llvmlite import ir
 from numba.core import cgutils, types
-from numba.extending import intrinsic
 
-from allennlp_elmo_plus.kernels.gemm._microkernel import NR
+from allennlp_elmo_plus.kernels.gemm._microkernel import NR, code_generator
 
 # Rows of a tile. The AMX micro-kernel reads and writes whole tiles: factor and result have memory for a multiple of as many rows.
 TILE_ROWS = 16
@@ -50,7 +49,7 @@ def _rounded(builder: Any, low: Any, high: Any) -> Any:
     return builder.call(function, [high, low])
 
 
-@intrinsic
+@code_generator
 def round_vector(typing_context: Any, target: Any, source: Any) -> Any:
     """Store 32 float32 values, rounded to bfloat16, as 16 words."""  # noqa: DOC201
 
@@ -65,7 +64,7 @@ def round_vector(typing_context: Any, target: Any, source: Any) -> Any:
     return types.void(target, source), generate
 
 
-@intrinsic
+@code_generator
 def round_pairs(typing_context: Any, target: Any, low: Any, high: Any) -> Any:
     """Store 16 words, each a value of `low` and the value of `high` at the same place, rounded to bfloat16."""  # noqa: DOC201
 
@@ -83,7 +82,7 @@ def round_pairs(typing_context: Any, target: Any, low: Any, high: Any) -> Any:
     return types.void(target, low, high), generate
 
 
-@intrinsic
+@code_generator
 def configure_tiles(typing_context: Any) -> Any:
     """Set all eight tiles to 16 rows of 64 bytes, for this thread, until `release_tiles`."""  # noqa: DOC201
 
@@ -100,7 +99,7 @@ def configure_tiles(typing_context: Any) -> Any:
     return types.void(), generate
 
 
-@intrinsic
+@code_generator
 def release_tiles(typing_context: Any) -> Any:
     """Give the tiles back, so that Linux need not save them when it changes threads."""  # noqa: DOC201
 
@@ -114,7 +113,7 @@ def release_tiles(typing_context: Any) -> Any:
 def tile_microkernel(num_tiles: int) -> Callable[..., None]:
     """Return the micro-kernel of `gemm_microkernel` for words, by AMX, for `num_tiles` * 16 rows; at most two tiles."""
 
-    @intrinsic
+    @code_generator
     def multiply(typing_context: Any, out: Any, left: Any, panels: Any, bias: Any, i: Any, p: Any) -> Any:
         def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
             target, factor, weights, start = (_array(context, builder, signature, arguments, n) for n in range(4))

@@ -23,8 +23,8 @@ _INTEGER, _VECTOR = ir.IntType(64), ir.VectorType(ir.FloatType(), SIMD_WIDTH)
 _ZEROS = ir.Constant(_VECTOR, [0.0] * SIMD_WIDTH)
 
 
-def _intrinsic(function: Any) -> Any:
-    # numba's annotations say, wrongly, that callers pass the typing context.
+def code_generator(function: Any) -> Any:
+    """Return numba's `intrinsic` of a function; numba's annotations say, wrongly, that callers pass the typing context."""
     return intrinsic(function)
 
 
@@ -34,7 +34,7 @@ def vector_copy(width: int) -> Any:
     LLVM copies the values of a loop one by one wherever it cannot prove that target and source do not overlap.
     """
 
-    @_intrinsic
+    @code_generator
     def copy(typing_context: Any, target: Any, source: Any) -> Any:
         def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
             vector = ir.VectorType(ir.FloatType(), width).as_pointer()
@@ -49,7 +49,7 @@ def vector_copy(width: int) -> Any:
     return copy
 
 
-@_intrinsic
+@code_generator
 def transpose_tile(typing_context: Any, out: Any, square: Any, i: Any, j: Any, k: Any, m: Any) -> Any:
     """Set `out[i + a, j + b] = square[k + b, m + a]` for a and b below SIMD_WIDTH; rows of both are contiguous."""  # noqa: DOC201
 
@@ -97,7 +97,7 @@ def gemm_microkernel(num_rows: int, multiply_add: MultiplyAdd = fused_multiply_a
     edge case is needed.
     """
 
-    @_intrinsic
+    @code_generator
     def tile(typing_context: Any, out: Any, left: Any, panels: Any, bias: Any, i: Any, p: Any) -> Any:
         def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
             target, factor, weights, first = (_array(context, builder, signature, arguments, n) for n in range(4))
@@ -118,7 +118,7 @@ def gemm_microkernel(num_rows: int, multiply_add: MultiplyAdd = fused_multiply_a
     return tile
 
 
-@_intrinsic
+@code_generator
 def gemm_tn_microkernel(typing_context: Any, out: Any, columns: Any, panels: Any, i: Any, p: Any) -> Any:
     """Add `left.T[i:i+MR] @ panels[p]` to `out[i:i+MR, p*NR:(p+1)*NR]`, where `columns` holds `left` packed by `pack_a`.
 

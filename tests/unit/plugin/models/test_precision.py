@@ -4,9 +4,9 @@ from typing import Any
 
 import pytest
 import torch
-from allennlp.common.checks import ConfigurationError
 from allennlp.data import Vocabulary
 
+from allennlp_elmo_plus.errors import InputError
 from allennlp_elmo_plus.kernels.softmax import sampled_softmax
 from tests.helpers.bilm_data import make_data, make_loader, make_model
 from tests.helpers.small_text import SENTENCES
@@ -79,5 +79,5 @@ def test_the_exact_softmax_trains_in_bf16(batches) -> None:
 
 
 def test_another_precision_is_refused(batches) -> None:
-    with pytest.raises(ConfigurationError, match='`precision` must be "fp32" or "bf16", got "fp16"'):
+    with pytest.raises(InputError, match='`precision` must be "fp32" or "bf16", got "fp16"'):
         make_model(batches[0], dropout=0.0, precision="fp16")
