@@ -61,5 +61,13 @@ setup(
         "google-crc32c>=1.5",
         "overrides>=7",
     ],
-    extras_require={"allennlp": ALLENNLP_NEEDS, "dask": ["distributed>=2024.1"]},
+    extras_require={
+        "allennlp": ALLENNLP_NEEDS,
+        "dask": ["distributed>=2024.1"],
+        "hub": ["cached-path>=1.6", "huggingface_hub>=0.23", "safetensors>=0.4"],
+        "sklearn": ["scikit-learn>=1.6"],
+        "spacy": ["spacy>=3.8"],
+        "tqdm": ["tqdm>=4.62"],
+    },
+    entry_points={"spacy_factories": ["elmo_plus = allennlp_elmo_plus.integrations._spacy:create_elmo_plus"]},
 )

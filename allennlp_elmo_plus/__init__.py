@@ -3,6 +3,7 @@
 Importing this package imports neither PyTorch nor AllenNLP; `from allennlp_elmo_plus import ElmoEmbedder`, for notebooks, PyTorch.
 """
 
+from importlib import import_module
 from typing import Any
 
 __version__ = "0.1.0"
@@ -13,9 +14,11 @@ HOW_TO_GET_ALLENNLP = (
 )
 
 
-def __getattr__(name: str) -> Any:
-    if name == "ElmoEmbedder":
-        from allennlp_elmo_plus.inference.embedder import ElmoEmbedder
+# The public names, and the modules that are imported when a name is first used.
+_MODULES = {"ElmoEmbedder": "inference.embedder", "InputError": "errors", "LayerMix": "modules.layer_mix"}
 
-        return ElmoEmbedder
+
+def __getattr__(name: str) -> Any:
+    if name in _MODULES:
+        return getattr(import_module(f"{__name__}.{_MODULES[name]}"), name)
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

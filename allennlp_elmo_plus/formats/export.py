@@ -11,11 +11,16 @@ from torch import nn
 from allennlp_elmo_plus.data.text.vocabulary import write_vocabulary
 from allennlp_elmo_plus.errors import InputError
 from allennlp_elmo_plus.formats.bilm_tf_hdf5 import write_weights
+from allennlp_elmo_plus.modules.language_model import LanguageModel
 from allennlp_elmo_plus.options.bilm_options import BiLMOptions
 from allennlp_elmo_plus.storage.atomic_files import atomic_path
 
 # The width of AllenNLP's "elmo_characters" indexer.
 ALLENNLP_MAX_CHARACTERS = 50
+
+
+# The names of the files, in the order of `ExportedFiles`.
+EXPORTED_NAMES = ("options.json", "weights.hdf5", "vocab.txt")
 
 
 class ExportedFiles(NamedTuple):
@@ -73,6 +78,13 @@ def check_exportable(options: BiLMOptions) -> None:
         raise InputError(f"cannot be exported: {reasons}")
 
 
+def without_zero_softmax(model: LanguageModel) -> nn.Module:
+    """Return `model`, or, where its softmax is all zeros, as a model without a softmax was imported, its other parts."""
+    if not model.softmax.is_zero_initialized:
+        return model
+    return nn.ModuleDict({"token_encoder": model.token_encoder, "bilm": model.bilm})
+
+
 def export_model(
     model: nn.Module,
     options: BiLMOptions,
@@ -104,7 +116,7 @@ def export_model(
         directory.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise InputError(f"{directory}: cannot be created: {error.strerror or error}") from None
-    files = ExportedFiles(directory / "options.json", directory / "weights.hdf5", directory / "vocab.txt")
+    files = ExportedFiles(*(directory / name for name in EXPORTED_NAMES))
     lstm = options.lstm if options.lstm.has_projection else dataclasses.replace(options.lstm, proj_clip=None)
     options = dataclasses.replace(options, lstm=lstm, n_tokens_vocab=len(words))
     write_vocabulary(files.vocabulary, words)

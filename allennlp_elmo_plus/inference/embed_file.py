@@ -15,6 +15,7 @@ from allennlp_elmo_plus.data.text.text_files import TextSource
 from allennlp_elmo_plus.data.text.tokenized_file import TextSurvey, TokenizedFile
 from allennlp_elmo_plus.errors import InputError
 from allennlp_elmo_plus.inference.embedder import ElmoEmbedder
+from allennlp_elmo_plus.inference.pooling import mean_of_words
 from allennlp_elmo_plus.modules.encoder import BiLMEncoder
 from allennlp_elmo_plus.modules.layer_mix import ALL, LayerMix, LayerOutput, check_layer_output, num_vectors
 from allennlp_elmo_plus.storage.npz import write_npz
@@ -137,13 +138,8 @@ def _embed_rest(
 
     for vectors in embedder.embed_sentences(sentences(), settings.layers):
         num_words = vectors.shape[-2]
-        file.write(keys.popleft(), _mean_of_words(vectors) if settings.pool else vectors, num_words)
+        file.write(keys.popleft(), mean_of_words(vectors) if settings.pool else vectors, num_words)
         advance(num_words)
-
-
-def _mean_of_words(vectors: np.ndarray) -> np.ndarray:
-    """Return the mean of `vectors` (..., T, K) over T, (..., K), summed in double precision; zeros where T is 0."""
-    return vectors.sum(axis=-2, dtype=np.float64) / max(1, vectors.shape[-2])
 
 
 def _layout(embedder: ElmoEmbedder, text: TokenizedFile, settings: EmbedSettings) -> Layout:

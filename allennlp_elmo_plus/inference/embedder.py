@@ -1,6 +1,6 @@
 """`ElmoEmbedder`: lists of words in, arrays of vectors out."""
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence, Sized
 from typing import NamedTuple, Optional, Union
 
 import numpy as np
@@ -12,17 +12,24 @@ from allennlp_elmo_plus.data.batching.sentences import batches_by_length, chunks
 from allennlp_elmo_plus.data.batching.unique_words import unique_rows
 from allennlp_elmo_plus.data.text.characters import check_sentence
 from allennlp_elmo_plus.data.text.word_indexers import CharacterIndexer, VocabularyIndexer, WordIndexer
-from allennlp_elmo_plus.errors import InputError, check_at_least_one
+from allennlp_elmo_plus.errors import InputError, check_at_least_one, count_in_words
 from allennlp_elmo_plus.formats.model_files import ModelSource, PathLike, local_path
 from allennlp_elmo_plus.formats.parameters import fill_parameters
 from allennlp_elmo_plus.formats.pretrained import read_encoder
 from allennlp_elmo_plus.formats.token_embeddings import read_token_embeddings
 from allennlp_elmo_plus.formats.trained_mix import read_trained_mix
 from allennlp_elmo_plus.inference.chunks import run_in_chunks
+from allennlp_elmo_plus.inference.pooling import PooledVectors
 from allennlp_elmo_plus.kernels.dtypes import widest_dtype
 from allennlp_elmo_plus.kernels.precision import check_precision, products_in
 from allennlp_elmo_plus.modules.encoder import BiLMEncoder
-from allennlp_elmo_plus.modules.layer_mix import ALL, LayerOutput, check_layer_output, combine_layers, num_vectors
+from allennlp_elmo_plus.modules.layer_mix import (
+    ALL,
+    LayerOutput,
+    check_layer_output,
+    combine_layers,
+    num_vectors,
+)
 
 DEFAULT_BATCH_SIZE = 2048
 
@@ -30,7 +37,7 @@ DEFAULT_BATCH_SIZE = 2048
 _BATCHES_AHEAD = 8
 
 
-class ElmoEmbedder:
+class ElmoEmbedder(PooledVectors):
     """Compute ELMo vectors (Peters et al. 2018) of tokenized sentences with a pretrained biLM.
 
         embedder = ElmoEmbedder.from_pretrained("runs/bilm/model.tar.gz")
@@ -46,6 +53,7 @@ class ElmoEmbedder:
     | "top" | (T, K) | the last LSTM layer |
     | "average" | (T, K) | the mean of all L + 1 layers |
     | "sum" | (T, K) | their sum, as SeqVec has it |
+    | a number from 0 to L | (T, K) | that layer; 0 is the context-free word vector |
     | a `LayerMix` | (T, K) | a weighted sum of all L + 1 layers |
 
     Arrays have the floating-point type of the weights, but at least float32. A sentence without words gives T = 0.
@@ -120,6 +128,17 @@ class ElmoEmbedder:
             encoder.cache_words(cached.words, cached.vectors)
         return cls(encoder.to(device), vocabulary, batch_size, precision)
 
+    def __repr__(self) -> str:
+        weight = next(self.encoder.bilm.parameters())
+        parts = [
+            f"{self.num_layers} layers of {count_in_words(self.output_size, 'number')}",
+            "word input" if self.encoder.max_characters is None else "character input",
+            "two directions" if self.encoder.bilm.is_bidirectional else "forward only",
+            count_in_words(sum(parameter.numel() for parameter in self.encoder.parameters()), "parameter"),
+            f"{weight.dtype} on {weight.device}".removeprefix("torch."),
+        ]
+        return f"{type(self).__name__}({', '.join(parts)})"
+
     @property
     def num_layers(self) -> int:
         """Return L + 1, the number of layers of "all"."""
@@ -131,26 +150,36 @@ class ElmoEmbedder:
         return self.encoder.output_size
 
     def embed_sentence(self, sentence: Sequence[str], layers: LayerOutput = ALL) -> np.ndarray:
-        """Return the vectors of `sentence`, a list of words; `layers` is "all", "top", "average", "sum" or a `LayerMix`."""
+        """Return the vectors of `sentence`, a list of words; the table of `ElmoEmbedder` has the values of `layers`."""
         check_sentence(sentence, "sentence")
         return self.embed_batch([sentence], layers)[0]
 
-    def embed_batch(self, sentences: Sequence[Sequence[str]], layers: LayerOutput = ALL) -> list[np.ndarray]:
-        """Return a list with the vectors of each of `sentences`; see `embed_sentence`."""
-        return list(self.embed_sentences(sentences, layers))
+    def embed_batch(
+        self, sentences: Sequence[Sequence[str]], layers: LayerOutput = ALL, progress_bar: bool = False
+    ) -> list[np.ndarray]:
+        """Return a list with the vectors of each of `sentences`; see `embed_sentences`."""
+        return list(self.embed_sentences(sentences, layers, progress_bar))
 
-    def embed_sentences(self, sentences: Iterable[Sequence[str]], layers: LayerOutput = ALL) -> Iterator[np.ndarray]:
+    def embed_sentences(
+        self, sentences: Iterable[Sequence[str]], layers: LayerOutput = ALL, progress_bar: bool = False
+    ) -> Iterator[np.ndarray]:
         """Return an iterator over the vectors of `sentences`, in the same order.
 
         `sentences` may be a stream of any length: at most 8 batches are read ahead. Within these, sentences of similar length
         are embedded together.
 
+        Args:
+            sentences: lists of words.
+            layers: the vectors of a word; see the table of `ElmoEmbedder`.
+            progress_bar: whether to show a progress bar, in a notebook or on stderr. It needs the package tqdm.
+
         Raises:
-            InputError: `layers` is not one of these (raised at once); or a sentence is not a list of strings (raised where the
-                iterator reaches the sentence, with its number).
+            InputError: `layers` is not one of these, or tqdm is not installed (raised at once); or a sentence is not a list of
+                strings (raised where the iterator reaches the sentence, with its number).
         """
         check_layer_output(layers, self.num_layers)
-        return self._embed_windows(_checked(sentences), layers)
+        vectors = self._embed_windows(_checked(sentences), layers)
+        return _with_progress_bar(vectors, sentences) if progress_bar else vectors
 
     def _embed_windows(self, sentences: Iterable[Sequence[str]], layers: LayerOutput) -> Iterator[np.ndarray]:
         for window in chunks_of_sentences(sentences, _BATCHES_AHEAD * self.batch_size):
@@ -232,6 +261,15 @@ def load_embedder(files: EmbedderFiles) -> ElmoEmbedder:
     if mix is not None:
         fill_parameters(embedder.encoder, read_trained_mix(local_path(mix)).encoder_weights, f"{mix}: in its biLM")
     return embedder
+
+
+def _with_progress_bar(vectors: Iterator[np.ndarray], sentences: Iterable[Sequence[str]]) -> Iterator[np.ndarray]:
+    try:
+        from tqdm.auto import tqdm
+    except ImportError:
+        raise InputError("`progress_bar` needs the package tqdm, which is not installed: pip install tqdm") from None
+    total = len(sentences) if isinstance(sentences, Sized) else None
+    return iter(tqdm(vectors, desc="embedding", unit=" sentences", total=total))
 
 
 def _indexer_of(encoder: BiLMEncoder, vocabulary: Union[Sequence[str], WordIndexer, None]) -> WordIndexer:

@@ -6,7 +6,9 @@ import runpy
 import shlex
 import shutil
 import sys
+from importlib import import_module
 from pathlib import Path
+from typing import Any
 
 import pytest
 from allennlp.commands import main
@@ -22,6 +24,7 @@ PAGES = {path.name: path for path in (ROOT / "docs").glob("*.md")}
 # The other pages use the model of pretrain.md.
 ORDER = ["pretrain.md", *sorted(set(PAGES) - {"pretrain.md"})]
 _BLOCK = re.compile(r"^```bash\n(.*?)^```", re.MULTILINE | re.DOTALL)
+_PYTHON = re.compile(r"^```python\n(.*?)^```", re.MULTILINE | re.DOTALL)
 
 REQUESTS = """{"sentence": "Return the number of items .", "top": 3}
 {"prefix": "Return the", "max_words": 8}
@@ -101,6 +104,18 @@ def test_the_commands_of_a_page_run(name: str, directory: Path, monkeypatch: pyt
         run(command, monkeypatch)
 
 
+def test_the_python_of_the_page_of_integrations_runs(directory: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(directory)
+    # Also where the package was installed before it had the entry point by which spaCy finds the component.
+    import_module("allennlp_elmo_plus.integrations._spacy")
+    names: dict[str, Any] = {}
+    for block in _PYTHON.findall(PAGES["integrations.md"].read_text("utf-8")):
+        exec(block, names)
+    assert [vector.shape for vector in names["vectors"]] == [(128,)] * 2
+    assert names["nlp"].pipe_names == ["sentencizer", "elmo_plus"]
+    assert set(names["search"].predict(names["texts"])) <= {"file", "return"}
+
+
 def test_the_walk_through_ends_with_three_taggers(
     directory: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture
 ) -> None:
@@ -135,6 +150,8 @@ def run(command: list[str], monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setattr(sys, "argv", arguments[1:])
         runpy.run_module(arguments[1], run_name="__main__")
         return
-    assert program == "allennlp", f"only `allennlp` and `python -m` run here, got {shlex.join(command)}"
-    monkeypatch.setattr(sys, "argv", command)
+    if program == "elmo-plus":
+        program, arguments[0] = "allennlp", f"elmo-{arguments[0]}"
+    assert program == "allennlp", f"only `allennlp`, `elmo-plus` and `python -m` run here, got {shlex.join(command)}"
+    monkeypatch.setattr(sys, "argv", [program, *arguments])
     main(prog="allennlp")

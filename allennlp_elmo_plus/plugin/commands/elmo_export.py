@@ -8,7 +8,6 @@ import torch
 from allennlp.commands.subcommand import Subcommand
 from allennlp.modules.elmo import Elmo, batch_to_ids
 from overrides import overrides
-from torch import nn
 
 from allennlp_elmo_plus.data.text.vocabulary import read_vocabulary
 from allennlp_elmo_plus.formats.export import (
@@ -17,6 +16,7 @@ from allennlp_elmo_plus.formats.export import (
     allennlp_refusal,
     bilm_tf_refusal,
     export_model,
+    without_zero_softmax,
 )
 from allennlp_elmo_plus.formats.model_files import ModelSource
 from allennlp_elmo_plus.formats.pretrained import PretrainedModel, load_language_model
@@ -70,9 +70,8 @@ example:
 
 
 def _export(pretrained: PretrainedModel, directory: str) -> ExportedFiles:
-    model: nn.Module = pretrained.model
-    if pretrained.model.softmax.is_zero_initialized:
-        model = nn.ModuleDict({"token_encoder": pretrained.model.token_encoder, "bilm": pretrained.model.bilm})
+    model = without_zero_softmax(pretrained.model)
+    if model is not pretrained.model:
         print("the model was imported without a softmax, so these files have no softmax")
     num_bytes = sum(parameter.numel() * _BYTES_PER_NUMBER for parameter in model.parameters())
     with progress_bar("writing", "B", num_bytes) as advance:

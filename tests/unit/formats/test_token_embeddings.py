@@ -1,13 +1,16 @@
 """Tables of token embeddings: written, used in place of the character CNN, and refused when damaged or hostile."""
 
+from pathlib import Path
+
 import h5py
 import numpy as np
 import pytest
 import torch
 
 from allennlp_elmo_plus import ElmoEmbedder
+from allennlp_elmo_plus.data.text.characters import encode_words
 from allennlp_elmo_plus.errors import InputError
-from allennlp_elmo_plus.formats.token_embeddings import read_token_embeddings, write_token_embeddings
+from allennlp_elmo_plus.formats.token_embeddings import read_token_embeddings, write_token_embeddings, write_word2vec
 from tests.helpers.saved_bilm import SENTENCES, VOCABULARY, saved
 from tests.helpers.small_encoders import edit, options_of, random_encoder
 from tests.unit.formats.hdf5_changes import external, link, replace, store, virtual
@@ -39,6 +42,43 @@ def test_the_table_has_bilm_tfs_layout_and_the_vectors_of_the_characters(tmp_pat
         vectors = embedder.embed_sentence(words[first : first + 200])[0]
         np.testing.assert_allclose(vectors[:, :5], table[first : first + 200], rtol=0, atol=1e-5)
         np.testing.assert_allclose(vectors[:, 5:], table[first : first + 200], rtol=0, atol=1e-5)
+
+
+def read_as_fasttext_does(path: Path) -> tuple[list[str], np.ndarray]:
+    """Return the words and the vectors of a .vec file, read as fastText's and gensim's readers do: split at spaces alone."""
+    with open(path, encoding="utf-8", newline="\n") as file:
+        num_words, width = map(int, file.readline().split())
+        rows = [line.rstrip("\n").split(" ") for line in file]
+    vectors = np.array([row[1:] for row in rows]).astype(np.float32)
+    assert vectors.shape == (num_words, width)
+    return [row[0] for row in rows], vectors
+
+
+@pytest.mark.parametrize("variant", ["usual", "words"])
+def test_the_text_of_word2vec_has_each_number_exactly(tmp_path, variant):
+    encoder = random_encoder(options_of(variant))
+    # A no-break space is part of a word.
+    words = VOCABULARY if variant == "words" else [*VOCABULARY, "a\u00a0b", *(f"word{n}" for n in range(1100))]
+    reports = []
+    write_word2vec(tmp_path / "table.vec", encoder, words, reports.append)
+    assert sum(reports) == len(words)
+    read_words, vectors = read_as_fasttext_does(tmp_path / "table.vec")
+    assert read_words == words
+    with torch.no_grad():
+        ids = torch.arange(len(words)) if variant == "words" else torch.from_numpy(encode_words(words, 50))
+        # Rounding differs by the size of the batch.
+        np.testing.assert_allclose(vectors, encoder.token_encoder(ids).numpy(), rtol=1e-5, atol=1e-5)
+    if variant == "usual":
+        write_token_embeddings(tmp_path / "table.hdf5", encoder, words)
+        np.testing.assert_array_equal(vectors, read_token_embeddings(tmp_path / "table.hdf5").vectors.numpy())
+
+
+def test_gensim_reads_the_text_of_word2vec(tmp_path):
+    keyed_vectors = pytest.importorskip("gensim.models").KeyedVectors
+    write_word2vec(tmp_path / "table.vec", random_encoder(options_of("usual")), VOCABULARY)
+    vectors = keyed_vectors.load_word2vec_format(str(tmp_path / "table.vec"))
+    assert vectors.index_to_key == VOCABULARY
+    np.testing.assert_array_equal(vectors.vectors, read_as_fasttext_does(tmp_path / "table.vec")[1])
 
 
 @pytest.mark.parametrize("by_bilm_tf", [False, True])

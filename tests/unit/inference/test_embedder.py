@@ -107,7 +107,7 @@ def test_the_top_layer_the_average_the_sum_and_a_mix_are_those_of_all_layers(var
 @pytest.mark.parametrize(
     "layers, message",
     [
-        ("mean", '`layers` must be "all", "top", "average", "sum" or a LayerMix, got \'mean\''),
+        ("mean", '`layers` must be "all", "top", "average", "sum", the number of a layer or a LayerMix, got \'mean\''),
         (LayerMix((1.0, 2.0)), "a mix of this biLM must have 3 weights, one per layer, got 2"),
     ],
 )

@@ -4,8 +4,12 @@ import shutil
 
 import numpy as np
 import pytest
+import torch
 from allennlp.common.checks import ConfigurationError
+from allennlp.data import Vocabulary
+from allennlp.modules.token_embedders import Embedding
 
+from allennlp_elmo_plus.formats.token_embeddings import read_token_embeddings
 from allennlp_elmo_plus.plugin.modules.token_embedders.bilm_token_embedder import BilmTokenEmbedder
 from tests.helpers.command_line import only_line
 from tests.helpers.exported_bilm import LINES, close, ids_of, read_vectors
@@ -22,10 +26,24 @@ def test_a_cache_of_words_changes_nothing_but_the_work(bilm, text, tmp_path, run
         np.testing.assert_allclose(cached[key], array, rtol=0, atol=1e-5)
 
 
+@pytest.mark.parametrize("name", ["words.vec", "words.TXT"])
+def test_a_text_file_is_read_by_allennlps_embedding(bilm, tmp_path, run, name):
+    ended = run("elmo-cache", tmp_path / name, "--model", bilm)
+    assert ended.out == f"wrote {tmp_path / name}: 19 words\n"
+    run("elmo-cache", tmp_path / "words.hdf5", "--model", bilm)
+    table = read_token_embeddings(tmp_path / "words.hdf5")
+    vocabulary = Vocabulary(tokens_to_add={"tokens": ["Zürich", "나비", "cat"]})
+    embedding = Embedding(8, vocab=vocabulary, pretrained_file=str(tmp_path / name))
+    for word in ("Zürich", "나비", "cat"):
+        row = embedding.weight[vocabulary.get_token_index(word)]
+        torch.testing.assert_close(row.detach(), table.vectors[table.words.index(word)], rtol=0, atol=0)
+
+
 def test_the_name_of_another_format_is_refused(bilm, tmp_path, run):
     ended = run("elmo-cache", tmp_path / "words.csv", "--model", bilm)
     assert ended.status == 1
-    assert "`output_file` must end in .hdf5, .h5, .hdf, by its format, or have no suffix, got " in only_line(ended.err)
+    rule = "`output_file` must end in .hdf5, .h5, .hdf, .vec, .txt, by its format, or have no suffix, got "
+    assert rule in only_line(ended.err)
 
 
 def test_a_cache_needs_a_vocabulary(bilm, tmp_path, run):
