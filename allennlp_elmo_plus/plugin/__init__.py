@@ -5,15 +5,16 @@ result.
 """
 
 import warnings
+from importlib.util import find_spec
 
 from allennlp_elmo_plus import HOW_TO_GET_ALLENNLP
+from allennlp_elmo_plus.plugin import removed_names
 
-try:
-    import allennlp  # noqa: F401
-except ModuleNotFoundError as error:
-    if error.name != "allennlp":
-        raise
-    raise ImportError(HOW_TO_GET_ALLENNLP) from None
+if find_spec("allennlp") is None:
+    raise ImportError(HOW_TO_GET_ALLENNLP)
+else:
+    # Before the first import of AllenNLP.
+    removed_names.restore()
 
 from allennlp_elmo_plus.plugin import patches
 from allennlp_elmo_plus.plugin.commands import (  # noqa: F401
