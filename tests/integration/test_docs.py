@@ -12,6 +12,7 @@ import pytest
 from allennlp.commands import main
 
 import allennlp_elmo_plus.plugin  # noqa: F401
+from allennlp_elmo_plus.__main__ import full_name
 from benchmarks.workloads.sample_text import write_text
 from tests.helpers.many_langs_models import write_model
 from tests.helpers.small_models import small_model, small_options
@@ -135,6 +136,8 @@ def run(command: list[str], monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setattr(sys, "argv", arguments[1:])
         runpy.run_module(arguments[1], run_name="__main__")
         return
-    assert program == "allennlp", f"only `allennlp` and `python -m` run here, got {shlex.join(command)}"
+    assert program in ("elmo-plus", "allennlp"), f"`elmo-plus` and `python -m` run here, got {shlex.join(command)}"
+    if program == "elmo-plus":
+        command[1] = full_name(command[1])
     monkeypatch.setattr(sys, "argv", command)
     main(prog="allennlp")

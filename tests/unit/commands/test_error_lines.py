@@ -17,8 +17,8 @@ from allennlp.common.checks import ConfigurationError
 from allennlp.common.tqdm import Tqdm
 from torch.multiprocessing import ProcessExitedException
 
+from allennlp_elmo_plus.commands.shared.error_lines import error_line, hook_with_error_lines
 from allennlp_elmo_plus.errors import InputError
-from allennlp_elmo_plus.plugin.commands.error_lines import error_line, hook_with_error_lines
 from allennlp_elmo_plus.plugin.training import spawn
 from tests.helpers.command_line import Ended
 from tests.helpers.runs.fork_server import ForkServer
