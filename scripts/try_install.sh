@@ -18,7 +18,7 @@ SECONDS=0
 "${2:-python3}" -m venv environment
 bin=$folder/environment/bin
 "$bin/python" -m pip install -q "$(grep '^uv==' "$repository/requirements.txt")"
-install() { "$bin/uv" pip install -q --compile-bytecode -p "$bin/python" "$@"; }
+install() { "$bin/uv" pip install -q -p "$bin/python" "$@"; }
 
 if [ "$form" = repository ]; then
     install "$repository[allennlp]"
