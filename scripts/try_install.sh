@@ -18,6 +18,8 @@ SECONDS=0
 "${2:-python3}" -m venv environment
 bin=$folder/environment/bin
 "$bin/python" -m pip install -q "$(grep '^uv==' "$repository/requirements.txt")"
+# Run a command whose output is shown only if the command fails.
+quiet() { "$@" > log.txt 2>&1 || { tail -n 20 log.txt >&2; exit 1; }; }
 install() { "$bin/uv" pip install -q -p "$bin/python" "$@"; }
 
 if [ "$form" = repository ]; then
@@ -46,14 +48,16 @@ echo "installed after $SECONDS s: $(du -sh environment | cut -f1)"
 cat "$repository"/docs/*.md > train.txt
 head -n 200 train.txt > heldout.txt
 "$bin/elmo-plus" config bilm > mine.jsonnet
-"$bin/elmo-plus" vocab train.txt --output vocab.txt > /dev/null
+quiet "$bin/elmo-plus" vocab train.txt --output vocab.txt
 echo "a config and a vocabulary after $SECONDS s"
-[ "$form" = without ] && exit
-"$bin/elmo-plus" train mine.jsonnet -s out -o '{"train_data_path": "train.txt", "validation_data_path": "heldout.txt",
-    "trainer.num_epochs": 1}' 2> log.txt || { tail -n 20 log.txt >&2; exit 1; }
-echo "trained after $SECONDS s"
-"$bin/elmo-plus" export out/model.tar.gz exported > /dev/null 2> log.txt || { tail -n 20 log.txt >&2; exit 1; }
-# The program `allennlp` itself; it needs the extra's upper bounds.
-[ "$form" = newest ] || "$bin/allennlp" evaluate out/model.tar.gz heldout.txt --include-package allennlp_elmo_plus > /dev/null 2> log.txt ||
-    { tail -n 20 log.txt >&2; exit 1; }
+if [ "$form" != without ]; then
+    quiet "$bin/elmo-plus" train mine.jsonnet -s out -o '{"train_data_path": "train.txt", "validation_data_path": "heldout.txt",
+        "trainer.num_epochs": 1}'
+    echo "trained after $SECONDS s"
+    quiet "$bin/elmo-plus" export out/model.tar.gz exported
+fi
+# The program `allennlp` itself, which needs the extra's upper bounds.
+case $form in
+    wheel | repository) quiet "$bin/allennlp" evaluate out/model.tar.gz heldout.txt --include-package allennlp_elmo_plus ;;
+esac
 echo "$form, $("$bin/python" --version): all passed after $SECONDS s"
