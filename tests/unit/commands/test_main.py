@@ -3,6 +3,7 @@
 import json
 import os
 import re
+import signal
 import subprocess
 import sys
 from pathlib import Path
@@ -70,6 +71,18 @@ def test_an_unknown_command_is_answered_in_one_line(tmp_path: Path) -> None:
     ended = run_program(tmp_path, "neighbours")
     line = "error: elmo-plus has no command `neighbours`: did you mean `neighbors`? `elmo-plus --help` lists all\n"
     assert ended.returncode == 2 and ended.stderr.endswith(line) and "Traceback" not in ended.stderr
+
+
+def test_a_stop_signal_leaves_no_file(tmp_path: Path) -> None:
+    command = [sys.executable, "-m", "allennlp_elmo_plus", "vocab", "-", "--output", "vocab.txt"]
+    environment = {**os.environ, "PYTHONPATH": str(ROOT)}
+    pipes = {"stdin": subprocess.PIPE, "stderr": subprocess.PIPE}
+    with subprocess.Popen(command, cwd=tmp_path, env=environment, **pipes) as process:
+        # The progress bar appears after the output is opened.
+        assert process.stderr is not None and process.stderr.read(1)
+        process.terminate()
+        assert process.wait(60) == 128 + signal.SIGTERM
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_a_distributed_training_knows_the_package_in_each_process(tmp_path: Path) -> None:
