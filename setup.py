@@ -19,7 +19,8 @@ VERSION = re.search(r'^__version__ = "(.+)"$', (HERE / "allennlp_elmo_plus" / "_
 README = HERE / "README.md"
 
 # What AllenNLP's modules import, no more: `wandb`, `sentencepiece` and `sacremoses`, which it also asks for, are imported only by
-# its wandb callback and by some of transformers' tokenizers, so users of those install them.
+# its wandb callback and by some of transformers' tokenizers, so users of those install them. The two upper bounds are those of the
+# program `allennlp`; `elmo-plus` needs none (`plugin/removed_names.py`).
 ALLENNLP_NEEDS = [
     "base58>=2.1.1",
     "cached-path>=1.6",
@@ -36,7 +37,6 @@ ALLENNLP_NEEDS = [
     "tensorboardX>=2.6",
     "termcolor>=1.1",
     "torchvision",  # each release names its torch exactly, so the resolver picks the pair
-    "tqdm>=4.62",
     "transformers>=4.40,<4.50",  # 4.50 dropped the AdamW that AllenNLP subclasses
 ]
 
@@ -48,7 +48,30 @@ setup(
     long_description_content_type="text/markdown",
     license="Apache-2.0",
     packages=find_packages(include=["allennlp_elmo_plus", "allennlp_elmo_plus.*"]),
-    package_data={"allennlp_elmo_plus": ["py.typed"]},
+    # `allennlp_elmo_plus/training_config` is a link to the folder at the top.
+    package_data={
+        "allennlp_elmo_plus": ["py.typed", "training_config/*.jsonnet", "training_config/lib/*.libsonnet"],
+    },
+    entry_points={
+        "console_scripts": ["elmo-plus = allennlp_elmo_plus.__main__:main"],
+        "spacy_factories": ["elmo_plus = allennlp_elmo_plus.integrations._spacy:create_elmo_plus"],
+    },
+    keywords=["ELMo", "language model", "contextual word vectors", "word embeddings", "AllenNLP", "PyTorch", "NLP"],
+    classifiers=[
+        "Development Status :: 4 - Beta",
+        "Environment :: Console",
+        "Intended Audience :: Science/Research",
+        "Operating System :: MacOS",
+        "Operating System :: POSIX :: Linux",
+        "Programming Language :: Python :: 3",
+        "Programming Language :: Python :: 3.10",
+        "Programming Language :: Python :: 3.11",
+        "Programming Language :: Python :: 3.12",
+        "Programming Language :: Python :: 3.13",
+        "Topic :: Scientific/Engineering :: Artificial Intelligence",
+        "Topic :: Text Processing :: Linguistic",
+        "Typing :: Typed",
+    ],
     python_requires=">=3.10",
     # Before torch 2.6, `torch.load(weights_only=True)` could be made to run code (CVE-2025-32434).
     # filelock 3.30 brought `lock_descriptor`, a lock of a file that is open already.
@@ -60,6 +83,7 @@ setup(
         "filelock>=3.30",
         "google-crc32c>=1.5",
         "overrides>=7",
+        "tqdm>=4.62",
     ],
     extras_require={
         "allennlp": ALLENNLP_NEEDS,
@@ -67,7 +91,5 @@ setup(
         "hub": ["cached-path>=1.6", "huggingface_hub>=0.23", "safetensors>=0.4"],
         "sklearn": ["scikit-learn>=1.6"],
         "spacy": ["spacy>=3.8"],
-        "tqdm": ["tqdm>=4.62"],
     },
-    entry_points={"spacy_factories": ["elmo_plus = allennlp_elmo_plus.integrations._spacy:create_elmo_plus"]},
 )

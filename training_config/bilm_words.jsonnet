@@ -1,4 +1,4 @@
-// Word input: one vector for each word of the vocabulary instead of a character CNN, and the same vectors in the softmax. Steps are
+// Word input: one vector for each word of the vocabulary instead of a character CNN. The softmax has the same vectors. Steps are
 // faster than those of bilm.jsonnet. A word outside the vocabulary is <UNK>, so use a large vocabulary.
 local options = import 'lib/options.libsonnet';
 local pretraining = import 'lib/pretraining.libsonnet';

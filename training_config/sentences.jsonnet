@@ -1,5 +1,5 @@
-// Batches of single sentences instead of running text: sentences of similar length, each read from a state of zeros, in training and
-// evaluation. Use it for text whose lines are unrelated, and for a biLM that embeds single sentences.
+// Batches of single sentences instead of running text. They have similar lengths, and each is read from a state of zeros, in training
+// and evaluation. Use it for text whose lines are unrelated, and for a biLM that embeds single sentences.
 //   -o '{"train_data_path": "train.txt", "validation_data_path": "heldout.txt"}'
 local options = import 'lib/options.libsonnet';
 local pretraining = import 'lib/pretraining.libsonnet';

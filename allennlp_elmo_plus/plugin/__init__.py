@@ -5,28 +5,18 @@ result.
 """
 
 import warnings
+from importlib.util import find_spec
 
 from allennlp_elmo_plus import HOW_TO_GET_ALLENNLP
+from allennlp_elmo_plus.plugin import removed_names
 
-try:
-    import allennlp  # noqa: F401
-except ModuleNotFoundError as error:
-    if error.name != "allennlp":
-        raise
-    raise ImportError(HOW_TO_GET_ALLENNLP) from None
+if find_spec("allennlp") is None:
+    raise ImportError(HOW_TO_GET_ALLENNLP)
+else:
+    # Before the first import of AllenNLP.
+    removed_names.restore()
 
-from allennlp_elmo_plus.plugin import patches
-from allennlp_elmo_plus.plugin.commands import (  # noqa: F401
-    elmo,
-    elmo_cache,
-    elmo_encode,
-    elmo_export,
-    elmo_import,
-    elmo_neighbors,
-    elmo_push,
-    elmo_report,
-    elmo_vocab,
-)
+from allennlp_elmo_plus.plugin import commands, patches  # noqa: F401
 from allennlp_elmo_plus.plugin.data import vocabulary  # noqa: F401
 from allennlp_elmo_plus.plugin.data.data_loaders import bilm_loader, sentence_loader  # noqa: F401
 from allennlp_elmo_plus.plugin.data.dataset_readers import bilm_reader, conll_tags_reader  # noqa: F401

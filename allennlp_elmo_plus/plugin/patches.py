@@ -25,9 +25,9 @@ from allennlp.training.learning_rate_schedulers.pytorch_lr_schedulers import (
 from allennlp.version import VERSION
 from torch.optim.lr_scheduler import ReduceLROnPlateau
 
+from allennlp_elmo_plus.commands.shared.error_lines import hook_with_error_lines
 from allennlp_elmo_plus.data.text.vocabulary import SPECIAL_WORDS
 from allennlp_elmo_plus.errors import InputError
-from allennlp_elmo_plus.plugin.commands.error_lines import hook_with_error_lines
 from allennlp_elmo_plus.plugin.data.vocabulary import PADDING_TOKEN, TOKENS_NAMESPACE, BilmVocabulary
 from allennlp_elmo_plus.plugin.models.bilm_model import BilmModel
 from allennlp_elmo_plus.plugin.predictors.bilm_predictor import BilmPredictor

@@ -4,8 +4,15 @@ import struct
 from collections.abc import Iterator
 from pathlib import Path
 
-from google.protobuf.message import DecodeError
-from tensorboardX.proto.event_pb2 import Event
+from allennlp_elmo_plus.errors import InputError
+
+try:
+    from google.protobuf.message import DecodeError
+    from tensorboardX.proto.event_pb2 import Event
+except ModuleNotFoundError:
+    raise InputError(
+        "a report needs the library tensorboardX, which is not installed: pip install tensorboardX"
+    ) from None
 
 # A record is: length, checksum of the length, event, checksum of the event.
 _LENGTH = struct.Struct("<Q")

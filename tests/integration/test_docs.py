@@ -14,6 +14,7 @@ import pytest
 from allennlp.commands import main
 
 import allennlp_elmo_plus.plugin  # noqa: F401
+from allennlp_elmo_plus.__main__ import full_name
 from benchmarks.workloads.sample_text import write_text
 from tests.helpers.many_langs_models import write_model
 from tests.helpers.small_models import small_model, small_options
@@ -150,8 +151,8 @@ def run(command: list[str], monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setattr(sys, "argv", arguments[1:])
         runpy.run_module(arguments[1], run_name="__main__")
         return
+    assert program in ("elmo-plus", "allennlp"), f"`elmo-plus` and `python -m` run here, got {shlex.join(command)}"
     if program == "elmo-plus":
-        program, arguments[0] = "allennlp", f"elmo-{arguments[0]}"
-    assert program == "allennlp", f"only `allennlp`, `elmo-plus` and `python -m` run here, got {shlex.join(command)}"
-    monkeypatch.setattr(sys, "argv", [program, *arguments])
+        command[1] = full_name(command[1])
+    monkeypatch.setattr(sys, "argv", command)
     main(prog="allennlp")

@@ -3,6 +3,7 @@
 import re
 import subprocess
 import sys
+from importlib.util import find_spec
 from pathlib import Path
 
 import pytest
@@ -64,14 +65,18 @@ def test_requirements_are_exact_versions():
     assert {"allennlp==2.10.1", "torch==2.11.0", "torchvision==0.26.0"} <= set(lines)
 
 
-def test_requirements_pin_every_library_that_setup_names():
-    pinned = {line.split("==")[0] for line in (ROOT / "requirements.txt").read_text("utf-8").splitlines()}
+def names_of_the_extra():
     setup = (ROOT / "setup.py").read_text("utf-8")
     names = re.findall(
         r'"([\w-]+)(?:[<>=][\w.<>=,]*)?",', setup[setup.index("ALLENNLP_NEEDS = [") : setup.index("]\n\nsetup(")]
     )
     assert len(names) > 10
-    assert {name.lower().replace("_", "-") for name in names} <= pinned
+    return names
+
+
+def test_requirements_pin_every_library_that_setup_names():
+    pinned = {line.split("==")[0] for line in (ROOT / "requirements.txt").read_text("utf-8").splitlines()}
+    assert {name.lower().replace("_", "-") for name in names_of_the_extra()} <= pinned
 
 
 def test_setup_and_package_have_the_same_version():
@@ -100,6 +105,31 @@ def test_without_allennlp_the_plugin_raises_one_line_about_the_installation():
     assert result.returncode == 1
     assert result.stderr.splitlines()[-1] == f"ImportError: {allennlp_elmo_plus.HOW_TO_GET_ALLENNLP}"
     assert "During handling" not in result.stderr
+
+
+def test_no_module_needs_what_windows_lacks():
+    modules = ("fcntl", "resource", "pwd", "grp", "termios", "posix")
+    names = ("SIGUSR1", "SIGHUP", "SIGKILL", "SIGPIPE", "SIGALRM", "SIGCHLD")
+    # Other libraries may need these on Unix, so they are imported before.
+    code = "import signal, sys, torch, numba, h5py, filelock, tqdm, tensorboardX, multiprocessing.pool, distributed\n"
+    code += f"sys.modules.update(dict.fromkeys({modules}))\n"
+    code += f"for name in {names}:\n    delattr(signal, name)\n"
+    code += "import os\nfor name in ('O_NOFOLLOW', 'sched_getaffinity', 'sysconf', 'mkfifo', 'getuid', 'fork'):\n    delattr(os, name)\n"
+    imports = "\n".join(f"import {name}" for name in MODULES_WITHOUT_ALLENNLP)
+    result = run_python(code + imports, "-W", "ignore")
+    assert result.returncode == 0, result.stderr
+
+
+def test_every_library_of_the_extra_is_imported_by_allennlp():
+    """`torchvision` and others take space on disk: the extra has none that AllenNLP does not import."""
+    spec = find_spec("allennlp")
+    if spec is None or spec.origin is None:
+        pytest.skip("AllenNLP is not installed")
+    sources = "\n".join(path.read_text("utf-8") for path in Path(spec.origin).parent.rglob("*.py"))
+    imported = set(re.findall(r"^\s*(?:import|from) (\w+)", sources, re.MULTILINE))
+    modules = {"jsonnet": "_jsonnet", "scikit-learn": "sklearn"}
+    names = [modules.get(name, name.replace("-", "_")) for name in names_of_the_extra()]
+    assert [name for name in names if name not in imported] == []
 
 
 def test_every_module_outside_of_the_plugin_works_without_allennlp():

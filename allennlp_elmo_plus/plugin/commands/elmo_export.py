@@ -1,14 +1,15 @@
-"""The command `allennlp elmo-export`."""
+"""The command `elmo-export`."""
 
 import argparse
 import sys
 
 import numpy as np
 import torch
-from allennlp.commands.subcommand import Subcommand
 from allennlp.modules.elmo import Elmo, batch_to_ids
 from overrides import overrides
 
+from allennlp_elmo_plus.commands.shared.command_line import ElmoCommand, progress_bar
+from allennlp_elmo_plus.commands.shared.model_arguments import MODEL_HELP, add_vocab_file_argument
 from allennlp_elmo_plus.data.text.vocabulary import read_vocabulary
 from allennlp_elmo_plus.formats.export import (
     ALLENNLP_MAX_CHARACTERS,
@@ -24,8 +25,6 @@ from allennlp_elmo_plus.inference.embedder import ElmoEmbedder
 from allennlp_elmo_plus.modules.encoder import BiLMEncoder
 from allennlp_elmo_plus.modules.language_model import LanguageModel
 from allennlp_elmo_plus.options.bilm_options import BiLMOptions
-from allennlp_elmo_plus.plugin.commands.command_line import ElmoCommand, progress_bar
-from allennlp_elmo_plus.plugin.commands.model_arguments import MODEL_HELP, add_vocab_file_argument
 
 MAX_DIFFERENCE = 1e-5
 _BYTES_PER_NUMBER = 4
@@ -39,7 +38,6 @@ SAMPLE_SENTENCES = [
 ]
 
 
-@Subcommand.register("elmo-export")
 class ElmoExport(ElmoCommand):
     """Write a pretrained biLM as files for bilm-tf and AllenNLP's Elmo.
 
@@ -50,7 +48,7 @@ class ElmoExport(ElmoCommand):
 
     example = """\
 example:
-  allennlp elmo-export runs/bilm/model.tar.gz exported
+  elmo-plus export runs/bilm/model.tar.gz exported
     writes exported/options.json, exported/weights.hdf5 and exported/vocab.txt"""
     after_interruption = "each of the three files is complete, or as it was before"
 

@@ -11,8 +11,8 @@ from allennlp.common import Params
 from torch.multiprocessing import ProcessExitedException
 from torch.multiprocessing.spawn import ProcessException
 
+from allennlp_elmo_plus.commands.shared.error_lines import error_line
 from allennlp_elmo_plus.errors import InputError
-from allennlp_elmo_plus.plugin.commands.error_lines import error_line
 from allennlp_elmo_plus.training.stop_signals import REQUEST, StopSignals
 
 _NOTICE = "it is passed on to the processes of the training, for which this one waits; a second signal ends it at once"

@@ -4,7 +4,7 @@ import argparse
 
 import torch
 
-from allennlp_elmo_plus.plugin.commands.command_line import UsageError, integer_from
+from allennlp_elmo_plus.commands.shared.command_line import UsageError, integer_from
 
 MODEL_HELP = (
     "the biLM: a model.tar.gz of pretraining, a directory or a zip with options.json and one HDF5 file, or a directory of "

@@ -13,8 +13,7 @@ from collections.abc import Callable
 from types import TracebackType
 from typing import Any, NamedTuple, Optional
 
-from allennlp.common.checks import ConfigurationError
-from allennlp.common.tqdm import Tqdm
+from tqdm import tqdm
 
 from allennlp_elmo_plus.errors import InputError
 
@@ -65,7 +64,7 @@ def hook_with_error_lines(default_hook: ExceptHook) -> ExceptHook:
             default_hook(kind, error, error_traceback)
             return
         # A closed progress bar ends its line.
-        for bar in list(getattr(type(Tqdm.tqdm(disable=True)), "_instances", ())):
+        for bar in list(getattr(tqdm, "_instances", ())):
             bar.close()
         root = logging.getLogger()
         arguments = (root.name, logging.CRITICAL, __file__, 0, "Uncaught exception", (), (kind, error, error_traceback))
@@ -81,34 +80,40 @@ def hook_with_error_lines(default_hook: ExceptHook) -> ExceptHook:
 def _configuration(error: BaseException, frames: list[_Frame]) -> Optional[str]:
     if isinstance(error, InputError):
         return _message(error)
-    if not isinstance(error, ConfigurationError):
+    message = _configuration_message(error)
+    if message is None:
         return None
-    if error.message.startswith("Failed to construct argument"):
-        return _option_of_several_types(error, frames)
+    if message.startswith("Failed to construct argument"):
+        return _option_of_several_types(error, message, frames)
     if isinstance(error.__cause__, RuntimeError):
-        return f"{error.message} ({error.__cause__})"
-    if " not in acceptable choices for type: " in error.message:
+        return f"{message} ({error.__cause__})"
+    if " not in acceptable choices for type: " in message:
         # AllenNLP names the option only if its type is a union.
-        return f"{_class_being_constructed(frames)}: {error.message}"
-    return error.message
+        return f"{_class_being_constructed(frames)}: {message}"
+    return message
 
 
-def _option_of_several_types(error: ConfigurationError, frames: list[_Frame]) -> str:
+def _configuration_message(error: BaseException) -> Optional[str]:
+    # By name: the commands that do not need AllenNLP do not import it.
+    kind = type(error)
+    is_of_allennlp = (kind.__module__, kind.__name__) == ("allennlp.common.checks", "ConfigurationError")
+    return getattr(error, "message") if is_of_allennlp else None  # noqa: B009
+
+
+def _option_of_several_types(error: BaseException, message: str, frames: list[_Frame]) -> str:
     # AllenNLP tries one type after another. The error of each attempt is the cause of the next error.
     attempt = error.__cause__
-    while attempt is not None and not isinstance(attempt, (InputError, ConfigurationError)):
+    while attempt is not None and not isinstance(attempt, InputError) and _configuration_message(attempt) is None:
         attempt = attempt.__cause__
     if attempt is not None:
         argument = frames[-1].variables.get("argument_name")
         return f"`{argument}`: {_message(attempt)}"
-    return _describe_argument(error.message, frames[-1].variables)
+    return _describe_argument(message, frames[-1].variables)
 
 
 def _message(error: BaseException) -> str:
-    if isinstance(error, ConfigurationError):
-        return error.message
     # AllenNLP adds arguments in front of the message.
-    return str(error.args[-1]) if error.args else str(error)
+    return _configuration_message(error) or (str(error.args[-1]) if error.args else str(error))
 
 
 def _option(error: BaseException, frames: list[_Frame]) -> Optional[str]:

@@ -17,7 +17,7 @@ from allennlp.modules.elmo import Elmo, batch_to_ids
 from examples.training_summary import summary
 from tests.helpers.small_text import SENTENCES, small_config, write_text
 
-ROOT = Path(__file__).resolve().parents[4]
+ROOT = Path(__file__).resolve().parents[3]
 
 TAGGED = """1\tThe\tthe\tDET\t_\t_\t0\t_\t_\t_
 2\tmill\tmill\tNOUN\t_\t_\t0\t_\t_\t_

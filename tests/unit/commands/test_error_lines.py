@@ -17,8 +17,8 @@ from allennlp.common.checks import ConfigurationError
 from allennlp.common.tqdm import Tqdm
 from torch.multiprocessing import ProcessExitedException
 
+from allennlp_elmo_plus.commands.shared.error_lines import error_line, hook_with_error_lines
 from allennlp_elmo_plus.errors import InputError
-from allennlp_elmo_plus.plugin.commands.error_lines import error_line, hook_with_error_lines
 from allennlp_elmo_plus.plugin.training import spawn
 from tests.helpers.command_line import Ended
 from tests.helpers.runs.fork_server import ForkServer
@@ -155,7 +155,7 @@ def test_the_log_file_of_a_training_keeps_the_traceback(run: Callable[..., Ended
     config.write_text(json.dumps(small_config(tmp_path)))
     run("train", config, "-s", tmp_path / "out", "-o", '{"model.precision": "fp16"}')
     log = (tmp_path / "out" / "out.log").read_text()
-    assert "Uncaught exception\nTraceback" in log and 'ConfigurationError: `precision` must be "fp32"' in log
+    assert "Uncaught exception\nTraceback" in log and 'InputError: `precision` must be "fp32"' in log
 
 
 @pytest.mark.parametrize("error", [ValueError("`rows` must rise"), TypeError("x"), KeyError("y"), AssertionError("z")])

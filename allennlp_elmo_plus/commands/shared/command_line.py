@@ -11,9 +11,7 @@ from contextlib import contextmanager
 from functools import partial
 from typing import Any, Optional
 
-from allennlp.commands.subcommand import Subcommand
-from allennlp.common.tqdm import Tqdm
-from overrides import overrides
+from tqdm import tqdm
 
 TEXT_HELP = (
     "one sentence per line, white space between words; a file, a directory, a pattern such as 'corpus/*.txt.gz' in quotes, or "
@@ -29,10 +27,10 @@ class UsageError(Exception):
     """Two arguments do not fit together; the command ends with status 2."""
 
 
-class ElmoCommand(Subcommand):
-    """A command of `allennlp`.
+class ElmoCommand:
+    """A command of `elmo-plus` and of `allennlp`; its name is that of its file.
 
-    Its docstring is its help: the first paragraph is in `allennlp --help`, all paragraphs are in the help of the command. The
+    Its docstring is its help: the first paragraph is in `elmo-plus --help`, all paragraphs are in the help of the command. The
     command ends with status 2 at a wrong argument, and with 130 at an interruption. Errors are raised: `error_lines` prints them.
 
     Attributes:
@@ -43,9 +41,16 @@ class ElmoCommand(Subcommand):
 
     example: str
     after_interruption = "no file was changed"
+    # AllenNLP reads this attribute of a command.
+    requires_plugins = False
 
-    @overrides
+    @property
+    def name(self) -> str:
+        """Return the name of the command, `elmo-report` for the file `elmo_report.py`."""
+        return type(self).__module__.rpartition(".")[2].replace("_", "-")
+
     def add_subparser(self, parser: argparse._SubParsersAction) -> argparse.ArgumentParser:
+        """Return the parser of the command, which is added to `parser`; `func` of the parsed arguments runs the command."""
         paragraphs = (inspect.getdoc(type(self)) or "").split("\n\n")
         width = shutil.get_terminal_size().columns - 2
         subparser = parser.add_parser(
@@ -115,5 +120,5 @@ def progress_bar(description: str, unit: str, total: Optional[int], done: int = 
         total: The number of all units; the bar shows the remaining time only if it is known.
         done: The number of units that an earlier run did.
     """
-    with Tqdm.tqdm(desc=description, unit=unit, unit_scale=True, total=total, initial=done) as bar:
+    with tqdm(desc=description, unit=unit, unit_scale=True, total=total, initial=done) as bar:
         yield bar.update

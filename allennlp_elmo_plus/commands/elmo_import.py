@@ -1,36 +1,34 @@
-"""The command `allennlp elmo-import`."""
+"""The command `elmo-import`."""
 
 import argparse
 import sys
 from functools import partial
 from typing import Any
 
-from allennlp.commands.subcommand import Subcommand
 from overrides import overrides
 
+from allennlp_elmo_plus.commands.shared.command_line import ElmoCommand, progress_bar
+from allennlp_elmo_plus.commands.shared.model_arguments import MODEL_HELP
 from allennlp_elmo_plus.formats.archive import write_archive
 from allennlp_elmo_plus.formats.model_files import ModelSource
 from allennlp_elmo_plus.formats.pretrained import load_language_model
-from allennlp_elmo_plus.plugin.commands.command_line import ElmoCommand, progress_bar
-from allennlp_elmo_plus.plugin.commands.model_arguments import MODEL_HELP
 
 
-@Subcommand.register("elmo-import")
 class ElmoImport(ElmoCommand):
     """Write an archive from the files of a released biLM.
 
-    The archive holds a model of type `bilm`, for `allennlp evaluate`, `predict` and `train`, and for the token embedder. A
+    The archive holds a model of type `bilm`, for `elmo-plus evaluate`, `predict` and `train`, and for the token embedder. A
     weights.hdf5 of bilm-tf has no softmax. The archive then has a softmax of zeros, so its perplexities mean nothing before
     fine-tuning. The files of `elmo-export` and of bilm-tf's training have the softmax.
     """
 
     example = """\
 examples:
-  allennlp elmo-import options.json weights.hdf5 imported.tar.gz
-  allennlp elmo-import exported imported.tar.gz
-  allennlp elmo-import hf://USER/REPOSITORY imported.tar.gz
+  elmo-plus import options.json weights.hdf5 imported.tar.gz
+  elmo-plus import exported imported.tar.gz
+  elmo-plus import hf://USER/REPOSITORY imported.tar.gz
 then use the archive like any other:
-  allennlp predict imported.tar.gz sentences.txt
+  elmo-plus predict imported.tar.gz sentences.txt
   in a config: `archive_file: 'imported.tar.gz'` (token embedder), `pretrained_file: 'imported.tar.gz'` (model)"""
 
     @overrides

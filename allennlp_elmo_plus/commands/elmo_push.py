@@ -1,17 +1,15 @@
-"""The command `allennlp elmo-push`."""
+"""The command `elmo-push`."""
 
 import argparse
 
-from allennlp.commands.subcommand import Subcommand
 from overrides import overrides
 
+from allennlp_elmo_plus.commands.shared.command_line import ElmoCommand, UsageError
+from allennlp_elmo_plus.commands.shared.model_arguments import MODEL_HELP, add_vocab_file_argument
 from allennlp_elmo_plus.integrations import push_to_hub
 from allennlp_elmo_plus.integrations.hub import CARD_NAME, write_repository
-from allennlp_elmo_plus.plugin.commands.command_line import ElmoCommand, UsageError
-from allennlp_elmo_plus.plugin.commands.model_arguments import MODEL_HELP, add_vocab_file_argument
 
 
-@Subcommand.register("elmo-push")
 class ElmoPush(ElmoCommand):
     """Publish a biLM on the Hugging Face Hub.
 

@@ -1,4 +1,4 @@
-"""The command `allennlp elmo-vocab`."""
+"""The command `elmo-vocab`."""
 
 import argparse
 import sys
@@ -6,10 +6,23 @@ from collections import Counter
 from concurrent.futures.process import BrokenProcessPool
 from pathlib import Path
 
-from allennlp.commands.subcommand import Subcommand
 from overrides import overrides
 
 from allennlp_elmo_plus.cluster.counts import count_shards, remove_counts
+from allennlp_elmo_plus.commands.shared.cluster_arguments import (
+    add_cluster_arguments,
+    check_cluster_arguments,
+    shard_runner,
+)
+from allennlp_elmo_plus.commands.shared.command_line import (
+    STREAMED_TEXT_HELP,
+    ElmoCommand,
+    UsageError,
+    add_encoding_errors_argument,
+    integer_from,
+    num_usable_cores,
+    progress_bar,
+)
 from allennlp_elmo_plus.data.text.characters import DEFAULT_MAX_CHARACTERS
 from allennlp_elmo_plus.data.text.truncation import truncated_words
 from allennlp_elmo_plus.data.text.vocabulary import (
@@ -21,20 +34,6 @@ from allennlp_elmo_plus.data.text.vocabulary import (
 from allennlp_elmo_plus.data.text.vocabulary_check import coverage, misplaced_special_words, order_faults
 from allennlp_elmo_plus.data.text.word_counts import count_words, num_bytes_to_read
 from allennlp_elmo_plus.errors import InputError, count_in_words
-from allennlp_elmo_plus.plugin.commands.cluster_arguments import (
-    add_cluster_arguments,
-    check_cluster_arguments,
-    shard_runner,
-)
-from allennlp_elmo_plus.plugin.commands.command_line import (
-    STREAMED_TEXT_HELP,
-    ElmoCommand,
-    UsageError,
-    add_encoding_errors_argument,
-    integer_from,
-    num_usable_cores,
-    progress_bar,
-)
 from allennlp_elmo_plus.storage.atomic_files import atomic_path
 
 MAX_FAULTS_SHOWN = 20
@@ -43,7 +42,6 @@ MAX_FAULTS_SHOWN = 20
 BYTES_PER_PROCESS = 1 << 27
 
 
-@Subcommand.register("elmo-vocab")
 class ElmoVocab(ElmoCommand):
     """Make or check a vocabulary file.
 
@@ -54,11 +52,11 @@ class ElmoVocab(ElmoCommand):
 
     example = """\
 examples:
-  allennlp elmo-vocab 'corpus/*.txt.gz' --output vocab.txt --min-count 3 --max-size 200000
-  allennlp elmo-vocab 'corpus/*.txt.gz' --output vocab.txt --scheduler tcp://node1:8786
+  elmo-plus vocab 'corpus/*.txt.gz' --output vocab.txt --min-count 3 --max-size 200000
+  elmo-plus vocab 'corpus/*.txt.gz' --output vocab.txt --scheduler tcp://node1:8786
     writes vocab.txt; in the config, write `vocabulary: {type: 'bilm', vocab_file: 'vocab.txt'}`
-  allennlp elmo-vocab 'corpus/*.txt.gz' --check vocab.txt
-  allennlp elmo-vocab --check vocab.txt"""
+  elmo-plus vocab 'corpus/*.txt.gz' --check vocab.txt
+  elmo-plus vocab --check vocab.txt"""
 
     @overrides
     def add_arguments(self, parser: argparse.ArgumentParser) -> None:

@@ -1,19 +1,17 @@
-"""The command `allennlp elmo-report`."""
+"""The command `elmo-report`."""
 
 import argparse
 from pathlib import Path
 
-from allennlp.commands.subcommand import Subcommand
 from overrides import overrides
 
+from allennlp_elmo_plus.commands.shared.command_line import ElmoCommand, progress_bar
 from allennlp_elmo_plus.inference.neighbors_file import read_neighbors
-from allennlp_elmo_plus.plugin.commands.command_line import ElmoCommand, progress_bar
 from allennlp_elmo_plus.report.page import report_page
 from allennlp_elmo_plus.report.run import read_run
 from allennlp_elmo_plus.storage.atomic_files import atomic_path
 
 
-@Subcommand.register("elmo-report")
 class ElmoReport(ElmoCommand):
     """Write an HTML page about a training run.
 
@@ -24,18 +22,18 @@ class ElmoReport(ElmoCommand):
 
     example = """\
 examples:
-  allennlp elmo-report runs/bilm
+  elmo-plus report runs/bilm
     writes runs/bilm/report.html, a page for a browser
-  allennlp elmo-report runs/bilm --neighbors neighbors.json --output page.html
-    shows the result of `allennlp elmo-neighbors ... --output neighbors.json` too"""
+  elmo-plus report runs/bilm --neighbors neighbors.json --output page.html
+    shows the result of `elmo-plus neighbors ... --output neighbors.json` too"""
 
     @overrides
     def add_arguments(self, parser: argparse.ArgumentParser) -> None:
-        parser.add_argument("serialization_dir", help="the directory of the run, the -s of `allennlp train`")
+        parser.add_argument("serialization_dir", help="the directory of the run, the -s of `elmo-plus train`")
         parser.add_argument(
             "--output", metavar="FILE", help="the page to write (default: report.html in the directory of the run)"
         )
-        parser.add_argument("--neighbors", metavar="FILE", help="show this file of `allennlp elmo-neighbors --output`")
+        parser.add_argument("--neighbors", metavar="FILE", help="show this file of `elmo-plus neighbors --output`")
 
     @overrides
     def run(self, args: argparse.Namespace) -> None:

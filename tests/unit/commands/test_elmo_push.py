@@ -30,7 +30,7 @@ def test_an_upload_gets_the_arguments_and_the_address_is_printed(
         calls.append((*arguments, facts))
         return "https://hub.example/user/elmo"
 
-    monkeypatch.setattr("allennlp_elmo_plus.plugin.commands.elmo_push.push_to_hub", push_to_hub)
+    monkeypatch.setattr("allennlp_elmo_plus.commands.elmo_push.push_to_hub", push_to_hub)
     vocabulary = bilm / "vocab.txt"
     ended = run(
         "elmo-push", bilm, "user/elmo", "--license", "mit", "--tag", "a", "--private", "--vocab-file", vocabulary

@@ -16,7 +16,7 @@ from allennlp_elmo_plus.plugin.modules.token_embedders.bilm_token_embedder impor
 from tests.helpers.command_line import only_line
 from tests.helpers.small_text import SENTENCES, write_text
 
-FIXTURES = Path(__file__).resolve().parents[4] / "fixtures"
+FIXTURES = Path(__file__).resolve().parents[3] / "fixtures"
 FILES = (FIXTURES / "options.json", FIXTURES / "weights.hdf5")
 
 

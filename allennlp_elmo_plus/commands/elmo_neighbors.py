@@ -1,4 +1,4 @@
-"""The command `allennlp elmo-neighbors`."""
+"""The command `elmo-neighbors`."""
 
 import argparse
 import os
@@ -7,9 +7,16 @@ from collections.abc import Sequence
 from contextlib import nullcontext
 from typing import Optional
 
-from allennlp.commands.subcommand import Subcommand
 from overrides import overrides
 
+from allennlp_elmo_plus.commands.shared.command_line import (
+    STREAMED_TEXT_HELP,
+    ElmoCommand,
+    UsageError,
+    integer_from,
+    progress_bar,
+)
+from allennlp_elmo_plus.commands.shared.model_arguments import MODEL_HELP, add_device_argument
 from allennlp_elmo_plus.data.text.text_files import iter_sentence_blocks, resolve_paths
 from allennlp_elmo_plus.data.text.vocabulary import read_vocabulary
 from allennlp_elmo_plus.errors import InputError, count_in_words
@@ -17,14 +24,6 @@ from allennlp_elmo_plus.formats.model_files import ModelSource
 from allennlp_elmo_plus.formats.pretrained import read_model
 from allennlp_elmo_plus.inference.neighbors import MAX_SENTENCE_WORDS, Neighbors, NeighborSearch, TokenInContext
 from allennlp_elmo_plus.inference.neighbors_file import write_neighbors
-from allennlp_elmo_plus.plugin.commands.command_line import (
-    STREAMED_TEXT_HELP,
-    ElmoCommand,
-    UsageError,
-    integer_from,
-    progress_bar,
-)
-from allennlp_elmo_plus.plugin.commands.model_arguments import MODEL_HELP, add_device_argument
 from allennlp_elmo_plus.storage.atomic_files import atomic_path
 
 # Of a long sentence, this many words are shown before and after the word.
@@ -32,7 +31,6 @@ _SHOWN_WORDS = 8
 _BLOCK_SENTENCES = 256
 
 
-@Subcommand.register("elmo-neighbors")
 class ElmoNeighbors(ElmoCommand):
     """Print the nearest neighbours of words in context.
 
@@ -43,7 +41,7 @@ class ElmoNeighbors(ElmoCommand):
 
     example = """\
 example:
-  allennlp elmo-neighbors runs/bilm/model.tar.gz data/train.txt \\
+  elmo-plus neighbors runs/bilm/model.tar.gz data/train.txt \\
     --query file 'Open the file for reading .' --query file 'Files are sorted by file name .'"""
 
     @overrides

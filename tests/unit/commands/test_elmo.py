@@ -11,7 +11,7 @@ import torch
 from allennlp.modules.elmo import _ElmoBiLm, batch_to_ids
 from allennlp.nn.util import remove_sentence_boundaries
 
-from allennlp_elmo_plus.plugin.commands import elmo as elmo_command
+from allennlp_elmo_plus.commands import elmo as elmo_command
 from tests.helpers.command_line import only_line
 from tests.helpers.exported_bilm import LINES, read_vectors
 

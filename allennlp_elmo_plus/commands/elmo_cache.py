@@ -1,23 +1,21 @@
-"""The command `allennlp elmo-cache`."""
+"""The command `elmo-cache`."""
 
 import argparse
 
-from allennlp.commands.subcommand import Subcommand
 from overrides import overrides
 
+from allennlp_elmo_plus.commands.shared.command_line import ElmoCommand, progress_bar
+from allennlp_elmo_plus.commands.shared.model_arguments import add_model_arguments, check_model_arguments
 from allennlp_elmo_plus.errors import InputError, count_in_words
 from allennlp_elmo_plus.formats.model_files import ModelSource
 from allennlp_elmo_plus.formats.pretrained import read_model
 from allennlp_elmo_plus.formats.token_embeddings import write_token_embeddings, write_word2vec
-from allennlp_elmo_plus.plugin.commands.command_line import ElmoCommand, progress_bar
-from allennlp_elmo_plus.plugin.commands.model_arguments import add_model_arguments, check_model_arguments
 from allennlp_elmo_plus.storage.atomic_files import HDF5_SUFFIXES, check_suffix
 
 # A file with one of these suffixes is written in the format of word2vec.
 TEXT_SUFFIXES = (".vec", ".txt")
 
 
-@Subcommand.register("elmo-cache")
 class ElmoCache(ElmoCommand):
     """Write the context-free vectors of a biLM's vocabulary to a file.
 
@@ -29,9 +27,9 @@ class ElmoCache(ElmoCommand):
 
     example = """\
 example:
-  allennlp elmo-cache words.hdf5 --model runs/bilm/model.tar.gz
+  elmo-plus cache words.hdf5 --model runs/bilm/model.tar.gz
     writes words.hdf5: the dataset `embedding` of shape (words, projection_dim), as bilm-tf's dump_token_embeddings does
-  allennlp elmo-cache words.vec --model runs/bilm/model.tar.gz
+  elmo-plus cache words.vec --model runs/bilm/model.tar.gz
     writes words.vec: the number of words and projection_dim, then one word with its numbers per line"""
 
     @overrides

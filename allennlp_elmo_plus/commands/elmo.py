@@ -1,12 +1,18 @@
-"""The command `allennlp elmo`."""
+"""The command `elmo`."""
 
 import argparse
 from pathlib import Path
 
-from allennlp.commands.subcommand import Subcommand
 from overrides import overrides
 
 from allennlp_elmo_plus.cluster.embedding import embed_shards
+from allennlp_elmo_plus.commands.shared.cluster_arguments import (
+    add_cluster_arguments,
+    check_cluster_arguments,
+    shard_runner,
+)
+from allennlp_elmo_plus.commands.shared.command_line import ElmoCommand, integer_from, progress_bar
+from allennlp_elmo_plus.commands.shared.model_arguments import MODEL_HELP, add_model_arguments, check_model_arguments
 from allennlp_elmo_plus.data.text.text_files import source_of
 from allennlp_elmo_plus.errors import count_in_words
 from allennlp_elmo_plus.formats.model_files import local_path
@@ -15,18 +21,10 @@ from allennlp_elmo_plus.inference.embed_file import HDF5, NPZ, EmbedSettings, em
 from allennlp_elmo_plus.inference.embedder import DEFAULT_BATCH_SIZE, EmbedderFiles, load_embedder
 from allennlp_elmo_plus.kernels.precision import PRECISIONS
 from allennlp_elmo_plus.modules.layer_mix import ALL, AVERAGE, SUM, TOP
-from allennlp_elmo_plus.plugin.commands.cluster_arguments import (
-    add_cluster_arguments,
-    check_cluster_arguments,
-    shard_runner,
-)
-from allennlp_elmo_plus.plugin.commands.command_line import ElmoCommand, integer_from, progress_bar
-from allennlp_elmo_plus.plugin.commands.model_arguments import MODEL_HELP, add_model_arguments, check_model_arguments
 from allennlp_elmo_plus.storage.atomic_files import HDF5_SUFFIXES, check_suffix
 from allennlp_elmo_plus.storage.resumable_hdf5 import check_new
 
 
-@Subcommand.register("elmo")
 class EmbedWithElmo(ElmoCommand):
     """Write the ELMo vectors of a text to a file.
 
@@ -36,9 +34,9 @@ class EmbedWithElmo(ElmoCommand):
 
     example = """\
 examples:
-  allennlp elmo sentences.txt vectors.hdf5 --all --model runs/bilm/model.tar.gz
+  elmo-plus elmo sentences.txt vectors.hdf5 --all --model runs/bilm/model.tar.gz
     writes vectors.hdf5: line i of sentences.txt, counted from 0, becomes the dataset "i" of shape (3, words, 2 * projection_dim)
-  allennlp elmo 'corpus/*.txt.gz' vectors --top --model runs/bilm/model.tar.gz --scheduler local --processes 8
+  elmo-plus elmo 'corpus/*.txt.gz' vectors --top --model runs/bilm/model.tar.gz --scheduler local --processes 8
     writes vectors/NAME.hdf5 for each file NAME of the corpus"""
     after_interruption = "nothing is lost; to resume, run the same command again"
 

@@ -6,9 +6,9 @@ from pathlib import Path
 
 import pytest
 
+from allennlp_elmo_plus.commands import elmo_vocab as vocab_command
 from allennlp_elmo_plus.data.text.text_files import iter_sentences
 from allennlp_elmo_plus.data.text.vocabulary import order_by_frequency, read_vocabulary
-from allennlp_elmo_plus.plugin.commands import elmo_vocab as vocab_command
 from tests.helpers.command_line import only_line
 from tests.helpers.small_text import SENTENCES, write_text
 
@@ -125,4 +125,4 @@ def test_an_interrupt_leaves_the_old_file(shards: Path, tmp_path: Path, run, mon
 
 def test_help_has_an_example(run) -> None:
     ended = run("elmo-vocab", "--help")
-    assert ended.status == 0 and "allennlp elmo-vocab 'corpus/*.txt.gz' --output vocab.txt" in ended.out
+    assert ended.status == 0 and "elmo-plus vocab 'corpus/*.txt.gz' --output vocab.txt" in ended.out

@@ -6,12 +6,12 @@ from pathlib import Path
 
 import pytest
 
+from allennlp_elmo_plus.commands import elmo_neighbors as neighbors_command
+from allennlp_elmo_plus.commands.elmo_neighbors import excerpt
 from allennlp_elmo_plus.formats.pretrained import load_encoder
 from allennlp_elmo_plus.inference.neighbors import NeighborSearch, TokenInContext
 from allennlp_elmo_plus.inference.neighbors_file import read_neighbors
 from allennlp_elmo_plus.options.bilm_options import BiLMOptions
-from allennlp_elmo_plus.plugin.commands import elmo_neighbors as neighbors_command
-from allennlp_elmo_plus.plugin.commands.elmo_neighbors import excerpt
 from tests.helpers.command_line import only_line
 from tests.helpers.exported_bilm import WORDS, exported
 from tests.helpers.small_archives import archived_files, write_archive
@@ -153,4 +153,4 @@ def test_a_report_has_the_neighbors(bilm: Path, text: Path, tmp_path: Path, run)
     ended = run("elmo-report", tmp_path / "nowhere")
     assert ended.status == 1 and only_line(ended.err).endswith("nowhere: there is no such directory")
     ended = run("elmo-report", "--help")
-    assert ended.status == 0 and "allennlp elmo-report runs/bilm" in ended.out
+    assert ended.status == 0 and "elmo-plus report runs/bilm" in ended.out

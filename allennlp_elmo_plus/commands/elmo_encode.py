@@ -1,31 +1,29 @@
-"""The command `allennlp elmo-encode`."""
+"""The command `elmo-encode`."""
 
 import argparse
 import os
 
 import numpy as np
-from allennlp.commands.subcommand import Subcommand
 from overrides import overrides
 
 from allennlp_elmo_plus.cluster.encoding import encode_shards
-from allennlp_elmo_plus.data.corpus.cache import open_or_encode
-from allennlp_elmo_plus.data.text.characters import DEFAULT_MAX_CHARACTERS
-from allennlp_elmo_plus.data.text.text_files import name_of, resolve_paths
-from allennlp_elmo_plus.errors import InputError, count_in_words
-from allennlp_elmo_plus.plugin.commands.cluster_arguments import (
+from allennlp_elmo_plus.commands.shared.cluster_arguments import (
     add_cluster_arguments,
     check_cluster_arguments,
     shard_runner,
 )
-from allennlp_elmo_plus.plugin.commands.command_line import (
+from allennlp_elmo_plus.commands.shared.command_line import (
     TEXT_HELP,
     ElmoCommand,
     add_encoding_errors_argument,
     integer_from,
 )
+from allennlp_elmo_plus.data.corpus.cache import open_or_encode
+from allennlp_elmo_plus.data.text.characters import DEFAULT_MAX_CHARACTERS
+from allennlp_elmo_plus.data.text.text_files import name_of, resolve_paths
+from allennlp_elmo_plus.errors import InputError, count_in_words
 
 
-@Subcommand.register("elmo-encode")
 class ElmoEncode(ElmoCommand):
     """Encode a text before training.
 
@@ -35,7 +33,7 @@ class ElmoEncode(ElmoCommand):
 
     example = """\
 example:
-  allennlp elmo-encode 'corpus/*.txt.gz' encoded --scheduler local --processes 8
+  elmo-plus encode 'corpus/*.txt.gz' encoded --scheduler local --processes 8
     in the config, write `data_loader: {type: 'bilm', cache_directory: 'encoded', ...}` and `train_data_path: 'corpus/*.txt.gz'`"""
     after_interruption = "files that a cluster has encoded are kept, nothing else was written"
 

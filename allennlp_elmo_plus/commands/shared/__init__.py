@@ -1,0 +1,1 @@
+"""The parts that commands share: their list, help, arguments, progress bar and error lines."""

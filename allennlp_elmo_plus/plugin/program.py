@@ -1,0 +1,32 @@
+"""`elmo-plus` with a command that needs AllenNLP."""
+
+import difflib
+import sys
+
+import allennlp.__main__  # noqa: F401  (it sets up the log)
+from allennlp.commands import main
+from allennlp.commands.subcommand import Subcommand
+from allennlp.common.plugins import import_plugins
+from allennlp.common.util import install_sigterm_handler
+
+from allennlp_elmo_plus.plugin import patches
+
+_WRONG_USAGE = 2
+
+
+def run_with_allennlp(program: str, name: str, arguments: list[str]) -> None:
+    """Run `name arguments` as `allennlp` would, with this package known; errors name the `program`."""
+    if name not in Subcommand.list_available():
+        # It may be a command of another plugin.
+        import_plugins()
+    known = Subcommand.list_available()
+    if name not in known:
+        short = [command.removeprefix("elmo-") for command in known]
+        similar = difflib.get_close_matches(name.removeprefix("elmo-"), short, 1)
+        question = f": did you mean `{similar[0]}`?" if similar else ""
+        print(f"error: {program} has no command `{name}`{question} `{program} --help` lists all", file=sys.stderr)
+        sys.exit(_WRONG_USAGE)
+    sys.argv = [program, name, *arguments]
+    install_sigterm_handler()
+    patches.print_error_lines_of_commands()
+    main(prog=program)
