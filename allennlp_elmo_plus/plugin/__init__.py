@@ -23,6 +23,7 @@ from allennlp_elmo_plus.plugin.commands import (  # noqa: F401
     elmo_export,
     elmo_import,
     elmo_neighbors,
+    elmo_prepare,
     elmo_report,
     elmo_vocab,
 )

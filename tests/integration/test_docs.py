@@ -1,6 +1,7 @@
 """Run the commands of the pages in docs/, page by page, with small texts and models."""
 
 import io
+import json
 import re
 import runpy
 import shlex
@@ -85,6 +86,12 @@ def directory(tmp_path_factory: pytest.TempPathFactory) -> Path:
     write_model(directory / "models" / "179")
     for name in ("train.fasta", "heldout.fasta"):
         (directory / name).write_text(PROTEINS, encoding="utf-8")
+    rain = [f"It rains for {number} days. Then it snows." for number in range(100)]
+    (directory / "articles.txt").write_text("\n\n".join(rain), encoding="utf-8")
+    (directory / "petitions.jsonl").write_text(
+        "".join(f"{json.dumps({'content': text})}\n" for text in rain), encoding="utf-8"
+    )
+    (directory / "reviews.csv").write_text("review\n" + "\n".join(rain), encoding="utf-8")
     return directory
 
 
@@ -135,6 +142,8 @@ def run(command: list[str], monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setattr(sys, "argv", arguments[1:])
         runpy.run_module(arguments[1], run_name="__main__")
         return
-    assert program == "allennlp", f"only `allennlp` and `python -m` run here, got {shlex.join(command)}"
+    if program == "elmo-plus":
+        program, command = "allennlp", ["allennlp", f"elmo-{arguments[0]}", *arguments[1:]]
+    assert program == "allennlp", f"only `elmo-plus`, `allennlp` and `python -m` run here, got {shlex.join(command)}"
     monkeypatch.setattr(sys, "argv", command)
     main(prog="allennlp")
