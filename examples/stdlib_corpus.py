@@ -10,11 +10,11 @@ same on every machine and with every version of Python.
 import argparse
 import sysconfig
 from collections.abc import Iterable, Iterator
-from hashlib import blake2b
 from itertools import chain
 from pathlib import Path
 from typing import Optional
 
+from allennlp_elmo_plus.data.text.raw.preparation import digest_of, is_held_out
 from allennlp_elmo_plus.data.text.text_files import STDLIB_HELDOUT_FILE, STDLIB_TRAIN_FILE
 from allennlp_elmo_plus.errors import count_in_words
 from allennlp_elmo_plus.storage.atomic_files import atomic_path
@@ -42,12 +42,6 @@ def python_files(root: Path) -> Iterator[Path]:
             yield path
 
 
-def is_held_out(sentence: str, percent: float) -> bool:
-    """Return True for `percent` of all sentences, chosen by a hash of the text."""
-    number = int.from_bytes(blake2b(sentence.encode("utf-8"), digest_size=8).digest(), "big")
-    return number < percent / 100 * 2**64
-
-
 def write_corpus(files: Iterable[Path], directory: Path, heldout_percent: float) -> str:
     """Write train.txt and heldout.txt into `directory`, each sentence once, in the order of `files`. Return a summary line."""
     num_files = 0
@@ -59,7 +53,9 @@ def write_corpus(files: Iterable[Path], directory: Path, heldout_percent: float)
         unique.update(dict.fromkeys(prose_sentences(path.read_bytes(), every_string=is_reference)))
     parts: dict[str, list[str]] = {STDLIB_TRAIN_FILE: [], STDLIB_HELDOUT_FILE: []}
     for sentence in unique:
-        parts[STDLIB_HELDOUT_FILE if is_held_out(sentence, heldout_percent) else STDLIB_TRAIN_FILE].append(sentence)
+        parts[STDLIB_HELDOUT_FILE if is_held_out(digest_of(sentence), heldout_percent) else STDLIB_TRAIN_FILE].append(
+            sentence
+        )
     directory.mkdir(parents=True, exist_ok=True)
     for name, lines in parts.items():
         with atomic_path(directory / name) as temporary:

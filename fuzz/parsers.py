@@ -11,6 +11,7 @@ import torch
 
 from allennlp_elmo_plus.data.corpus.encoded_corpus import encode_to_temporary
 from allennlp_elmo_plus.data.text.conll import CONLL2003, CONLLU, read_tagged_sentences
+from allennlp_elmo_plus.data.text.raw.documents import iter_documents
 from allennlp_elmo_plus.data.text.vocabulary import read_vocabulary
 from allennlp_elmo_plus.errors import InputError
 from allennlp_elmo_plus.formats.archive import read_archive
@@ -67,6 +68,8 @@ _TEXT = "the hen sat\n\nthe egg 나비 🙂\r\n".encode()
 _FASTA = b">sp|P1|A first\r\nMKTa\n\n>b/1-2\nGD*\n"
 _CONLLU = b"# a\n1\tWe\twe\tPRON\t_\t_\t4\tnsubj\t_\t_\n\n2-3\tdon't\t_\t_\t_\t_\t_\t_\t_\t_\n"
 _CONLL2003 = b"-DOCSTART- -X- O\n\nWolves NNS O\nwon VBD O\n\nRain NN O"
+_JSON_LINES = b'{"id": 1, "text": "It rains.\\n\\nIt \\u2603."}\n\n{"text": null}\n'
+_TABLE = b'id,text\r\n1,"It ""rains"".\n\nIt snows."\r\n'
 _HDF5_VARIANT = "one layer"
 
 # Built once, because building takes longer than reading.
@@ -183,6 +186,8 @@ PARSERS = {
     "replaced_corpus": Parser(lambda path: encode_to_temporary(path, "replace"), lambda _: [_TEXT]),
     "compressed_corpus": Parser(encode_to_temporary, lambda _: [gzip.compress(_TEXT * 100)], ".gz"),
     "fasta": Parser(encode_to_temporary, lambda _: [_FASTA], ".fasta"),
+    "json_lines": Parser(lambda path: list(iter_documents(path, "text")), lambda _: [_JSON_LINES]),
+    "table": Parser(lambda path: list(iter_documents(path, "text")), lambda _: [_TABLE], ".csv"),
     "conllu": Parser(lambda path: list(read_tagged_sentences(path, CONLLU, 3)), lambda _: [_CONLLU]),
     "conll2003": Parser(lambda path: list(read_tagged_sentences(path, CONLL2003, -1)), lambda _: [_CONLL2003]),
     "hdf5": Parser(_read_hdf5, _hdf5),

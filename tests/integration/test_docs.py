@@ -1,6 +1,7 @@
 """Run the commands of the pages in docs/, page by page, with small texts and models."""
 
 import io
+import json
 import re
 import runpy
 import shlex
@@ -89,6 +90,12 @@ def directory(tmp_path_factory: pytest.TempPathFactory) -> Path:
     write_model(directory / "models" / "179")
     for name in ("train.fasta", "heldout.fasta"):
         (directory / name).write_text(PROTEINS, encoding="utf-8")
+    rain = [f"It rains for {number} days. Then it snows." for number in range(100)]
+    (directory / "articles.txt").write_text("\n\n".join(rain), encoding="utf-8")
+    (directory / "petitions.jsonl").write_text(
+        "".join(f"{json.dumps({'content': text})}\n" for text in rain), encoding="utf-8"
+    )
+    (directory / "reviews.csv").write_text("review\n" + "\n".join(rain), encoding="utf-8")
     return directory
 
 

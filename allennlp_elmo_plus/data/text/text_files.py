@@ -31,7 +31,7 @@ MAX_LINE_BYTES = 1 << 20
 STDLIB_TRAIN_FILE = "train.txt"
 STDLIB_HELDOUT_FILE = "heldout.txt"
 
-# At most MAX_LINE_BYTES. So only the first line of a block, which may have begun in the block before, can be too long.
+# At most the maximum of a line. So only the first line of a block, which may have begun in the block before, can be too long.
 _READ_BYTES = 1 << 20
 
 # A file that begins with this many lines of JSON is JSON.
@@ -163,8 +163,8 @@ def first_lines(data: bytes, name: str) -> bytes:
         text_keys = (
             key for key, value in values[0].items() if isinstance(value, str) and key.isascii() and key.isidentifier()
         )
-        example = next((f", for example by `jq -r .{key} FILE`" for key in text_keys), "")
-        advice = f"take the text out{example}, and split it into sentences and words"
+        key = next(text_keys, "KEY")
+        advice = f"`elmo-plus prepare FILE DIRECTORY --field {key} --language CODE` takes the text out and splits it so"
     elif all(isinstance(value, list) and value and all(isinstance(word, str) for word in value) for value in values):
         advice = """write it so, for example by `jq -r 'join(" ")' FILE`"""
     else:
@@ -234,13 +234,15 @@ def _sentence_blocks(sources: list[TextSource], spec: str, encoding_errors: Opti
         raise InputError(f"`{spec}`: there is not one word in this text{hint}")
 
 
-def line_blocks(file: BinaryIO, name: str, num_bytes: Optional[int] = None) -> Iterator[bytes]:
+def line_blocks(
+    file: BinaryIO, name: str, num_bytes: Optional[int] = None, max_line_bytes: int = MAX_LINE_BYTES
+) -> Iterator[bytes]:
     """Yield the next `num_bytes` of `file`, or all, in blocks of whole lines of about a megabyte; `name` is its name in messages.
 
     The last line may lack its line feed.
 
     Raises:
-        InputError: A line is longer than MAX_LINE_BYTES.
+        InputError: A line is longer than `max_line_bytes`.
     """
     num_lines = 0
     partial_line = b""
@@ -250,8 +252,8 @@ def line_blocks(file: BinaryIO, name: str, num_bytes: Optional[int] = None) -> I
             num_bytes -= len(data)
         end = data.rfind(b"\n") + 1
         first_end = data.find(b"\n") if end else len(data)
-        if len(partial_line) + first_end > MAX_LINE_BYTES:
-            raise InputError(f"{name}, line {num_lines + 1}: the line is longer than {MAX_LINE_BYTES} bytes")
+        if len(partial_line) + first_end > max_line_bytes:
+            raise InputError(f"{name}, line {num_lines + 1}: the line is longer than {max_line_bytes} bytes")
         if not data:
             break
         if end:

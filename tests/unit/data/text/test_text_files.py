@@ -136,12 +136,18 @@ JSON_LINES = '{"text": "the mill turns", "tags": ["a"]}\n\n{"text": "b", "tags":
 @pytest.mark.parametrize(
     "lines, advice",
     [
-        (JSON_LINES, "; take the text out, for example by `jq -r .text FILE`, and split it into sentences and words"),
+        (
+            JSON_LINES,
+            "; `elmo-plus prepare FILE DIRECTORY --field text --language CODE` takes the text out and splits it so",
+        ),
         (
             "\ufeff" + JSON_LINES,
-            "; take the text out, for example by `jq -r .text FILE`, and split it into sentences and words",
+            "; `elmo-plus prepare FILE DIRECTORY --field text --language CODE` takes the text out and splits it so",
         ),
-        ('{"words": ["the", "mill"]}\n', "; take the text out, and split it into sentences and words"),
+        (
+            '{"words": ["the", "mill"]}\n',
+            "; `elmo-plus prepare FILE DIRECTORY --field KEY --language CODE` takes the text out and splits it so",
+        ),
         ('["the", "mill"]\n["turns"]\n', """; write it so, for example by `jq -r 'join(" ")' FILE`"""),
     ],
 )
