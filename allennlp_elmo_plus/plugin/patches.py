@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterator
 from types import SimpleNamespace
 from typing import Any
 
-from allennlp.commands import predict, train
+from allennlp.commands import evaluate, predict, train
 from allennlp.common import Params
 from allennlp.common import logging as common_logging
 from allennlp.common import tqdm as common_tqdm
@@ -34,7 +34,7 @@ from allennlp_elmo_plus.plugin.data.vocabulary import PADDING_TOKEN, TOKENS_NAME
 from allennlp_elmo_plus.plugin.models.bilm_model import BilmModel
 from allennlp_elmo_plus.plugin.predictors.bilm_predictor import BilmPredictor
 from allennlp_elmo_plus.plugin.strict_from_params import refuse_unknown
-from allennlp_elmo_plus.plugin.terminal import TerminalBar, describe_metrics, show_log_on_terminal
+from allennlp_elmo_plus.plugin.terminal import TerminalBar, describe_metrics, evaluate_and_print, show_log_on_terminal
 from allennlp_elmo_plus.plugin.training.callbacks.plan import BilmPlan
 from allennlp_elmo_plus.plugin.training.dense_gradients import adapt_gradients
 from allennlp_elmo_plus.plugin.training.spawn import spawn
@@ -208,7 +208,8 @@ def tidy_terminal_of_commands() -> None:
 
     Symptom: 160 lines before the first progress bar of a training, most of them the parameters that AllenNLP logs one by one
     (common/params.py:221); and a bar of 290 characters, since its text has every metric (training/util.py:416) and its width is
-    not that of the terminal (common/tqdm.py:87), so that each refresh leaves a broken line.
+    not that of the terminal (common/tqdm.py:87), so that each refresh leaves a broken line. `allennlp evaluate` without
+    `--output-file` shows no result but the text of its last bar (commands/evaluate.py:376).
     """
 
     def prepare_and_show(prepare: Callable[..., Any], *args: Any, **options: Any) -> Any:
@@ -219,6 +220,7 @@ def tidy_terminal_of_commands() -> None:
     show_log_on_terminal()
     _replace(common_logging, "prepare_global_logging", prepare_and_show)
     _replace(training_util, "description_from_metrics", describe_metrics)
+    _replace(evaluate, "evaluate_from_archive", evaluate_and_print)
     common_tqdm._tqdm = TerminalBar  # type: ignore[misc]
 
 

@@ -15,12 +15,14 @@ _ALLENNLP = str(Path(allennlp.__file__).parent) + os.sep
 # AllenNLP's modules of which the terminal shows log lines: where results lie, and the epochs of a model that is not of this package.
 _SHOWN = ("models/archival.py",)
 _SHOWN_OF_OTHER_MODELS = ("training/gradient_descent_trainer.py", "training/callbacks/console_logger.py")
+# Warnings of AllenNLP that come with every distributed training (common/from_params.py:285, training/gradient_descent_trainer.py:734).
+_USUAL_WARNINGS = ("was found in both **extras and in params", "completed its entire epoch")
 _BAR = "{percentage:3.0f}%|{bar}| {n_fmt}/{total_fmt}{postfix}"
 _BAR_WITH_TIME = "{percentage:3.0f}%|{bar}| {n_fmt}/{total_fmt}, {remaining} left{postfix}"
 
 
 class TerminalFilter(logging.Filter):
-    """Hides the info that AllenNLP logs, such as each parameter of a config; warnings and errors are shown.
+    """Hides the info that AllenNLP logs, such as each parameter of a config; warnings and errors are shown, except the usual ones.
 
     Attributes:
         hides_trainer: whether the lines of AllenNLP's trainer are hidden too.
@@ -30,8 +32,10 @@ class TerminalFilter(logging.Filter):
 
     def filter(self, record: logging.LogRecord) -> bool:
         """Return whether `record` is shown."""
-        if record.levelno >= logging.WARNING or not record.pathname.startswith(_ALLENNLP):
+        if not record.pathname.startswith(_ALLENNLP):
             return True
+        if record.levelno >= logging.WARNING:
+            return not any(text in record.getMessage() for text in _USUAL_WARNINGS)
         module = record.pathname.removeprefix(_ALLENNLP).replace(os.sep, "/")
         is_result = module in _SHOWN_OF_OTHER_MODELS or record.funcName == "dump_metrics"
         return module in _SHOWN or (is_result and not self.hides_trainer)
@@ -116,8 +120,8 @@ def _columns() -> int:
         columns = os.get_terminal_size(sys.__stderr__.fileno()).columns  # type: ignore[union-attr]
     except (OSError, ValueError, AttributeError):
         columns = 0
-    # A full line would make some terminals begin a new one.
-    return (columns or shutil.get_terminal_size().columns) - 1
+    # After a full line the terminal of Windows begins a new one.
+    return (columns or shutil.get_terminal_size().columns) - (os.name == "nt")
 
 
 def describe_metrics(describe: Callable[..., str], metrics: Mapping[str, float]) -> str:
@@ -142,3 +146,12 @@ def describe_metrics(describe: Callable[..., str], metrics: Mapping[str, float])
 def format_perplexity(perplexity: float) -> str:
     """Return `perplexity` with one digit after the point, without it from 1,000 on."""
     return f"{perplexity:,.1f}" if perplexity < 1000 else f"{perplexity:,.0f}"
+
+
+def evaluate_and_print(evaluate: Callable[..., dict[str, Any]], *args: Any, **options: Any) -> dict[str, Any]:
+    """Return the metrics that `evaluate`, AllenNLP's function, returns for these arguments; print them, a line per metric."""
+    metrics = evaluate(*args, **options)
+    width = max(map(len, metrics), default=0)
+    for name, value in metrics.items():
+        print(f"{name:<{width}}  {f'{value:,.3f}' if isinstance(value, float) else value!s:>15}")
+    return metrics

@@ -2,10 +2,9 @@
 
 import inspect
 import json
-import logging
 import shutil
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -43,18 +42,6 @@ def without_patch(monkeypatch: pytest.MonkeyPatch) -> WithoutPatch:
             monkeypatch.setattr(owner, name, patched.__wrapped__)
 
     return restore
-
-
-@pytest.fixture
-def root_logger() -> Iterator[None]:
-    """Restore the root logger's handlers, which a training replaces by handlers that write to files of the test."""
-    root = logging.getLogger()
-    handlers, level = list(root.handlers), root.level
-    yield
-    for handler in set(root.handlers) - set(handlers):
-        handler.close()
-    root.handlers[:] = handlers
-    root.setLevel(level)
 
 
 def test_another_release_of_allennlp_is_not_patched(

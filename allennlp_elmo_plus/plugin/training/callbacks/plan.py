@@ -81,7 +81,7 @@ class BilmPlan(StrictFromParams, TrainerCallback):
             *model_lines(model),
             f"plan: {count_in_words(trainer._num_epochs, 'epoch')} of {count_in_words(steps, 'step')}, "
             f"{steps * trainer._num_epochs:,} in all; {count_in_words(loader.num_positions, 'token')} an epoch, "
-            f"{trainer._num_epochs * loader.num_positions:,} in all (an end of sentence is a token)",
+            "ends of sentences included",
         ]
         for line in lines:
             logger.info(line)
@@ -151,9 +151,8 @@ class BilmPlan(StrictFromParams, TrainerCallback):
             batch_metrics["eta_minutes"] = self._seconds_left / 60
             if is_primary and num_measured == self._num_measured_batches:
                 logger.info(
-                    "speed: %s tokens/s over %s; an epoch takes about %s, the rest of the training %s",
+                    "speed: %s tokens/s; an epoch takes about %s, the rest of the training %s",
                     f"{self._tokens_per_batch / seconds:,.0f}",
-                    count_in_words(self._num_measured_batches, "batch", "batches"),
                     format_duration(seconds * self._steps_per_epoch),
                     format_duration(self._seconds_left),
                 )

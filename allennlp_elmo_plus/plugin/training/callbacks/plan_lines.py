@@ -36,7 +36,7 @@ def model_lines(model: BilmModel) -> list[str]:
     """Return the lines about the parts of `model` and the numbers of their parameters."""
     options, softmax = model.options, model.language_model.softmax
     lstm, cnn = options.lstm, options.char_cnn
-    words = "vectors of words" if cnn is None else f"a character CNN of {cnn.n_filters:,} filters"
+    words = "a vector for each word" if cnn is None else f"{cnn.n_filters:,} character filters"
     cell = f"{lstm.dim:,} cells projected to {lstm.projection_dim:,}" if lstm.has_projection else f"{lstm.dim:,} cells"
     total = sum(parameter.numel() for parameter in model.parameters())
     in_softmax = sum(parameter.numel() for parameter in softmax.parameters())
@@ -70,7 +70,7 @@ def log_epoch(metrics: Mapping[str, Any], epoch: int, num_epochs: int, seconds_l
             if f"validation_{direction}_perplexity" in metrics
         ]
         logger.info(
-            "%s: perplexity %s on the held-out text%s%s",
+            "%s: held-out perplexity %s%s%s",
             name,
             format_perplexity(metrics["validation_perplexity"]),
             f" ({', '.join(directions)})" if directions else "",
