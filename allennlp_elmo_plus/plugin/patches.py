@@ -48,6 +48,9 @@ _NOT_OPTIONS_OF_TRAINERS = (
     *("ddp_accelerator", "kwargs"),
 )
 
+# The metrics of the model "bilm" over held-out text.
+_VALIDATION_METRICS = ("perplexity", "forward_perplexity", "backward_perplexity", "loss", "tokens_per_second")
+
 
 def apply() -> None:
     """Make all changes to AllenNLP, which must be release 2.10; with any other release, log a warning and change nothing."""
@@ -87,15 +90,20 @@ def _construct_adapt_gradients_and_announce(
 def _refuse_unknown_options_and_construct(
     construct: Callable[..., Any], cls: type[GradientDescentTrainer], *args: Any, **options: Any
 ) -> Any:
-    """Return the trainer of these options; refuse unknown options of a trainer for the model "bilm".
+    """Return the trainer of these options; refuse unknown options and metrics of a trainer for the model "bilm".
 
     Symptom: `trainer: {"epochs": 1}` trains the default of 20 epochs without a warning, since the method takes `**kwargs` and
-    ignores them (training/gradient_descent_trainer.py:1117).
+    ignores them (training/gradient_descent_trainer.py:1117). A `validation_metric` that the model does not have is an error only
+    after the first epoch (training/metric_tracker.py:103).
     """
     if cls is GradientDescentTrainer and isinstance(options.get("model"), BilmModel):
         known = list(inspect.signature(construct).parameters)[1:]
         unknown = [name for name in options if name not in known]
         refuse_unknown("trainer", unknown, [name for name in known if name not in _NOT_OPTIONS_OF_TRAINERS])
+        metrics = options.get("validation_metric") or "-loss"
+        for metric in [metrics] if isinstance(metrics, str) else metrics:
+            if metric.lstrip("+-") not in _VALIDATION_METRICS:
+                raise InputError(f"`validation_metric` must be one of {', '.join(_VALIDATION_METRICS)}, got {metric!r}")
     return construct(cls, *args, **options)
 
 

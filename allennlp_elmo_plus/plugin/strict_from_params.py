@@ -39,8 +39,12 @@ def refuse_unknown(component: str, names: list[str], known: list[str]) -> None:
         ConfigurationError: naming the first unknown option, and the nearest known one.
     """
     for name in names:
-        if name == "type" or name in known:
-            continue
-        nearest = difflib.get_close_matches(name, known, n=1)
-        hint = f"did you mean `{nearest[0]}`?" if nearest else f"the options are {', '.join(sorted(known))}"
-        raise ConfigurationError(f"{component} has no option `{name}`: {hint}")
+        if name != "type" and name not in known:
+            raise ConfigurationError(unknown_option(component, name, known))
+
+
+def unknown_option(component: str, name: str, known: list[str]) -> str:
+    """Return the message for the option `name`, which `component` does not have, with the nearest of the `known` options."""
+    nearest = difflib.get_close_matches(name, known, n=1)
+    hint = f"did you mean `{nearest[0]}`?" if nearest else f"the options are {', '.join(sorted(known))}"
+    return f"{component} has no option `{name}`: {hint}"

@@ -12,12 +12,14 @@ import allennlp
 from tqdm import tqdm
 
 _ALLENNLP = str(Path(allennlp.__file__).parent) + os.sep
-# AllenNLP's modules of which the terminal shows log lines: where results lie, and the epochs of a model that is not of this package.
-_SHOWN = ("models/archival.py",)
-_SHOWN_OF_OTHER_MODELS = ("training/gradient_descent_trainer.py", "training/callbacks/console_logger.py")
+# AllenNLP's log lines that the terminal shows, by module and function: where results lie, and the epochs of other models.
+_ARCHIVE = ("models/archival.py", "archive_model")
+_METRICS = ("common/util.py", "dump_metrics")
+_TRAINER_MODULES = ("training/gradient_descent_trainer.py", "training/callbacks/console_logger.py")
 # Warnings of AllenNLP that come with every distributed training (common/from_params.py:285, training/gradient_descent_trainer.py:734).
 _USUAL_WARNINGS = ("was found in both **extras and in params", "completed its entire epoch")
 _BAR = "{percentage:3.0f}%|{bar}| {n_fmt}/{total_fmt}{postfix}"
+_BAR_WITHOUT_TOTAL = "{n_fmt} batches{postfix}"
 _BAR_WITH_TIME = "{percentage:3.0f}%|{bar}| {n_fmt}/{total_fmt}, {remaining} left{postfix}"
 
 
@@ -37,8 +39,9 @@ class TerminalFilter(logging.Filter):
         if record.levelno >= logging.WARNING:
             return not any(text in record.getMessage() for text in _USUAL_WARNINGS)
         module = record.pathname.removeprefix(_ALLENNLP).replace(os.sep, "/")
-        is_result = module in _SHOWN_OF_OTHER_MODELS or record.funcName == "dump_metrics"
-        return module in _SHOWN or (is_result and not self.hides_trainer)
+        if (module, record.funcName) == _ARCHIVE:
+            return True
+        return not self.hides_trainer and (module in _TRAINER_MODULES or (module, record.funcName) == _METRICS)
 
 
 class TerminalFormatter(logging.Formatter):
@@ -111,7 +114,10 @@ class TerminalBar(tqdm):
         if not end:
             super().set_description(desc, refresh)
             return
-        self.bar_format = _BAR if " left, " in metrics else _BAR_WITH_TIME
+        if self.total is None:
+            self.bar_format = _BAR_WITHOUT_TOTAL
+        else:
+            self.bar_format = _BAR if " left, " in metrics else _BAR_WITH_TIME
         self.set_postfix_str(metrics, refresh)
 
 

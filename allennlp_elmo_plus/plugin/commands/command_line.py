@@ -9,7 +9,7 @@ import textwrap
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from functools import partial
-from typing import Any, Optional
+from typing import Any, NoReturn, Optional
 
 from allennlp.commands.subcommand import Subcommand
 from allennlp.common.tqdm import Tqdm
@@ -55,6 +55,8 @@ class ElmoCommand(Subcommand):
             epilog=self.example,
             formatter_class=argparse.RawDescriptionHelpFormatter,
         )
+        # argparse would print the whole usage before the error.
+        subparser.error = partial(_exit_with_error_line, subparser)  # type: ignore[method-assign]
         self.add_arguments(subparser)
         subparser.set_defaults(func=partial(self._run_to_exit, subparser))
         return subparser
@@ -73,6 +75,10 @@ class ElmoCommand(Subcommand):
         except KeyboardInterrupt:
             print(f"\ninterrupted: {self.after_interruption}", file=sys.stderr)
             sys.exit(_INTERRUPTED)
+
+
+def _exit_with_error_line(parser: argparse.ArgumentParser, message: str) -> NoReturn:
+    parser.exit(2, f"{parser.prog}: error: {message}; {parser.prog} --help lists the arguments\n")
 
 
 def integer_from(minimum: int) -> Callable[[str], int]:

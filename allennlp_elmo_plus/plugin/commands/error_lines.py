@@ -17,6 +17,7 @@ from allennlp.common.checks import ConfigurationError
 from allennlp.common.tqdm import Tqdm
 
 from allennlp_elmo_plus.errors import InputError
+from allennlp_elmo_plus.plugin.strict_from_params import unknown_option
 
 _PACKAGE = __name__.partition(".")[0]
 _FROM_PARAMS = "allennlp.common.from_params"
@@ -87,10 +88,20 @@ def _configuration(error: BaseException, frames: list[_Frame]) -> Optional[str]:
         return _option_of_several_types(error, frames)
     if isinstance(error.__cause__, RuntimeError):
         return f"{error.message} ({error.__cause__})"
+    if error.message.startswith("Extra parameters passed to ") and frames[-2].function == "create_kwargs":
+        return _unknown_option(frames[-2].variables)
     if " not in acceptable choices for type: " in error.message:
         # AllenNLP names the option only if its type is a union.
         return f"{_class_being_constructed(frames)}: {error.message}"
     return error.message
+
+
+def _unknown_option(variables: dict[str, Any]) -> str:
+    # AllenNLP's message has no option that exists. What AllenNLP passes itself is none.
+    known = [name for name in variables["parameters"] if name != "self" and name not in variables["extras"]]
+    component = variables["cls"].__name__
+    first = next(iter(variables["params"].keys()))
+    return unknown_option("the config" if component == "TrainModel" else component, first, known)
 
 
 def _option_of_several_types(error: ConfigurationError, frames: list[_Frame]) -> str:

@@ -7,15 +7,13 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from allennlp.commands import evaluate
 from allennlp.common import logging as common_logging
 from allennlp.common import tqdm as common_tqdm
 from allennlp.common.tqdm import Tqdm
 from allennlp.training import util as training_util
 
-from allennlp_elmo_plus.plugin import patches
 from allennlp_elmo_plus.plugin.terminal import TerminalFormatter, TerminalHandler, show_log_on_terminal
-from tests.helpers.command_line import run_command
+from tests.helpers.command_line import lines_of, run_command, write_as_a_command
 from tests.helpers.small_text import SENTENCES, small_config, write_text
 
 COLUMNS = 80
@@ -26,17 +24,10 @@ TIME = re.compile(r"^\d\d:\d\d:\d\d ")
 def terminal(monkeypatch: pytest.MonkeyPatch, root_logger: None) -> None:
     """Have this process write to the terminal, of 80 columns, as a command does, until the test ends."""
     monkeypatch.setenv("COLUMNS", str(COLUMNS))
-    for owner, name in (
-        (common_logging, "prepare_global_logging"),
-        (training_util, "description_from_metrics"),
-        (evaluate, "evaluate_from_archive"),
-        (common_tqdm, "_tqdm"),
-    ):
-        monkeypatch.setattr(owner, name, getattr(owner, name))
     # `evaluate` switches it off for the rest of the process.
     for name in ("allennlp.common.params", "allennlp.nn.initializers"):
         monkeypatch.setattr(logging.getLogger(name), "disabled", False)
-    patches.tidy_terminal_of_commands()
+    write_as_a_command(monkeypatch)
 
 
 def write_config(directory: Path) -> Path:
@@ -46,11 +37,6 @@ def write_config(directory: Path) -> Path:
     config["trainer"] |= {"checkpointer": {"type": "bilm"}, "patience": 2}
     (directory / "config.json").write_text(json.dumps(config))
     return directory / "config.json"
-
-
-def lines_of(text: str) -> list[str]:
-    """Return the lines of a terminal; of a line that was overwritten, the last text."""
-    return [line.rstrip("\r").rpartition("\r")[2].rstrip() for line in text.split("\n")]
 
 
 @pytest.mark.usefixtures("terminal")
@@ -83,7 +69,7 @@ def test_a_training_shows_its_plan_and_bars_and_the_log_file_all_else(
     assert len(lines) == len(starts), lines
     assert [line for line, start in zip(lines, starts) if not line.startswith(start)] == []
 
-    bars = [line for line in lines_of(ended.err) if line]
+    bars = lines_of(ended.err)
     assert len(bars) == 4 and all("100%|" in bar and "loss" in bar and "perplexity" in bar for bar in bars)
     assert max(len(part) for part in re.split(r"[\r\n]", ended.err)) <= COLUMNS
 
