@@ -10,7 +10,7 @@ import logging
 import sys
 from collections.abc import Callable, Iterator
 from types import SimpleNamespace
-from typing import Any
+from typing import Any, Union
 
 from allennlp.commands import evaluate, predict, train
 from allennlp.common import Params
@@ -94,17 +94,22 @@ def _refuse_unknown_options_and_construct(
 
     Symptom: `trainer: {"epochs": 1}` trains the default of 20 epochs without a warning, since the method takes `**kwargs` and
     ignores them (training/gradient_descent_trainer.py:1117). A `validation_metric` that the model does not have is an error only
-    after the first epoch (training/metric_tracker.py:103).
+    after the first epoch (training/metric_tracker.py:130).
     """
     if cls is GradientDescentTrainer and isinstance(options.get("model"), BilmModel):
         known = list(inspect.signature(construct).parameters)[1:]
         unknown = [name for name in options if name not in known]
         refuse_unknown("trainer", unknown, [name for name in known if name not in _NOT_OPTIONS_OF_TRAINERS])
-        metrics = options.get("validation_metric") or "-loss"
-        for metric in [metrics] if isinstance(metrics, str) else metrics:
-            if metric.lstrip("+-") not in _VALIDATION_METRICS:
-                raise InputError(f"`validation_metric` must be one of {', '.join(_VALIDATION_METRICS)}, got {metric!r}")
+        # A subclass may have metrics of its own.
+        if type(options["model"]) is BilmModel:
+            _refuse_unknown_metrics(options.get("validation_metric") or "-loss")
     return construct(cls, *args, **options)
+
+
+def _refuse_unknown_metrics(metrics: Union[str, list[str]]) -> None:
+    for metric in [metrics] if isinstance(metrics, str) else metrics:
+        if metric.lstrip("+-") not in _VALIDATION_METRICS:
+            raise InputError(f"`validation_metric` must be one of {', '.join(_VALIDATION_METRICS)}, got {metric!r}")
 
 
 def _construct_without_verbose(
