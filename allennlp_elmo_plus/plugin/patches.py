@@ -195,7 +195,7 @@ def spawn_with_signals_and_errors() -> None:
 
     Symptom: AllenNLP waits for the processes whatever signal it receives itself (commands/train.py:325, `mp.spawn`), so that a
     container's stop or a `kill` of that one process stops no training; and an error that a user's input causes in a process
-    arrives as the text of a traceback.
+    arrives as the text of a traceback. And AllenNLP ignores unknown options of the section `distributed` (commands/train.py:342).
     """
     train.mp = SimpleNamespace(spawn=spawn)  # type: ignore[assignment]
 

@@ -15,11 +15,11 @@ _ALLENNLP = str(Path(allennlp.__file__).parent) + os.sep
 # AllenNLP's log lines that the terminal shows, by module and function: where results lie, and the epochs of other models.
 _ARCHIVE = ("models/archival.py", "archive_model")
 _METRICS = ("common/util.py", "dump_metrics")
-_TRAINER_MODULES = ("training/gradient_descent_trainer.py", "training/callbacks/console_logger.py")
+_TRAINER, _TABLE = "training/gradient_descent_trainer.py", "training/callbacks/console_logger.py"
 # Warnings of AllenNLP that come with every distributed training (common/from_params.py:285, training/gradient_descent_trainer.py:734).
 _USUAL_WARNINGS = ("was found in both **extras and in params", "completed its entire epoch")
 _BAR = "{percentage:3.0f}%|{bar}| {n_fmt}/{total_fmt}{postfix}"
-_BAR_WITHOUT_TOTAL = "{n_fmt} batches{postfix}"
+_BAR_WITHOUT_TOTAL = "batch {n_fmt}{postfix}"
 _BAR_WITH_TIME = "{percentage:3.0f}%|{bar}| {n_fmt}/{total_fmt}, {remaining} left{postfix}"
 
 
@@ -41,7 +41,10 @@ class TerminalFilter(logging.Filter):
         module = record.pathname.removeprefix(_ALLENNLP).replace(os.sep, "/")
         if (module, record.funcName) == _ARCHIVE:
             return True
-        return not self.hides_trainer and (module in _TRAINER_MODULES or (module, record.funcName) == _METRICS)
+        if self.hides_trainer:
+            return False
+        is_epoch = module == _TRAINER and record.getMessage().startswith("Epoch ")
+        return is_epoch or module == _TABLE or (module, record.funcName) == _METRICS
 
 
 class TerminalFormatter(logging.Formatter):

@@ -68,15 +68,22 @@ def hook_with_error_lines(default_hook: ExceptHook) -> ExceptHook:
         # A closed progress bar ends its line.
         for bar in list(getattr(type(Tqdm.tqdm(disable=True)), "_instances", ())):
             bar.close()
-        root = logging.getLogger()
-        arguments = (root.name, logging.CRITICAL, __file__, 0, "Uncaught exception", (), (kind, error, error_traceback))
-        for handler in root.handlers:
-            if isinstance(handler, logging.FileHandler):
-                handler.handle(root.makeRecord(*arguments))
+        log_to_files(error)
         sys.stdout.flush()
         print(f"error: {line}", file=sys.stderr)
 
     return print_line
+
+
+def log_to_files(error: BaseException) -> None:
+    """Write `error`, which was raised, with its traceback to the open log files, not to the terminal."""
+    root = logging.getLogger()
+    exc_info = (type(error), error, error.__traceback__)
+    for handler in root.handlers:
+        if isinstance(handler, logging.FileHandler):
+            handler.handle(
+                root.makeRecord(root.name, logging.CRITICAL, __file__, 0, "Uncaught exception", (), exc_info)
+            )
 
 
 def _configuration(error: BaseException, frames: list[_Frame]) -> Optional[str]:

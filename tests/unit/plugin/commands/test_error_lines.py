@@ -99,6 +99,10 @@ TRAININGS: list[tuple[str, str]] = [
         "at least 3",
     ),
     ('{"distributed": {"cuda_devices": [-1]}}', "error: Multiple cuda devices"),
+    (
+        '{"distributed": {"cuda_devices": [-1, -1], "num_node": 2}}',
+        "error: distributed has no option `num_node`: did you mean `num_nodes`?",
+    ),
 ]
 
 

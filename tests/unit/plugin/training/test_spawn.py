@@ -41,9 +41,13 @@ def test_a_process_leaves_one_line_about_its_error(
         (
             {"0.failure": "a consequence", "1.failure": "a bug"},
             spawn.TrainingProcessError,
-            "a bug (no checkpoint was saved yet)",
+            "a bug (the traceback is in out_worker*.log; no checkpoint was saved yet)",
         ),
-        ({}, spawn.TrainingProcessError, "process 1 terminated (no checkpoint was saved yet)"),
+        (
+            {},
+            spawn.TrainingProcessError,
+            "process 1 terminated (the traceback is in out_worker*.log; no checkpoint was saved yet)",
+        ),
     ],
 )
 def test_the_first_error_is_raised(
@@ -60,5 +64,5 @@ def test_the_first_error_is_raised(
     assert str(error.value) == message
     if raised is not InputError:
         (tmp_path / "training_state_e1_b0.th").touch()
-        with pytest.raises(raised, match=r"\(the same command with --recover continues from the last checkpoint\)"):
+        with pytest.raises(raised, match=r"; the same command with --recover continues from the last checkpoint\)$"):
             spawn.spawn(print, (Params({}), str(tmp_path)), 2)
