@@ -104,7 +104,7 @@ def _configuration(error: BaseException, frames: list[_Frame]) -> Optional[str]:
 
 
 def _unknown_option(variables: dict[str, Any]) -> str:
-    # AllenNLP's message has no option that exists. What AllenNLP passes itself is none.
+    # AllenNLP names no option that exists. An argument that AllenNLP passes itself is no option.
     known = [name for name in variables["parameters"] if name != "self" and name not in variables["extras"]]
     component = variables["cls"].__name__
     first = next(iter(variables["params"].keys()))
