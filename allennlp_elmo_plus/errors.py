@@ -1,5 +1,6 @@
 """The error that bad input raises, the check of a number, and how values, counts, bytes and durations are shown in messages."""
 
+import difflib
 from typing import Any, Optional
 
 _MAX_SHOWN = 60
@@ -66,3 +67,10 @@ def format_duration(seconds: float) -> str:
         found.append((number, name))
     first = next((place for place, (number, _) in enumerate(found) if number), len(found) - 1)
     return " ".join(f"{number} {name}" for number, name in found[first : first + 2] if number) or "0 s"
+
+
+def unknown_option(component: str, name: str, known: list[str]) -> str:
+    """Return the message for the option `name`, which `component` does not have, with the nearest of the `known` options."""
+    nearest = difflib.get_close_matches(name, known, n=1)
+    hint = f"did you mean `{nearest[0]}`?" if nearest else f"the options are {', '.join(sorted(known))}"
+    return f"{component} has no option `{name}`: {hint}"

@@ -14,7 +14,7 @@ from allennlp_elmo_plus.commands.shared.cluster_arguments import (
 from allennlp_elmo_plus.commands.shared.command_line import ElmoCommand, integer_from, progress_bar
 from allennlp_elmo_plus.commands.shared.model_arguments import MODEL_HELP, add_model_arguments, check_model_arguments
 from allennlp_elmo_plus.data.text.text_files import source_of
-from allennlp_elmo_plus.errors import count_in_words
+from allennlp_elmo_plus.errors import InputError, count_in_words
 from allennlp_elmo_plus.formats.model_files import local_path
 from allennlp_elmo_plus.formats.trained_mix import read_trained_mix
 from allennlp_elmo_plus.inference.embed_file import HDF5, NPZ, EmbedSettings, embed_file
@@ -127,12 +127,15 @@ examples:
 
 
 def _embed_file(args: argparse.Namespace, files: EmbedderFiles) -> None:
-    output_file = Path(args.output_file)
+    source, output_file = source_of(args.input_file), Path(args.output_file)
+    if isinstance(source, Path) and not source.exists():
+        # Checked first: of two files in the wrong order, the text is then not taken for old vectors.
+        raise InputError(f"`input_file`: there is no file `{source}`")
     check_new(output_file)
     if args.output_format is None:
         check_suffix(output_file, "output_file", [*HDF5_SUFFIXES, ".npz"], ", unless --output-format is given")
     settings = _settings(args, NPZ if output_file.suffix.lower() == ".npz" else HDF5)
-    scan = embed_file(load_embedder(files), source_of(args.input_file), output_file, settings, progress_bar)
+    scan = embed_file(load_embedder(files), source, output_file, settings, progress_bar)
     blank = f", {count_in_words(scan.num_blank, 'blank line')} without vectors" if scan.num_blank else ""
     print(f"wrote {output_file}: {_describe(scan.num_words, scan.num_sentences)}{blank}")
 

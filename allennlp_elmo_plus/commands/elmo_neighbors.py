@@ -92,6 +92,8 @@ example:
 
 
 def _search(args: argparse.Namespace, queries: Sequence[TokenInContext]) -> list[Neighbors]:
+    # Before the model is read, so that a wrong name is refused at once.
+    num_sentences = _num_sentences(args.text)
     stored = read_model(ModelSource(args.model), with_softmax=False)
     if stored.options.char_cnn is None and stored.vocabulary is None:
         if args.vocab is None:
@@ -106,7 +108,7 @@ def _search(args: argparse.Namespace, queries: Sequence[TokenInContext]) -> list
     layer = -1 if args.layer is None else args.layer
     word_ids = {word: number for number, word in enumerate(stored.vocabulary or ())}
     search = NeighborSearch(encoder, queries, args.top, layer, vocabulary, word_ids)
-    with progress_bar("comparing", " sentences", _num_sentences(args.text)) as advance:
+    with progress_bar("comparing", " sentences", num_sentences) as advance:
         for block in iter_sentence_blocks(args.text):
             for first in range(0, len(block), _BLOCK_SENTENCES):
                 sentences = block[first : first + _BLOCK_SENTENCES]

@@ -112,6 +112,12 @@ def _write(args: argparse.Namespace) -> None:
 
 def _check(args: argparse.Namespace) -> None:
     words, faults = examine_vocabulary(args.check)
+    num_wrong = sum(len(word.split()) != 1 for word in words)
+    if num_wrong > len(words) / 2:
+        raise InputError(
+            f"{args.check}: must be a vocabulary file, with one word on each line; {num_wrong:,} of {len(words):,} lines are not "
+            "one word"
+        )
     faults += [f"{args.check}: {fault}" for fault in misplaced_special_words(words)]
     if args.text is None:
         print(f"vocabulary  {count_in_words(len(words), 'entry', 'entries')}")

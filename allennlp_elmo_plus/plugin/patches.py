@@ -10,15 +10,17 @@ import logging
 import sys
 from collections.abc import Callable, Iterator
 from types import SimpleNamespace
-from typing import Any
+from typing import Any, Union
 
-from allennlp.commands import predict, train
+from allennlp.commands import evaluate, predict, train
 from allennlp.common import Params
 from allennlp.common import logging as common_logging
+from allennlp.common import tqdm as common_tqdm
 from allennlp.common.file_utils import cached_path, open_compressed
 from allennlp.common.util import JsonDict
 from allennlp.data.vocabulary import DEFAULT_OOV_TOKEN, Vocabulary
 from allennlp.training import GradientDescentTrainer
+from allennlp.training import util as training_util
 from allennlp.training.learning_rate_schedulers.pytorch_lr_schedulers import (
     ReduceOnPlateauLearningRateScheduler as _PlateauScheduler,
 )
@@ -32,6 +34,8 @@ from allennlp_elmo_plus.plugin.data.vocabulary import PADDING_TOKEN, TOKENS_NAME
 from allennlp_elmo_plus.plugin.models.bilm_model import BilmModel
 from allennlp_elmo_plus.plugin.predictors.bilm_predictor import BilmPredictor
 from allennlp_elmo_plus.plugin.strict_from_params import refuse_unknown
+from allennlp_elmo_plus.plugin.terminal import TerminalBar, describe_metrics, evaluate_and_print, show_log_on_terminal
+from allennlp_elmo_plus.plugin.training.callbacks.plan import BilmPlan
 from allennlp_elmo_plus.plugin.training.dense_gradients import adapt_gradients
 from allennlp_elmo_plus.plugin.training.spawn import spawn
 from allennlp_elmo_plus.storage.atomic_files import atomic_path
@@ -44,13 +48,16 @@ _NOT_OPTIONS_OF_TRAINERS = (
     *("ddp_accelerator", "kwargs"),
 )
 
+# The metrics of the model "bilm" over held-out text.
+_VALIDATION_METRICS = ("perplexity", "forward_perplexity", "backward_perplexity", "loss", "tokens_per_second")
+
 
 def apply() -> None:
     """Make all changes to AllenNLP, which must be release 2.10; with any other release, log a warning and change nothing."""
     if not VERSION.startswith("2.10."):
         logger.warning("AllenNLP must be 2.10 for the changes of `plugin.patches`, got %s: none is made", VERSION)
         return
-    _replace(GradientDescentTrainer, "__init__", _construct_and_adapt_gradients)
+    _replace(GradientDescentTrainer, "__init__", _construct_adapt_gradients_and_announce)
     _replace(GradientDescentTrainer, "from_partial_objects", _refuse_unknown_options_and_construct)
     if "verbose" not in inspect.signature(ReduceLROnPlateau).parameters:
         _replace(_PlateauScheduler, "__init__", _construct_without_verbose)
@@ -61,34 +68,48 @@ def apply() -> None:
     # In any other program exceptions reach the handlers of that program.
     if _runs_a_command():
         print_error_lines_of_commands()
+        tidy_terminal_of_commands()
 
 
-def _construct_and_adapt_gradients(
+def _construct_adapt_gradients_and_announce(
     construct: Callable[..., None], trainer: GradientDescentTrainer, *args: Any, **options: Any
 ) -> None:
-    """Pass the new `trainer` to `adapt_gradients`.
+    """Pass the new `trainer` to `adapt_gradients`, and to the callback "bilm_plan".
 
     Symptom: the trainer's clips and most optimizers fail in the first batch over the sparse gradient of a sampled softmax
     (training/gradient_descent_trainer.py:389, `clip_grad_norm_`). Neither the model nor the optimizer knows the trainer, and
-    callbacks are optional.
+    callbacks are optional. With `--dry-run` no callback is called, so that the plan is missing (commands/train.py:501).
     """
     construct(trainer, *args, **options)
     adapt_gradients(trainer)
+    for callback in trainer._callbacks:
+        if isinstance(callback, BilmPlan):
+            callback.announce(trainer)
 
 
 def _refuse_unknown_options_and_construct(
     construct: Callable[..., Any], cls: type[GradientDescentTrainer], *args: Any, **options: Any
 ) -> Any:
-    """Return the trainer of these options; refuse unknown options of a trainer for the model "bilm".
+    """Return the trainer of these options; refuse unknown options and metrics of a trainer for the model "bilm".
 
     Symptom: `trainer: {"epochs": 1}` trains the default of 20 epochs without a warning, since the method takes `**kwargs` and
-    ignores them (training/gradient_descent_trainer.py:1117).
+    ignores them (training/gradient_descent_trainer.py:1117). A `validation_metric` that the model does not have is an error only
+    after the first epoch (training/metric_tracker.py:130).
     """
     if cls is GradientDescentTrainer and isinstance(options.get("model"), BilmModel):
         known = list(inspect.signature(construct).parameters)[1:]
         unknown = [name for name in options if name not in known]
         refuse_unknown("trainer", unknown, [name for name in known if name not in _NOT_OPTIONS_OF_TRAINERS])
+        # A subclass may have metrics of its own.
+        if type(options["model"]) is BilmModel:
+            _refuse_unknown_metrics(options.get("validation_metric") or "-loss")
     return construct(cls, *args, **options)
+
+
+def _refuse_unknown_metrics(metrics: Union[str, list[str]]) -> None:
+    for metric in [metrics] if isinstance(metrics, str) else metrics:
+        if metric.lstrip("+-") not in _VALIDATION_METRICS:
+            raise InputError(f"`validation_metric` must be one of {', '.join(_VALIDATION_METRICS)}, got {metric!r}")
 
 
 def _construct_without_verbose(
@@ -174,7 +195,7 @@ def spawn_with_signals_and_errors() -> None:
 
     Symptom: AllenNLP waits for the processes whatever signal it receives itself (commands/train.py:325, `mp.spawn`), so that a
     container's stop or a `kill` of that one process stops no training; and an error that a user's input causes in a process
-    arrives as the text of a traceback.
+    arrives as the text of a traceback. And AllenNLP ignores unknown options of the section `distributed` (commands/train.py:342).
     """
     train.mp = SimpleNamespace(spawn=spawn)  # type: ignore[assignment]
 
@@ -193,6 +214,27 @@ def print_error_lines_of_commands() -> None:
 
     _replace(common_logging, "prepare_global_logging", prepare_and_set_hook)
     sys.excepthook = hook_with_error_lines(sys.excepthook)
+
+
+def tidy_terminal_of_commands() -> None:
+    """Have this process, which runs the command `allennlp`, write to the terminal as `plugin.terminal` does.
+
+    Symptom: 160 lines before the first progress bar of a training, most of them the parameters that AllenNLP logs one by one
+    (common/params.py:221); and a bar of 290 characters, since its text has every metric (training/util.py:416) and its width is
+    not that of the terminal (common/tqdm.py:87), so that each refresh leaves a broken line. `allennlp evaluate` without
+    `--output-file` shows no result but the text of its last bar (commands/evaluate.py:376).
+    """
+
+    def prepare_and_show(prepare: Callable[..., Any], *args: Any, **options: Any) -> Any:
+        result = prepare(*args, **options)
+        show_log_on_terminal()
+        return result
+
+    show_log_on_terminal()
+    _replace(common_logging, "prepare_global_logging", prepare_and_show)
+    _replace(training_util, "description_from_metrics", describe_metrics)
+    _replace(evaluate, "evaluate_from_archive", evaluate_and_print)
+    common_tqdm._tqdm = TerminalBar  # type: ignore[misc]
 
 
 def _runs_a_command() -> bool:

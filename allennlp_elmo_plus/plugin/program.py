@@ -29,4 +29,5 @@ def run_with_allennlp(program: str, name: str, arguments: list[str]) -> None:
     sys.argv = [program, name, *arguments]
     install_sigterm_handler()
     patches.print_error_lines_of_commands()
+    patches.tidy_terminal_of_commands()
     main(prog=program)

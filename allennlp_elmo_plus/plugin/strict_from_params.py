@@ -1,12 +1,13 @@
 """Unknown options in a config are refused, with the option that was probably meant."""
 
-import difflib
 import inspect
 from typing import Any
 
 from allennlp.common import FromParams, Params
 from allennlp.common.checks import ConfigurationError
 from overrides import overrides
+
+from allennlp_elmo_plus.errors import unknown_option
 
 
 class StrictFromParams(FromParams):
@@ -39,8 +40,5 @@ def refuse_unknown(component: str, names: list[str], known: list[str]) -> None:
         ConfigurationError: naming the first unknown option, and the nearest known one.
     """
     for name in names:
-        if name == "type" or name in known:
-            continue
-        nearest = difflib.get_close_matches(name, known, n=1)
-        hint = f"did you mean `{nearest[0]}`?" if nearest else f"the options are {', '.join(sorted(known))}"
-        raise ConfigurationError(f"{component} has no option `{name}`: {hint}")
+        if name != "type" and name not in known:
+            raise ConfigurationError(unknown_option(component, name, known))

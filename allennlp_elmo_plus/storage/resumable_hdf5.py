@@ -172,7 +172,7 @@ def check_new(path: Path) -> None:
         InputError: The file exists, or its directory is missing.
     """
     if path.exists():
-        raise InputError(f"cannot write `{path}`: it is there already; remove it first")
+        raise InputError(f"cannot write `{path}`: it is there already; name another file, or remove it first")
     target = Path(os.path.realpath(path))
     if target.is_symlink():
         raise InputError(f"cannot write `{path}`: it is a symbolic link that leads back to itself")

@@ -5,8 +5,10 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import pytest
-from allennlp.commands import main
+from allennlp.commands import evaluate, main
 from allennlp.common import logging as common_logging
+from allennlp.common import tqdm as common_tqdm
+from allennlp.training import util as training_util
 
 import allennlp_elmo_plus.plugin  # noqa: F401
 from allennlp_elmo_plus.plugin import patches
@@ -41,12 +43,24 @@ def run_command(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture, 
     return Ended(status, captured.out, captured.err)
 
 
+def write_as_a_command(process: pytest.MonkeyPatch) -> None:
+    """Have this process write to the terminal as a command does, until `process` is undone."""
+    for owner, name in (
+        (common_logging, "prepare_global_logging"),
+        (training_util, "description_from_metrics"),
+        (evaluate, "evaluate_from_archive"),
+        (common_tqdm, "_tqdm"),
+    ):
+        process.setattr(owner, name, getattr(owner, name))
+    patches.tidy_terminal_of_commands()
+
+
 def run_command_to_its_end(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture, *arguments: Any) -> Ended:
     """Run a command as `run_command` does; an error that is not handled is printed, as the interpreter does."""
     with monkeypatch.context() as process:
-        # The patch replaces both; they are restored at the end.
+        # The patches replace functions, which are restored at the end.
         process.setattr(sys, "excepthook", sys.__excepthook__)
-        process.setattr(common_logging, "prepare_global_logging", common_logging.prepare_global_logging)
+        write_as_a_command(process)
         patches.print_error_lines_of_commands()
         try:
             return run_command(process, capsys, *arguments)
@@ -61,3 +75,9 @@ def only_line(text: str) -> str:
     lines = [line for line in text.splitlines() if line.strip() and "%|" not in line and "B/s" not in line]
     assert len(lines) == 1, text
     return lines[0]
+
+
+def lines_of(text: str) -> list[str]:
+    """Return the lines of a terminal that are not blank; of a line that was overwritten, the last text."""
+    lines = [line.rstrip("\r").rpartition("\r")[2].rstrip() for line in text.split("\n")]
+    return [line for line in lines if line]

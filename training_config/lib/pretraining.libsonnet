@@ -45,10 +45,10 @@ function(options, train, heldout, vocabulary={}) {
     checkpointer: { type: 'bilm', save_every_num_seconds: 600 },
     callbacks: [
       { type: 'bilm' },
-      // Before the two callbacks that log the metrics it adds to each batch.
+      // Before the callback 'tensorboard', which logs the metrics that it adds to each batch.
       { type: 'bilm_plan' },
       { type: 'console_logger', should_log_inputs: false },
-      { type: 'tensorboard', should_log_parameter_statistics: false, should_log_learning_rate: true },
+      { type: 'tensorboard', summary_interval: 10 },
     ],
   },
 }

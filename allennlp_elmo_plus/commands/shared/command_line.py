@@ -9,7 +9,7 @@ import textwrap
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from functools import partial
-from typing import Any, Optional
+from typing import Any, NoReturn, Optional
 
 from tqdm import tqdm
 
@@ -60,6 +60,8 @@ class ElmoCommand:
             epilog=self.example,
             formatter_class=argparse.RawDescriptionHelpFormatter,
         )
+        # argparse would print the whole usage before the error.
+        subparser.error = partial(_exit_with_error_line, subparser)  # type: ignore[method-assign]
         self.add_arguments(subparser)
         subparser.set_defaults(func=partial(self._run_to_exit, subparser))
         return subparser
@@ -78,6 +80,10 @@ class ElmoCommand:
         except KeyboardInterrupt:
             print(f"\ninterrupted: {self.after_interruption}", file=sys.stderr)
             sys.exit(_INTERRUPTED)
+
+
+def _exit_with_error_line(parser: argparse.ArgumentParser, message: str) -> NoReturn:
+    parser.exit(2, f"{parser.prog}: error: {message}; {parser.prog} --help lists the arguments\n")
 
 
 def integer_from(minimum: int) -> Callable[[str], int]:

@@ -15,7 +15,7 @@ from typing import Any, NamedTuple, Optional
 
 from tqdm import tqdm
 
-from allennlp_elmo_plus.errors import InputError
+from allennlp_elmo_plus.errors import InputError, unknown_option
 
 _PACKAGE = __name__.partition(".")[0]
 _FROM_PARAMS = "allennlp.common.from_params"
@@ -66,15 +66,22 @@ def hook_with_error_lines(default_hook: ExceptHook) -> ExceptHook:
         # A closed progress bar ends its line.
         for bar in list(getattr(tqdm, "_instances", ())):
             bar.close()
-        root = logging.getLogger()
-        arguments = (root.name, logging.CRITICAL, __file__, 0, "Uncaught exception", (), (kind, error, error_traceback))
-        for handler in root.handlers:
-            if isinstance(handler, logging.FileHandler):
-                handler.handle(root.makeRecord(*arguments))
+        log_to_files(error)
         sys.stdout.flush()
         print(f"error: {line}", file=sys.stderr)
 
     return print_line
+
+
+def log_to_files(error: BaseException) -> None:
+    """Write `error`, which was raised, with its traceback to the open log files, not to the terminal."""
+    root = logging.getLogger()
+    exc_info = (type(error), error, error.__traceback__)
+    for handler in root.handlers:
+        if isinstance(handler, logging.FileHandler):
+            handler.handle(
+                root.makeRecord(root.name, logging.CRITICAL, __file__, 0, "Uncaught exception", (), exc_info)
+            )
 
 
 def _configuration(error: BaseException, frames: list[_Frame]) -> Optional[str]:
@@ -87,6 +94,8 @@ def _configuration(error: BaseException, frames: list[_Frame]) -> Optional[str]:
         return _option_of_several_types(error, message, frames)
     if isinstance(error.__cause__, RuntimeError):
         return f"{message} ({error.__cause__})"
+    if message.startswith("Extra parameters passed to ") and frames[-2].function == "create_kwargs":
+        return _unknown_option(frames[-2].variables)
     if " not in acceptable choices for type: " in message:
         # AllenNLP names the option only if its type is a union.
         return f"{_class_being_constructed(frames)}: {message}"
@@ -98,6 +107,14 @@ def _configuration_message(error: BaseException) -> Optional[str]:
     kind = type(error)
     is_of_allennlp = (kind.__module__, kind.__name__) == ("allennlp.common.checks", "ConfigurationError")
     return getattr(error, "message") if is_of_allennlp else None  # noqa: B009
+
+
+def _unknown_option(variables: dict[str, Any]) -> str:
+    # AllenNLP names no option that exists. An argument that AllenNLP passes itself is no option.
+    known = [name for name in variables["parameters"] if name != "self" and name not in variables["extras"]]
+    component = variables["cls"].__name__
+    first = next(iter(variables["params"].keys()))
+    return unknown_option("the config" if component == "TrainModel" else component, first, known)
 
 
 def _option_of_several_types(error: BaseException, message: str, frames: list[_Frame]) -> str:

@@ -11,26 +11,40 @@ from allennlp.common import Params
 from torch.multiprocessing import ProcessExitedException
 from torch.multiprocessing.spawn import ProcessException
 
-from allennlp_elmo_plus.commands.shared.error_lines import error_line
+from allennlp_elmo_plus.commands.shared.error_lines import error_line, log_to_files
 from allennlp_elmo_plus.errors import InputError
+from allennlp_elmo_plus.plugin.strict_from_params import refuse_unknown
 from allennlp_elmo_plus.training.stop_signals import REQUEST, StopSignals
 
 _NOTICE = "it is passed on to the processes of the training, for which this one waits; a second signal ends it at once"
 # A process that a signal has stopped exits with 128 and the signal's number.
 _STOPPED = 128
+_DISTRIBUTED_OPTIONS = ["cuda_devices", "num_nodes", "primary_address", "primary_port", "ddp_accelerator"]
+_INPUT_ERROR, _FAILURE = ".input", ".failure"
+
+
+class TrainingProcessError(RuntimeError):
+    """The first error of the processes of a training, and how the training can be continued."""
 
 
 def spawn(function: Callable[..., Any], args: tuple[Any, ...], nprocs: int) -> None:
     """Run `function(rank, *args)` in `nprocs` processes and wait for them, as `torch.multiprocessing.spawn` does.
 
     For a training with the callback "bilm", whose processes stop at a signal with a checkpoint, a signal to this process is passed
-    on to all of them. The first of `args` is the config of the training.
+    on to all of them.
+
+    `args` are those of AllenNLP's `_train_worker`: the config and the serialization directory first, the section `distributed` of
+    the config last.
 
     Raises:
+        ConfigurationError: where the section `distributed` has an unknown option.
         InputError: where a user's input causes the error of a process.
-        ProcessException: for any other error of a process.
+        TrainingProcessError: for any other error of a process, from the `ProcessException` with its traceback.
         SystemExit: with 128 and the signal's number, where a signal has stopped the processes.
     """
+    distributed = args[-1]
+    if isinstance(distributed, Params):
+        refuse_unknown("distributed", list(distributed.keys()), _DISTRIBUTED_OPTIONS)
     passes_signals_on = REQUEST is not None and _has_callback(args[0])
     start = _spawn_and_pass_on if passes_signals_on else torch.multiprocessing.spawn
     with tempfile.TemporaryDirectory() as directory:
@@ -38,21 +52,38 @@ def spawn(function: Callable[..., Any], args: tuple[Any, ...], nprocs: int) -> N
             start(run_and_report, args=(function, directory, *args), nprocs=nprocs)
         except ProcessException as error:
             # The process that ended first may have ended because of another one's error.
-            first = Path(directory, str(error.error_index))
-            reports = [path for path in (first, *sorted(Path(directory).iterdir())) if path.exists()]
-            if not reports:
-                raise
-            raise InputError(reports[0].read_text("utf-8")) from error
+            ended_first = str(error.error_index)
+            paths = sorted(Path(directory).iterdir(), key=lambda path: path.stem != ended_first)
+            for path in paths:
+                if path.suffix == _INPUT_ERROR:
+                    raise InputError(path.read_text("utf-8")) from error
+            first = paths[0].read_text("utf-8") if paths else str(error)
+            raise TrainingProcessError(f"{first} ({_way_to_continue(*args)})") from error
+
+
+def _way_to_continue(config: Params, serialization_dir: str, *_: Any) -> str:
+    if any(Path(serialization_dir).glob("training_state_*.th")):
+        way = "the same command with --recover continues from the last checkpoint"
+    else:
+        way = "no checkpoint was saved yet"
+    return f"the traceback is in out_worker*.log; {way}"
 
 
 def run_and_report(rank: int, function: Callable[..., Any], directory: str, *args: Any) -> Any:
-    """Return `function(rank, *args)`; an error with an `error_line` leaves that line in the file `rank` of `directory`."""
+    """Return `function(rank, *args)`; an error leaves one line in a file of `directory`, and its traceback in the log files.
+
+    The file of an error with an `error_line` is `rank.input`. That of any other error is `rank.failure`; its line is that of the
+    process that failed first, if `DistributedGuard` knows it.
+    """
     try:
         return function(rank, *args)
     except Exception as error:
-        line = error_line(error)
-        if line is not None:
-            Path(directory, str(rank)).write_text(line, "utf-8", errors="replace")
+        log_to_files(error)
+        line, suffix = error_line(error), _INPUT_ERROR
+        if line is None:
+            own = f"process {rank} failed, {type(error).__name__}: {error}"
+            line, suffix = " ".join(getattr(error, "first_error", own).split()), _FAILURE
+        Path(directory, f"{rank}{suffix}").write_text(line, "utf-8", errors="replace")
         raise
 
 

@@ -91,23 +91,27 @@ class Heartbeat:
             self._threads.append(threading.Thread(target=work, name="bilm-heartbeat", daemon=True))
             self._threads[-1].start()
 
-    def fail(self, error: str) -> None:
+    def fail(self, error: str) -> str:
         """Stop watching, and end all other processes with `error`.
 
         Where another process failed before, `error` may only be a consequence, such as a closed connection. `on_loss` is then
         called with the first error.
+
+        Returns:
+            The first error of any process.
         """
         self._stopped.set()
         try:
             first = self._store.compare_set(_FAILURE, "", error).decode("utf-8", "replace")
         except RuntimeError:
             # Process 0 is lost, and the other processes notice it.
-            return
+            return "process 0 does not answer"
         if first != error:
             self._on_loss(f"process {self._rank} ends: {first}")
         if self._rank == 0:
             # The store ends with this process; the other processes must read it once more.
             time.sleep(2 * self._interval)
+        return first
 
     def stop(self) -> None:
         """Stop watching. Process 0 holds the store, and therefore waits up to `timeout` seconds until the other processes stop."""

@@ -102,16 +102,18 @@ def test_a_given_output_format_has_priority_over_the_name(bilm, text, tmp_path, 
 )
 def test_wrong_usage_has_status_2(bilm, text, tmp_path, run, arguments, message):
     ended = run("elmo", text, tmp_path / "vectors.hdf5", "--model", bilm, *arguments)
-    assert ended.status == 2 and message in ended.err
+    assert ended.status == 2 and message in only_line(ended.err)
     assert list(tmp_path.iterdir()) == [text]
 
 
 @pytest.mark.parametrize(
     "change, message",
     [
-        ({"input": "absent.txt"}, "absent.txt: cannot be read"),
+        ({"input": "absent.txt"}, "`input_file`: there is no file `"),
+        # The two files in the wrong order: the message must not advise removing the text.
+        ({"input": "vectors.hdf5", "output": "text.txt"}, "`input_file`: there is no file `"),
         ({"output": "absent/vectors.hdf5"}, "there is no directory"),
-        ({"output": "text.txt"}, "is there already; remove it first"),
+        ({"output": "text.txt"}, "is there already; name another file"),
         ({"model": "absent"}, "absent: there is no such file or directory"),
     ],
 )

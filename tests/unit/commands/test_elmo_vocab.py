@@ -93,6 +93,16 @@ def test_wrong_usage_has_status_2(arguments: list[str], message: str, run) -> No
     assert ended.status == 2 and message in ended.err
 
 
+def test_a_text_in_place_of_a_vocabulary_gives_one_line(shards: Path, run) -> None:
+    path = shards / "a.txt"
+    ended = run("elmo-vocab", "--check", path)
+    num_lines = len(path.read_text().splitlines())
+    assert ended.status == 1 and ended.out == ""
+    assert only_line(ended.err) == (
+        f"error: {path}: must be a vocabulary file, with one word on each line; {num_lines} of {num_lines} lines are not one word"
+    )
+
+
 def test_failures_have_status_1_and_one_line(shards: Path, tmp_path: Path, run) -> None:
     def failure(*arguments: object) -> str:
         ended = run("elmo-vocab", *arguments)

@@ -6,7 +6,7 @@ import re
 import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any, Optional
+from typing import Any
 
 import pytest
 import torch
@@ -15,12 +15,10 @@ from allennlp.common import Params
 from allennlp.common import logging as common_logging
 from allennlp.common.checks import ConfigurationError
 from allennlp.common.tqdm import Tqdm
-from torch.multiprocessing import ProcessExitedException
 
 from allennlp_elmo_plus.commands.shared.error_lines import error_line, hook_with_error_lines
 from allennlp_elmo_plus.errors import InputError
-from allennlp_elmo_plus.plugin.training import spawn
-from tests.helpers.command_line import Ended
+from tests.helpers.command_line import Ended, lines_of
 from tests.helpers.runs.fork_server import ForkServer
 from tests.helpers.small_text import small_config
 
@@ -49,11 +47,12 @@ def trained(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def last_line(ended: Ended) -> str:
-    """Return the error line of a failing command. It must be the last line on stderr, without a traceback before it."""
+    """Return the error line of a failing command: the last of at most three lines on the terminal, without a traceback."""
     assert ended.status == 1
     assert "Traceback" not in ended.out + ended.err
-    lines = [line for line in ended.err.splitlines() if line.strip()]
+    lines = lines_of(ended.err)
     assert [number for number, line in enumerate(lines) if line.startswith("error: ")] == [len(lines) - 1], ended.err
+    assert len(lines) + len(lines_of(ended.out)) <= 3, ended
     return lines[-1]
 
 
@@ -70,7 +69,14 @@ TRAININGS: list[tuple[str, str]] = [
         "error: model: unknown option 'lstm.hidden_size', which could change the model's shape",
     ),
     ('{"model.precision": "fp16"}', 'error: `precision` must be "fp32" or "bf16", got "fp16"'),
-    ('{"num_epochs": 1}', "error: .*TrainModel.*num_epochs"),
+    (
+        '{"num_epochs": 1}',
+        "error: the config has no option `num_epochs`: the options are batch_weight_key, .*, trainer, ",
+    ),
+    (
+        '{"trainer.optimizer": {"type": "adam", "max_norm": 5}}',
+        "error: AdamOptimizer has no option `max_norm`: the options are",
+    ),
     ('{"trainer.epochs": 1}', "error: trainer has no option `epochs`: did you mean `num_epochs`?"),
     ('{"trainer.num_epochs": "ten"}', "error: GradientDescentTrainer: Expected num_epochs to be a int, got 'ten'"),
     ('{"trainer.grad_norm": "five"}', "error: GradientDescentTrainer: .*grad_norm.*, got 'five'"),
@@ -82,7 +88,10 @@ TRAININGS: list[tuple[str, str]] = [
         '{"trainer.callbacks": [{"type": "bilm", "max_skiped_batches": 2}]}',
         "BilmResume has no option `max_skiped_batches`",
     ),
-    ('{"trainer.validation_metric": "-perplexit"}', "error: .*perplexit"),
+    (
+        '{"trainer.validation_metric": "-perplexit"}',
+        "error: `validation_metric` must be one of perplexity, .*, got '-perplexit'",
+    ),
     ('{"trainer.cuda_device": 0}', "error: .*GPU.*trainer.cuda_device"),
     ('{"data_loader.batchsize": 8}', "error: BilmDataLoader has no option `batchsize`: did you mean `batch_size`?"),
     (
@@ -90,6 +99,10 @@ TRAININGS: list[tuple[str, str]] = [
         "at least 3",
     ),
     ('{"distributed": {"cuda_devices": [-1]}}', "error: Multiple cuda devices"),
+    (
+        '{"distributed": {"cuda_devices": [-1, -1], "num_node": 2}}',
+        "error: distributed has no option `num_node`: did you mean `num_nodes`?",
+    ),
 ]
 
 
@@ -227,28 +240,3 @@ def test_an_error_in_a_process_of_a_distributed_training(where: str, server: For
     expected = '`precision` must be "fp32" or "bf16"' if where == "model" else "BilmDataLoader has no option `num_step`"
     assert lines[-1].startswith("error: ") and expected in lines[-1]
     assert not any(line.startswith("Traceback") for line in lines)
-
-
-@pytest.mark.parametrize("error, line", [(InputError("a rule"), "a rule"), (KeyError("a bug"), None)])
-def test_a_process_reports_errors_in_input_only(error: Exception, line: Optional[str], tmp_path: Path) -> None:
-    def fail(rank: int, argument: str) -> None:
-        assert (rank, argument) == (1, "argument")
-        raise error
-
-    with pytest.raises(type(error)):
-        spawn.run_and_report(1, fail, str(tmp_path), "argument")
-    assert {path.name: path.read_text() for path in tmp_path.iterdir()} == ({} if line is None else {"1": line})
-
-
-@pytest.mark.parametrize("written, raised", [({"0": "a rule"}, InputError), ({}, ProcessExitedException)])
-def test_an_error_of_a_process_is_raised_in_its_parent(
-    written: dict[str, str], raised: type[Exception], monkeypatch: pytest.MonkeyPatch
-) -> None:
-    def end(function: Any, args: tuple[Any, ...], nprocs: int) -> None:
-        for rank, line in written.items():
-            Path(args[1], rank).write_text(line)
-        raise ProcessExitedException("process 1 terminated", error_index=1, error_pid=1, exit_code=1)
-
-    monkeypatch.setattr(torch.multiprocessing, "spawn", end)
-    with pytest.raises(raised, match="a rule" if written else "process 1"):
-        spawn.spawn(print, (Params({}),), 2)

@@ -117,7 +117,7 @@ def test_a_text_that_is_refused_leaves_no_file(embedder, text, tmp_path, content
 
 def test_an_existing_output_file_and_a_missing_directory_are_refused(embedder, text, tmp_path):
     (tmp_path / "old.hdf5").write_bytes(b"old")
-    with pytest.raises(InputError, match="cannot write `.*old.hdf5`: it is there already; remove it first"):
+    with pytest.raises(InputError, match="cannot write `.*old.hdf5`: it is there already; name another file"):
         embed_file(embedder, text, tmp_path / "old.hdf5", EmbedSettings(), no_progress)
     assert (tmp_path / "old.hdf5").read_bytes() == b"old"
     with pytest.raises(InputError, match="cannot write `.*new.hdf5`: there is no directory `.*absent`"):

@@ -2,10 +2,9 @@
 
 import inspect
 import json
-import logging
 import shutil
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -43,18 +42,6 @@ def without_patch(monkeypatch: pytest.MonkeyPatch) -> WithoutPatch:
             monkeypatch.setattr(owner, name, patched.__wrapped__)
 
     return restore
-
-
-@pytest.fixture
-def root_logger() -> Iterator[None]:
-    """Restore the root logger's handlers, which a training replaces by handlers that write to files of the test."""
-    root = logging.getLogger()
-    handlers, level = list(root.handlers), root.level
-    yield
-    for handler in set(root.handlers) - set(handlers):
-        handler.close()
-    root.handlers[:] = handlers
-    root.setLevel(level)
 
 
 def test_another_release_of_allennlp_is_not_patched(
@@ -163,7 +150,7 @@ def test_predict_answers_blank_lines(tmp_path: Path, without_patch: WithoutPatch
     assert [request["sentence"] for request in manager._get_json_data()] == [sentences[0], sentences[2]]
 
 
-def refuse(rank: int, config: Params) -> None:
+def refuse(rank: int, config: Params, serialization_dir: str) -> None:
     raise InputError("`batch_size` must be at least 1, got 0")
 
 
@@ -174,10 +161,10 @@ def test_an_input_error_of_a_process_is_raised_in_the_parent(monkeypatch: pytest
     # A fork starts fast; a new process would import everything again.
     monkeypatch.setattr(sys.modules["torch.multiprocessing.spawn"], "start_processes", fork_processes)
     with pytest.raises(InputError, match="^`batch_size` must be at least 1, got 0$"):
-        train.mp.spawn(refuse, args=(Params({}),), nprocs=1)
+        train.mp.spawn(refuse, args=(Params({}), ""), nprocs=1)
     monkeypatch.setattr(train, "mp", torch.multiprocessing)
     with pytest.raises(ProcessRaisedException, match="Traceback"):
-        train.mp.spawn(refuse, args=(Params({}),), nprocs=1)
+        train.mp.spawn(refuse, args=(Params({}), ""), nprocs=1)
 
 
 @pytest.mark.usefixtures("root_logger")

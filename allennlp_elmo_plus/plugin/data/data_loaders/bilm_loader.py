@@ -129,10 +129,15 @@ class BilmDataLoader(StrictFromParams, DataLoader):
         return max(0, self.num_batches(self.epoch) - self.start_window)
 
     @property
+    def num_sentences(self) -> int:
+        """Return the number of sentences of an epoch."""
+        return len(self._sentence_offsets()) - 1
+
+    @property
     def num_positions(self) -> int:
         """Return the number of targets of an epoch in each direction: the words of the text, and one end per sentence."""
         offsets = self._sentence_offsets()
-        return int(offsets[-1] - offsets[0]) + len(offsets) - 1
+        return int(offsets[-1] - offsets[0]) + self.num_sentences
 
     @overrides
     def __iter__(self) -> Iterator[dict[str, LanguageModelBatch]]:

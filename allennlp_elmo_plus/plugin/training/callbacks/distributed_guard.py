@@ -37,13 +37,17 @@ class DistributedGuard:
         torch.manual_seed(seed_for_rank(torch.initial_seed(), process.rank))
 
     def end(self, error: Optional[BaseException]) -> None:
-        """Stop the heartbeat; where `error` ends this process, end all other processes too."""
+        """Stop the heartbeat; where `error` ends this process, end all other processes too.
+
+        `error` then gets the attribute `first_error`, the line of the process that failed first, for `plugin.training.spawn`.
+        """
         if self._heartbeat is None:
             return
         if error is None:
             self._heartbeat.stop()
         else:
-            self._heartbeat.fail(f"process {world().rank} failed, {type(error).__name__}: {error}")
+            first_error = self._heartbeat.fail(f"process {world().rank} failed, {type(error).__name__}: {error}")
+            error.first_error = first_error  # type: ignore[attr-defined]
 
 
 def _check_processes(trainer: Any, identity: dict[str, Any]) -> None:

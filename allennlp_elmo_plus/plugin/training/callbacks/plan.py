@@ -1,7 +1,6 @@
-"""The trainer callback `bilm_plan`: the size, memory and remaining time of a run."""
+"""The trainer callback `bilm_plan`: what a run trains, its memory and remaining time, and the perplexities of each epoch."""
 
 import logging
-import math
 import os
 import time
 from pathlib import Path
@@ -16,6 +15,15 @@ from allennlp_elmo_plus.errors import count_in_words, format_bytes, format_durat
 from allennlp_elmo_plus.plugin.data.data_loaders.bilm_loader import BilmDataLoader
 from allennlp_elmo_plus.plugin.models.bilm_model import BilmModel
 from allennlp_elmo_plus.plugin.strict_from_params import StrictFromParams
+from allennlp_elmo_plus.plugin.terminal import hide_trainer_log
+from allennlp_elmo_plus.plugin.training.callbacks.plan_lines import (
+    log_epoch,
+    model_lines,
+    position_line,
+    result_lines,
+    steps_per_epoch,
+    text_lines,
+)
 from allennlp_elmo_plus.plugin.training.dense_gradients import reason_for_dense_gradients
 from allennlp_elmo_plus.plugin.training.trainer_state import bilm_parts
 from allennlp_elmo_plus.training.adagrad import Adagrad
@@ -29,13 +37,14 @@ logger = logging.getLogger(__name__)
 
 @TrainerCallback.register("bilm_plan")
 class BilmPlan(StrictFromParams, TrainerCallback):
-    """Logs the tokens, steps and memory of a run at the start, and its speed and remaining time after the first batches.
+    """Logs what a run trains, its steps and memory at the start, its speed after the first batches, perplexities after each epoch.
 
-    A warning follows where the estimated memory (see `training.memory_estimate`) exceeds the available memory.
+    A warning follows where the estimated memory (see `training.memory_estimate`) exceeds the available memory. The terminal then
+    shows these lines in place of those of AllenNLP's trainer, which `out.log` has too.
 
     The metrics of each training batch get, for the progress bar and for callbacks that come later in the config such as
-    "tensorboard": `eta_minutes`, until the last epoch ends; with the optimizer "bilm" `gradient_norm`, before the clip; and
-    `memory_MB`, of the process, or of PyTorch on the GPU.
+    "tensorboard": `eta_minutes`, until the last epoch ends; `learning_rate`, of the first group of parameters; with the optimizer
+    "bilm" `gradient_norm`, before the clip; and `memory_MB`, of the process, or of PyTorch on the GPU.
 
     With several processes, tokens and speed are those of all processes, memory is that of each. The callback needs the model and
     the data loader "bilm".
@@ -45,7 +54,7 @@ class BilmPlan(StrictFromParams, TrainerCallback):
         num_measured_batches: the number of batches, after five that warm up, of which the speed is logged.
     """
 
-    def __init__(self, serialization_dir: str, num_measured_batches: int = 50) -> None:
+    def __init__(self, serialization_dir: str, num_measured_batches: int = 20) -> None:
         super().__init__(serialization_dir)
         if num_measured_batches < 1:
             raise ConfigurationError(f"`num_measured_batches` must be at least 1, got {num_measured_batches}")
@@ -53,26 +62,43 @@ class BilmPlan(StrictFromParams, TrainerCallback):
         self._num_done = 0
         self._started = 0.0
         self._num_batches = 0
+        self._steps_per_epoch = 0
         self._tokens_per_batch = 0.0
+        self._seconds_left: Optional[float] = None
+
+    def announce(self, trainer: Any) -> None:
+        """Log text, model, steps, memory and the place of the results of the new `trainer`.
+
+        `plugin.patches` has every new trainer call this method, so that `--dry-run` logs the same lines.
+        """
+        model, loader = bilm_parts(trainer, "bilm_plan")
+        if not trainer._primary:
+            return
+        hide_trainer_log()
+        steps = steps_per_epoch(trainer)
+        lines = [
+            *text_lines(loader, trainer._validation_data_loader),
+            *model_lines(model),
+            f"plan: {count_in_words(trainer._num_epochs, 'epoch')} of {count_in_words(steps, 'step')}, "
+            f"{steps * trainer._num_epochs:,} in all; {count_in_words(loader.num_positions, 'token')} an epoch, "
+            "ends of sentences included",
+        ]
+        for line in lines:
+            logger.info(line)
+        self._log_memory(trainer, model, loader)
+        for line in result_lines(self.serialization_dir, has_checkpoints=trainer._checkpointer is not None):
+            logger.info(line)
 
     @overrides
     def on_start(self, trainer: Any, is_primary: bool = True, **kwargs: Any) -> None:
         super().on_start(trainer, is_primary, **kwargs)
-        model, loader = bilm_parts(trainer, "bilm_plan")
-        batches = math.ceil(len(loader) / trainer._num_gradient_accumulation_steps)
-        self._num_batches = batches * trainer._num_epochs
-        self._tokens_per_batch = loader.num_positions / batches
-        if not is_primary:
-            return
-        logger.info(
-            "plan: %s of %s, %s in all; %s an epoch, %s in all (an end of sentence is a token)",
-            count_in_words(trainer._num_epochs, "epoch"),
-            count_in_words(batches, "step"),
-            f"{self._num_batches:,}",
-            count_in_words(loader.num_positions, "token"),
-            f"{trainer._num_epochs * loader.num_positions:,}",
-        )
-        self._log_memory(trainer, model, loader)
+        _, loader = bilm_parts(trainer, "bilm_plan")
+        self._steps_per_epoch = steps_per_epoch(trainer)
+        self._num_batches = self._steps_per_epoch * trainer._num_epochs
+        self._tokens_per_batch = loader.num_positions / self._steps_per_epoch
+        position = position_line(trainer, self._steps_per_epoch)
+        if is_primary and position is not None:
+            logger.info(position)
 
     def _log_memory(self, trainer: Any, model: BilmModel, loader: BilmDataLoader) -> None:
         device = next(model.parameters()).device
@@ -88,11 +114,11 @@ class BilmPlan(StrictFromParams, TrainerCallback):
         )
         available = available_memory(device)
         logger.info(
-            "memory: about %s%s: %s%s",
+            "memory: about %s%s%s: %s",
             format_bytes(memory.total),
             " in each process" if world().num_processes > 1 else "",
+            "" if available is None else f", {format_bytes(available)} are available",
             ", ".join(f"{name} {format_bytes(size)}" for name, size in memory._asdict().items()),
-            "" if available is None else f"; {format_bytes(available)} are available",
         )
         warning = memory_warning(memory, _bytes_held(trainer, model), available)
         if warning is not None:
@@ -121,22 +147,29 @@ class BilmPlan(StrictFromParams, TrainerCallback):
         if num_measured > 0:
             # The time between batches included.
             seconds = (time.perf_counter() - self._started) / num_measured
-            remaining = max(0, self._num_batches - trainer._total_batches_completed)
-            batch_metrics["eta_minutes"] = seconds * remaining / 60
+            self._seconds_left = seconds * max(0, self._num_batches - trainer._total_batches_completed)
+            batch_metrics["eta_minutes"] = self._seconds_left / 60
             if is_primary and num_measured == self._num_measured_batches:
                 logger.info(
-                    "speed: %s tokens/s over %s; the remaining %s take about %s",
+                    "speed: %s tokens/s; an epoch takes about %s, the rest of the training %s",
                     f"{self._tokens_per_batch / seconds:,.0f}",
-                    count_in_words(self._num_measured_batches, "batch", "batches"),
-                    count_in_words(remaining, "batch", "batches"),
-                    format_duration(seconds * remaining),
+                    format_duration(seconds * self._steps_per_epoch),
+                    format_duration(self._seconds_left),
                 )
+        batch_metrics["learning_rate"] = trainer.optimizer.param_groups[0]["lr"]
         norm = getattr(trainer.optimizer, "last_grad_norm", None)
         if norm is not None:
             batch_metrics["gradient_norm"] = norm
         held = _memory_in_use(next(trainer.model.parameters()).device)
         if held is not None:
             batch_metrics["memory_MB"] = held / 1e6
+
+    @overrides
+    def on_epoch(
+        self, trainer: Any, metrics: dict[str, Any], epoch: int, is_primary: bool = True, **kwargs: Any
+    ) -> None:
+        if is_primary:
+            log_epoch(metrics, epoch, trainer._num_epochs, self._seconds_left)
 
 
 def memory_warning(memory: TrainingMemory, num_bytes_held: int, num_bytes_available: Optional[int]) -> Optional[str]:

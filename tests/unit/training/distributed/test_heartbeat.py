@@ -90,8 +90,9 @@ def test_an_error_of_one_process_is_the_message_of_all_others(three: Processes, 
 
 
 def test_a_later_error_does_not_replace_the_first(three: Processes) -> None:
-    three.hearts[2].fail("process 2 failed, ValueError: nan loss")
-    three.hearts[1].fail("process 1 failed, RuntimeError: connection closed by peer")
+    first = "process 2 failed, ValueError: nan loss"
+    assert three.hearts[2].fail(first) == first
+    assert three.hearts[1].fail("process 1 failed, RuntimeError: connection closed by peer") == first
     assert three.losses == {1: "process 1 ends: process 2 failed, ValueError: nan loss"}
 
 

@@ -20,7 +20,8 @@ from allennlp_elmo_plus.report.events import read_scalars
 from allennlp_elmo_plus.training.memory_estimate import TrainingMemory
 from tests.helpers.small_text import SENTENCES, small_config, write_text
 
-NUM_TOKENS = 4 * sum(len(sentence) + 1 for sentence in SENTENCES)
+NUM_WORDS = 4 * sum(map(len, SENTENCES))
+NUM_TOKENS = NUM_WORDS + 4 * len(SENTENCES)
 
 
 @TrainerCallback.register("metrics-recorder")
@@ -69,19 +70,20 @@ def test_a_run_logs_its_steps_memory_and_remaining_time(tmp_path: Path, log: Any
     metrics = train(tmp_path)
     steps = len(metrics) // 2
     messages = log(logging.INFO)
-    assert len(messages) == 3 and log(logging.WARNING) == []
-    assert messages[0].startswith(
-        f"plan: 2 epochs of {steps} steps, {2 * steps} in all; {NUM_TOKENS} tokens an epoch, {2 * NUM_TOKENS} in all"
-    )
-    assert messages[1].startswith("memory: about ") and "softmax" in messages[1] and "are available" in messages[1]
+    assert len(messages) == 10 and log(logging.WARNING) == []
+    text, plan_line, memory, speed = messages[0], messages[5], messages[6], messages[9]
+    assert text == f"text: {tmp_path / 'train.txt'}, {4 * len(SENTENCES)} sentences, {NUM_WORDS} words"
+    assert plan_line.startswith(f"plan: 2 epochs of {steps} steps, {2 * steps} in all; {NUM_TOKENS} tokens an epoch")
+    assert memory.startswith("memory: about ") and "softmax" in memory and "are available" in memory
     # Five warm-up batches and three measured batches.
-    assert f"tokens/s over 3 batches; the remaining {2 * steps - 8} batches take about" in messages[2]
+    assert speed.startswith("speed: ") and "an epoch takes about" in speed and "the rest of the training" in speed
 
     assert ["eta_minutes" in batch for batch in metrics] == [number >= 5 for number in range(2 * steps)]
     assert metrics[-1]["eta_minutes"] == 0 < metrics[5]["eta_minutes"]
     assert all(batch["gradient_norm"] > 0 and batch["memory_MB"] > 10 for batch in metrics)
+    assert {batch["learning_rate"] for batch in metrics} == {0.2}
     curves = read_scalars(tmp_path / "out" / "log" / "train")
-    for name in ("batch_loss", "eta_minutes", "gradient_norm", "memory_MB", "tokens_per_second"):
+    for name in ("batch_loss", "eta_minutes", "learning_rate", "gradient_norm", "memory_MB", "tokens_per_second"):
         expected = [batch[name] for batch in metrics if name in batch]
         curve = curves[f"train/batch_{name.removeprefix('batch_')}"]
         assert [value for _, value in curve] == pytest.approx(expected)
@@ -116,7 +118,7 @@ def test_the_memory_warning_subtracts_the_memory_that_the_process_already_has(
 
 def test_batches_with_accumulated_gradients_count_as_one_step(tmp_path: Path, log: Any) -> None:
     metrics = train(tmp_path, num_gradient_accumulation_steps=2)
-    assert f"{len(metrics) // 2} steps, {len(metrics)} in all" in log(logging.INFO)[0]
+    assert f"{len(metrics) // 2} steps, {len(metrics)} in all" in log(logging.INFO)[5]
     assert metrics[-1]["eta_minutes"] == 0
 
 

@@ -1,0 +1,166 @@
+"""What AllenNLP's commands show on the terminal: log lines of this package, warnings, and progress bars of one line."""
+
+import logging
+import os
+import shutil
+import sys
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+import allennlp
+from tqdm import tqdm
+
+_ALLENNLP = str(Path(allennlp.__file__).parent) + os.sep
+# AllenNLP's log lines that the terminal shows, by module and function: where results lie, and the epochs of other models.
+_ARCHIVE = ("models/archival.py", "archive_model")
+_METRICS = ("common/util.py", "dump_metrics")
+_TRAINER, _TABLE = "training/gradient_descent_trainer.py", "training/callbacks/console_logger.py"
+# Warnings of AllenNLP that come with every distributed training (common/from_params.py:285, training/gradient_descent_trainer.py:734).
+_USUAL_WARNINGS = ("was found in both **extras and in params", "completed its entire epoch")
+_BAR = "{percentage:3.0f}%|{bar}| {n_fmt}/{total_fmt}{postfix}"
+_BAR_WITHOUT_TOTAL = "batch {n_fmt}{postfix}"
+_BAR_WITH_TIME = "{percentage:3.0f}%|{bar}| {n_fmt}/{total_fmt}, {remaining} left{postfix}"
+
+
+class TerminalFilter(logging.Filter):
+    """Hides the info that AllenNLP logs, such as each parameter of a config; warnings and errors are shown, except the usual ones.
+
+    Attributes:
+        hides_trainer: whether the lines of AllenNLP's trainer are hidden too.
+    """
+
+    hides_trainer = False
+
+    def filter(self, record: logging.LogRecord) -> bool:
+        """Return whether `record` is shown."""
+        if not record.pathname.startswith(_ALLENNLP):
+            return True
+        if record.levelno >= logging.WARNING:
+            return not any(text in record.getMessage() for text in _USUAL_WARNINGS)
+        module = record.pathname.removeprefix(_ALLENNLP).replace(os.sep, "/")
+        if (module, record.funcName) == _ARCHIVE:
+            return True
+        if self.hides_trainer:
+            return False
+        is_epoch = module == _TRAINER and record.getMessage().startswith("Epoch ")
+        return is_epoch or module == _TABLE or (module, record.funcName) == _METRICS
+
+
+class TerminalFormatter(logging.Formatter):
+    """Writes the time and the message; before the message the level, from a warning on."""
+
+    def __init__(self) -> None:
+        super().__init__("%(asctime)s %(message)s", "%H:%M:%S")
+
+    def formatMessage(self, record: logging.LogRecord) -> str:
+        """Return the line of `record`."""
+        if record.levelno >= logging.WARNING:
+            record.message = f"{record.levelname.lower()}: {record.message}"
+        return super().formatMessage(record)
+
+
+class TerminalHandler(logging.StreamHandler):
+    """Writes log lines above the open progress bars, never into one."""
+
+    def emit(self, record: logging.LogRecord) -> None:
+        """Write the line of `record`."""
+        bars = [bar for bar in list(getattr(tqdm, "_instances", ())) if not bar.disable]
+        for bar in bars:
+            bar.clear()
+        super().emit(record)
+        for bar in bars:
+            bar.refresh()
+
+
+def show_log_on_terminal() -> None:
+    """Have the root logger write to the terminal as the classes of this module do; log files get every line as before.
+
+    Nothing is changed where the user asks for debug messages (`ALLENNLP_DEBUG`, `ALLENNLP_LOG_LEVEL`).
+    """
+    root = logging.getLogger()
+    if root.getEffectiveLevel() < logging.INFO:
+        return
+    for handler in list(root.handlers):
+        # Not a subclass, such as the handler of a file.
+        if type(handler) is logging.StreamHandler:
+            shown = TerminalHandler(handler.stream)
+            shown.setLevel(handler.level)
+            shown.setFormatter(TerminalFormatter())
+            for each_filter in (*handler.filters, TerminalFilter()):
+                shown.addFilter(each_filter)
+            root.removeHandler(handler)
+            root.addHandler(shown)
+
+
+def hide_trainer_log() -> None:
+    """Hide the lines of AllenNLP's trainer on the terminal, since the caller logs what they say."""
+    for handler in logging.getLogger().handlers:
+        for each_filter in handler.filters:
+            if isinstance(each_filter, TerminalFilter):
+                each_filter.hides_trainer = True
+
+
+class TerminalBar(tqdm):
+    """A progress bar that never exceeds one line of the terminal.
+
+    AllenNLP puts all metrics before the bar, so that a narrow terminal shows neither bar nor time. Here they follow it.
+    """
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **{"ncols": _columns(), **kwargs})
+
+    def set_description(self, desc: str | None = None, refresh: bool | None = True) -> None:
+        """Show the metrics that AllenNLP passes, which end with `||`, or any other description as tqdm does."""
+        self.ncols = _columns()
+        metrics, end, _ = (desc or "").rpartition(" ||")
+        if not end:
+            super().set_description(desc, refresh)
+            return
+        if self.total is None:
+            self.bar_format = _BAR_WITHOUT_TOTAL
+        else:
+            self.bar_format = _BAR if " left, " in metrics else _BAR_WITH_TIME
+        self.set_postfix_str(metrics, refresh)
+
+
+def _columns() -> int:
+    try:
+        columns = os.get_terminal_size(sys.__stderr__.fileno()).columns  # type: ignore[union-attr]
+    except (OSError, ValueError, AttributeError):
+        columns = 0
+    # After a full line the terminal of Windows begins a new one.
+    return (columns or shutil.get_terminal_size().columns) - (os.name == "nt")
+
+
+def describe_metrics(describe: Callable[..., str], metrics: Mapping[str, float]) -> str:
+    """Return the metrics of a batch of a biLM for `TerminalBar`: time left of the training, loss, perplexity and speed.
+
+    Args:
+        describe: AllenNLP's function, for the metrics of any other model.
+        metrics: by name.
+    """
+    perplexity = metrics.get("sampled_perplexity", metrics.get("perplexity"))
+    if perplexity is None or not {"loss", "tokens_per_second"} <= metrics.keys():
+        return describe(metrics)
+    parts = [f"{tqdm.format_interval(60 * metrics['eta_minutes'])} left"] if "eta_minutes" in metrics else []
+    parts += [
+        f"loss {metrics['loss']:.2f}",
+        f"perplexity {format_perplexity(perplexity)}",
+        f"{metrics['tokens_per_second']:,.0f} tokens/s",
+    ]
+    return ", ".join(parts) + " ||"
+
+
+def format_perplexity(perplexity: float) -> str:
+    """Return `perplexity` with one digit after the point, without it from 1,000 on."""
+    return f"{perplexity:,.1f}" if perplexity < 1000 else f"{perplexity:,.0f}"
+
+
+def evaluate_and_print(evaluate: Callable[..., dict[str, Any]], *args: Any, **options: Any) -> dict[str, Any]:
+    """Return the metrics that `evaluate`, AllenNLP's function, returns for these arguments; print them, a line per metric."""
+    metrics = evaluate(*args, **options)
+    width = max(map(len, metrics), default=0)
+    for name, value in metrics.items():
+        print(f"{name:<{width}}  {f'{value:,.3f}' if isinstance(value, float) else value!s:>15}")
+    return metrics
