@@ -20,6 +20,7 @@ from allennlp_elmo_plus.plugin.commands import (  # noqa: F401
     elmo,
     elmo_cache,
     elmo_encode,
+    elmo_explore,
     elmo_export,
     elmo_import,
     elmo_neighbors,

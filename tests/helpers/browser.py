@@ -116,7 +116,7 @@ def browser(directory: Path) -> Iterator[Browser]:
 
             yield Browser(loop.run_until_complete(connect()), loop)
     finally:
-        process.kill()
+        process.terminate()
         process.wait()
 
 

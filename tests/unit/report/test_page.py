@@ -17,7 +17,7 @@ from allennlp_elmo_plus.report.run import find_mixes, read_run
 from tests.helpers.browser import DESKTOP, FAULTS, PHONE, browser
 
 HOSTILE = "</pre><script>alert('x')</script>\"'&<img src=http://example.invalid/x>"
-VOID = {"meta", "img", "br"}
+VOID = {"meta", "img", "br", "input"}
 
 
 class Page(HTMLParser):
