@@ -20,7 +20,7 @@ a { color: var(--c0); } .error { border-left: 4px solid var(--c1); padding: .3re
 .bars { display: grid; grid-template-columns: max-content 1fr 1fr; gap: .15rem .8rem; align-items: center; font-size: .9rem; }
 .bars > .word { max-width: 8rem; overflow-wrap: anywhere; } .bar { display: flex; align-items: center; gap: .4rem; }
 .bar i { height: .9rem; border-radius: 2px; flex: none; } .bar span { font-variant-numeric: tabular-nums; }
-.chosen { font-weight: 700; } td.number { width: 4rem; }
+.lead { margin-bottom: .6rem; } .chosen { font-weight: 700; } td.number { width: 4rem; }
 .layers { display: grid; gap: 1rem; grid-template-columns: repeat(auto-fit, minmax(min(18rem, 100%), 1fr)); }
 svg { display: block; } svg text { fill: var(--text); font: 13px system-ui, sans-serif; }
 svg rect { stroke: var(--line); stroke-width: .5; }
@@ -80,10 +80,12 @@ def _answer(explorer: Explorer, request: Request) -> list[str]:
         heading, note = "Surprisal of each word, in bits", "The more bits, the less the biLM expects the word."
     else:
         heading, note = "Words", "This biLM has no softmax, so it predicts no words."
+    if explorer.has_softmax or explorer.num_text_words:
+        note += " Click on a word to see more."
     similarities = explorer.similarities(request.first, request.second or request.first)
     return [
         section(heading, "charts", cards),
-        f'<p class="soft">{note} Click on a word to see more.</p>',
+        f'<p class="soft">{note}</p>',
         _chosen_word(explorer, request),
         section(
             "Similarity of words in each layer",
@@ -94,6 +96,7 @@ def _answer(explorer: Explorer, request: Request) -> list[str]:
                 for layer, values in enumerate(similarities)
             ],
         ),
+        '<p class="soft">Rows are words of the first sentence, columns of the second.</p>' if request.second else "",
     ]
 
 
@@ -152,7 +155,7 @@ def _chosen_word(explorer: Explorer, request: Request) -> str:
         cards.append(_substitutes("Substitutes, given the words before", words, position, forward))
         if backward is not None:
             cards.append(_substitutes("Substitutes, given the words after", words, position, backward))
-        note = '<p class="soft">Click on a substitute to compare the sentence with it and the sentence without it.</p>'
+        note = '<p class="soft lead">Click on a substitute to compare the sentence with it and the sentence without it.</p>'
     neighbors = explorer.neighbors(words, position)
     if neighbors is not None:
         in_context = [
@@ -164,7 +167,10 @@ def _chosen_word(explorer: Explorer, request: Request) -> str:
                 "Neighbours without context", [(near.similarity, escape(near.word)) for near in neighbors.context_free]
             )
         )
-    return f'<div id="word">{section(f"The word “{words[position]}”", "charts", cards)}{note}</div>'
+    if not cards:
+        return ""
+    heading = f'<h2 id="word">The word “{escape(words[position])}”</h2>'
+    return f'{heading}{note}<div class="charts">{"".join(cards)}</div>'
 
 
 def _substitutes(heading: str, words: tuple[str, ...], position: int, substitutes: Sequence[ProbableWord]) -> str:

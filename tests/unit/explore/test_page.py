@@ -55,7 +55,7 @@ def test_a_click_on_a_word_and_then_on_a_substitute_compares_two_sentences(explo
 def test_a_biLM_without_a_softmax_and_a_text_has_a_page(explorer_without_softmax: Explorer) -> None:
     page = Page(explore_page(explorer_without_softmax, "x", {"first": SENTENCE, "word": "0.1"}))
     assert "This biLM has no softmax, so it predicts no words." in page.text
-    assert page.tags.count("svg") == 3 and "Substitutes" not in page.text and "Neighbours" not in page.text
+    assert page.tags.count("svg") == 3 and "The word" not in page.text and "Neighbours" not in page.text
     page = Page(explore_page(explorer_without_softmax, "x", {}))
     assert "input" in page.tags and "svg" not in page.tags
 

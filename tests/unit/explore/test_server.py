@@ -69,7 +69,7 @@ def test_a_browser_shows_a_sentence_and_compares_two(width: int, url: str, tmp_p
         page.click(".bars a")
         assert page.evaluate("document.querySelector('.chosen').textContent") == "the"
         assert page.evaluate(FAULTS) == []
-        page.click("#word a")
+        page.click("#word ~ .charts a")
         assert page.evaluate("document.querySelector('[name=second]').value").endswith(" mill turns .")
         # Beside each other on a wide screen, one below the other on a phone.
         left, right = page.evaluate("[...document.querySelectorAll('.bars')].map(e => e.getBoundingClientRect().top)")
