@@ -17,7 +17,7 @@ _RESULTS = {
     "best_validation_loss": "best held-out loss",
     "training_tokens_per_second": "tokens per second, last epoch",
 }
-_TEXTS = {"train_data_path": "training text", "validation_data_path": "held-out text", "test_data_path": "test text"}
+_TEXTS = {"train_data_path": "text", "validation_data_path": "held-out text", "test_data_path": "test text"}
 
 
 def results(run: Run) -> dict[str, str]:

@@ -130,7 +130,7 @@ def test_the_facts_of_a_run_are_its_size_its_text_and_how_it_was_started(tmp_pat
         "started": "2026-01-02 03:04:05",
         "parameters": "13; 6 without the softmax",
         "vocabulary": "3 tokens",
-        "training text": "data/*.gz",
+        "text": "data/*.gz",
         "held-out text": "heldout.txt",
         "plan": "12 epochs of 100 steps",
         "out.log": "allennlp train 'a b'",
