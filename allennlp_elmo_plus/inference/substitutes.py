@@ -6,8 +6,8 @@ from typing import NamedTuple, Optional
 import torch
 from torch import Tensor
 
+from allennlp_elmo_plus.inference.predictions import predictions
 from allennlp_elmo_plus.inference.top_words import TopWords, top_words
-from allennlp_elmo_plus.modules.encoder import BiLMEncoder
 from allennlp_elmo_plus.modules.language_model import LanguageModel
 
 
@@ -40,23 +40,13 @@ def substitutes(
     Raises:
         ValueError: `model` is in training mode, where dropout would change the result; or `top_words` refuses an argument.
     """
-    if model.training:
-        raise ValueError("`model` must be in evaluation mode, got one in training")
-    encoder = BiLMEncoder(model.token_encoder, model.bilm, max_characters).eval()
-    layers, layout, _ = encoder(ids)
-    # (B, T + 2, K), position 0 is `<S>`. The forward half at position i predicts i + 1, the backward half i - 1.
-    top = layout.unpack(layers[-1], keep_boundaries=True)
-    width = model.bilm.output_size
-    num_positions = [length + 1 for length in lengths]
+    states = predictions(model, ids, lengths, max_characters)
 
-    def top_words_by_sentence(hidden: list[Tensor]) -> list[TopWords]:
-        ids, log_probs = top_words(torch.cat(hidden), model.softmax.weight, model.softmax.bias, num_words, chunk_size)
-        return list(map(TopWords, ids.split(num_positions), log_probs.split(num_positions)))
+    def top_words_by_sentence(hidden: Tensor) -> list[TopWords]:
+        ids, log_probs = top_words(hidden, model.softmax.weight, model.softmax.bias, num_words, chunk_size)
+        return list(map(TopWords, ids.split(states.num_targets), log_probs.split(states.num_targets)))
 
-    forward = top_words_by_sentence([row[:number, :width] for row, number in zip(top, num_positions, strict=True)])
-    if not model.bilm.is_bidirectional:
+    forward = top_words_by_sentence(states.forward)
+    if states.backward is None:
         return [Substitutes(words, None) for words in forward]
-    backward = top_words_by_sentence(
-        [row[1 : number + 1, width:] for row, number in zip(top, num_positions, strict=True)]
-    )
-    return list(map(Substitutes, forward, backward))
+    return list(map(Substitutes, forward, top_words_by_sentence(states.backward)))

@@ -5,15 +5,25 @@ from collections.abc import Sequence
 from html import escape
 from typing import NamedTuple
 
-WIDTH, HEIGHT = 560, 300
-_LEFT, _RIGHT, _TOP, _BOTTOM = 66, 14, 14, 40
-NUM_COLOURS = 6
+from allennlp_elmo_plus.report.axis import Axis, axis_of, linear_axis
+from allennlp_elmo_plus.report.html import NUM_COLOURS
+
+WIDTH, HEIGHT = 560, 320
+_LEFT, _RIGHT, _TOP, _BOTTOM = 76, 20, 32, 54
 # More points could not be told apart at the width of the chart.
 MAX_POINTS = 400
-# From this ratio of the largest to the smallest value, small values would all lie on the axis.
-_LOGARITHMIC_FROM = 20
 
 _BAR_HEIGHT, _BAR_GAP, _BAR_LABEL_WIDTH, _BAR_VALUE_WIDTH = 22, 10, 120, 70
+
+# A chart is as wide as its card. In the half as wide card of a phone, text is twice as large.
+STYLE = """
+svg { width: 100%; height: auto; display: block; } svg text { fill: var(--text); font: 13px system-ui, sans-serif; }
+svg .tick { fill: var(--soft); font-size: 12px; } .grid { stroke: var(--line); } .axis { stroke: var(--soft); }
+@media (max-width: 30rem) { svg text, svg .tick { font-size: 20px; } svg .grid, svg .axis { stroke-width: 1.5; } }
+.curve { stroke-width: 2; stroke-linejoin: round; }
+.legend { display: flex; flex-wrap: wrap; gap: .2rem 1rem; font-size: .85rem; }
+.legend i { display: inline-block; width: 1.1em; height: .35em; margin-right: .4em; border-radius: 2px; vertical-align: middle; }
+""" + "".join(f"svg .curve.c{number} {{ fill: none; stroke: var(--c{number}); }}\n" for number in range(NUM_COLOURS))
 
 
 class Curve(NamedTuple):
@@ -23,34 +33,21 @@ class Curve(NamedTuple):
     points: list[tuple[float, float]]
 
 
-class _Axis(NamedTuple):
-    low: float
-    high: float
-    ticks: list[float]
-    is_logarithmic: bool
-
-    def relative(self, value: float) -> float:
-        """Return the position of `value` on the axis: 0 at `low`, 1 at `high`."""
-        if self.is_logarithmic:
-            return (math.log(value) - math.log(self.low)) / (math.log(self.high) - math.log(self.low))
-        return (value - self.low) / (self.high - self.low)
-
-
 def line_chart(curves: Sequence[Curve], x_label: str, y_label: str) -> str:
     """Return an `<svg>` of `curves` over one pair of axes, with a legend where there are several.
 
-    Curves of more than MAX_POINTS points are thinned (`thinned`). The y axis is logarithmic, and labelled so, where its values
-    are positive and differ by a factor of 20 or more. The result is empty where no curve has a finite point.
+    A curve has the colour of its position in `curves`. Curves of more than MAX_POINTS points are thinned (`thinned`). A
+    logarithmic y axis (see `axis_of`) is labelled so. The result is empty where no curve has a finite point.
     """
     finite = [
         Curve(curve.name, thinned([point for point in curve.points if all(map(math.isfinite, point))]))
         for curve in curves
     ]
-    finite = [curve for curve in finite if curve.points]
-    if not finite:
+    points = [point for curve in finite for point in curve.points]
+    if not points:
         return ""
-    x_axis = _linear_axis([x for curve in finite for x, _ in curve.points], whole_ticks=True)
-    y_axis = _axis([y for curve in finite for _, y in curve.points])
+    x_axis = linear_axis([x for x, _ in points], whole=True)
+    y_axis = axis_of([y for _, y in points])
     y_label += " (logarithmic)" if y_axis.is_logarithmic else ""
     parts = [_grid(x_axis, y_axis, x_label, y_label)]
     for index, curve in enumerate(finite):
@@ -69,7 +66,7 @@ def line_chart(curves: Sequence[Curve], x_label: str, y_label: str) -> str:
         f'<svg viewBox="0 0 {WIDTH} {HEIGHT}" role="img" aria-label="{escape(y_label)} by {escape(x_label)}">'
         f"{''.join(parts)}</svg>"
     )
-    return picture + (_legend(finite) if len(finite) > 1 else "")
+    return picture + _legend(finite)
 
 
 def bar_chart(bars: Sequence[tuple[str, float]]) -> str:
@@ -102,71 +99,50 @@ def format_number(value: float) -> str:
     """Return `value` as text: whole and large numbers with thousands separators, others with four significant digits."""
     if not math.isfinite(value):
         return str(value)
+    if abs(value) >= 1e15:
+        return f"{value:.4g}"
     if abs(value) >= 1000 or value == int(value):
         return f"{value:,.0f}"
     return f"{value:.4g}"
 
 
-def _axis(values: list[float]) -> _Axis:
-    low, high = min(values), max(values)
-    if low <= 0 or high / low < _LOGARITHMIC_FROM:
-        return _linear_axis(values)
-    first, last = math.floor(math.log10(low)), math.ceil(math.log10(high))
-    steps = (1, 2, 5) if last - first <= 3 else (1,)
-    ticks = [step * 10.0**power for power in range(first, last + 1) for step in steps]
-    inside = [tick for tick in ticks if low <= tick <= high]
-    return _Axis(low / 1.05, high * 1.05, inside, True)
-
-
-def _linear_axis(values: list[float], whole_ticks: bool = False) -> _Axis:
-    low, high = min(values), max(values)
-    if low == high:
-        low, high = low - (abs(low) or 1) * 0.5, high + (abs(high) or 1) * 0.5
-    rough = (high - low) / 5
-    power = 10.0 ** math.floor(math.log10(rough))
-    step = next(multiple * power for multiple in (1, 2, 2.5, 5, 10) if multiple * power >= rough * 0.999)
-    if whole_ticks:
-        step = max(1.0, math.ceil(step))
-    ticks = [multiple * step for multiple in range(math.ceil(low / step), math.floor(high / step) + 1)]
-    margin = (high - low) * 0.04
-    return _Axis(low - margin, high + margin, ticks, False)
-
-
-def _x(axis: _Axis, value: float) -> float:
+def _x(axis: Axis, value: float) -> float:
     return _LEFT + axis.relative(value) * (WIDTH - _LEFT - _RIGHT)
 
 
-def _y(axis: _Axis, value: float) -> float:
+def _y(axis: Axis, value: float) -> float:
     return HEIGHT - _BOTTOM - axis.relative(value) * (HEIGHT - _TOP - _BOTTOM)
 
 
-def _grid(x_axis: _Axis, y_axis: _Axis, x_label: str, y_label: str) -> str:
+def _grid(x_axis: Axis, y_axis: Axis, x_label: str, y_label: str) -> str:
     bottom, right = HEIGHT - _BOTTOM, WIDTH - _RIGHT
-    parts = []
-    for tick in y_axis.ticks:
+    parts = [f'<text class="label" x="2" y="16">{escape(y_label)}</text>']
+    for tick, label in zip(y_axis.ticks, y_axis.labels, strict=True):
         y = _y(y_axis, tick)
         parts.append(
             f'<line class="grid" x1="{_LEFT}" x2="{right}" y1="{y:.1f}" y2="{y:.1f}"/>'
-            f'<text class="tick" x="{_LEFT - 7}" y="{y + 4:.1f}" text-anchor="end">{format_number(tick)}</text>'
+            f'<text class="tick" x="{_LEFT - 7}" y="{y + 5:.1f}" text-anchor="end">{label}</text>'
         )
-    for tick in x_axis.ticks:
+    for tick, label in zip(x_axis.ticks, x_axis.labels, strict=True):
         x = _x(x_axis, tick)
         parts.append(
             f'<line class="grid" x1="{x:.1f}" x2="{x:.1f}" y1="{_TOP}" y2="{bottom}"/>'
-            f'<text class="tick" x="{x:.1f}" y="{bottom + 16}" text-anchor="middle">{format_number(tick)}</text>'
+            f'<text class="tick" x="{x:.1f}" y="{bottom + 19}" text-anchor="middle">{label}</text>'
         )
     parts.append(
         f'<line class="axis" x1="{_LEFT}" x2="{right}" y1="{bottom}" y2="{bottom}"/>'
         f'<line class="axis" x1="{_LEFT}" x2="{_LEFT}" y1="{_TOP}" y2="{bottom}"/>'
         f'<text class="label" x="{(_LEFT + right) / 2}" y="{HEIGHT - 5}" text-anchor="middle">{escape(x_label)}</text>'
-        f'<text class="label" transform="translate(13 {(_TOP + bottom) / 2}) rotate(-90)" text-anchor="middle">'
-        f"{escape(y_label)}</text>"
     )
     return "".join(parts)
 
 
 def _legend(curves: Sequence[Curve]) -> str:
+    if len(curves) == 1:
+        return ""
     entries = [
-        f'<span><i class="c{index % NUM_COLOURS}"></i>{escape(curve.name)}</span>' for index, curve in enumerate(curves)
+        f'<span><i class="c{index % NUM_COLOURS}"></i>{escape(curve.name)}</span>'
+        for index, curve in enumerate(curves)
+        if curve.points
     ]
     return f'<p class="legend">{"".join(entries)}</p>'

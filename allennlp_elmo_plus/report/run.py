@@ -14,15 +14,25 @@ from allennlp_elmo_plus.storage.json_file import read_json_mapping
 from allennlp_elmo_plus.storage.torch_weights import read_tensors
 
 MAX_MESSAGES = 30
+# AllenNLP's list of the namespaces that have no padding, beside the files of the namespaces.
+_NAMESPACES = "non_padded_namespaces.txt"
 # Of a longer log only the end is read, to bound memory.
 _MAX_LOG_BYTES = 1 << 26
 
 _EPOCH_FILE = re.compile(r"metrics_epoch_(\d+)\.json")
 _MIX = re.compile(r"(.*?)\.?scalar_parameters\.(\d+)")
 # AllenNLP formats each line of out.log as: time - level - logger - message.
-_LOG_LINE = re.compile(r"[\d-]+ [\d:,]+ - (\w+) - (\S+) - (.*)")
-# The logger of the callback "bilm_plan": its module today, and the module in which it was before it moved.
-_PLAN_LOGGERS = ("allennlp_elmo_plus.plugin.training.callbacks.plan", "allennlp_elmo_plus.plugin.plan")
+# In distributed training the number of the process comes first.
+_LOG_LINE = re.compile(r"(?:\d+ \| )?([\d-]+ [\d:]+),\d+ - (\w+) - (\S+) - (.*)")
+# Distributed training has one log per process.
+_LOGS = ("out.log", "out_worker0.log")
+# The loggers of what a run tells about itself, each message as `name: text`: the callback "bilm_plan", its module today and the module
+# in which it was before it moved, and the callback "bilm".
+_PLAN_LOGGERS = (
+    "allennlp_elmo_plus.plugin.training.callbacks.plan",
+    "allennlp_elmo_plus.plugin.plan",
+    "allennlp_elmo_plus.plugin.training.callbacks.resume",
+)
 
 
 class Mix(NamedTuple):
@@ -42,8 +52,11 @@ class Run(NamedTuple):
     epochs: list[dict[str, Any]]  # metrics per epoch, sorted; the epoch's number, from 0, is `epoch`
     training: dict[str, list[tuple[float, float]]]  # TensorBoard curves by tag
     mixes: list[Mix]
-    plan: list[str]  # what the callback "bilm_plan" logged
-    messages: list[str]  # the last MAX_MESSAGES warnings and errors of out.log
+    num_parameters: dict[str, int]  # "softmax" and "others"
+    vocabulary: dict[str, int]  # the number of words by AllenNLP's namespace
+    started: str  # date and time of the first line of the log
+    plan: dict[str, str]  # what the callbacks "bilm_plan" and "bilm" logged, by the name before the colon
+    messages: list[str]  # the last MAX_MESSAGES warnings and errors of the log
 
 
 def read_run(directory: Path) -> Run:
@@ -65,21 +78,28 @@ def read_run(directory: Path) -> Run:
         raise InputError(
             f"{directory}: no `config.json`, `metrics_epoch_*.json` or events under `log`, so this is no serialization directory"
         )
-    plan, messages = _read_log(directory / "out.log")
+    weights = _read_weights(directory)
+    softmax = sum(value.numel() for name, value in weights.items() if ".softmax." in name)
+    log = _read_log(directory)
     return Run(
         directory,
         config,
         read_json_mapping(directory / "metrics.json") if (directory / "metrics.json").is_file() else {},
         sorted(epochs, key=lambda metrics: metrics["epoch"]),
         training,
-        _read_mixes(directory),
-        plan,
-        messages[-MAX_MESSAGES:],
+        find_mixes(weights),
+        {"softmax": softmax, "others": sum(value.numel() for value in weights.values()) - softmax} if weights else {},
+        {
+            path.stem: _num_lines(path)
+            for path in sorted(directory.glob("vocabulary/*.txt"))
+            if path.name != _NAMESPACES
+        },
+        *log,
     )
 
 
-def _read_mixes(directory: Path) -> list[Mix]:
-    """Return the mixes in the best weights, or, if there are no best weights, in those of the newest checkpoint.
+def _read_weights(directory: Path) -> Mapping[str, Tensor]:
+    """Return the best weights, or, if there are no best weights, those of the newest checkpoint, or nothing.
 
     Raises:
         InputError: the file of the weights cannot be read.
@@ -88,12 +108,17 @@ def _read_mixes(directory: Path) -> list[Mix]:
     candidates = [path for path in (directory / "best.th", directory / "weights.th") if path.is_file()]
     candidates += reversed(checkpoints)
     if not candidates:
-        return []
+        return {}
     try:
         # Memory-mapped: of a large model, only the few numbers of the mixes are read.
-        return find_mixes(read_tensors(candidates[0]))
+        return read_tensors(candidates[0])
     except InputError as error:
         raise InputError(f"{candidates[0]}: {error}") from None
+
+
+def _num_lines(path: Path) -> int:
+    with open(path, "rb") as file:
+        return sum(1 for _ in file)
 
 
 def find_mixes(state: Mapping[str, Tensor]) -> list[Mix]:
@@ -112,21 +137,29 @@ def find_mixes(state: Mapping[str, Tensor]) -> list[Mix]:
     return mixes
 
 
-def _read_log(path: Path) -> tuple[list[str], list[str]]:
-    """Return the messages of the plan, and all lines of warnings and errors."""
-    plan: list[str] = []
+def _read_log(directory: Path) -> tuple[str, dict[str, str], list[str]]:
+    """Return when the log starts, what the run logged about itself, and the last lines of warnings and errors."""
+    started = ""
+    plan: dict[str, str] = {}
     messages: list[str] = []
-    if not path.is_file():
-        return plan, messages
-    with open(path, "rb") as file:
-        file.seek(max(0, path.stat().st_size - _MAX_LOG_BYTES))
-        for line in file.read().decode("utf-8", "replace").splitlines():
+    for path in (directory / name for name in _LOGS):
+        for line in _last_lines(path):
             match = _LOG_LINE.fullmatch(line)
             if not match:
                 continue
-            level, logger, message = match.groups()
+            time, level, logger, message = match.groups()
+            started = started or time
             if logger in _PLAN_LOGGERS and level == "INFO":
-                plan.append(message)
+                name, _, text = message.partition(": ")
+                plan[name] = text
             elif level in ("WARNING", "ERROR", "CRITICAL"):
                 messages.append(line)
-    return plan, messages
+    return started, plan, messages[-MAX_MESSAGES:]
+
+
+def _last_lines(path: Path) -> list[str]:
+    if not path.is_file():
+        return []
+    with open(path, "rb") as file:
+        file.seek(max(0, path.stat().st_size - _MAX_LOG_BYTES))
+        return file.read().decode("utf-8", "replace").splitlines()

@@ -2,6 +2,9 @@
 
 import logging
 import platform
+import shlex
+import sys
+from pathlib import Path
 from typing import Union
 
 import numpy as np
@@ -40,6 +43,20 @@ def environment(device: torch.device) -> Environment:
         # No kernel is compiled.
         numba_version = "missing"
     return {**result, "version of numba": numba_version}
+
+
+def describe_start(current: Environment) -> dict[str, str]:
+    """Return the command that started this process, its versions and its machine, `current`, each by its name in a log."""
+    program = Path(sys.argv[0])
+    command = ["python", "-m", program.parent.name] if program.name == "__main__.py" else [program.name]
+    prefix = "version of "
+    versions = [f"{name.removeprefix(prefix)} {value}" for name, value in current.items() if name.startswith(prefix)]
+    machine = [f"{name} {value}" for name, value in current.items() if not name.startswith(prefix)]
+    return {
+        "command": shlex.join([*command, *sys.argv[1:]]),
+        "versions": ", ".join([f"Python {platform.python_version()}", *versions]),
+        "machine": ", ".join(machine),
+    }
 
 
 def compare_environments(before: Environment, now: Environment, strict: bool) -> None:

@@ -154,3 +154,15 @@ def test_a_report_has_the_neighbors(bilm: Path, text: Path, tmp_path: Path, run)
     assert ended.status == 1 and only_line(ended.err).endswith("nowhere: there is no such directory")
     ended = run("elmo-report", "--help")
     assert ended.status == 0 and "elmo-plus report runs/bilm" in ended.out
+
+
+def test_a_report_compares_several_runs(tmp_path: Path, run) -> None:
+    runs = [tmp_path / "first", tmp_path / "second"]
+    for directory in runs:
+        directory.mkdir()
+        (directory / "config.json").write_text(f'{{"name": "{directory.name}"}}', "utf-8")
+    ended = run("elmo-report", *runs, "--output", tmp_path / "page.html")
+    assert ended.status == 0 and "wrote" in ended.out
+    assert "2 runs" in (tmp_path / "page.html").read_text("utf-8")
+    ended = run("elmo-report", *runs, "--neighbors", "neighbors.json")
+    assert ended.status == 2 and "--neighbors must come with one run, got 2" in ended.err

@@ -11,11 +11,13 @@ import torch
 from tensorboardX import SummaryWriter
 
 from allennlp_elmo_plus.errors import InputError
+from allennlp_elmo_plus.report.facts import facts
 from allennlp_elmo_plus.report.page import report_page
 from allennlp_elmo_plus.report.run import find_mixes, read_run
+from tests.helpers.browser import DESKTOP, FAULTS, PHONE, browser
 
 HOSTILE = "</pre><script>alert('x')</script>\"'&<img src=http://example.invalid/x>"
-VOID = {"meta", "img", "br"}
+VOID = {"meta", "img", "br", "input"}
 
 
 class Page(HTMLParser):
@@ -48,7 +50,7 @@ class Page(HTMLParser):
 
 
 def write_run(directory: Path, **config: Any) -> Path:
-    directory.mkdir(exist_ok=True)
+    directory.mkdir(parents=True, exist_ok=True)
     (directory / "config.json").write_text(json.dumps({"model": {"type": "bilm"}, **config}), "utf-8")
     for epoch in range(12):
         metrics = {
@@ -82,7 +84,7 @@ def write_run(directory: Path, **config: Any) -> Path:
 def test_the_page_of_a_pretraining_run_has_its_metrics_plan_and_config(tmp_path: Path) -> None:
     run = read_run(write_run(tmp_path / "run"))
     assert [metrics["epoch"] for metrics in run.epochs] == list(range(12))
-    page = Page(report_page(run))
+    page = Page(report_page([run]))
     for expected in (
         "Perplexity, exact",
         "Perplexity, sampled: far below the exact one",
@@ -92,7 +94,8 @@ def test_the_page_of_a_pretraining_run_has_its_metrics_plan_and_config(tmp_path:
         "Training loss of a batch",
         "Gradient norm before the clip",
         "Not finished, or interrupted; 12 epochs of metrics so far.",
-        "plan: 12 epochs of 100 steps",
+        "plan12 epochs of 100 steps",
+        "started2026-01-02 03:04:05",
         "validation forward perplexity: 210 at 12",
         '"type": "bilm"',
         "189",
@@ -108,7 +111,59 @@ def test_the_page_of_a_pretraining_run_has_its_metrics_plan_and_config(tmp_path:
 def test_the_plan_is_read_from_logs_before_and_after_the_callback_moved(tmp_path: Path, logger: str) -> None:
     directory = write_run(tmp_path / "run")
     (directory / "out.log").write_text(f"2026-01-02 03:04:05,678 - INFO - {logger} - plan: 3 epochs\n", "utf-8")
-    assert read_run(directory).plan == ["plan: 3 epochs"]
+    assert read_run(directory).plan == {"plan": "3 epochs"}
+
+
+def test_the_facts_of_a_run_are_its_size_its_text_and_how_it_was_started(tmp_path: Path) -> None:
+    directory = write_run(tmp_path / "run", train_data_path="data/*.gz", validation_data_path="heldout.txt")
+    (directory / "vocabulary").mkdir()
+    (directory / "vocabulary" / "tokens.txt").write_text("<S>\n</S>\n<UNK>\n", "utf-8")
+    (directory / "vocabulary" / "non_padded_namespaces.txt").write_text("tokens\n", "utf-8")
+    torch.save({"language_model.softmax.bias": torch.zeros(7), "x": torch.zeros(2, 3)}, directory / "best.th")
+    resume = "allennlp_elmo_plus.plugin.training.callbacks.resume"
+    for name in ("out.log", "out_worker0.log"):
+        prefix = "" if name == "out.log" else "0 | "
+        with open(directory / name, "a", encoding="utf-8") as file:
+            file.write(f"{prefix}2026-01-02 03:04:09,000 - INFO - {resume} - {name}: allennlp train 'a b'\n")
+    assert facts(read_run(directory)) == {
+        "state": "not finished, or interrupted; 12 epochs of metrics so far",
+        "started": "2026-01-02 03:04:05",
+        "parameters": "13; 6 without the softmax",
+        "vocabulary": "3 tokens",
+        "text": "data/*.gz",
+        "held-out text": "heldout.txt",
+        "plan": "12 epochs of 100 steps",
+        "out.log": "allennlp train 'a b'",
+        "out_worker0.log": "allennlp train 'a b'",
+    }
+
+
+def test_several_runs_are_compared(tmp_path: Path) -> None:
+    runs = [
+        read_run(write_run(tmp_path / "a" / "run", train_data_path="x.txt", trainer={"lr": 1, "epochs": 2})),
+        read_run(write_run(tmp_path / "b" / "run", train_data_path="x.txt", trainer={"lr": 0.5, "epochs": 2})),
+    ]
+    page = Page(report_page(runs))
+    for expected in ("2 runs", "a/run: 189 at 12", "b/run: 189 at 12", "Validation forward perplexity"):
+        assert expected in page.text, expected
+    # A chart for each of 7 metrics and 2 curves of batches, each with a curve per run.
+    assert page.tags.count("svg") == 9 and page.tags.count("polyline") == 18
+    settings = page.text.partition("Settings that differ")[2].partition("Warnings")[0]
+    assert "trainer.lr10.5" in settings and "epochs" not in settings and "x.txt" not in settings
+
+
+@pytest.mark.parametrize("width", [DESKTOP, PHONE])
+def test_nothing_overlaps_in_a_browser(width: int, tmp_path: Path) -> None:
+    token = {"sentence": ["a", "b"], "position": 0}
+    query = {**token, "context_free": [], "contextual": [{"similarity": 0.5, **token}]}
+    runs = [read_run(write_run(tmp_path / name)) for name in ("first", "second")]
+    with browser(tmp_path) as page:
+        for number, content in enumerate((report_page(runs[:1], [query, query]), report_page(runs))):
+            path = tmp_path / f"{number}.html"
+            path.write_text(content, "utf-8")
+            page.open(path.as_uri(), width)
+            assert page.evaluate("document.querySelectorAll('svg text').length") > 20
+            assert page.evaluate(FAULTS) == []
 
 
 def test_text_of_the_run_is_escaped_and_nothing_is_loaded(tmp_path: Path) -> None:
@@ -120,7 +175,7 @@ def test_text_of_the_run_is_escaped_and_nothing_is_loaded(tmp_path: Path) -> Non
     neighbors = [
         {**token, "context_free": [{"similarity": 1.0, "word": HOSTILE}], "contextual": [{"similarity": 0.5, **token}]}
     ]
-    text = report_page(read_run(directory), neighbors)
+    text = report_page([read_run(directory)], neighbors)
     page = Page(text)
     # Twice in the config, once in the warning and in the mix, in the heading and the axis label of the metric, in four neighbours.
     assert page.text.count("<script>alert('x')</script>") >= 9
@@ -141,14 +196,14 @@ def test_the_shares_of_layers_are_those_of_allennlps_scalar_mix(tmp_path: Path) 
     assert layer_mix.shares == pytest.approx((mix(tensors) / 1.5).flatten().tolist())
     torch.save(state, tmp_path / "best.th")
     (tmp_path / "config.json").write_text("{}", "utf-8")
-    page = Page(report_page(read_run(tmp_path)))
+    page = Page(report_page([read_run(tmp_path)]))
     for expected in ("How the layers are mixed", f"{layer_mix.shares[2]:.3f}", "gamma 1.5"):
         assert expected in page.text
 
 
 def test_a_run_without_a_finished_epoch_has_a_page(tmp_path: Path) -> None:
     (tmp_path / "config.json").write_text("{}", "utf-8")
-    page = Page(report_page(read_run(tmp_path)))
+    page = Page(report_page([read_run(tmp_path)]))
     assert "0 epochs of metrics so far" in page.text and "svg" not in page.tags
 
 

@@ -37,7 +37,7 @@ from allennlp_elmo_plus.plugin.training.trainer_state import (
     trainer_state,
 )
 from allennlp_elmo_plus.training.distributed.world import all_gather_object, world
-from allennlp_elmo_plus.training.environment import Environment, compare_environments, environment
+from allennlp_elmo_plus.training.environment import Environment, compare_environments, describe_start, environment
 from allennlp_elmo_plus.training.random_states import random_states, restore_random_states
 from allennlp_elmo_plus.training.stop_signals import StopSignals
 
@@ -116,6 +116,8 @@ class BilmResume(StrictFromParams, TrainerCallback):
             # It is read after the first epoch; by then its encoded text may have been deleted.
             held_out.prepare()
         self._environment = environment(next(self._model.parameters()).device)
+        for name, text in describe_start(self._environment).items():
+            logger.info("%s: %s", name, text)
         self._guard.start(trainer, self._identity)
         if trainer._start_after_epochs_completed or trainer._start_after_batches_in_epoch_completed:
             self._resume(trainer)
