@@ -151,9 +151,8 @@ class LanguageModel(nn.Module):
     def _for_softmax(self, hidden: Tensor) -> Tensor:
         """Return `hidden` (N, D) with dropout, in autocast's type where autocast is enabled: the type of the softmax's products."""
         device_type = hidden.device.type
-        if torch.is_autocast_enabled(device_type):
-            hidden = hidden.to(torch.get_autocast_dtype(device_type))
-        return dropout(hidden, self.dropout_prob, self.training)
+        hidden = dropout(hidden, self.dropout_prob, self.training)
+        return hidden.to(torch.get_autocast_dtype(device_type)) if torch.is_autocast_enabled(device_type) else hidden
 
     def _nlls(
         self, batch: LanguageModelBatch, state: Optional[BiLMState], losses: Sequence[Callable[..., Tensor]]

@@ -74,9 +74,10 @@ def backward_loop(window: Window, gates: Tensor, upstream: UpstreamGradients, ne
     )
     # A product after the loop needs the gates' gradients of all steps, in bfloat16 as a factor; the loop itself those of one step.
     grad_gates = gates.new_empty(len(gates) if in_float32 and not has_products else window.num_rows, gates.shape[1])
-    grad_factors = gates.new_zeros(
+    grad_factors = gates.new_empty(
         0 if in_float32 else _round_up(len(gates) + TILE_ROWS), gates.shape[1], dtype=tensors.kernel.dtype
     )
+    grad_factors[len(gates) :] = 0
     operands = [
         # Only the kernel's gradient reads the inputs.
         *arrays(
