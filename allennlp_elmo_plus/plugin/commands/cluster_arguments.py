@@ -6,7 +6,8 @@ from contextlib import contextmanager
 
 from allennlp_elmo_plus.cluster.shards import LOCAL, ShardRunner, open_cluster
 from allennlp_elmo_plus.data.text.word_counts import num_bytes_to_read
-from allennlp_elmo_plus.plugin.commands.command_line import UsageError, integer_from, num_usable_cores, progress_bar
+from allennlp_elmo_plus.kernels.processor import num_usable_cores
+from allennlp_elmo_plus.plugin.commands.command_line import UsageError, integer_from, progress_bar
 
 
 def add_cluster_arguments(
