@@ -20,6 +20,7 @@ from allennlp_elmo_plus.plugin.training.dense_gradients import reason_for_dense_
 from allennlp_elmo_plus.plugin.training.trainer_state import bilm_parts
 from allennlp_elmo_plus.training.adagrad import Adagrad
 from allennlp_elmo_plus.training.available_memory import available_memory
+from allennlp_elmo_plus.training.compiled_kernels import compile_training_kernels
 from allennlp_elmo_plus.training.distributed.world import world
 from allennlp_elmo_plus.training.memory_estimate import TrainingMemory, estimate_training_memory
 from allennlp_elmo_plus.training.throughput import NUM_WARM_UP
@@ -31,7 +32,8 @@ logger = logging.getLogger(__name__)
 class BilmPlan(StrictFromParams, TrainerCallback):
     """Logs the tokens, steps and memory of a run at the start, and its speed and remaining time after the first batches.
 
-    A warning follows where the estimated memory (see `training.memory_estimate`) exceeds the available memory.
+    A warning follows where the estimated memory (see `training.memory_estimate`) exceeds the available memory. On a CPU, kernels that
+    are not on disk yet are then compiled, on all processors; see `training.compiled_kernels`.
 
     The metrics of each training batch get, for the progress bar and for callbacks that come later in the config such as
     "tensorboard": `eta_minutes`, until the last epoch ends; with the optimizer "bilm" `gradient_norm`, before the clip; and
@@ -62,8 +64,14 @@ class BilmPlan(StrictFromParams, TrainerCallback):
         batches = math.ceil(len(loader) / trainer._num_gradient_accumulation_steps)
         self._num_batches = batches * trainer._num_epochs
         self._tokens_per_batch = loader.num_positions / batches
-        if not is_primary:
-            return
+        if is_primary:
+            self._log_plan(trainer, model, loader, batches)
+        dtype = torch.bfloat16 if model.precision == "bf16" else torch.float32
+        device = next(model.parameters()).device
+        # Before the progress bar appears.
+        compile_training_kernels(model.options, loader.batch_size, loader.num_steps, dtype, device)
+
+    def _log_plan(self, trainer: Any, model: BilmModel, loader: BilmDataLoader, batches: int) -> None:
         logger.info(
             "plan: %s of %s, %s in all; %s an epoch, %s in all (an end of sentence is a token)",
             count_in_words(trainer._num_epochs, "epoch"),
