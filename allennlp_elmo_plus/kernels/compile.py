@@ -123,9 +123,8 @@ def compile_entries(indices: list[int], num_processes: int) -> None:
     try:
         with suppress(OSError):
             for _ in range(min(num_processes, len(indices)) - 1):
-                command = [sys.executable, "-c", code]
-                streams = {"stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL}
-                children.append(subprocess.Popen(command, stdin=readable, **streams))
+                command, nowhere = [sys.executable, "-c", code], subprocess.DEVNULL
+                children.append(subprocess.Popen(command, stdin=readable, stdout=nowhere, stderr=nowhere))
         compile_from_pipe(readable)
         for child in children:
             child.wait()

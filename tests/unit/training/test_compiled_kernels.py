@@ -24,7 +24,7 @@ from tests.helpers.small_models import LSTM, batch_of, small_options
 
 torch.set_num_threads({threads})
 dtype = torch.{dtype}
-cnn = {{"embedding": {{"dim": 4}}, "filters": [[1, 4], [2, 4]], "max_characters_per_token": 12, "n_characters": 261}}
+cnn = small_options().to_dict(inference=False)["char_cnn"]
 options = small_options(
     char_cnn=cnn if {has_characters} else None,
     lstm={{**LSTM, "dim": 64, "projection_dim": 32}},
