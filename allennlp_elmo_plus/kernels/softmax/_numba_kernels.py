@@ -8,7 +8,7 @@ import math
 
 import numpy as np
 
-from allennlp_elmo_plus.kernels._elementwise import exp
+from allennlp_elmo_plus.kernels._elementwise import copy_vector, exp
 from allennlp_elmo_plus.kernels.gemm._microkernel import MR, NR
 from allennlp_elmo_plus.kernels.gemm._packing import (
     gemm_packed,
@@ -107,7 +107,7 @@ def rows_of(weight: np.ndarray, ids: np.ndarray) -> np.ndarray:
     """Return `weight[ids]`."""
     rows = np.empty((len(ids), weight.shape[1]), F)
     for s in range(len(ids)):
-        rows[s] = weight[ids[s]]
+        copy_vector(rows[s], weight[ids[s]])
     return rows
 
 
@@ -157,11 +157,11 @@ def merge_words(
     for r in range(num_rows):
         if m == len(unsampled_ids) or (s < len(ids) and ids[s] < unsampled_ids[m]):
             row_ids[r], grad_row_bias[r] = ids[s], grad_bias[s]
-            grad_rows[r] = grad_weight[s]
+            copy_vector(grad_rows[r], grad_weight[s])
             s += 1
         else:
             row_ids[r], grad_row_bias[r] = unsampled_ids[m], grad_unsampled_bias[m]
-            grad_rows[r] = grad_unsampled[m]
+            copy_vector(grad_rows[r], grad_unsampled[m])
             m += 1
     return row_ids, grad_rows, grad_row_bias
 
