@@ -49,8 +49,12 @@ class Entry(NamedTuple):
 
 # The kernels that take longest to compile come first, so that all processes end at about the same time.
 ENTRIES = (
-    Entry("sampled_softmax", "float32", "softmax._numba_kernels.nll_and_gradients", ("f2 i1 f2 f1 i1 d1 i b",)),
-    Entry("sampled_softmax", "bfloat16", "softmax._numba_bfloat16.nll_and_gradients", ("f2 i1 f2 f1 i1 d1 i b",)),
+    Entry(
+        "sampled_softmax", "float32", "softmax._numba_kernels.nll_and_gradients", ("f2 i1 b1 i1 i1 f2 f1 i1 d1 i b",)
+    ),
+    Entry(
+        "sampled_softmax", "bfloat16", "softmax._numba_bfloat16.nll_and_gradients", ("f2 i1 b1 i1 i1 f2 f1 i1 d1 i b",)
+    ),
     Entry(
         "lstm.loop",
         "float32",

@@ -89,20 +89,6 @@ def first_out_of_range(ids: np.ndarray, size: int) -> int:
 
 
 @jit_inline
-def split_targets(targets: np.ndarray, ids: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
-    """Return where the targets are among the sampled words `ids`, and the targets that are not sampled.
-
-    Returns:
-        Each target's index in `ids`, with a meaning only where the second array, whether it is sampled, is true; the distinct targets
-        that are not sampled, ascending; and each target's index among these, where it is not sampled.
-    """
-    columns = np.minimum(np.searchsorted(ids, targets), len(ids) - 1)
-    is_sampled = ids[columns] == targets
-    unsampled_ids = np.unique(targets[~is_sampled])
-    return columns, is_sampled, unsampled_ids, np.searchsorted(unsampled_ids, targets)
-
-
-@jit_inline
 def rows_of(weight: np.ndarray, ids: np.ndarray) -> np.ndarray:
     """Return `weight[ids]`."""
     rows = np.empty((len(ids), weight.shape[1]), F)
@@ -169,7 +155,10 @@ def merge_words(
 @jit
 def nll_and_gradients(
     hidden: np.ndarray,  # IN (N, D)
-    targets: np.ndarray,  # IN (N,)
+    columns: np.ndarray,  # IN (N,), see `kernels.softmax.sampled_softmax.split_targets`, as are the next three
+    is_sampled: np.ndarray,  # IN (N,)
+    unsampled_ids: np.ndarray,  # IN
+    unsampled_index: np.ndarray,  # IN (N,)
     weight: np.ndarray,  # IN (V, D)
     bias: np.ndarray,  # IN (V,)
     ids: np.ndarray,  # IN (S,), ascending
@@ -184,7 +173,6 @@ def nll_and_gradients(
     """
     num_tokens, size = hidden.shape
     num_samples = len(ids)
-    columns, is_sampled, unsampled_ids, unsampled_index = split_targets(targets, ids)
     sample_weight = rows_of(weight, ids)
     weight_t = pack_b_transposed(sample_weight)
     offsets = sample_offsets(bias, ids, log_expected, len(weight_t) * NR)
