@@ -6,12 +6,13 @@ from pathlib import Path
 
 from overrides import overrides
 
-from allennlp_elmo_plus.commands.shared.command_line import ElmoCommand, integer_from, num_usable_cores, progress_bar
+from allennlp_elmo_plus.commands.shared.command_line import ElmoCommand, integer_from, progress_bar
 from allennlp_elmo_plus.data.text.raw.documents import iter_documents
 from allennlp_elmo_plus.data.text.raw.preparation import HELDOUT_FILE, TRAIN_FILE, PartCounts, prepare
 from allennlp_elmo_plus.data.text.text_files import resolve_paths
 from allennlp_elmo_plus.data.text.word_counts import num_bytes_to_read
 from allennlp_elmo_plus.errors import InputError, count_in_words
+from allennlp_elmo_plus.kernels.processor import num_usable_cores
 
 # Each additional process imports spaCy and PyTorch, in the time in which one process splits about this much text.
 BYTES_PER_PROCESS = 1 << 24

@@ -20,7 +20,6 @@ from allennlp_elmo_plus.commands.shared.command_line import (
     UsageError,
     add_encoding_errors_argument,
     integer_from,
-    num_usable_cores,
     progress_bar,
 )
 from allennlp_elmo_plus.data.text.characters import DEFAULT_MAX_CHARACTERS
@@ -34,6 +33,7 @@ from allennlp_elmo_plus.data.text.vocabulary import (
 from allennlp_elmo_plus.data.text.vocabulary_check import coverage, misplaced_special_words, order_faults
 from allennlp_elmo_plus.data.text.word_counts import count_words, num_bytes_to_read
 from allennlp_elmo_plus.errors import InputError, count_in_words
+from allennlp_elmo_plus.kernels.processor import num_usable_cores
 from allennlp_elmo_plus.storage.atomic_files import atomic_path
 
 MAX_FAULTS_SHOWN = 20

@@ -1,10 +1,21 @@
-"""Elementary functions that LLVM turns into vector instructions; otherwise it would call the C library for each value."""
+"""Copies and elementary functions that LLVM turns into vector instructions; otherwise it would call the C library for each value."""
 
 import numpy as np
 
 from allennlp_elmo_plus.kernels.jit import jit_inline
 
 F = np.float32
+
+
+@jit_inline
+def copy_vector(target: np.ndarray, source: np.ndarray) -> None:
+    """Set the first values of `target` to those of `source`.
+
+    An assignment of arrays does the same, but numba compiles checks with it and the text of their error: 3 s of processor time for the
+    first assignment in a process, 0.4 s for each further one. This loop takes 0.1 s.
+    """
+    for j in range(len(source)):
+        target[j] = source[j]
 
 
 @jit_inline

@@ -5,7 +5,7 @@ import logging
 from collections.abc import Callable
 from functools import cache
 from pathlib import Path
-from typing import Any
+from typing import Any, Optional
 
 from allennlp_elmo_plus.kernels.processor import instruction_sets
 
@@ -53,6 +53,24 @@ class Kernel:
             if self._dispatcher.signatures:
                 raise
             raise KernelUnavailableError(f"{self._name}: {type(error).__name__}: {error}") from error
+
+    def compile(self, types: tuple[Any, ...]) -> None:
+        """Compile the function for arguments of numba's `types` and store it on disk, or load it from there."""
+        self._dispatcher.compile(types)
+
+    def is_stored(self, types: tuple[Any, ...]) -> bool:
+        """Return whether the function for arguments of numba's `types` is on disk, or cannot be stored there."""
+        try:
+            cache, codegen = self._dispatcher._cache, self._dispatcher.targetctx.codegen()
+            return cache._index_key(types, codegen) in cache._cache_file._load_index()
+        except (AttributeError, OSError):
+            return True
+
+    @property
+    def directory(self) -> Optional[Path]:
+        """Return the directory of the compiled code, or None where the function cannot be stored."""
+        path = self._dispatcher._cache.cache_path
+        return None if path is None else Path(path)
 
 
 def jit(function: Callable[..., Any]) -> Kernel:

@@ -32,9 +32,15 @@ def products_in(precision: str, device: torch.device) -> AbstractContextManager[
     A processor without instructions for bfloat16 would take several times as long: there "bf16" means float32, and the log says so
     once.
     """
+    dtype = products_dtype(precision, device)
+    return nullcontext() if dtype == torch.float32 else torch.autocast(device.type, dtype)
+
+
+def products_dtype(precision: str, device: torch.device) -> torch.dtype:
+    """Return the dtype of matrix products of float32 weights under `products_in`."""
     if precision == "fp32" or (device.type == "cpu" and not _processor_has_bfloat16()):
-        return nullcontext()
-    return torch.autocast(device.type, torch.bfloat16)
+        return torch.float32
+    return torch.bfloat16
 
 
 @cache

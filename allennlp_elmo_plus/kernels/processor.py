@@ -1,11 +1,17 @@
-"""The instruction sets that compiled kernels may use."""
+"""The instruction sets that compiled kernels may use, and the number of cores."""
 
 import ctypes
+import os
 import sys
 from functools import cache
 
 # Linux lends a process the registers of AMX when it asks for them: `arch_prctl(ARCH_REQ_XCOMP_PERM, XFEATURE_XTILEDATA)` on x86-64.
 _ARCH_PRCTL, _REQUEST_PERMISSION, _TILE_DATA = 158, 0x1023, 18
+
+
+def num_usable_cores() -> int:
+    """Return the number of cores that this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 @cache

@@ -5,8 +5,9 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
 from allennlp_elmo_plus.cluster.shards import LOCAL, ShardRunner, open_cluster
-from allennlp_elmo_plus.commands.shared.command_line import UsageError, integer_from, num_usable_cores, progress_bar
+from allennlp_elmo_plus.commands.shared.command_line import UsageError, integer_from, progress_bar
 from allennlp_elmo_plus.data.text.word_counts import num_bytes_to_read
+from allennlp_elmo_plus.kernels.processor import num_usable_cores
 
 
 def add_cluster_arguments(

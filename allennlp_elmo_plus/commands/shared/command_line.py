@@ -2,7 +2,6 @@
 
 import argparse
 import inspect
-import os
 import shutil
 import sys
 import textwrap
@@ -109,11 +108,6 @@ def add_encoding_errors_argument(parser: argparse.ArgumentParser) -> None:
         default="strict",
         help="at bytes that are not UTF-8: stop with an error, or read the character U+FFFD; use the same value in the config",
     )
-
-
-def num_usable_cores() -> int:
-    """Return the number of cores that this process may use."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 @contextmanager

@@ -5,6 +5,7 @@ No position is read that a word does not need. `W` is the number of distinct n-g
 
 import numpy as np
 
+from allennlp_elmo_plus.kernels._elementwise import copy_vector
 from allennlp_elmo_plus.kernels.gemm._microkernel import MR, NR
 from allennlp_elmo_plus.kernels.gemm._packing import (
     gemm_packed,
@@ -37,7 +38,7 @@ def _max_over_positions(
     for word in range(index.shape[1]):
         word_max = maxima[word, first_filter : first_filter + num_filters]
         word_argmax = argmax[word % len(argmax), first_filter : first_filter + num_filters]
-        word_max[:] = responses[index[0, word]]
+        copy_vector(word_max, responses[index[0, word]])
         word_argmax[:] = index[0, word]
         for position in range(1, num_positions[word]):
             ngram = index[position, word]
@@ -94,7 +95,7 @@ def conv_forward(
     num_filters = len(weight)
     panels = pack_b(_as_matrix(weight).T.copy())
     padded_bias = np.zeros(len(panels) * NR, F)
-    padded_bias[:num_filters] = bias
+    copy_vector(padded_bias, bias)
     responses = np.empty((len(embedded), FILTERS), F)
     for first in range(0, num_filters, FILTERS):
         last = min(first + FILTERS, num_filters)

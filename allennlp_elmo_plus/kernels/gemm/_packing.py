@@ -12,6 +12,7 @@ import numpy as np
 from numba.core import types
 from numba.extending import overload
 
+from allennlp_elmo_plus.kernels._elementwise import copy_vector
 from allennlp_elmo_plus.kernels.gemm._bfloat16 import (
     TILE_ROWS,
     configure_tiles,
@@ -221,7 +222,7 @@ def _fill_factor(factor: np.ndarray, rows: np.ndarray) -> None:
 def _fill_factor_of_type(factor: Any, rows: Any) -> Any:
     def in_float32(factor: Any, rows: Any) -> Any:
         for i in range(len(rows)):
-            factor[i] = rows[i]
+            copy_vector(factor[i], rows[i])
 
     def in_bfloat16(factor: Any, rows: Any) -> Any:
         for i in range(len(rows)):

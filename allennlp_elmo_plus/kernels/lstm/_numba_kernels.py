@@ -8,6 +8,7 @@ Packed weights in float32 or in bfloat16, as words (`kernels.gemm._bfloat16`), d
 
 import numpy as np
 
+from allennlp_elmo_plus.kernels._elementwise import copy_vector
 from allennlp_elmo_plus.kernels.gemm._bfloat16 import TILE_ROWS
 from allennlp_elmo_plus.kernels.gemm._microkernel import MR, NR
 from allennlp_elmo_plus.kernels.gemm._packing import (
@@ -117,7 +118,7 @@ def forward_steps(
         rows, gate, hidden, previous, cell, unprojected_row, output, num_continuing = steps[t]
         for i in range(rows):
             if input_size > 0:
-                left[i, :input_size] = inputs[gate + i]
+                copy_vector(left[i], inputs[gate + i])
         fill_factor(left[:, input_size:], outputs[hidden : hidden + rows])
         for p in range(0, num_panels, block_panels):
             stop = min(p + block_panels, num_panels)
@@ -148,7 +149,8 @@ def forward_steps(
                     value = projected[i, j]
                     value = proj_clip if value > proj_clip else value
                     outputs[output + i, j] = -proj_clip if value < -proj_clip else value
-        final_cell[num_continuing:rows] = cells[cell + num_continuing : cell + rows]
+        for i in range(num_continuing, rows):
+            copy_vector(final_cell[i], cells[cell + i])
 
 
 @jit
@@ -201,7 +203,8 @@ def backward_steps(
         if len(projection_t) > 0:
             gemm_packed(as_factor(grad_outputs_factor, grad), projection_t, zeros, grad_unprojected)
         else:
-            grad_unprojected[:rows, :output_size] = grad
+            for i in range(rows):
+                copy_vector(grad_unprojected[i], grad[i])
         grad_row = row if len(grad_gates) == len(gates) else 0
         gates_backward_inline(
             grad_unprojected[:rows], gates, cells, grad_gates, grad_cell, cell_clip, row, previous, cell, grad_row
@@ -211,10 +214,12 @@ def backward_steps(
         for i in range(rows):
             for j in range(len(grad_bias)):
                 step_bias[j] += grad_step[i, j]
-        grad_bias += step_bias
+        for j in range(len(grad_bias)):
+            grad_bias[j] += step_bias[j]
         factor = as_factor(grad_factors[row:], grad_step)
         gemm_packed(factor, recurrent_t, zeros, grad_previous)
-        grad_hidden[:rows] = grad_previous[:rows, :output_size]
+        for i in range(rows):
+            copy_vector(grad_hidden[i], grad_previous[i, :output_size])
         if len(inputs_t) > 0:
             gemm_packed(factor, inputs_t, zeros, grad_inputs[row : row + rows])
         if len(grad_kernel) > 0:

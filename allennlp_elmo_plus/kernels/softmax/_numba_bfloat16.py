@@ -18,7 +18,6 @@ from allennlp_elmo_plus.kernels.softmax._numba_kernels import (
     merge_words,
     rows_of,
     sample_offsets,
-    split_targets,
     unsampled_offsets_of,
 )
 
@@ -28,7 +27,10 @@ F, WORD = np.float32, np.uint32
 @jit
 def nll_and_gradients(
     hidden: np.ndarray,  # IN (N, D), float32 values that bfloat16 holds exactly; D is a multiple of 32
-    targets: np.ndarray,  # IN (N,)
+    columns: np.ndarray,  # IN (N,), see `kernels.softmax.sampled_softmax.split_targets`, as are the next three
+    is_sampled: np.ndarray,  # IN (N,)
+    unsampled_ids: np.ndarray,  # IN
+    unsampled_index: np.ndarray,  # IN (N,)
     weight: np.ndarray,  # IN (V, D)
     bias: np.ndarray,  # IN (V,)
     ids: np.ndarray,  # IN (S,), ascending; S is a multiple of 32
@@ -39,7 +41,6 @@ def nll_and_gradients(
     """Return what `_numba_kernels.nll_and_gradients` returns."""
     num_tokens, size = hidden.shape
     num_samples = len(ids)
-    columns, is_sampled, unsampled_ids, unsampled_index = split_targets(targets, ids)
     sample_weight = rows_of(weight, ids)
     weight_words = np.empty((num_samples, size // 2), WORD)
     fill_factor(weight_words, sample_weight)

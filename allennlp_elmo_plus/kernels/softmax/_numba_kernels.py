@@ -8,7 +8,7 @@ import math
 
 import numpy as np
 
-from allennlp_elmo_plus.kernels._elementwise import exp
+from allennlp_elmo_plus.kernels._elementwise import copy_vector, exp
 from allennlp_elmo_plus.kernels.gemm._microkernel import MR, NR
 from allennlp_elmo_plus.kernels.gemm._packing import (
     gemm_packed,
@@ -89,25 +89,11 @@ def first_out_of_range(ids: np.ndarray, size: int) -> int:
 
 
 @jit_inline
-def split_targets(targets: np.ndarray, ids: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
-    """Return where the targets are among the sampled words `ids`, and the targets that are not sampled.
-
-    Returns:
-        Each target's index in `ids`, with a meaning only where the second array, whether it is sampled, is true; the distinct targets
-        that are not sampled, ascending; and each target's index among these, where it is not sampled.
-    """
-    columns = np.minimum(np.searchsorted(ids, targets), len(ids) - 1)
-    is_sampled = ids[columns] == targets
-    unsampled_ids = np.unique(targets[~is_sampled])
-    return columns, is_sampled, unsampled_ids, np.searchsorted(unsampled_ids, targets)
-
-
-@jit_inline
 def rows_of(weight: np.ndarray, ids: np.ndarray) -> np.ndarray:
     """Return `weight[ids]`."""
     rows = np.empty((len(ids), weight.shape[1]), F)
     for s in range(len(ids)):
-        rows[s] = weight[ids[s]]
+        copy_vector(rows[s], weight[ids[s]])
     return rows
 
 
@@ -157,11 +143,11 @@ def merge_words(
     for r in range(num_rows):
         if m == len(unsampled_ids) or (s < len(ids) and ids[s] < unsampled_ids[m]):
             row_ids[r], grad_row_bias[r] = ids[s], grad_bias[s]
-            grad_rows[r] = grad_weight[s]
+            copy_vector(grad_rows[r], grad_weight[s])
             s += 1
         else:
             row_ids[r], grad_row_bias[r] = unsampled_ids[m], grad_unsampled_bias[m]
-            grad_rows[r] = grad_unsampled[m]
+            copy_vector(grad_rows[r], grad_unsampled[m])
             m += 1
     return row_ids, grad_rows, grad_row_bias
 
@@ -169,7 +155,10 @@ def merge_words(
 @jit
 def nll_and_gradients(
     hidden: np.ndarray,  # IN (N, D)
-    targets: np.ndarray,  # IN (N,)
+    columns: np.ndarray,  # IN (N,), see `kernels.softmax.sampled_softmax.split_targets`, as are the next three
+    is_sampled: np.ndarray,  # IN (N,)
+    unsampled_ids: np.ndarray,  # IN
+    unsampled_index: np.ndarray,  # IN (N,)
     weight: np.ndarray,  # IN (V, D)
     bias: np.ndarray,  # IN (V,)
     ids: np.ndarray,  # IN (S,), ascending
@@ -184,7 +173,6 @@ def nll_and_gradients(
     """
     num_tokens, size = hidden.shape
     num_samples = len(ids)
-    columns, is_sampled, unsampled_ids, unsampled_index = split_targets(targets, ids)
     sample_weight = rows_of(weight, ids)
     weight_t = pack_b_transposed(sample_weight)
     offsets = sample_offsets(bias, ids, log_expected, len(weight_t) * NR)

@@ -10,6 +10,7 @@ import math
 from collections.abc import Callable
 from typing import Any, NamedTuple, Optional
 
+import numpy as np
 import torch
 from torch import Tensor
 from torch.autograd.function import once_differentiable
@@ -163,19 +164,38 @@ def _numba_nll_and_gradients(
 ) -> tuple[Tensor, Optional[_Gradients]]:
     from allennlp_elmo_plus.kernels.softmax import _numba_bfloat16, _numba_kernels
 
-    operands = arrays(hidden.float(), targets, weight, bias, negatives.ids)
+    values, target_ids, *weights, sampled_ids = arrays(hidden.float(), targets, weight, bias, negatives.ids)
     log_expected = arrays(negatives.log_expected, dtype=torch.float64)
     # Nothing else would stop the kernel from reading beyond the weights.
-    for name, ids in (("targets", operands[1]), ("negatives.ids", operands[4])):
+    for name, ids in (("targets", target_ids), ("negatives.ids", sampled_ids)):
         index = _numba_kernels.first_out_of_range(ids, len(weight))
         if index < len(ids):
             raise ValueError(f"`{name}` must be from 0 to {len(weight) - 1}, got {ids[index]}")
     kernels = _numba_bfloat16 if hidden.dtype == torch.bfloat16 else _numba_kernels
     nll_sum, grad_hidden, *grads = kernels.nll_and_gradients(
-        *operands, *log_expected, negatives.num_tries, needs_gradients
+        values,
+        *split_targets(target_ids, sampled_ids),
+        *weights,
+        sampled_ids,
+        *log_expected,
+        negatives.num_tries,
+        needs_gradients,
     )
     gradients = _Gradients(torch.from_numpy(grad_hidden).to(hidden.dtype), *map(torch.from_numpy, grads))
     return weight.new_tensor(nll_sum), gradients if needs_gradients else None
+
+
+def split_targets(targets: np.ndarray, ids: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
+    """Return where the targets are among the sampled words `ids`, and the targets that are not sampled.
+
+    Returns:
+        Each target's index in `ids`, with a meaning only where the second array, whether it is sampled, is true; the distinct targets
+        that are not sampled, ascending; and each target's index among these, where it is not sampled.
+    """
+    columns = np.minimum(np.searchsorted(ids, targets), len(ids) - 1)
+    is_sampled = ids[columns] == targets
+    unsampled_ids = np.unique(targets[~is_sampled])
+    return columns, is_sampled, unsampled_ids, np.searchsorted(unsampled_ids, targets)
 
 
 def _torch_nll_and_gradients(

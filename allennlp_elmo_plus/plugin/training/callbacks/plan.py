@@ -12,6 +12,7 @@ from allennlp.training.callbacks import TrainerCallback
 from overrides import overrides
 
 from allennlp_elmo_plus.errors import count_in_words, format_bytes, format_duration
+from allennlp_elmo_plus.kernels.precision import products_dtype
 from allennlp_elmo_plus.plugin.data.data_loaders.bilm_loader import BilmDataLoader
 from allennlp_elmo_plus.plugin.models.bilm_model import BilmModel
 from allennlp_elmo_plus.plugin.strict_from_params import StrictFromParams
@@ -28,6 +29,7 @@ from allennlp_elmo_plus.plugin.training.dense_gradients import reason_for_dense_
 from allennlp_elmo_plus.plugin.training.trainer_state import bilm_parts
 from allennlp_elmo_plus.training.adagrad import Adagrad
 from allennlp_elmo_plus.training.available_memory import available_memory
+from allennlp_elmo_plus.training.compiled_kernels import compile_training_kernels
 from allennlp_elmo_plus.training.distributed.world import world
 from allennlp_elmo_plus.training.memory_estimate import TrainingMemory, estimate_training_memory
 from allennlp_elmo_plus.training.throughput import NUM_WARM_UP
@@ -40,7 +42,8 @@ class BilmPlan(StrictFromParams, TrainerCallback):
     """Logs what a run trains, its steps and memory at the start, its speed after the first batches, perplexities after each epoch.
 
     A warning follows where the estimated memory (see `training.memory_estimate`) exceeds the available memory. The terminal then
-    shows these lines in place of those of AllenNLP's trainer, which `out.log` has too.
+    shows these lines in place of those of AllenNLP's trainer, which `out.log` has too. On a CPU, kernels that are not on disk yet are
+    then compiled, on all processors; see `training.compiled_kernels`.
 
     The metrics of each training batch get, for the progress bar and for callbacks that come later in the config such as
     "tensorboard": `eta_minutes`, until the last epoch ends; `learning_rate`, of the first group of parameters; with the optimizer
@@ -92,13 +95,17 @@ class BilmPlan(StrictFromParams, TrainerCallback):
     @overrides
     def on_start(self, trainer: Any, is_primary: bool = True, **kwargs: Any) -> None:
         super().on_start(trainer, is_primary, **kwargs)
-        _, loader = bilm_parts(trainer, "bilm_plan")
+        model, loader = bilm_parts(trainer, "bilm_plan")
         self._steps_per_epoch = steps_per_epoch(trainer)
         self._num_batches = self._steps_per_epoch * trainer._num_epochs
         self._tokens_per_batch = loader.num_positions / self._steps_per_epoch
         position = position_line(trainer, self._steps_per_epoch)
         if is_primary and position is not None:
             logger.info(position)
+        device = next(model.parameters()).device
+        dtype = products_dtype(model.precision, device)
+        # Before the progress bar appears.
+        compile_training_kernels(model.options, loader.batch_size, loader.num_steps, dtype, device)
 
     def _log_memory(self, trainer: Any, model: BilmModel, loader: BilmDataLoader) -> None:
         device = next(model.parameters()).device

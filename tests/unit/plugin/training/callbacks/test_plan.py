@@ -8,6 +8,7 @@ from types import SimpleNamespace
 from typing import Any
 
 import pytest
+import torch
 from allennlp.commands.train import train_model
 from allennlp.common import Params
 from allennlp.common.checks import ConfigurationError
@@ -46,6 +47,13 @@ def train(directory: Path, **changes: Any) -> list[dict[str, Any]]:
     config["trainer"].update(changes)
     train_model(Params(config), str(directory / "out"))
     return list(MetricsRecorder.metrics)
+
+
+class SmallLoader:
+    batch_size, num_steps, num_positions = 4, 5, 20
+
+    def __len__(self) -> int:
+        return 1
 
 
 class RecordingHandler(logging.Handler):
@@ -98,6 +106,19 @@ def test_the_speed_is_that_of_the_batches_after_the_first(tmp_path: Path, monkey
     assert [batch["eta_minutes"] * 60 for batch in metrics[5:8]] == pytest.approx(
         [3 * num_left, 2 * (num_left - 1), 2 * (num_left - 2)]
     )
+
+
+@pytest.mark.parametrize("precision, dtype", [("fp32", torch.float32), ("bf16", torch.bfloat16)])
+def test_kernels_are_compiled_before_the_first_batch(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, precision: str, dtype: torch.dtype
+) -> None:
+    calls: list[Any] = []
+    monkeypatch.setattr(plan, "compile_training_kernels", lambda *arguments: calls.append(arguments))
+    model = SimpleNamespace(options="options", precision=precision, parameters=lambda: iter([torch.zeros(1)]))
+    monkeypatch.setattr(plan, "bilm_parts", lambda trainer, name: (model, SmallLoader()))
+    trainer = SimpleNamespace(_num_gradient_accumulation_steps=1, _num_epochs=1)
+    BilmPlan(str(tmp_path)).on_start(trainer, is_primary=False)
+    assert calls == [("options", 4, 5, dtype, torch.device("cpu"))]
 
 
 def test_too_little_memory_logs_a_warning(tmp_path: Path, log: Any, monkeypatch: pytest.MonkeyPatch) -> None:
