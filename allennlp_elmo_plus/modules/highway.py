@@ -79,11 +79,11 @@ class _HighwayLayer(torch.autograd.Function):
         transform_bias: Tensor,
     ) -> Tensor:
         carry, transform = carry_weight.to(dtype), transform_weight.to(dtype)
-        sums = run_in_threads(
+        carry_sums, transform_sums = run_in_threads(
             [partial(linear, inputs, carry, carry_bias), partial(linear, inputs, transform, transform_bias)],
             inputs.device,
         )
-        outputs, gate, transformed = combine(*sums, inputs)
+        outputs, gate, transformed = combine(carry_sums, transform_sums, inputs)
         ctx.save_for_backward(inputs, carry, transform, gate, transformed)
         return outputs
 
