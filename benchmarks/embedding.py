@@ -1,10 +1,11 @@
 """
 Embedding text with a frozen biLM of the released small size (cell 1024, projection 128) with random weights.
 
-Ours is the token embedder `bilm`, with its cache of word vectors empty and filled with the words of the text. If AllenNLP is not
-installed, it is the encoder and the mean of its layers. The alternative is AllenNLP's `ElmoTokenEmbedder` with the same exported
-weights, without and with `vocab_to_cache`. All contenders get the same character ids of the same sentences, in batches sorted by
-length. The limits are matrix products: those of the LSTMs, and those of the LSTMs and of each distinct word.
+Ours is the token embedder `bilm`, with its cache of word vectors empty and filled with the words of the text, in float32 and in
+bfloat16, for processors that support it. If AllenNLP is not installed, it is the encoder and the mean of its layers. The alternative is
+AllenNLP's `ElmoTokenEmbedder` with the same exported weights, without and with `vocab_to_cache`. All contenders get the same character
+ids of the same sentences, in batches sorted by length. The limits are matrix products: those of the LSTMs, and those of the LSTMs and
+of each distinct word.
 """
 
 import itertools
@@ -48,7 +49,8 @@ def run(settings: Settings) -> Report:
 
     reason = settings.why_without_allennlp()
     load = _encoder_embedder if reason is not None else _plugin_embedder
-    cold, warm = [load(files)], load(files)
+    cold, warm = {"fp32": load(files, "fp32"), "bf16": load(files, "bf16")}, load(files, "fp32")
+    warm_in_bfloat16 = load(files, "bf16")
     lstm = [shape for batch in batches for shape in lstm_shapes(options, sum(len(sentence) + 2 for sentence in batch))]
     words = sorted({word for batch in batches for sentence in batch for word in sentence} | {BOS_WORD, EOS_WORD})
     lstm_products = Products(lstm)
@@ -56,14 +58,24 @@ def run(settings: Settings) -> Report:
     contenders = [
         Contender(
             "ours, cache empty",
-            lambda: _embed(cold[0], ids),
+            lambda: _embed(cold["fp32"], ids),
             num_tokens,
-            prepare=lambda: cold.__setitem__(0, load(files)),
+            prepare=lambda: cold.__setitem__("fp32", load(files, "fp32")),
             flops=all_products.flops,
             limit=LIMIT_WITH_WORDS,
         ),
         Contender(
+            "ours, cache empty, bf16",
+            lambda: _embed(cold["bf16"], ids),
+            num_tokens,
+            prepare=lambda: cold.__setitem__("bf16", load(files, "bf16")),
+            flops=all_products.flops,
+        ),
+        Contender(
             "ours, cache filled", lambda: _embed(warm, ids), num_tokens, flops=lstm_products.flops, limit=LIMIT_OF_LSTM
+        ),
+        Contender(
+            "ours, cache filled, bf16", lambda: _embed(warm_in_bfloat16, ids), num_tokens, flops=lstm_products.flops
         ),
         *([] if reason is not None else _allennlp_contenders(files, batches, ids, num_tokens)),
         Contender(LIMIT_WITH_WORDS, all_products, num_tokens, flops=all_products.flops),
@@ -102,8 +114,9 @@ def _embed(embedder: Callable[..., Tensor], *inputs: list[Tensor]) -> None:
         embedder(*batch)
 
 
-def _encoder_embedder(files: ExportedFiles) -> Embedder:
+def _encoder_embedder(files: ExportedFiles, precision: str) -> Embedder:
     encoder = load_encoder(BiLMOptions.from_file(files.options), files.weights)
+    encoder.precision = precision
     for parameter in encoder.parameters():
         parameter.requires_grad_(False)
 
@@ -114,10 +127,10 @@ def _encoder_embedder(files: ExportedFiles) -> Embedder:
     return embed
 
 
-def _plugin_embedder(files: ExportedFiles) -> Embedder:
+def _plugin_embedder(files: ExportedFiles, precision: str) -> Embedder:
     from allennlp_elmo_plus.plugin.modules.token_embedders.bilm_token_embedder import BilmTokenEmbedder
 
-    return BilmTokenEmbedder(str(files.options), str(files.weights)).eval()
+    return BilmTokenEmbedder(str(files.options), str(files.weights), precision=precision).eval()
 
 
 def _allennlp_contenders(

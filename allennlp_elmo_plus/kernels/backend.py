@@ -144,18 +144,14 @@ def force(backend: Optional[str]) -> Iterator[None]:
         _forced = before
 
 
-def is_packed_bfloat16(like: Tensor, *inner_sizes: int) -> bool:
-    """Return whether compiled kernels can multiply factors of the dtype of `like` in bfloat16 by this processor's instructions.
+def is_packed_bfloat16(dtype: torch.dtype, *inner_sizes: int) -> bool:
+    """Return whether compiled kernels can multiply factors of `dtype` in bfloat16 by this processor's instructions.
 
     Args:
-        like: A tensor of the products' dtype.
+        dtype: The products' dtype.
         inner_sizes: The inner dimensions of the products, which must be multiples of 32.
     """
-    return (
-        like.dtype == torch.bfloat16
-        and not any(size % 32 for size in inner_sizes)
-        and "avx512bf16" in instruction_sets()
-    )
+    return dtype == torch.bfloat16 and not any(size % 32 for size in inner_sizes) and "avx512bf16" in instruction_sets()
 
 
 def _always(situation: Situation) -> bool:

@@ -70,7 +70,7 @@ def _operations_of_thread(
         return next(candidates(operation, like, **sizes)) == "numba"
 
     def product_sizes(*inner_sizes: int) -> dict[str, int]:
-        is_packed = is_packed_bfloat16(torch.empty(0, dtype=products_dtype), *inner_sizes)
+        is_packed = is_packed_bfloat16(products_dtype, *inner_sizes)
         return {"has_one_dtype": int(products_dtype == like.dtype), "is_packed_bfloat16": int(is_packed)}
 
     products = "float32" if products_dtype == like.dtype else "bfloat16"

@@ -5,10 +5,15 @@ import torch
 from torch import Tensor
 
 from allennlp_elmo_plus.kernels import backend
+from allennlp_elmo_plus.kernels.processor import instruction_sets
 from allennlp_elmo_plus.modules.recurrent.layer import RecurrentOutput
 from allennlp_elmo_plus.modules.recurrent.lstm import LstmLayer
 
-INPUT, CELL, PROJECTION = 6, 21, 11
+pytestmark = pytest.mark.skipif(
+    "avx512bf16" not in instruction_sets(), reason="the processor has no products in bfloat16"
+)
+
+INPUT, CELL, PROJECTION = 32, 64, 32
 CELL_CLIP, PROJ_CLIP = 0.25, 0.12  # active in a good part of the values; 0.12 is no bfloat16
 FALLING, NUM_ROWS = [3, 2, 2], 4  # one row never runs, and one ends after the first step
 
@@ -17,7 +22,7 @@ def random_layer(projection: bool = True, clips: bool = False) -> LstmLayer:
     layer = LstmLayer(INPUT, CELL, PROJECTION if projection else None, *((CELL_CLIP, PROJ_CLIP) if clips else ()))
     generator = torch.Generator().manual_seed(1)
     for parameter in layer.parameters():
-        torch.nn.init.normal_(parameter, std=0.4, generator=generator)
+        torch.nn.init.normal_(parameter, std=0.15, generator=generator)
     return layer
 
 
@@ -87,3 +92,11 @@ def test_without_gradients_the_same(projection: bool) -> None:
     with torch.no_grad():
         for ours, tensor in zip(run_in_bfloat16(layer, *given), expected):
             assert torch.equal(ours, tensor)
+
+
+def test_sizes_that_do_not_fit_the_processors_instructions_are_multiplied_in_float32() -> None:
+    layer = LstmLayer(6, 21, 11)
+    layer.reset_parameters()
+    given = torch.randn(3, 6), [3], torch.zeros(3, 11), torch.zeros(3, 21)
+    for ours, tensor in zip(run_in_bfloat16(layer, *given), layer(*given)):
+        assert torch.equal(ours, tensor)

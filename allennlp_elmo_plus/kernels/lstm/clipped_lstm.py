@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 from torch.autograd.function import once_differentiable
 
-from allennlp_elmo_plus.kernels.backend import run
+from allennlp_elmo_plus.kernels.backend import is_packed_bfloat16, run
 from allennlp_elmo_plus.kernels.cuda_graph import GraphCapture
 from allennlp_elmo_plus.kernels.dtypes import widest_dtype
 from allennlp_elmo_plus.kernels.gemm.linear import product_dtype
@@ -34,7 +34,8 @@ def clipped_lstm(
 ) -> list[Results]:
     """Return the results of each direction.
 
-    Products are in autocast's dtype where autocast is enabled, otherwise in the weights'; sums are in float32 or wider. The state
+    Products are in autocast's dtype where autocast is enabled, otherwise in the weights'; on a CPU they are in bfloat16 only where the
+    sizes fit the processor's instructions, since PyTorch's own take several times as long. Sums are in float32 or wider. The state
     has the weights' dtype, float32 or wider. On a CPU the outputs have the weights' dtype, on a GPU that of the products.
 
     Gradients reach all tensors of a direction. There is no gradient of a gradient: it raises a `RuntimeError`, except with the
@@ -49,7 +50,7 @@ def clipped_lstm(
     """
     kernel = directions[0].kernel
     clips = Clips(cell_clip, None if directions[0].projection is None else proj_clip)
-    dtypes = [product_dtype(direction.kernel) for direction in directions]
+    dtypes = [_products_dtype(direction) for direction in directions]
     implementations = {
         "triton": lambda: run_stacked(batch_sizes, clips, directions, dtypes, capture),
         "torch": lambda: _run_in_threads(batch_sizes, clips, directions, dtypes),
@@ -57,6 +58,14 @@ def clipped_lstm(
     }
     with torch.autocast(kernel.device.type, enabled=False):
         return run("lstm", kernel.new_empty(0, dtype=dtypes[0]), implementations)
+
+
+def _products_dtype(direction: LstmTensors) -> torch.dtype:
+    kernel, dtype = direction.kernel, product_dtype(direction.kernel)
+    inner_sizes = direction.inputs.shape[1], direction.hidden.shape[1], direction.cell.shape[1]
+    if kernel.device.type == "cpu" and dtype == torch.bfloat16 and not is_packed_bfloat16(dtype, *inner_sizes):
+        return kernel.dtype
+    return dtype
 
 
 def _run_reference(batch_sizes: list[int], clips: Clips, directions: Sequence[LstmTensors]) -> list[Results]:

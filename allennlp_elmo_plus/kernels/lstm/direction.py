@@ -116,6 +116,6 @@ def _loop_sizes(window: Window) -> dict[str, int]:
         "kernel_values": tensors.kernel.numel(),
         "rows": window.num_rows,
         "tokens": len(tensors.inputs),
-        "is_packed_bfloat16": int(is_packed_bfloat16(tensors.kernel, *inner_sizes)),
+        "is_packed_bfloat16": int(is_packed_bfloat16(tensors.kernel.dtype, *inner_sizes)),
         "has_one_dtype": int(tensors.kernel.dtype == tensors.bias.dtype),
     }

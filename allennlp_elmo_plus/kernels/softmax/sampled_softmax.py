@@ -85,7 +85,7 @@ def sampled_softmax_nll(
     sizes = {
         "has_one_dtype": int(hidden.dtype == weight.dtype == bias.dtype),
         "is_packed_bfloat16": int(
-            is_packed_bfloat16(hidden, hidden.shape[1], len(negatives.ids)) and weight.dtype == bias.dtype
+            is_packed_bfloat16(hidden.dtype, hidden.shape[1], len(negatives.ids)) and weight.dtype == bias.dtype
         ),
     }
     return run("sampled_softmax", weight, implementations, **sizes)
