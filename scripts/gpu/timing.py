@@ -16,7 +16,7 @@ from benchmarks.workloads.corpora import NUM_STEPS
 from benchmarks.workloads.training_step import TrainingJob
 
 from .report import Report
-from .workload import Workload, graph_states, moved
+from .workload import Workload, graph_states
 
 
 def time_device(work: Workload, report: Report) -> None:
@@ -121,7 +121,7 @@ def time_parts(work: Workload, report: Report) -> None:
     options, vocab_size, lanes = work.sizes.original, work.sizes.vocab_size, work.sizes.num_lanes
     (batch,) = work.batches(options, vocab_size, lanes, 1)
     job = work.job(options, vocab_size, [batch], bfloat16=work.is_gpu)
-    model, moved_batch = job.model, moved(batch, work.device)
+    model, moved_batch = job.model, batch.to(work.device)
     report.measured("distinct words", len(batch.characters), f"of {lanes * NUM_STEPS}")
 
     def encoder() -> None:
@@ -148,7 +148,7 @@ def time_parts(work: Workload, report: Report) -> None:
 def time_steps(work: Workload, report: Report) -> None:
     """Measure training steps: tokens per second, peak memory, and the lines at which the host waits for the device."""
     options, vocab_size = {**work.sizes.original, "dropout": 0.1}, work.sizes.vocab_size
-    batches = [moved(batch, work.device) for batch in work.batches(options, vocab_size, work.sizes.num_lanes, 8)]
+    batches = [batch.to(work.device) for batch in work.batches(options, vocab_size, work.sizes.num_lanes, 8)]
     cases = [
         ("bfloat16, graphs", True, True),
         ("bfloat16, step by step", True, False),

@@ -14,7 +14,7 @@ from allennlp_elmo_plus.options.bilm_options import BiLMOptions
 from benchmarks.workloads.corpora import NUM_STEPS, epoch_batches, sample_corpus
 
 from .report import Report
-from .workload import Workload, graph_states, moved
+from .workload import Workload, graph_states
 
 # The training loops stop when this many seconds are left, for the sections after them.
 TYPES_RESERVE_SECONDS, FED_RESERVE_SECONDS = 240.0, 60.0
@@ -39,7 +39,7 @@ def train_in_both_types(work: Workload, report: Report) -> None:
         last[name] = float(curve[-max(1, len(curve) // 5) :].mean())
         job.model.eval()
         with torch.no_grad():
-            exact[name] = float(job.model.exact_loss(moved(batches[-1], work.device)).forward_nll.double().mean())
+            exact[name] = float(job.model.exact_loss(batches[-1].to(work.device)).forward_nll.double().mean())
         text = f"nats, from {float(curve[0]):.3f}; exact {exact[name]:.3f}; graphs {graph_states(job)}"
         report.measured(f"{name}: mean loss of the last fifth", last[name], text)
         report.required(f"{name}: finite", bool(torch.isfinite(curve).all()))
@@ -63,7 +63,7 @@ def train_as_fed(work: Workload, report: Report) -> None:
     num_batches = sum(1 for _ in source())
     report.measured("batches without training", 1e3 * (time.perf_counter() - start) / num_batches, "ms per batch")
     job = work.job(options, sizes.vocab_size, [], bfloat16=work.is_gpu)
-    job.batches = (moved(batch, work.device) for batch in source())
+    job.batches = (batch.to(work.device) for batch in source())
     losses = []
     for number in range(num_batches):
         if number == warm_up:

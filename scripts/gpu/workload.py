@@ -73,7 +73,7 @@ class Workload:
     ) -> TrainingJob:
         """Return a training job on the device, with weights drawn from `seed`. Each batch is moved to the device when it is used."""
         torch.manual_seed(seed)
-        moved_batches = (moved(batch, self.device) for batch in batches)
+        moved_batches = (batch.to(self.device) for batch in batches)
         return TrainingJob(options, vocab_size, moved_batches, bfloat16, self.device)
 
     def synchronize(self) -> None:
@@ -106,15 +106,6 @@ class Workload:
                     function()
                 times.append(1e3 * (time.perf_counter() - begin) / calls)
         return float(np.median(times))
-
-
-def moved(value: Any, device: torch.device) -> Any:
-    """Return `value` with all its tensors on `device`. Named tuples, such as batches, keep their type."""
-    if isinstance(value, Tensor):
-        return value.to(device)
-    if isinstance(value, tuple) and hasattr(value, "_fields"):
-        return type(value)(*(moved(field, device) for field in value))
-    return value
 
 
 def graph_states(job: TrainingJob) -> list[str]:
