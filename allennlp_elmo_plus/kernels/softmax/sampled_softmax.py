@@ -17,6 +17,7 @@ from torch.autograd.function import once_differentiable
 from allennlp_elmo_plus.kernels.arrays import arrays
 from allennlp_elmo_plus.kernels.backend import is_packed_bfloat16, run
 from allennlp_elmo_plus.kernels.gemm.linear import addmm_tn_, linear, matmul_tn
+from allennlp_elmo_plus.kernels.lstm.stacked_lstm import check_kernels
 from allennlp_elmo_plus.kernels.softmax import reference
 from allennlp_elmo_plus.kernels.softmax.negatives import NegativeSample, log_expected_counts
 from allennlp_elmo_plus.kernels.softmax.operands import check_shapes, target_logits
@@ -264,13 +265,35 @@ def _logit_grads(logits: Tensor, columns: Tensor, is_sampled: Tensor, unsampled_
     """
     # Below this, exponentials are denormal numbers: nothing to any sum, but a hundred times slower to multiply.
     lowest = math.log(torch.finfo(logits.dtype).tiny) + 1
+    operands = logits, columns, is_sampled, unsampled_logits, lowest
+    implementations = {
+        "triton": lambda: _triton_logit_gradients(*operands),
+        "torch": lambda: _torch_logit_gradients(*operands),
+    }
+    nll, inverse_total, grad_target = run(
+        "sampled_softmax.logits", logits, implementations, num_samples=logits.shape[1]
+    )
+    return _LogitGrads(nll.sum(), logits, inverse_total, grad_target, logits.t() @ inverse_total)
+
+
+def _triton_logit_gradients(logits: Tensor, *arguments: Any) -> tuple[Tensor, Tensor, Tensor]:
+    check_kernels(logits.device, logits.dtype)
+    from allennlp_elmo_plus.kernels.softmax._triton_kernels import logit_gradients
+
+    # Triton launches on the current device, which need not be the tensors'.
+    with torch.cuda.device_of(logits):
+        return logit_gradients(logits, *arguments)
+
+
+def _torch_logit_gradients(
+    logits: Tensor, columns: Tensor, is_sampled: Tensor, unsampled_logits: Tensor, lowest: float
+) -> tuple[Tensor, Tensor, Tensor]:
     columns = columns.unsqueeze(1)
     target = torch.where(is_sampled, logits.gather(1, columns).squeeze(1), unsampled_logits)
     peak = torch.maximum(logits.amax(1), target)
     exponentials = logits.sub_(peak.unsqueeze(1)).clamp_(min=lowest).exp_()
     target_exponential = target.sub_(peak).exp()
     total = exponentials.sum(1).add_(target_exponential.masked_fill(is_sampled, 0))
-    nll_sum, inverse_total = (total.log() - target).sum(), total.reciprocal()
-    unnormalized = exponentials.scatter_add_(1, columns, total.neg().mul_(is_sampled).unsqueeze(1))
-    grad_target = target_exponential.mul_(inverse_total).sub_(1)
-    return _LogitGrads(nll_sum, unnormalized, inverse_total, grad_target, unnormalized.t() @ inverse_total)
+    exponentials.scatter_add_(1, columns, total.neg().mul_(is_sampled).unsqueeze(1))
+    inverse_total = total.reciprocal()
+    return total.log() - target, inverse_total, target_exponential.mul_(inverse_total).sub_(1)
