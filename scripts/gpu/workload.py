@@ -3,7 +3,7 @@
 import time
 from collections.abc import Callable, Iterable
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, Optional
 
 import numpy as np
 import torch
@@ -29,26 +29,30 @@ class Sizes(NamedTuple):
     num_updates: int  # of the training of `trained`
     num_tokens: int  # of the generated text
     repeats: int  # of each measurement
+    num_epochs: int  # of the training on a text
     loss_limit: float  # nats between the losses of trainings in float32 and in bfloat16
 
 
 def sizes_of(is_dry_run: bool) -> Sizes:
     """Return the sizes of a run."""
     if is_dry_run:
-        return Sizes(tiny(), 500, 4, tiny(), tiny(), 500, 4, 4, 3_000, 2, 0.5)
+        return Sizes(tiny(), 500, 4, tiny(), tiny(), 500, 4, 4, 3_000, 2, 1, 0.5)
     small = bilm_options(256, 64, [[1, 16], [2, 16], [3, 32], [7, 64]], n_highway=1, n_negatives=512)
     trained = bilm_options(1024, 256, [[1, 32], [2, 32], [3, 64], [4, 128], [5, 256]], n_highway=1, n_negatives=4096)
-    return Sizes(released_original(), RELEASED_VOCABULARY, 384, small, trained, 20_000, 128, 500, 2_000_000, 20, 0.05)
+    return Sizes(
+        released_original(), RELEASED_VOCABULARY, 384, small, trained, 20_000, 128, 500, 2_000_000, 20, 10, 0.05
+    )
 
 
 class Workload:
-    """The device, the sizes, and a directory for temporary files."""
+    """The device, the sizes, a directory for temporary files, and a text to train on; None for a generated text."""
 
-    def __init__(self, device: torch.device, is_dry_run: bool, scratch: Path) -> None:
+    def __init__(self, device: torch.device, is_dry_run: bool, scratch: Path, text: Optional[Path] = None) -> None:
         self.device = device
         self.is_dry_run = is_dry_run
         self.sizes = sizes_of(is_dry_run)
         self.scratch = scratch
+        self.text = text
 
     @property
     def is_gpu(self) -> bool:
