@@ -207,6 +207,13 @@ TABLE: dict[str, dict[str, Backend]] = {
     # All of the softmax in one kernel: 3% of a step on two AMD processors, no difference on an Intel Xeon. With several threads per
     # direction, library products are faster.
     "sampled_softmax": {"numba": Backend(_compiled_products_can, lambda situation: situation.threads == 1)},
+    # A row of logits read once and written once, where PyTorch's operations read or write it ten times. Not measured on a GPU yet. Wider
+    # rows than this do not fit the registers of 16 warps.
+    "sampled_softmax.logits": {
+        "triton": Backend(
+            lambda situation: situation.device == "cuda", lambda situation: situation.sizes["num_samples"] <= 1 << 15
+        )
+    },
     "exact_softmax": {},
     "conv_max_pool": {},
     # Convolution and maximum in one kernel: 3% of a step on an AMD Zen 5, no difference on an Intel Xeon. On an AMD EPYC 4 to 5% of a

@@ -89,7 +89,7 @@ class CharacterCNN(nn.Module):
         common_dtype(self)
         if len(characters) == 0:
             return self.embedding.new_zeros(0, self.num_filters)
-        lowest, highest = (int(extreme) for extreme in torch.aminmax(characters))
+        lowest, highest = torch.stack(torch.aminmax(characters)).tolist()
         padding_id = len(self.embedding)
         if lowest < 1 or highest > padding_id:
             out_of_range = lowest if lowest < 1 else highest

@@ -111,14 +111,15 @@ class LanguageModel(nn.Module):
             words = self.token_encoder(batch.word_ids)
         else:
             words = self.token_encoder(batch.characters, batch.buckets)
-        mask = batch.mask
         if state is None:
             # Rows with nothing to read in this window have a state too.
             state = self.bilm.zero_state(len(batch.lengths))
         # The backward pass of `words[...]` takes several times as long.
-        forward_inputs = words.index_select(0, pack(batch.forward_inputs, mask))
+        forward_inputs = words.index_select(0, pack(batch.forward_inputs, batch.batch_sizes))
         backward_inputs = (
-            words.index_select(0, pack(batch.backward_inputs, mask)) if self.bilm.is_bidirectional else None
+            words.index_select(0, pack(batch.backward_inputs, batch.batch_sizes))
+            if self.bilm.is_bidirectional
+            else None
         )
         output = self.bilm(forward_inputs, backward_inputs, batch.batch_sizes, state)
         forward = self._for_softmax(output.forward[-1])
@@ -158,13 +159,13 @@ class LanguageModel(nn.Module):
         self, batch: LanguageModelBatch, state: Optional[BiLMState], losses: Sequence[Callable[..., Tensor]]
     ) -> tuple[Tensor, Optional[Tensor], BiLMState]:
         """Return the loss of each direction, computed by its function of `losses`, and the new state."""
-        top, mask = self(batch, state), batch.mask
+        top = self(batch, state)
         directions = [(top.forward, batch.forward_targets)]
         if top.backward is not None:
             directions.append((top.backward, batch.backward_targets))
         nlls = run_in_threads(
             [
-                partial(loss, hidden, pack(targets, mask), self.softmax.weight, self.softmax.bias)
+                partial(loss, hidden, pack(targets, batch.batch_sizes), self.softmax.weight, self.softmax.bias)
                 for loss, (hidden, targets) in zip(losses, directions)
             ],
             top.forward.device,

@@ -37,6 +37,9 @@ def main(arguments: Optional[list[str]] = None) -> int:
     parser.add_argument("--device", default="cuda", help="default cuda")
     parser.add_argument("--dry-run", action="store_true", help="small sizes; the times mean nothing")
     parser.add_argument("--only", nargs="+", metavar="SECTION", help="run only these sections")
+    parser.add_argument(
+        "--text", type=Path, help="text for the perplexity, a sentence per line; default: a generated one"
+    )
     options = parser.parse_args(arguments)
     device = torch.device(options.device)
     if device.type == "cuda" and not torch.cuda.is_available():
@@ -48,7 +51,7 @@ def main(arguments: Optional[list[str]] = None) -> int:
     options.output.mkdir(parents=True, exist_ok=True)
     report = Report(options.output / f"{options.part}.json", options.part, device)
     with tempfile.TemporaryDirectory() as scratch:
-        work = Workload(device, options.dry_run, Path(scratch))
+        work = Workload(device, options.dry_run, Path(scratch), options.text)
         for name, section in sections.items():
             if options.only is None or name in options.only:
                 report.run(name, partial(section, work, report))

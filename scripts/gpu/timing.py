@@ -16,7 +16,11 @@ from benchmarks.workloads.corpora import NUM_STEPS
 from benchmarks.workloads.training_step import TrainingJob
 
 from .report import Report
-from .workload import Workload, graph_states, moved
+from .workload import Workload, graph_states
+
+# A measurement of one batch size starts only if this many seconds are left.
+BATCH_SIZES_RESERVE_SECONDS = 30.0
+SPLIT_PARTS = 8
 
 
 def time_device(work: Workload, report: Report) -> None:
@@ -41,11 +45,21 @@ def time_products(work: Workload, report: Report) -> None:
     kernel, projection, hidden, cells = draw(p, 4 * c), draw(c, p), draw(rows, p), draw(rows, c)
     gates, inputs, all_gates = draw(rows, 4 * c), draw(n, p), draw(n, 4 * c)
     kernel_t, projection_t = kernel.transpose(1, 2), projection.transpose(1, 2)
+
+    def in_parts() -> Tensor:
+        # Few tiles of the result keep few of the GPU's processors busy, so that a sum over 4C values is better split, if it is not yet.
+        sums = [
+            torch.bmm(left.unflatten(1, (SPLIT_PARTS, -1)).transpose(0, 1), right.unflatten(0, (SPLIT_PARTS, -1)))
+            for left, right in zip(gates, kernel_t, strict=True)
+        ]
+        return hidden.add_(torch.stack(sums).sum(1, dtype=torch.float32))
+
     products = {
         "a step: hidden by kernel": (lambda: gates.baddbmm_(hidden, kernel, beta=0.5), rows * p * 4 * c),
         "a step: cells by projection": (lambda: torch.bmm(cells, projection), rows * c * p),
         "a step back: by the projection": (lambda: torch.bmm(hidden, projection_t), rows * c * p),
         "a step back: by the kernel": (lambda: hidden.baddbmm_(gates, kernel_t, beta=0.5), rows * p * 4 * c),
+        f"a step back: by the kernel, in {SPLIT_PARTS} parts": (in_parts, rows * p * 4 * c),
         "all steps: inputs by kernel": (lambda: torch.bmm(inputs, kernel), n * p * 4 * c),
         "all steps: gradient of inputs": (lambda: torch.bmm(all_gates, kernel_t), n * p * 4 * c),
         "all steps: gradient of kernel": (lambda: torch.bmm(inputs.transpose(1, 2), all_gates), n * p * 4 * c),
@@ -121,7 +135,7 @@ def time_parts(work: Workload, report: Report) -> None:
     options, vocab_size, lanes = work.sizes.original, work.sizes.vocab_size, work.sizes.num_lanes
     (batch,) = work.batches(options, vocab_size, lanes, 1)
     job = work.job(options, vocab_size, [batch], bfloat16=work.is_gpu)
-    model, moved_batch = job.model, moved(batch, work.device)
+    model, moved_batch = job.model, batch.to(work.device)
     report.measured("distinct words", len(batch.characters), f"of {lanes * NUM_STEPS}")
 
     def encoder() -> None:
@@ -148,7 +162,7 @@ def time_parts(work: Workload, report: Report) -> None:
 def time_steps(work: Workload, report: Report) -> None:
     """Measure training steps: tokens per second, peak memory, and the lines at which the host waits for the device."""
     options, vocab_size = {**work.sizes.original, "dropout": 0.1}, work.sizes.vocab_size
-    batches = [moved(batch, work.device) for batch in work.batches(options, vocab_size, work.sizes.num_lanes, 8)]
+    batches = [batch.to(work.device) for batch in work.batches(options, vocab_size, work.sizes.num_lanes, 8)]
     cases = [
         ("bfloat16, graphs", True, True),
         ("bfloat16, step by step", True, False),
@@ -177,6 +191,24 @@ def time_steps(work: Workload, report: Report) -> None:
                     _waits_of_the_host(job, report)
                     _kernels(job, work, report)
             del job
+
+
+def time_batch_sizes(work: Workload, report: Report) -> None:
+    """Measure training steps in bfloat16 with fewer and with more lanes, each batch copied to the device when its step begins."""
+    options, vocab_size = {**work.sizes.original, "dropout": 0.1}, work.sizes.vocab_size
+    for num_lanes in (work.sizes.num_lanes // 3, work.sizes.num_lanes, 2 * work.sizes.num_lanes):
+        if report.seconds_left() < BATCH_SIZES_RESERVE_SECONDS:
+            report.required(f"{num_lanes} lanes", False, "no time was left")
+            return
+        job = work.job(options, vocab_size, work.batches(options, vocab_size, num_lanes, 4), bfloat16=True)
+        seconds = work.milliseconds(job.step) / 1e3
+        tokens_per_second = num_lanes * NUM_STEPS / seconds
+        report.measured(
+            f"{num_lanes} lanes", 1e3 * seconds, f"ms, {tokens_per_second:,.0f} tokens/s, {graph_states(job)}"
+        )
+        del job
+        if work.is_gpu:
+            torch.cuda.empty_cache()
 
 
 def _waits_of_the_host(job: TrainingJob, report: Report) -> None:
@@ -210,4 +242,5 @@ SECTIONS = {
     "stacks": time_stacks,
     "parts": time_parts,
     "steps": time_steps,
+    "batch sizes": time_batch_sizes,
 }

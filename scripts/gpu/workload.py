@@ -3,7 +3,7 @@
 import time
 from collections.abc import Callable, Iterable
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, Optional
 
 import numpy as np
 import torch
@@ -29,26 +29,30 @@ class Sizes(NamedTuple):
     num_updates: int  # of the training of `trained`
     num_tokens: int  # of the generated text
     repeats: int  # of each measurement
+    num_epochs: int  # of the training on a text
     loss_limit: float  # nats between the losses of trainings in float32 and in bfloat16
 
 
 def sizes_of(is_dry_run: bool) -> Sizes:
     """Return the sizes of a run."""
     if is_dry_run:
-        return Sizes(tiny(), 500, 4, tiny(), tiny(), 500, 4, 4, 3_000, 2, 0.5)
+        return Sizes(tiny(), 500, 4, tiny(), tiny(), 500, 4, 4, 3_000, 2, 1, 0.5)
     small = bilm_options(256, 64, [[1, 16], [2, 16], [3, 32], [7, 64]], n_highway=1, n_negatives=512)
     trained = bilm_options(1024, 256, [[1, 32], [2, 32], [3, 64], [4, 128], [5, 256]], n_highway=1, n_negatives=4096)
-    return Sizes(released_original(), RELEASED_VOCABULARY, 384, small, trained, 20_000, 128, 500, 2_000_000, 20, 0.05)
+    return Sizes(
+        released_original(), RELEASED_VOCABULARY, 384, small, trained, 20_000, 128, 500, 2_000_000, 20, 10, 0.05
+    )
 
 
 class Workload:
-    """The device, the sizes, and a directory for temporary files."""
+    """The device, the sizes, a directory for temporary files, and a text to train on; None for a generated text."""
 
-    def __init__(self, device: torch.device, is_dry_run: bool, scratch: Path) -> None:
+    def __init__(self, device: torch.device, is_dry_run: bool, scratch: Path, text: Optional[Path] = None) -> None:
         self.device = device
         self.is_dry_run = is_dry_run
         self.sizes = sizes_of(is_dry_run)
         self.scratch = scratch
+        self.text = text
 
     @property
     def is_gpu(self) -> bool:
@@ -73,7 +77,7 @@ class Workload:
     ) -> TrainingJob:
         """Return a training job on the device, with weights drawn from `seed`. Each batch is moved to the device when it is used."""
         torch.manual_seed(seed)
-        moved_batches = (moved(batch, self.device) for batch in batches)
+        moved_batches = (batch.to(self.device) for batch in batches)
         return TrainingJob(options, vocab_size, moved_batches, bfloat16, self.device)
 
     def synchronize(self) -> None:
@@ -106,15 +110,6 @@ class Workload:
                     function()
                 times.append(1e3 * (time.perf_counter() - begin) / calls)
         return float(np.median(times))
-
-
-def moved(value: Any, device: torch.device) -> Any:
-    """Return `value` with all its tensors on `device`. Named tuples, such as batches, keep their type."""
-    if isinstance(value, Tensor):
-        return value.to(device)
-    if isinstance(value, tuple) and hasattr(value, "_fields"):
-        return type(value)(*(moved(field, device) for field in value))
-    return value
 
 
 def graph_states(job: TrainingJob) -> list[str]:

@@ -8,23 +8,26 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 from torch import Tensor
+from torch.utils._python_dispatch import TorchDispatchMode
 
 from allennlp_elmo_plus.data.text.characters import PADDING_ID
 from allennlp_elmo_plus.kernels import backend
+from allennlp_elmo_plus.kernels.char_conv import _max_over_positions, reference
 from allennlp_elmo_plus.kernels.char_conv import conv_max_pool as op
-from allennlp_elmo_plus.kernels.char_conv import reference
 from allennlp_elmo_plus.kernels.char_conv._ngrams import unique_ngrams
 from tests.unit.modules.test_char_cnn import encode
 
 TOLERANCE = {torch.float32: 1e-5, torch.float64: 1e-12}
 
 
-@pytest.fixture(params=["numba", "numba after a library's product", "torch", "reference"])
+@pytest.fixture(params=["numba", "numba after a library's product", "torch", "torch on an accelerator", "reference"])
 def each_backend(
     request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> Iterator[str]:
     if request.param == "numba after a library's product":
         monkeypatch.setitem(backend.TABLE, "conv_max_pool.gemm", {})
+    if request.param == "torch on an accelerator":
+        monkeypatch.setattr(_max_over_positions, "_by_position", _max_over_positions._all_at_once)
     with backend.force(request.param.split()[0]):
         yield request.param
     assert not caplog.records, "another backend computed"
@@ -82,6 +85,18 @@ def test_a_response_that_is_not_a_number_is_the_maximum(each_backend: str) -> No
     assert maxima[:2].isnan().all() and not maxima[2].isnan().any()
 
 
+@pytest.mark.parametrize("word, first, second", [("cabac", "a", "b"), ("cbabc", "b", "a")])
+def test_the_first_of_equal_maxima_has_the_gradient(each_backend: str, word: str, first: str, second: str) -> None:
+    """The response to "ab" is that to "ba", 3, and those to the other pairs are smaller."""
+    embedding = torch.zeros(PADDING_ID, 1)
+    embedding[ord("a")] = embedding[ord("b")] = 1
+    embedding.requires_grad_()
+    maxima = op.conv_max_pool(encode([word], 10), embedding, [torch.tensor([[[2.0, 1.0]]])], [torch.zeros(1)])
+    assert maxima.item() == 3
+    (grad,) = torch.autograd.grad(maxima.sum(), embedding)
+    assert (grad[ord(first)].item(), grad[ord(second)].item()) == (2, 1)
+
+
 @pytest.mark.parametrize("width", [1, 3, 7, 8])
 @given(texts=st.lists(st.text(alphabet="ab", max_size=9), min_size=1, max_size=6))
 def test_each_position_has_its_n_gram_and_no_n_gram_occurs_twice(width: int, texts: list[str]) -> None:
@@ -111,3 +126,28 @@ def test_widths_in_parallel_threads_follow_the_reference(
         torch.set_num_threads(1)
     assert len(groups) == num_groups
     torch.testing.assert_close(actual, expected, rtol=1e-12, atol=1e-12)
+
+
+class _Launches(TorchDispatchMode):
+    """Counts the operations on tensors, views aside."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.count = 0
+
+    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        self.count += not func.is_view
+        return func(*args, **(kwargs or {}))
+
+
+@pytest.mark.parametrize("max_length", [5, 40])
+def test_launches_on_an_accelerator_do_not_grow_with_the_length_of_words(
+    monkeypatch: pytest.MonkeyPatch, max_length: int
+) -> None:
+    monkeypatch.setattr(_max_over_positions, "_by_position", _max_over_positions._all_at_once)
+    generator = torch.Generator().manual_seed(3)
+    weights = [weight.requires_grad_() for weight in weights_of([[1, 3], [2, 4], [3, 5]], generator)]
+    characters = encode(["a" * length for length in range(1, max_length)], 50)
+    with backend.force("torch"), _Launches() as launches:
+        op.conv_max_pool(characters, weights[0], weights[1:4], weights[4:], [(max_length - 1, max_length + 1)])
+    assert launches.count < 70

@@ -4,7 +4,6 @@ Without a GPU, Triton's interpreter runs the kernels on the CPU. It rounds to bf
 """
 
 import copy
-import importlib
 import re
 import sys
 from collections.abc import Iterator
@@ -23,9 +22,9 @@ from allennlp_elmo_plus.modules.recurrent.layer import RecurrentOutput
 from allennlp_elmo_plus.modules.recurrent.lstm import LstmLayer
 from tests.helpers.cuda_graph_stand_in import capture_without_gpu
 from tests.helpers.half_precision_products import FlagsOfProducts, flags
+from tests.helpers.triton_interpreter import DEVICE, import_kernels
 
 KERNELS = "allennlp_elmo_plus.kernels.lstm._triton_kernels"
-DEVICE = "cuda" if torch.cuda.is_available() else "cpu"
 BLOCK, INPUT, CELL, PROJECTION = 16, 6, 21, 11  # cells fill one block and begin another
 CELL_CLIP, PROJ_CLIP = 0.25, 0.125  # exact in every dtype, and active in a good part of the values
 FALLING = [3, 2, 2]  # of 4 rows one never runs, and one ends after the first step
@@ -33,16 +32,8 @@ FALLING = [3, 2, 2]  # of 4 rows one never runs, and one ends after the first st
 
 @pytest.fixture(scope="module", autouse=True)
 def kernels() -> Iterator[object]:
-    """Triton reads the variable where it decorates a kernel: the module is imported anew for these tests, and dropped after."""
-    pytest.importorskip("triton", reason="Triton, which has builds for Linux alone, is not installed")
     with pytest.MonkeyPatch.context() as patch:
-        if DEVICE == "cpu":
-            patch.setenv("TRITON_INTERPRET", "1")
-        # To set both first has them put back as they were, there or not.
-        patch.setitem(sys.modules, KERNELS, None)
-        patch.setattr(allennlp_elmo_plus.kernels.lstm, "_triton_kernels", None, raising=False)
-        del sys.modules[KERNELS]
-        module = importlib.import_module(KERNELS)
+        module = import_kernels(patch, KERNELS)
         patch.setattr(module, "BLOCK", BLOCK)
         yield module
 

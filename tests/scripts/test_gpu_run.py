@@ -79,4 +79,16 @@ def test_a_missing_gpu_is_an_error_of_one_line(capsys):
 def test_sections_that_do_not_exist_are_refused(capsys):
     with pytest.raises(SystemExit):
         main(["train", "--device", "cpu", "--only", "embeding"])
-    assert "`--only` must name sections of train, types, as fed, embedding, got embeding" in capsys.readouterr().err
+    assert (
+        "`--only` must name sections of train, types, perplexity, as fed, embedding, got embeding"
+        in capsys.readouterr().err
+    )
+
+
+def test_a_text_of_ones_own_is_learned(tmp_path, capsys):
+    text = tmp_path / "text.txt"
+    text.write_text("the river rises and the river falls .\n" * 300, encoding="utf-8")
+    arguments = ["train", "--dry-run", "--device", "cpu", "--output", str(tmp_path), "--only", "perplexity"]
+    assert main([*arguments, "--text", str(text)]) == 0
+    lines = json.loads((tmp_path / "train.json").read_text("utf-8"))["lines"]
+    assert lines[0]["value"] < 15

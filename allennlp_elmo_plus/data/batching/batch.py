@@ -4,13 +4,17 @@ The words of a batch are spelled once each: the model encodes the U distinct wor
 table. In a batch of real text about one word in three or four is distinct.
 """
 
+from collections.abc import Sequence
 from typing import NamedTuple
 
 import numpy as np
 import torch
 from torch import Tensor
+from torch.utils._pytree import tree_leaves, tree_map_only
 
 from allennlp_elmo_plus.kernels.softmax.negatives import NegativeSample
+
+_ALIGNMENT = 16  # bytes
 
 
 class LanguageModelBatch(NamedTuple):
@@ -54,6 +58,30 @@ class LanguageModelBatch(NamedTuple):
         """Return a tensor (B, T) of bool, True at real positions."""
         steps = torch.arange(self.forward_inputs.shape[1], device=self.lengths.device)
         return steps < self.lengths[:, None]
+
+    def to(self, device: torch.device) -> "LanguageModelBatch":
+        """Return the batch on `device`: itself where it is there, otherwise in one copy, for which the host does not wait."""
+        if self.lengths.device == device:
+            return self
+        copies = iter(copy_together([leaf for leaf in tree_leaves(self) if isinstance(leaf, Tensor)], device))
+        return tree_map_only(Tensor, lambda _: next(copies), self)  # type: ignore[no-any-return]
+
+
+def copy_together(tensors: Sequence[Tensor], device: torch.device) -> list[Tensor]:
+    """Return copies of `tensors` on `device`, which is reached once, by way of memory from which CUDA copies on its own."""
+    # A tensor may begin where its values are aligned.
+    sizes = [-(-tensor.nbytes // _ALIGNMENT) * _ALIGNMENT for tensor in tensors]
+    buffer = torch.empty(sum(sizes), dtype=torch.uint8, pin_memory=device.type == "cuda")
+
+    def parts(buffer: Tensor) -> list[Tensor]:
+        return [
+            part[: tensor.nbytes].view(tensor.dtype).view(tensor.shape)
+            for part, tensor in zip(buffer.split(sizes), tensors, strict=True)
+        ]
+
+    for part, tensor in zip(parts(buffer), tensors, strict=True):
+        part.copy_(tensor)
+    return parts(buffer.to(device, non_blocking=True))
 
 
 def length_buckets(lengths: np.ndarray) -> list[tuple[int, int]]:

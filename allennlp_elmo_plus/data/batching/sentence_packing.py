@@ -8,9 +8,12 @@ import torch
 from torch import Tensor
 
 
-def pack(values: Tensor, mask: Tensor) -> Tensor:
-    """Return the real positions of `values` (B, T), time-major, (N,). `mask` (B, T) is bool; the longest row is first."""
-    return values.t().reshape(-1) if mask.all() else values.t()[mask.t()]
+def pack(values: Tensor, batch_sizes: Sequence[int]) -> Tensor:
+    """Return the real positions of `values` (B, T), time-major, (N,): at step t those of the first `batch_sizes[t]` rows."""
+    steps = values.t()
+    if sum(batch_sizes) == values.numel():
+        return steps.reshape(-1)
+    return torch.cat([values.new_empty(0), *(step[:rows] for step, rows in zip(steps, batch_sizes))])
 
 
 def unpack(packed: Tensor, mask: Tensor) -> Tensor:

@@ -1,7 +1,7 @@
 """The distinct character n-grams of a batch's words, and where each word holds them."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
 
 import numpy as np
@@ -31,10 +31,30 @@ class Ngrams:
     index: Tensor
     first_words: list[int]
     max_characters: int
+    _by_word: dict[int, tuple[Tensor, Tensor]] = field(default_factory=dict)
 
     def positions_after_first(self, width: int) -> range:
         """Return the positions from 1 on that filters of `width` read in any word."""
         return range(1, min(len(self.first_words), self.max_characters - width + 1))
+
+    def by_word(self, width: int) -> tuple[Tensor, Tensor]:
+        """Return the n-grams that filters of `width` read, word by word, (M,), and where each word begins among them, (U,)."""
+        num_positions = self.positions_after_first(width).stop
+        # Most widths read the same positions.
+        if num_positions not in self._by_word:
+            self._by_word[num_positions] = self._gather_by_word(self.first_words[:num_positions])
+        return self._by_word[num_positions]
+
+    def _gather_by_word(self, first_words: list[int]) -> tuple[Tensor, Tensor]:
+        device, num_words = self.index.device, self.index.shape[1]
+        words = torch.arange(num_words, device=device)
+        num_needed = (words[:, None] >= torch.tensor(first_words).to(device, non_blocking=True)).sum(1)
+        starts = num_needed.cumsum(0) - num_needed
+        # The host knows the total, and need not wait for a GPU to count.
+        total = len(first_words) * num_words - sum(first_words)
+        word_of_position = words.repeat_interleave(num_needed, output_size=total)
+        positions = torch.arange(total, device=device) - starts[word_of_position]
+        return self.index[positions, word_of_position], starts
 
     def num_positions(self, width: int) -> np.ndarray:
         """Return how many positions of each word filters of `width` read, (U,) int64."""

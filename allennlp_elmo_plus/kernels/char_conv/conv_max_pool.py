@@ -19,6 +19,7 @@ from torch.nn import functional as F
 from allennlp_elmo_plus.kernels.arrays import arrays, arrays_to_fill
 from allennlp_elmo_plus.kernels.backend import run
 from allennlp_elmo_plus.kernels.char_conv import reference
+from allennlp_elmo_plus.kernels.char_conv._max_over_positions import max_over_positions
 from allennlp_elmo_plus.kernels.char_conv._ngrams import Ngrams, find_ngrams, sort_by_length
 from allennlp_elmo_plus.kernels.gemm.linear import addmm_, linear, matmul_tn
 from allennlp_elmo_plus.kernels.threads import balanced_groups, num_threads, run_in_threads
@@ -182,7 +183,7 @@ def _conv_forward(
         responses = linear(embedded[:, : len(matrix)], matrix, bias)
         implementations = {
             "numba": lambda: _numba_max(responses, ngrams, width, first_filter, maxima, scratch),
-            "torch": lambda: _torch_max(responses, ngrams, width, first_filter, maxima, argmax),
+            "torch": lambda: max_over_positions(responses, ngrams, width, first_filter, maxima, argmax),
         }
         run("conv_max_pool.max", responses, implementations)
 
@@ -196,26 +197,6 @@ def _numba_max(
 
     operands = *arrays(responses), ngrams.index.numpy(), ngrams.num_positions(width)
     _numba_kernels.max_over_positions(*operands, first_filter, *arrays_to_fill(maxima, argmax))
-
-
-def _torch_max(
-    responses: Tensor, ngrams: Ngrams, width: int, first_filter: int, maxima: Tensor, argmax: Optional[Tensor]
-) -> None:
-    index = ngrams.index
-    max_so_far = responses.index_select(0, index[0])
-    argmax_so_far = index[0].unsqueeze(1).repeat(1, responses.shape[1])
-    for position in ngrams.positions_after_first(width):
-        first_word = ngrams.first_words[position]
-        ids = index[position, first_word:]
-        candidates, maxima_of_words = responses.index_select(0, ids), max_so_far[first_word:]
-        if argmax is not None:
-            is_greater = candidates > maxima_of_words
-            argmax_so_far[first_word:] = torch.where(is_greater, ids.unsqueeze(1), argmax_so_far[first_word:])
-        torch.maximum(maxima_of_words, candidates, out=maxima_of_words)
-    columns = slice(first_filter, first_filter + responses.shape[1])
-    maxima[:, columns] = max_so_far
-    if argmax is not None:
-        argmax[:, columns] = argmax_so_far
 
 
 def _conv_backward(

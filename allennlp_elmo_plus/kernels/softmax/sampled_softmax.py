@@ -18,6 +18,7 @@ from torch.autograd.function import once_differentiable
 from allennlp_elmo_plus.kernels.arrays import arrays
 from allennlp_elmo_plus.kernels.backend import is_packed_bfloat16, run
 from allennlp_elmo_plus.kernels.gemm.linear import addmm_tn_, linear, matmul_tn
+from allennlp_elmo_plus.kernels.lstm.stacked_lstm import check_kernels
 from allennlp_elmo_plus.kernels.softmax import reference
 from allennlp_elmo_plus.kernels.softmax.negatives import NegativeSample, log_expected_counts
 from allennlp_elmo_plus.kernels.softmax.operands import check_shapes, target_logits
@@ -26,6 +27,8 @@ from allennlp_elmo_plus.kernels.softmax.operands import check_shapes, target_log
 # allocate as to fill; an accelerator is kept busy only by few and large products.
 CPU_BLOCK_LOGITS = 1 << 21
 ACCELERATOR_BLOCK_LOGITS = 1 << 26
+# In place of the id of a target that is sampled; no vocabulary has this id.
+SAMPLED = torch.iinfo(torch.int64).min
 
 
 class _Gradients(NamedTuple):
@@ -214,9 +217,12 @@ def _nll_and_gradients_of_blocks(
     num_tokens, num_samples = len(hidden), len(negatives.ids)
     columns = torch.searchsorted(negatives.ids, targets).clamp_(max=num_samples - 1)
     is_sampled = negatives.ids[columns] == targets
-    unsampled_targets = (~is_sampled).nonzero().squeeze(1)
-    unsampled_ids, unsampled_rows = targets[unsampled_targets].unique(return_inverse=True)
-    unsampled_rows += num_samples
+    # The number of distinct ids is all that the host waits for. `SAMPLED` stands for each sampled target, and once more at the end, so
+    # that it is always the first of them.
+    marked = torch.cat([targets.masked_fill(is_sampled, SAMPLED), targets.new_full((1,), SAMPLED)])
+    unsampled_ids, row_of_target = marked.unique(return_inverse=True)
+    unsampled_ids, row_of_target = unsampled_ids[1:], row_of_target[:-1] + (num_samples - 1)
+    row_of_target = torch.where(is_sampled, columns, row_of_target)
 
     rows = torch.cat([negatives.ids, unsampled_ids])
     log_expected = torch.cat(
@@ -225,9 +231,8 @@ def _nll_and_gradients_of_blocks(
     offsets = bias.index_select(0, rows).to(sum_dtype) - log_expected.to(sum_dtype)
     row_weight = weight.index_select(0, rows).to(hidden.dtype)
     sample_weight, sample_offsets = row_weight[:num_samples], offsets[:num_samples]
-    unsampled_hidden, unsampled_weight = hidden[unsampled_targets], row_weight[unsampled_rows]
-    unsampled_logits = hidden.new_zeros(num_tokens, dtype=sum_dtype)
-    unsampled_logits[unsampled_targets] = target_logits(unsampled_hidden, unsampled_weight, offsets[unsampled_rows])
+    target_weight = row_weight[row_of_target]
+    target_logit = target_logits(hidden, target_weight, offsets[row_of_target])
 
     block_logits = CPU_BLOCK_LOGITS if hidden.device.type == "cpu" else ACCELERATOR_BLOCK_LOGITS
     block_size = max(1, min(num_tokens, block_logits // num_samples))
@@ -240,7 +245,7 @@ def _nll_and_gradients_of_blocks(
         block = slice(start, min(start + block_size, num_tokens))
         block_hidden = hidden[block]
         logits = linear(block_hidden, sample_weight.t(), sample_offsets)
-        grads = _logit_grads(logits, columns[block], is_sampled[block], unsampled_logits[block])
+        grads = _logit_grads(logits, columns[block], is_sampled[block], target_logit[block])
         nll_sum += grads.nll_sum
         if needs_gradients:
             # Not these gradients (n, S) are divided by the total, but the products' factors (n, D), which is less work.
@@ -258,12 +263,12 @@ def _nll_and_gradients_of_blocks(
         return nll_sum, None
     if grad_sample_weight is None:
         grad_sample_weight = offsets.new_zeros(sample_weight.shape)
-    grad_unsampled = grad_target[unsampled_targets]
-    grad_hidden.index_add_(0, unsampled_targets, grad_unsampled.unsqueeze(1) * unsampled_weight)
+    grad_target.masked_fill_(is_sampled, 0)
+    grad_hidden += grad_target.unsqueeze(1) * target_weight
     grad_weight = torch.cat([grad_sample_weight, offsets.new_zeros(len(unsampled_ids), hidden.shape[1])])
     grad_bias = torch.cat([grad_sample_bias, offsets.new_zeros(len(unsampled_ids))])
-    grad_weight.index_add_(0, unsampled_rows, grad_unsampled.unsqueeze(1) * unsampled_hidden)
-    grad_bias.index_add_(0, unsampled_rows, grad_unsampled)
+    grad_weight.index_add_(0, row_of_target, grad_target.unsqueeze(1) * hidden)
+    grad_bias.index_add_(0, row_of_target, grad_target)
     rows, order = rows.sort()
     gradients = _Gradients(grad_hidden.to(hidden.dtype), rows, grad_weight[order], grad_bias[order])
     return nll_sum, gradients
@@ -280,13 +285,35 @@ def _logit_grads(logits: Tensor, columns: Tensor, is_sampled: Tensor, unsampled_
     """
     # Below this, exponentials are denormal numbers: nothing to any sum, but a hundred times slower to multiply.
     lowest = math.log(torch.finfo(logits.dtype).tiny) + 1
+    operands = logits, columns, is_sampled, unsampled_logits, lowest
+    implementations = {
+        "triton": lambda: _triton_logit_gradients(*operands),
+        "torch": lambda: _torch_logit_gradients(*operands),
+    }
+    nll, inverse_total, grad_target = run(
+        "sampled_softmax.logits", logits, implementations, num_samples=logits.shape[1]
+    )
+    return _LogitGrads(nll.sum(), logits, inverse_total, grad_target, logits.t() @ inverse_total)
+
+
+def _triton_logit_gradients(logits: Tensor, *arguments: Any) -> tuple[Tensor, Tensor, Tensor]:
+    check_kernels(logits.device, logits.dtype)
+    from allennlp_elmo_plus.kernels.softmax._triton_kernels import logit_gradients
+
+    # Triton launches on the current device, which need not be the tensors'.
+    with torch.cuda.device_of(logits):
+        return logit_gradients(logits, *arguments)
+
+
+def _torch_logit_gradients(
+    logits: Tensor, columns: Tensor, is_sampled: Tensor, unsampled_logits: Tensor, lowest: float
+) -> tuple[Tensor, Tensor, Tensor]:
     columns = columns.unsqueeze(1)
     target = torch.where(is_sampled, logits.gather(1, columns).squeeze(1), unsampled_logits)
     peak = torch.maximum(logits.amax(1), target)
     exponentials = logits.sub_(peak.unsqueeze(1)).clamp_(min=lowest).exp_()
     target_exponential = target.sub_(peak).exp()
     total = exponentials.sum(1).add_(target_exponential.masked_fill(is_sampled, 0))
-    nll_sum, inverse_total = (total.log() - target).sum(), total.reciprocal()
-    unnormalized = exponentials.scatter_add_(1, columns, total.neg().mul_(is_sampled).unsqueeze(1))
-    grad_target = target_exponential.mul_(inverse_total).sub_(1)
-    return _LogitGrads(nll_sum, unnormalized, inverse_total, grad_target, unnormalized.t() @ inverse_total)
+    exponentials.scatter_add_(1, columns, total.neg().mul_(is_sampled).unsqueeze(1))
+    inverse_total = total.reciprocal()
+    return total.log() - target, inverse_total, target_exponential.mul_(inverse_total).sub_(1)

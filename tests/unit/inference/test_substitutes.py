@@ -34,7 +34,7 @@ def test_substitutes_are_the_top_words_of_the_softmax_at_each_position(
         with torch.no_grad():
             top = model(batch)
         for hidden, ours, is_reversed in ((top.forward, forward, False), (top.backward, backward, True)):
-            assert len(pack(batch.forward_targets, batch.mask)) == len(hidden) == len(sentence) + 1
+            assert len(pack(batch.forward_targets, batch.batch_sizes)) == len(hidden) == len(sentence) + 1
             expected = torch.log_softmax(hidden @ model.softmax.weight.t() + model.softmax.bias, 1)
             log_probs, word_ids = (expected.flip(0) if is_reversed else expected).topk(4, dim=1)
             torch.testing.assert_close(ours.log_probs, log_probs, rtol=0, atol=1e-12)

@@ -163,8 +163,10 @@ def test_dropout_sets_outputs_of_the_top_layer_to_zero_only_in_training() -> Non
 def test_pack_and_unpack_are_inverse() -> None:
     mask = torch.tensor([[True, True, True], [True, True, False], [True, False, False]])
     values = torch.tensor([[1, 2, 3], [4, 5, 0], [6, 0, 0]])
-    assert pack(values, mask).tolist() == [1, 4, 6, 2, 5, 3]
-    assert torch.equal(unpack(pack(values, mask), mask), values)
+    assert pack(values, [3, 2, 1]).tolist() == [1, 4, 6, 2, 5, 3]
+    assert torch.equal(unpack(pack(values, [3, 2, 1]), mask), values)
+    full = torch.arange(6).view(2, 3)
+    assert torch.equal(pack(full, [2, 2, 2]), full.t().flatten()) and len(pack(full, [])) == 0
 
 
 def test_scale_gradient_multiplies_the_gradient_and_keeps_the_loss() -> None:

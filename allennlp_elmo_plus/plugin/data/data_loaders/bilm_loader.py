@@ -14,7 +14,6 @@ from allennlp.data.data_loaders import DataLoader
 from allennlp.data.dataset_readers import DatasetReader
 from allennlp.data.instance import Instance
 from allennlp.data.vocabulary import Vocabulary
-from allennlp.nn.util import move_to_device
 from overrides import overrides
 
 from allennlp_elmo_plus.data.batching.batch import LanguageModelBatch
@@ -156,7 +155,7 @@ class BilmDataLoader(StrictFromParams, DataLoader):
             on_arrival()
         batcher = self._batcher(epoch)
         for batch in Prefetcher(map(batcher, self._windows(epoch, start_window)), _BATCHES_AHEAD):
-            yield {"batch": batch if self._device is None else move_to_device(batch, self._device)}
+            yield {"batch": batch if self._device is None else batch.to(self._device)}
             if self._stop_reason is not None:
                 reason, self._stop_reason = self._stop_reason, None
                 raise reason
