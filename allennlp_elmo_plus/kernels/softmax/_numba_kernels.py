@@ -39,7 +39,7 @@ def logit_grads(
     grad_targets: np.ndarray,  # OUT (n,)
     grad_bias: np.ndarray,  # IN and OUT (S,)
 ) -> float:
-    """Return the summed nll of n tokens and compute its gradients; see `kernels.softmax.sampled_softmax._logit_grads`."""
+    """Return the summed nll of n tokens and compute its gradients; see `kernels.softmax.logit_grads.logit_grads`."""
     num_columns = logits.shape[1]
     whole = num_columns - num_columns % NUM_SUMS
     peaks, sums = np.empty(NUM_SUMS, F), np.empty(NUM_SUMS, F)

@@ -54,7 +54,7 @@ def logit_gradients(
     """Return each token's nll, the reciprocal of its total and the gradient of its target's logit, (n,) each.
 
     `logits` (n, S) are replaced by their gradients times the totals. Exponents are at least `lowest`. The other arguments are those of
-    `sampled_softmax._logit_grads`.
+    `logit_grads.logit_grads`.
     """
     num_tokens, num_samples = logits.shape
     nll, inverse_total, grad_target = (logits.new_empty(num_tokens) for _ in range(3))

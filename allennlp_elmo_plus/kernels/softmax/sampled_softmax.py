@@ -6,7 +6,6 @@ as the target's, so only targets that were not sampled need a product of their o
 Letters for shapes: N tokens, D hidden size, V words in the vocabulary, S sampled words, R distinct words, sampled or targets.
 """
 
-import math
 from collections.abc import Callable
 from typing import Any, NamedTuple, Optional
 
@@ -18,8 +17,8 @@ from torch.autograd.function import once_differentiable
 from allennlp_elmo_plus.kernels.arrays import arrays
 from allennlp_elmo_plus.kernels.backend import is_packed_bfloat16, run
 from allennlp_elmo_plus.kernels.gemm.linear import addmm_tn_, linear, matmul_tn
-from allennlp_elmo_plus.kernels.lstm.stacked_lstm import check_kernels
 from allennlp_elmo_plus.kernels.softmax import reference
+from allennlp_elmo_plus.kernels.softmax.logit_grads import logit_grads
 from allennlp_elmo_plus.kernels.softmax.negatives import NegativeSample, log_expected_counts
 from allennlp_elmo_plus.kernels.softmax.operands import check_shapes, target_logits
 
@@ -42,16 +41,6 @@ class _Gradients(NamedTuple):
 
 # Arguments as of `sampled_softmax_nll`, and whether gradients are needed; returns the summed nll, and the gradients if needed.
 _NllAndGradients = Callable[[Tensor, Tensor, Tensor, Tensor, NegativeSample, bool], tuple[Tensor, Optional[_Gradients]]]
-
-
-class _LogitGrads(NamedTuple):
-    """Gradients of the summed nll of n tokens with respect to the logits."""
-
-    nll_sum: Tensor  # ()
-    unnormalized: Tensor  # (n, S), with respect to sampled words' logits, times the token's total
-    inverse_total: Tensor  # (n,)
-    target: Tensor  # (n,), with respect to the target's logit, where the target is not sampled
-    bias: Tensor  # (S,), with respect to sampled words' bias
 
 
 def sampled_softmax_nll(
@@ -245,7 +234,7 @@ def _nll_and_gradients_of_blocks(
         block = slice(start, min(start + block_size, num_tokens))
         block_hidden = hidden[block]
         logits = linear(block_hidden, sample_weight.t(), sample_offsets)
-        grads = _logit_grads(logits, columns[block], is_sampled[block], target_logit[block])
+        grads = logit_grads(logits, columns[block], is_sampled[block], target_logit[block])
         nll_sum += grads.nll_sum
         if needs_gradients:
             # Not these gradients (n, S) are divided by the total, but the products' factors (n, D), which is less work.
@@ -272,48 +261,3 @@ def _nll_and_gradients_of_blocks(
     rows, order = rows.sort()
     gradients = _Gradients(grad_hidden.to(hidden.dtype), rows, grad_weight[order], grad_bias[order])
     return nll_sum, gradients
-
-
-def _logit_grads(logits: Tensor, columns: Tensor, is_sampled: Tensor, unsampled_logits: Tensor) -> _LogitGrads:
-    """Return the gradients with respect to the logits of n tokens.
-
-    Args:
-        logits: The sampled words' logits, (n, S); overwritten.
-        columns: The target's index among the sampled words, (n,), where `is_sampled`.
-        is_sampled: Whether the target is sampled, (n,) bool.
-        unsampled_logits: The target's logit where the target is not sampled, (n,).
-    """
-    # Below this, exponentials are denormal numbers: nothing to any sum, but a hundred times slower to multiply.
-    lowest = math.log(torch.finfo(logits.dtype).tiny) + 1
-    operands = logits, columns, is_sampled, unsampled_logits, lowest
-    implementations = {
-        "triton": lambda: _triton_logit_gradients(*operands),
-        "torch": lambda: _torch_logit_gradients(*operands),
-    }
-    nll, inverse_total, grad_target = run(
-        "sampled_softmax.logits", logits, implementations, num_samples=logits.shape[1]
-    )
-    return _LogitGrads(nll.sum(), logits, inverse_total, grad_target, logits.t() @ inverse_total)
-
-
-def _triton_logit_gradients(logits: Tensor, *arguments: Any) -> tuple[Tensor, Tensor, Tensor]:
-    check_kernels(logits.device, logits.dtype)
-    from allennlp_elmo_plus.kernels.softmax._triton_kernels import logit_gradients
-
-    # Triton launches on the current device, which need not be the tensors'.
-    with torch.cuda.device_of(logits):
-        return logit_gradients(logits, *arguments)
-
-
-def _torch_logit_gradients(
-    logits: Tensor, columns: Tensor, is_sampled: Tensor, unsampled_logits: Tensor, lowest: float
-) -> tuple[Tensor, Tensor, Tensor]:
-    columns = columns.unsqueeze(1)
-    target = torch.where(is_sampled, logits.gather(1, columns).squeeze(1), unsampled_logits)
-    peak = torch.maximum(logits.amax(1), target)
-    exponentials = logits.sub_(peak.unsqueeze(1)).clamp_(min=lowest).exp_()
-    target_exponential = target.sub_(peak).exp()
-    total = exponentials.sum(1).add_(target_exponential.masked_fill(is_sampled, 0))
-    exponentials.scatter_add_(1, columns, total.neg().mul_(is_sampled).unsqueeze(1))
-    inverse_total = total.reciprocal()
-    return total.log() - target, inverse_total, target_exponential.mul_(inverse_total).sub_(1)
