@@ -47,10 +47,13 @@ class TrainingJob:
 
     def step(self) -> Tensor:
         """Train on a batch and return the loss before the step, a scalar tensor on the model's device."""
+        # As the model does in pretraining; other contenders in this process get PyTorch's threads back.
+        num_threads = torch.get_num_threads()
         take_threads()
         self.optimizer.zero_grad()
         loss = self.backward()
         self.optimizer.step()
+        torch.set_num_threads(num_threads)
         return loss
 
     def backward(self) -> Tensor:
