@@ -8,7 +8,8 @@ pytest.importorskip("numba")
 
 
 @pytest.mark.parametrize(
-    "rows, inner, columns", [(1, 1, 1), (2, 5, 7), (3, 16, 32), (9, 6, 130), (32, 64, 33), (5, 3, 0), (0, 3, 4)]
+    "rows, inner, columns",
+    [(1, 1, 1), (2, 5, 7), (3, 16, 32), (9, 6, 130), (32, 64, 33), (9, 4100, 40), (5, 3, 0), (0, 3, 4)],
 )
 def test_the_packed_product_is_bias_plus_left_times_right(rows: int, inner: int, columns: int) -> None:
     from allennlp_elmo_plus.kernels.gemm._packing import NR, gemm_packed
@@ -26,7 +27,8 @@ def test_the_packed_product_is_bias_plus_left_times_right(rows: int, inner: int,
     expected = torch.full((rows + 1, padded), 7.0, dtype=torch.double)
     expected[:rows] = 0
     expected[:rows, :columns] = start[:columns].double() + left.double() @ right.double()
-    torch.testing.assert_close(out.double(), expected, rtol=1e-5, atol=1e-5)
+    # Rounding grows with the root of the number of terms.
+    torch.testing.assert_close(out.double(), expected, rtol=1e-5, atol=1e-5 * max(1, inner / 64) ** 0.5)
 
 
 def test_a_row_of_a_product_has_the_same_bits_whatever_other_rows_there_are() -> None:

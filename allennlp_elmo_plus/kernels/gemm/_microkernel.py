@@ -90,11 +90,11 @@ def fused_multiply_add(builder: Any, factors: Any, weights: Any, total: Any) -> 
     return builder.call(function, [factors, weights, total])
 
 
-def gemm_microkernel(num_rows: int, multiply_add: MultiplyAdd = fused_multiply_add) -> Any:
+def gemm_microkernel(num_rows: int, multiply_add: MultiplyAdd = fused_multiply_add, accumulates: bool = False) -> Any:
     """Return the micro-kernel `out[i:i+num_rows, p*NR:(p+1)*NR] = bias + left[i:i+num_rows] @ panels[p]`, for compiled kernels.
 
-    Its arguments are (out, left, panels, bias, i, p). Where fewer than `num_rows` rows remain, the last row is computed again, so no
-    edge case is needed.
+    Its arguments are (out, left, panels, bias, i, p). With `accumulates` the rows of `out` take the place of the bias. Where fewer than
+    `num_rows` rows remain, the last row is computed again, so no edge case is needed.
     """
 
     @code_generator
@@ -104,7 +104,8 @@ def gemm_microkernel(num_rows: int, multiply_add: MultiplyAdd = fused_multiply_a
             i, p = arguments[4:]
             rows = _rows_from(builder, i, num_rows, factor)
             column = builder.mul(p, _INTEGER(NR))
-            sums = _sums(builder, [_load_vectors(builder, _vectors(builder, first.data, column))] * num_rows)
+            starts = [_row(builder, target, row) for row in rows] if accumulates else [first.data] * num_rows
+            sums = _sums(builder, [_load_vectors(builder, _vectors(builder, start, column)) for start in starts])
             left_rows = [_row(builder, factor, row) for row in rows]
             ahead = _prefetch_slice(builder, factor, weights, i, p, num_rows)
             _add_products(builder, sums, left_rows, 1, weights, p, ahead, multiply_add)
