@@ -238,8 +238,6 @@ TABLE: dict[str, dict[str, Backend]] = {
             _has_few_threads,
         )
     },
-    # Not some ten passes over memory by PyTorch's operations, but one.
-    "highway": {"numba": Backend(_is_float32_on_cpu, _has_few_threads)},
     # 2.6% of a step on an AMD Zen 5, 2% on an AMD EPYC, 1.9% on an Intel Xeon. PyTorch's fused operation is as fast alone, but it wakes
     # OpenMP's threads: the step is then 2% longer.
     "adagrad": {

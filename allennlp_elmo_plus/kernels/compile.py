@@ -86,8 +86,6 @@ ENTRIES = (
     Entry("sampled_softmax", "bfloat16", "softmax._numba_kernels.first_out_of_range", ("i1 i",)),
     Entry("conv_max_pool.max", "float32", "char_conv._numba_kernels.embed_backward", ("i2 f2 f2",)),
     Entry("dropout", "float32", "dropout._numba_kernels.dropout", ("f1 f1 w w w f",)),
-    Entry("highway", "float32", "highway._numba_kernels.combine", ("f2 f2 f2 f2",)),
-    Entry("highway", "float32", "highway._numba_kernels.combine_backward", ("f2 f2 f2 f2 f2 f2 f2",)),
     Entry("adagrad", "float32", "adagrad._numba_kernels.update", ("f1 f1 f1 f f",)),
     Entry("adagrad", "float32", "adagrad._numba_kernels.update_rows", ("f2 i1 f2 f2 f f",)),
 )

@@ -10,7 +10,6 @@ from torch.autograd.function import once_differentiable
 from allennlp_elmo_plus.errors import check_at_least_one
 from allennlp_elmo_plus.kernels.dtypes import common_dtype
 from allennlp_elmo_plus.kernels.gemm.linear import affine_gradients, linear
-from allennlp_elmo_plus.kernels.highway.combine import combine, combine_backward
 from allennlp_elmo_plus.kernels.threads import run_in_threads
 from allennlp_elmo_plus.modules.initialization import normal_
 
@@ -79,27 +78,45 @@ class _HighwayLayer(torch.autograd.Function):
         transform_bias: Tensor,
     ) -> Tensor:
         carry, transform = carry_weight.to(dtype), transform_weight.to(dtype)
-        carry_sums, transform_sums = run_in_threads(
-            [partial(linear, inputs, carry, carry_bias), partial(linear, inputs, transform, transform_bias)],
+        gate, transformed = run_in_threads(
+            [
+                lambda: linear(inputs, carry, carry_bias).sigmoid_(),
+                lambda: linear(inputs, transform, transform_bias).relu_(),
+            ],
             inputs.device,
         )
-        outputs, gate, transformed = combine(carry_sums, transform_sums, inputs)
         ctx.save_for_backward(inputs, carry, transform, gate, transformed)
-        return outputs
+        return gate * transformed + (1 - gate) * inputs
 
     @staticmethod
     @once_differentiable
     def backward(ctx: Any, grad: Tensor) -> tuple[Optional[Tensor], ...]:
         inputs, carry, transform, gate, transformed = ctx.saved_tensors
         needs_inputs, _, *needs_weights = ctx.needs_input_grad
-        of_sums = combine_backward(grad, gate, transformed, inputs)
-        (grad_inputs, *grad_carry), (grad_inputs_of_transform, *grad_transform) = run_in_threads(
+        carry_gradients, transform_gradients = run_in_threads(
             [
-                partial(affine_gradients, inputs, carry, of_sums.carry, needs_inputs, *needs_weights[:2]),
-                partial(affine_gradients, inputs, transform, of_sums.transform, needs_inputs, *needs_weights[2:]),
+                partial(_carry_backward, inputs, carry, gate, transformed, grad, needs_inputs, *needs_weights[:2]),
+                partial(
+                    _transform_backward, inputs, transform, gate, transformed, grad, needs_inputs, *needs_weights[2:]
+                ),
             ],
             grad.device,
         )
+        grad_inputs, *grad_carry = carry_gradients
+        grad_inputs_of_transform, *grad_transform = transform_gradients
         if grad_inputs is not None and grad_inputs_of_transform is not None:
-            grad_inputs.add_(grad_inputs_of_transform).add_(of_sums.inputs)
+            grad_inputs.add_(grad_inputs_of_transform).add_(grad).addcmul_(grad, gate, value=-1)
         return (grad_inputs, None, *grad_carry, *grad_transform)
+
+
+def _carry_backward(
+    inputs: Tensor, weight: Tensor, gate: Tensor, transformed: Tensor, grad: Tensor, *needs: bool
+) -> tuple[Optional[Tensor], ...]:
+    grad_sums = (transformed - inputs).mul_(grad)
+    return affine_gradients(inputs, weight, torch.ops.aten.sigmoid_backward(grad_sums, gate), *needs)
+
+
+def _transform_backward(
+    inputs: Tensor, weight: Tensor, gate: Tensor, transformed: Tensor, grad: Tensor, *needs: bool
+) -> tuple[Optional[Tensor], ...]:
+    return affine_gradients(inputs, weight, torch.ops.aten.threshold_backward(grad * gate, transformed, 0), *needs)

@@ -87,8 +87,6 @@ def _operations_of_thread(
         operations["sampled_softmax"] = products
     if options.char_cnn is not None:
         operations |= {name: "float32" for name in ("conv_max_pool.gemm", "conv_max_pool.max") if is_compiled(name)}
-        if options.char_cnn.n_highway and is_compiled("highway"):
-            operations["highway"] = "float32"
     if options.dropout and is_compiled("dropout", num_values=num_rows * num_steps * width):
         operations["dropout"] = "float32"
     if is_compiled("adagrad", is_contiguous=True):
