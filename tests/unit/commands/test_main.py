@@ -73,6 +73,17 @@ def test_an_unknown_command_is_answered_in_one_line(tmp_path: Path) -> None:
     assert ended.returncode == 2 and ended.stderr.endswith(line) and "Traceback" not in ended.stderr
 
 
+@pytest.mark.parametrize(
+    "arguments", [("report", "run", "--ouput", "x"), ("train", "config.json", "-s", "out", "--recovr")]
+)
+def test_an_unknown_argument_is_answered_in_one_line(arguments: tuple[str, ...], tmp_path: Path) -> None:
+    ended = run_program(tmp_path, *arguments)
+    (line,) = ended.stderr.splitlines()
+    command = f"elmo-plus {full_name(arguments[0])}"
+    assert ended.returncode == 2 and line.startswith(f"{command}: error: unrecognized arguments: --")
+    assert line.endswith(f"; {command} --help lists the arguments")
+
+
 def test_a_stop_signal_leaves_no_file(tmp_path: Path) -> None:
     command = [sys.executable, "-m", "allennlp_elmo_plus", "vocab", "-", "--output", "vocab.txt"]
     environment = {**os.environ, "PYTHONPATH": str(ROOT)}
