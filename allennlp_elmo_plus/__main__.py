@@ -8,6 +8,7 @@ import logging
 import os
 import signal
 import sys
+from functools import partial
 from types import FrameType
 from typing import Optional
 
@@ -72,6 +73,7 @@ def run(name: str, arguments: list[str]) -> None:
             sys.exit(f"error: {error}")
         run_with_allennlp(PROGRAM, name, arguments)
         return
+    from allennlp_elmo_plus.commands.shared.command_line import exit_with_error_line
     from allennlp_elmo_plus.commands.shared.error_lines import hook_with_error_lines
     from allennlp_elmo_plus.training.malloc import keep_freed_memory
 
@@ -81,6 +83,8 @@ def run(name: str, arguments: list[str]) -> None:
     sys.excepthook = hook_with_error_lines(sys.excepthook)
     keep_freed_memory()
     parser = argparse.ArgumentParser(prog=PROGRAM)
+    # The parser of the whole program reports unknown arguments.
+    parser.error = partial(exit_with_error_line, f"{PROGRAM} {name}")  # type: ignore[method-assign]
     load_command(name)().add_subparser(parser.add_subparsers())
     args = parser.parse_args([name, *arguments])
     args.func(args)

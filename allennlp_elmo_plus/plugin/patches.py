@@ -9,6 +9,7 @@ import inspect
 import logging
 import sys
 from collections.abc import Callable, Iterator
+from importlib import import_module
 from types import SimpleNamespace
 from typing import Any, Union
 
@@ -48,6 +49,10 @@ _NOT_OPTIONS_OF_TRAINERS = (
     *("ddp_accelerator", "kwargs"),
 )
 
+# The modules of the programs `allennlp` and `elmo-plus`, and the functions that their scripts import.
+_PROGRAMS = {"allennlp.__main__", "allennlp_elmo_plus.__main__"}
+_FUNCTIONS_OF_PROGRAMS = ("run", "main")
+
 # The metrics of the model "bilm" over held-out text.
 _VALIDATION_METRICS = ("perplexity", "forward_perplexity", "backward_perplexity", "loss", "tokens_per_second")
 
@@ -67,6 +72,8 @@ def apply() -> None:
     spawn_with_signals_and_errors()
     # In any other program exceptions reach the handlers of that program.
     if _runs_a_command():
+        # It sets up the log; `elmo-plus` and the processes of a training have not imported it.
+        import_module("allennlp.__main__")
         print_error_lines_of_commands()
         tidy_terminal_of_commands()
 
@@ -201,7 +208,7 @@ def spawn_with_signals_and_errors() -> None:
 
 
 def print_error_lines_of_commands() -> None:
-    """Have this process, which runs the command `allennlp`, print `error_line` in place of a traceback, for errors that have one.
+    """Have this process, which runs a command, print `error_line` in place of a traceback, for errors that have one.
 
     Symptom: a typing error in a config ends in a traceback of 40 lines. The hook is set again after `prepare_global_logging`,
     which every training calls: it sets a hook of AllenNLP that logs each traceback to stderr (common/logging.py:126).
@@ -217,7 +224,7 @@ def print_error_lines_of_commands() -> None:
 
 
 def tidy_terminal_of_commands() -> None:
-    """Have this process, which runs the command `allennlp`, write to the terminal as `plugin.terminal` does.
+    """Have this process, which runs a command, write to the terminal as `plugin.terminal` does.
 
     Symptom: 160 lines before the first progress bar of a training, most of them the parameters that AllenNLP logs one by one
     (common/params.py:221); and a bar of 290 characters, since its text has every metric (training/util.py:416) and its width is
@@ -238,11 +245,12 @@ def tidy_terminal_of_commands() -> None:
 
 
 def _runs_a_command() -> bool:
-    """Return whether this process was started by the script `allennlp` or as `python -m allennlp`."""
+    """Return whether this process, or the one that spawned it, was started by one of the programs, as a script or with `python -m`."""
     main = sys.modules["__main__"]
-    # The script imports the function `run`; `python -m` records the name of the module that it runs.
-    script, module = getattr(main, "run", None), getattr(main, "__spec__", None)
-    return "allennlp.__main__" in (getattr(script, "__module__", None), getattr(module, "name", None))
+    # A script imports a function of a program; `python -m` records the name of the module that it runs.
+    functions = (getattr(main, name, None) for name in _FUNCTIONS_OF_PROGRAMS)
+    modules = [getattr(function, "__module__", None) for function in functions]
+    return not _PROGRAMS.isdisjoint([*modules, getattr(getattr(main, "__spec__", None), "name", None)])
 
 
 def _replace(owner: Any, name: str, replacement: Callable[..., Any]) -> None:

@@ -3,13 +3,12 @@
 import difflib
 import sys
 
-import allennlp.__main__  # noqa: F401  (it sets up the log)
-from allennlp.commands import main
+from allennlp.commands import ArgumentParserWithDefaults, main
 from allennlp.commands.subcommand import Subcommand
 from allennlp.common.plugins import import_plugins
 from allennlp.common.util import install_sigterm_handler
 
-from allennlp_elmo_plus.plugin import patches
+from allennlp_elmo_plus.commands.shared.command_line import exit_with_error_line
 
 _WRONG_USAGE = 2
 
@@ -27,7 +26,6 @@ def run_with_allennlp(program: str, name: str, arguments: list[str]) -> None:
         print(f"error: {program} has no command `{name}`{question} `{program} --help` lists all", file=sys.stderr)
         sys.exit(_WRONG_USAGE)
     sys.argv = [program, name, *arguments]
+    ArgumentParserWithDefaults.error = lambda _, message: exit_with_error_line(f"{program} {name}", message)  # type: ignore[assignment]
     install_sigterm_handler()
-    patches.print_error_lines_of_commands()
-    patches.tidy_terminal_of_commands()
     main(prog=program)

@@ -18,13 +18,17 @@ _METRICS = ("common/util.py", "dump_metrics")
 _TRAINER, _TABLE = "training/gradient_descent_trainer.py", "training/callbacks/console_logger.py"
 # Warnings of AllenNLP that come with every distributed training (common/from_params.py:285, training/gradient_descent_trainer.py:734).
 _USUAL_WARNINGS = ("was found in both **extras and in params", "completed its entire epoch")
+# Logs the command, the versions and the machine of a run; the report about the run reads them in out.log.
+_START_LOGGER = "allennlp_elmo_plus.plugin.training.callbacks.resume"
 _BAR = "{percentage:3.0f}%|{bar}| {n_fmt}/{total_fmt}{postfix}"
 _BAR_WITHOUT_TOTAL = "batch {n_fmt}{postfix}"
 _BAR_WITH_TIME = "{percentage:3.0f}%|{bar}| {n_fmt}/{total_fmt}, {remaining} left{postfix}"
 
 
 class TerminalFilter(logging.Filter):
-    """Hides the info that AllenNLP logs, such as each parameter of a config; warnings and errors are shown, except the usual ones.
+    """Hides the info that AllenNLP logs, such as each parameter of a config, and the versions of a run.
+
+    Warnings and errors are shown, except the usual ones.
 
     Attributes:
         hides_trainer: whether the lines of AllenNLP's trainer are hidden too.
@@ -35,7 +39,7 @@ class TerminalFilter(logging.Filter):
     def filter(self, record: logging.LogRecord) -> bool:
         """Return whether `record` is shown."""
         if not record.pathname.startswith(_ALLENNLP):
-            return True
+            return record.name != _START_LOGGER or record.levelno >= logging.WARNING
         if record.levelno >= logging.WARNING:
             return not any(text in record.getMessage() for text in _USUAL_WARNINGS)
         module = record.pathname.removeprefix(_ALLENNLP).replace(os.sep, "/")

@@ -1,5 +1,6 @@
 """The wheel: it is enough to write a config and to start, from any folder."""
 
+import configparser
 import os
 import subprocess
 import sys
@@ -38,10 +39,14 @@ def test_the_wheel_has_every_file_of_the_package_and_every_config(installed: Pat
     assert (installed / "allennlp_elmo_plus" / "training_config" / "lib" / "options.libsonnet").is_file()
 
 
-def test_the_wheel_has_the_command_and_no_address(installed: Path) -> None:
+def test_the_wheel_has_its_entry_points_and_no_address(installed: Path) -> None:
     (information,) = installed.glob("*.dist-info")
-    entry_points = (information / "entry_points.txt").read_text("utf-8")
-    assert entry_points.split() == ["[console_scripts]", "elmo-plus", "=", "allennlp_elmo_plus.__main__:main"]
+    entry_points = configparser.ConfigParser()
+    entry_points.read(information / "entry_points.txt", "utf-8")
+    assert {name: dict(entry_points[name]) for name in entry_points.sections()} == {
+        "console_scripts": {"elmo-plus": "allennlp_elmo_plus.__main__:main"},
+        "spacy_factories": {"elmo_plus": "allennlp_elmo_plus.integrations._spacy:create_elmo_plus"},
+    }
     metadata = (information / "METADATA").read_text("utf-8").partition("\n\n")[0]
     for line in ("Keywords: ELMo,", "Classifier: Programming Language :: Python :: 3.13", "Requires-Python: >=3.10"):
         assert line in metadata

@@ -59,8 +59,7 @@ class ElmoCommand:
             epilog=self.example,
             formatter_class=argparse.RawDescriptionHelpFormatter,
         )
-        # argparse would print the whole usage before the error.
-        subparser.error = partial(_exit_with_error_line, subparser)  # type: ignore[method-assign]
+        subparser.error = partial(exit_with_error_line, subparser.prog)  # type: ignore[method-assign]
         self.add_arguments(subparser)
         subparser.set_defaults(func=partial(self._run_to_exit, subparser))
         return subparser
@@ -81,8 +80,10 @@ class ElmoCommand:
             sys.exit(_INTERRUPTED)
 
 
-def _exit_with_error_line(parser: argparse.ArgumentParser, message: str) -> NoReturn:
-    parser.exit(2, f"{parser.prog}: error: {message}; {parser.prog} --help lists the arguments\n")
+def exit_with_error_line(command: str, message: str) -> NoReturn:
+    """Print the error `message` about the arguments of `command`, without the usage that argparse prints; exit with status 2."""
+    print(f"{command}: error: {message}; {command} --help lists the arguments", file=sys.stderr)
+    sys.exit(2)
 
 
 def integer_from(minimum: int) -> Callable[[str], int]:

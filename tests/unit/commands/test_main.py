@@ -73,6 +73,17 @@ def test_an_unknown_command_is_answered_in_one_line(tmp_path: Path) -> None:
     assert ended.returncode == 2 and ended.stderr.endswith(line) and "Traceback" not in ended.stderr
 
 
+@pytest.mark.parametrize(
+    "arguments", [("report", "run", "--ouput", "x"), ("train", "config.json", "-s", "out", "--recovr")]
+)
+def test_an_unknown_argument_is_answered_in_one_line(arguments: tuple[str, ...], tmp_path: Path) -> None:
+    ended = run_program(tmp_path, *arguments)
+    (line,) = ended.stderr.splitlines()
+    command = f"elmo-plus {full_name(arguments[0])}"
+    assert ended.returncode == 2 and line.startswith(f"{command}: error: unrecognized arguments: --")
+    assert line.endswith(f"; {command} --help lists the arguments")
+
+
 def test_a_stop_signal_leaves_no_file(tmp_path: Path) -> None:
     command = [sys.executable, "-m", "allennlp_elmo_plus", "vocab", "-", "--output", "vocab.txt"]
     environment = {**os.environ, "PYTHONPATH": str(ROOT)}
@@ -85,7 +96,7 @@ def test_a_stop_signal_leaves_no_file(tmp_path: Path) -> None:
     assert list(tmp_path.iterdir()) == []
 
 
-def test_a_distributed_training_knows_the_package_in_each_process(tmp_path: Path) -> None:
+def test_each_process_of_a_distributed_training_knows_the_package_and_its_terminal(tmp_path: Path) -> None:
     config = small_config(tmp_path)
     config["trainer"]["num_epochs"] = 1
     config["trainer"].pop("cuda_device", None)
@@ -93,4 +104,5 @@ def test_a_distributed_training_knows_the_package_in_each_process(tmp_path: Path
     (tmp_path / "config.json").write_text(json.dumps(config), encoding="utf-8")
     ended = run_program(tmp_path, "train", "config.json", "-s", "out")
     assert ended.returncode == 0, ended.stderr[-3000:]
+    assert "allennlp.common.params" not in ended.stdout
     assert (tmp_path / "out" / "model.tar.gz").stat().st_size > 0

@@ -6,10 +6,12 @@ import shutil
 import sys
 from collections.abc import Callable
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
 import torch.multiprocessing
+from allennlp.__main__ import run as run_allennlp
 from allennlp.commands import predict, train
 from allennlp.commands.train import TrainModel, train_model
 from allennlp.common import Params
@@ -20,6 +22,7 @@ from allennlp.training.learning_rate_schedulers import LearningRateScheduler
 from allennlp.training.optimizers import Optimizer
 from torch.multiprocessing import ProcessRaisedException, start_processes
 
+from allennlp_elmo_plus.__main__ import main as run_elmo_plus
 from allennlp_elmo_plus.errors import InputError
 from allennlp_elmo_plus.plugin import patches
 from allennlp_elmo_plus.plugin.data.vocabulary import PADDING_TOKEN, BilmVocabulary
@@ -165,6 +168,21 @@ def test_an_input_error_of_a_process_is_raised_in_the_parent(monkeypatch: pytest
     monkeypatch.setattr(train, "mp", torch.multiprocessing)
     with pytest.raises(ProcessRaisedException, match="Traceback"):
         train.mp.spawn(refuse, args=(Params({}), ""), nprocs=1)
+
+
+@pytest.mark.parametrize(
+    "main, is_command",
+    [
+        (SimpleNamespace(run=run_allennlp), True),
+        (SimpleNamespace(main=run_elmo_plus), True),
+        (SimpleNamespace(__spec__=SimpleNamespace(name="allennlp_elmo_plus.__main__")), True),
+        (SimpleNamespace(run=refuse, __spec__=None), False),
+    ],
+)
+def test_both_programs_are_commands(main: Any, is_command: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+    with monkeypatch.context() as process:
+        process.setitem(sys.modules, "__main__", main)
+        assert patches._runs_a_command() == is_command
 
 
 @pytest.mark.usefixtures("root_logger")

@@ -74,7 +74,8 @@ def test_a_training_shows_its_plan_and_bars_and_the_log_file_all_else(
     assert max(len(part) for part in re.split(r"[\r\n]", ended.err)) <= COLUMNS
 
     log = (out / "out.log").read_text()
-    for hidden in ("common.params - trainer.num_epochs = 2", "language_model.softmax.weight", "Beginning training"):
+    of_allennlp = ("common.params - trainer.num_epochs = 2", "language_model.softmax.weight", "Beginning training")
+    for hidden in (*of_allennlp, "command: allennlp train ", "versions: Python ", "machine: "):
         assert hidden in log and hidden not in ended.out
 
 

@@ -22,7 +22,7 @@ def text_lines(loader: BilmDataLoader, held_out: Any) -> list[str]:
     if isinstance(held_out, BilmDataLoader):
         lines.append(f"held-out text: {_describe_text(held_out)}")
     if loader.num_positions < _LITTLE_TEXT:
-        lines.append("this is little text, enough to try things out: good vectors need a million words or more")
+        lines.append("this is little text, enough to try things out; good vectors need a million words or more")
     return lines
 
 
