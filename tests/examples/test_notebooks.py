@@ -31,7 +31,7 @@ def run(name: str, directory: Path) -> str:
 @pytest.mark.skipif(find_spec("allennlp") is None, reason="AllenNLP is not installed")
 def test_the_quick_start_and_the_classifier_run_in_this_order(directory: Path) -> None:
     output = run("quick_start", directory)
-    assert "in context" in output and "(3, 6, 128)" in output
+    assert "  in Open the [file] for reading ." in output and "(3, 6, 128)" in output
     assert "with the biLM: " in run("classifier", directory)
 
 
