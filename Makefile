@@ -7,14 +7,16 @@
 #              make bench BENCH='feeding --rounds 3'
 # make fuzz    feeds damaged files to each parser for ten minutes, see fuzz/README.md; some parsers, for another time:
 #              make fuzz FUZZ='options hdf5' FUZZ_SECONDS=60
+# make docs    builds the site of the documentation in site/; to read it: python -m http.server -d site
 # make soak    the long form of the fault tests, a quarter of an hour or more: 50 kills at random moments, 20,000 steps of training,
 #              see docs/reliability.md
-# make clean   removes the environment and the caches, not data/, runs/ and bench/
+# make clean   removes the environments, the site and the caches, not data/, runs/ and bench/
 
 # The first of these that runs and is 3.10-3.13. Being on the PATH is not enough: pyenv has shims that only print an error.
 PYTHON ?= $(shell for p in python3.13 python3.12 python3.11 python3.10 python3 python; do \
 	$$p -c 'import sys; sys.exit(not (3, 10) <= sys.version_info < (3, 14))' >/dev/null 2>&1 && echo $$p && break; done)
 VENV := .venv
+DOCS_VENV := .venv-docs
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 
@@ -35,15 +37,15 @@ export PIP_ROOT_USER_ACTION := ignore
 # With this variable every start of AllenNLP compiles PyTorch's Python code again: minutes instead of seconds.
 unexport PYTHONDONTWRITEBYTECODE
 
-.PHONY: train test lint bench fuzz soak clean
+.PHONY: train test lint bench fuzz docs soak clean
 .DELETE_ON_ERROR:
 
 train: $(STAMP) $(STDLIB_TEXT)
-	$(BIN)/allennlp train $(CONFIG) -s $(OUT) $(if $(wildcard $(OUT)/config.json),--recover) \
+	$(BIN)/elmo-plus train $(CONFIG) -s $(OUT) $(if $(wildcard $(OUT)/config.json),--recover) \
 		-o '{"train_data_path": "$(TRAIN)", "validation_data_path": "$(HELDOUT)"}'
-	$(BIN)/allennlp evaluate $(OUT)/model.tar.gz '$(HELDOUT)' --output-file $(OUT)/heldout_metrics.json \
+	$(BIN)/elmo-plus evaluate $(OUT)/model.tar.gz '$(HELDOUT)' --output-file $(OUT)/heldout_metrics.json \
 		--cuda-device $$($(BIN)/python -c 'import torch; print(torch.cuda.is_available() - 1)')
-	$(BIN)/allennlp elmo-export $(OUT)/model.tar.gz $(OUT)/elmo
+	$(BIN)/elmo-plus export $(OUT)/model.tar.gz $(OUT)/elmo
 	@$(BIN)/python -m examples.training_summary $(OUT)
 
 data/train.txt: | $(STAMP)
@@ -68,6 +70,15 @@ fuzz: $(STAMP)
 	@$(BIN)/python -m pip install -q --no-deps atheris==3.0.0
 	$(BIN)/python -m fuzz --seconds $(FUZZ_SECONDS) $(FUZZ)
 
+# MkDocs reads the docstrings without importing the package, so its environment needs only the extra `docs` itself.
+docs: $(DOCS_VENV)/.installed
+	NO_MKDOCS_2_WARNING=1 $(DOCS_VENV)/bin/mkdocs build
+
+$(DOCS_VENV)/.installed: setup.py
+	@$(PYTHON) -m venv --clear $(DOCS_VENV)
+	@$(DOCS_VENV)/bin/python -m pip install -q $$(sed -n 's/^ *"docs": \[\(.*\)\],$$/\1/p' setup.py | tr -d '",')
+	@touch $@
+
 soak: $(STAMP)
 	$(BIN)/python -m tests.faults.soak $(SOAK)
 
@@ -83,5 +94,5 @@ $(STAMP): requirements.txt setup.py
 	@touch $@
 
 clean:
-	rm -rf $(VENV) .mypy_cache .pytest_cache .ruff_cache .hypothesis build dist *.egg-info
+	rm -rf $(VENV) $(DOCS_VENV) site .mypy_cache .pytest_cache .ruff_cache .hypothesis build dist *.egg-info
 	find . -name __pycache__ -prune -exec rm -rf {} +

@@ -88,6 +88,7 @@ setup(
     extras_require={
         "allennlp": ALLENNLP_NEEDS,
         "dask": ["distributed>=2024.1"],
+        "docs": ["mkdocs-material==9.*", "mkdocstrings[python]>=0.27"],
         "hub": ["cached-path>=1.6", "huggingface_hub>=0.23", "safetensors>=0.4"],
         "sklearn": ["scikit-learn>=1.6"],
         "spacy": ["spacy>=3.8"],

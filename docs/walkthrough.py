@@ -22,7 +22,7 @@ TAGGED = Path(__file__).with_name("tagged_sentences.txt")
 def run(*command: Any) -> None:
     """Print a command and run it."""
     words = list(map(str, command))
-    print("\n$", *words, flush=True)
+    print("\n$ python -m", *words, flush=True)
     subprocess.run([sys.executable, "-m", *words], check=True)
 
 
@@ -34,7 +34,7 @@ def raw_text(directory: Path) -> None:
 # %% 2. Pretrain: the result is one archive with the weights, the vocabulary and the config
 def pretrain(directory: Path, config: Path = CONFIG) -> Path:
     data = {"train_data_path": str(directory / "train.txt"), "validation_data_path": str(directory / "heldout.txt")}
-    run("allennlp", "train", config, "-s", directory / "bilm", "-f", "-o", json.dumps(data))
+    run("allennlp_elmo_plus", "train", config, "-s", directory / "bilm", "-f", "-o", json.dumps(data))
     return directory / "bilm" / "model.tar.gz"
 
 
@@ -71,7 +71,7 @@ def accuracy(directory: Path, name: str, config: dict[str, Any]) -> float:
     """Train with `config` and return the accuracy on the test sentences."""
     path = directory / f"{name}.json"
     path.write_text(json.dumps(config), encoding="utf-8")
-    run("allennlp", "train", path, "-s", directory / name, "-f")
+    run("allennlp_elmo_plus", "train", path, "-s", directory / name, "-f")
     return json.loads((directory / name / "metrics.json").read_text("utf-8"))["test_accuracy"]
 
 

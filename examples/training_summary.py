@@ -1,8 +1,8 @@
 """
 `python -m examples.training_summary RUN_DIR`: print the results of a finished `make train`.
 
-The results are in RUN_DIR/metrics.json, which `allennlp train` writes, and in RUN_DIR/heldout_metrics.json, which
-`allennlp evaluate --output-file` writes.
+The results are in RUN_DIR/metrics.json, which `elmo-plus train` writes, and in RUN_DIR/heldout_metrics.json, which
+`elmo-plus evaluate --output-file` writes.
 """
 
 import json
@@ -35,12 +35,12 @@ def summary(run: Path) -> str:
     if "epoch" in training:
         lines.append(f"Training   {count_in_words(training['epoch'] + 1, 'epoch')} in {training['training_duration']}")
         lines.append(f"Speed      {training['training_tokens_per_second']:,.0f} tokens/s in the last epoch")
-    allennlp = os.path.relpath(Path(sys.executable).parent / "allennlp")
+    program = os.path.relpath(Path(sys.executable).parent / "elmo-plus")
     lines += [
         f"Model      {run / 'model.tar.gz'}",
         f"For Elmo   {run / 'elmo'}: options.json, weights.hdf5, vocab.txt",
         "Next       try it on a sentence:",
-        f"           echo 'Return the number of items .' | {allennlp} predict {run / 'model.tar.gz'} -",
+        f"           echo 'Return the number of items .' | {program} predict {run / 'model.tar.gz'} -",
     ]
     return "\n".join(lines)
 

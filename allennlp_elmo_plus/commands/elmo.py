@@ -70,7 +70,7 @@ examples:
         parser.add_argument(
             "--token-embedding-file",
             metavar="FILE",
-            help="a file of `elmo-cache`: its words need not be computed again",
+            help="a file of `elmo-plus cache`: its words need not be computed again",
         )
         parser.add_argument(
             "--batch-size",

@@ -19,7 +19,7 @@ class ElmoImport(ElmoCommand):
 
     The archive holds a model of type `bilm`, for `elmo-plus evaluate`, `predict` and `train`, and for the token embedder. A
     weights.hdf5 of bilm-tf has no softmax. The archive then has a softmax of zeros, so its perplexities mean nothing before
-    fine-tuning. The files of `elmo-export` and of bilm-tf's training have the softmax.
+    fine-tuning. The files of `elmo-plus export` and of bilm-tf's training have the softmax.
     """
 
     example = """\

@@ -72,7 +72,7 @@ example:
             help="compare the words of this vocabulary file without context, instead of the words of the text. A biLM with word "
             "input whose directory has no vocab.txt needs its own vocabulary here",
         )
-        parser.add_argument("--output", metavar="FILE", help="also write the result as JSON, for elmo-report")
+        parser.add_argument("--output", metavar="FILE", help="also write the result as JSON, for `elmo-plus report`")
         add_device_argument(parser)
 
     @overrides

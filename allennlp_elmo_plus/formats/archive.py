@@ -1,4 +1,4 @@
-"""Read a biLM from the `model.tar.gz` that `allennlp train` writes, and write one."""
+"""Read a biLM from the `model.tar.gz` that `elmo-plus train` writes, and write one."""
 
 import contextlib
 import dataclasses

@@ -111,7 +111,7 @@ class ElmoEmbedder(PooledVectors):
             weight_file: the weights.hdf5 of the options.json `path`.
             vocab_file: the vocabulary, for word input; by default the one in the archive, or the vocab.txt beside the weights.
             token_embedding_file: a table of word vectors, so that its words need not be encoded from characters, as written
-                by `allennlp elmo-cache`, or by bilm-tf's `dump_token_embeddings`, which needs `vocab_file` too.
+                by `elmo-plus cache`, or by bilm-tf's `dump_token_embeddings`, which needs `vocab_file` too.
             device: the device to compute on, such as "cuda"; default "cpu".
             batch_size: maximum tokens of a batch; see `ElmoEmbedder`.
             precision: the type of matrix products; see `ElmoEmbedder`.

@@ -1,4 +1,4 @@
-"""Write and read a file of nearest neighbours: JSON, from `elmo-neighbors` to `elmo-report`."""
+"""Write and read a file of nearest neighbours: JSON, from `elmo-plus neighbors` to `elmo-plus report`."""
 
 import json
 from collections.abc import Sequence
@@ -42,7 +42,7 @@ def read_neighbors(path: Path) -> list[dict[str, Any]]:
                 near["similarity"] = float(near["similarity"])
             _check_strings([near["word"] for near in query["context_free"]])
     except (ValueError, KeyError, IndexError, TypeError, RecursionError):
-        raise InputError(f"{path}: must be a file of `allennlp elmo-neighbors --output`") from None
+        raise InputError(f"{path}: must be a file of `elmo-plus neighbors --output`") from None
     return content
 
 

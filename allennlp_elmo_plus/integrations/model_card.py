@@ -122,7 +122,7 @@ def _table(facts: CardFacts, num_layers: int, width: int) -> list[tuple[str, str
 
 def _files(facts: CardFacts) -> list[str]:
     lines = {
-        "model.tar.gz": "`model.tar.gz`: the model, as `allennlp train` writes it",
+        "model.tar.gz": "`model.tar.gz`: the model, as `elmo-plus train` writes it",
         "options.json": "`options.json`, `weights.hdf5`, `vocab.txt`: the model in the files of bilm-tf, "
         f"for {_readers(facts.options)}",
         "model.safetensors": "`model.safetensors`: the weights by their names in `allennlp_elmo_plus`",

@@ -21,7 +21,7 @@ def report_page(runs: Sequence[Run], neighbors: Optional[list[dict[str, Any]]] =
 
     Args:
         runs: the content of the runs' serialization directories.
-        neighbors: the queries with their neighbours, as `allennlp elmo-neighbors --output` writes them.
+        neighbors: the queries with their neighbours, as `elmo-plus neighbors --output` writes them.
     """
     by_name = _by_name(runs)
     names = list(by_name)

@@ -21,7 +21,7 @@ def test_the_summary_has_the_perplexities_the_speed_and_the_next_command(tmp_pat
     text = summary(write(tmp_path))
     assert "both     150.13" in text and "forward  140.00" in text and "backward 161.00" in text
     assert "4 epochs in 0:04:10.5" in text and "1,235 tokens/s" in text
-    assert f"{tmp_path / 'model.tar.gz'}" in text and "allennlp predict" in text
+    assert f"{tmp_path / 'model.tar.gz'}" in text and "elmo-plus predict" in text
 
 
 def test_a_resumed_run_that_was_finished_has_no_speed(tmp_path):

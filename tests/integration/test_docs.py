@@ -136,8 +136,8 @@ def test_the_walk_through_ends_with_three_taggers(
     def run_small(*words: object) -> None:
         command = [str(word) for word in words]
         # The text is in the directory already, and small.
-        if command[0] == "allennlp":
-            run(command, monkeypatch)
+        if command[0] == "allennlp_elmo_plus":
+            run(["elmo-plus", *command[1:]], monkeypatch)
 
     monkeypatch.setitem(names, "run", run_small)
     capsys.readouterr()

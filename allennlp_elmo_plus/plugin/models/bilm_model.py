@@ -71,8 +71,11 @@ class BilmModel(StrictFromParams, Model):
         share_embedding_softmax: whether the word embedding and the softmax are one matrix; word input only.
         unroll_steps: the factor of the gradient; the `num_steps` of the data loader.
         n_tokens_vocab: checked against the vocabulary's size.
-        batch_size, n_epochs, n_train_tokens, all_clip_norm_val, learning_rate: only exported to options.json. In AllenNLP the data
-            loader, the trainer and the optimizer decide these.
+        batch_size: only exported to options.json; the data loader decides it.
+        n_epochs: only exported to options.json; the trainer decides it.
+        n_train_tokens: only exported to options.json.
+        all_clip_norm_val: only exported to options.json; the optimizer decides it.
+        learning_rate: only exported to options.json; the optimizer decides it.
         exact_chunk_size: words of the vocabulary whose logits the exact softmax holds at once; this bounds its memory.
         precision: "fp32", or "bf16" for matrix products of training in bfloat16. Weights, gradients, the cell, the carried state,
             the loss and all of evaluation stay in float32. On a processor without instructions for bfloat16 it changes nothing.

@@ -62,7 +62,7 @@ class BilmRepresentations(StrictFromParams, torch.nn.Module):
         use_top_only: whether the top layer replaces the mix, as in bilm-tf: only gamma is learned.
         use_average: whether the plain average of the layers replaces the mix: only gamma is learned.
         use_gamma: whether to learn gamma; otherwise it is 1.
-        token_embedding_file: vectors of words that `allennlp elmo-cache` wrote from this biLM. While the biLM is frozen, words in
+        token_embedding_file: vectors of words that `elmo-plus cache` wrote from this biLM. While the biLM is frozen, words in
             it are not encoded from their characters. Excludes `vocab_to_cache`.
         precision: "fp32", or "bf16" for the biLM's matrix products in bfloat16, on a GPU or a processor with instructions for them. The
             mix, and all else of the model, stay in float32.

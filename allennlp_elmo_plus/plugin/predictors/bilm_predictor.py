@@ -28,7 +28,7 @@ _BEGINS_AS_JSON = re.compile(r"""\s*\{\s*["'}]""")
 class BilmPredictor(Predictor):
     """Scores a text, names the likeliest words at each position, and continues a text.
 
-    `allennlp predict` reads lines, each plain text or a JSON object, and writes one
+    `elmo-plus predict` reads lines, each plain text or a JSON object, and writes one
     JSON object per line. Words are separated by white space. Logarithms are natural. Words outside the vocabulary are read by their
     characters and scored as `<UNK>`. A forward-only model gives no backward entries. A blank line is a sentence without words. An
     `id` of any kind in a JSON object is returned with the answer. A line that begins with a brace and a quotation mark must be a
@@ -68,7 +68,7 @@ class BilmPredictor(Predictor):
 
     @overrides
     def load_line(self, line: str) -> JsonDict:
-        """Return the request of one line of `allennlp predict`.
+        """Return the request of one line of `elmo-plus predict`.
 
         Raises:
             InputError: the line begins as a JSON object and cannot be parsed.

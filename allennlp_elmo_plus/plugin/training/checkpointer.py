@@ -88,7 +88,7 @@ class BilmCheckpointer(StrictFromParams, Checkpointer):
         A failed write raises its error and leaves the earlier checkpoints as they are.
 
         Raises:
-            InputError: where the directory was removed or replaced, as `allennlp train --force` does, or where a part of the state
+            InputError: where the directory was removed or replaced, as `elmo-plus train --force` does, or where a part of the state
                 could not be read back, which the error names.
         """
         if self._lock is not None:

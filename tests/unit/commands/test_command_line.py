@@ -1,13 +1,9 @@
-import os
 import re
-import subprocess
-import sys
 
 import pytest
 from allennlp.commands.subcommand import Subcommand
 
 from allennlp_elmo_plus.commands.shared.catalog import command_files
-from tests.helpers.command_line import ROOT
 
 COMMANDS = list(command_files())
 
@@ -30,12 +26,3 @@ def test_all_commands_are_in_the_list(run):
     assert ended.status == 0 and len(COMMANDS) > 5
     for name in COMMANDS:
         assert re.search(rf"^    {name}\s", ended.out, re.MULTILINE)
-
-
-def test_the_line_of_the_readme_registers_the_commands(tmp_path):
-    readme = (ROOT / "README.md").read_text("utf-8")
-    (line,) = re.findall(r"^mkdir -p ~/\.allennlp.*$", readme, re.MULTILINE)
-    environment = {**os.environ, "HOME": str(tmp_path), "PYTHONPATH": str(ROOT)}
-    command = f"{line} && {sys.executable} -m allennlp elmo-vocab --help"
-    result = subprocess.run(["bash", "-c", command], cwd=tmp_path, env=environment, capture_output=True, text=True)
-    assert result.returncode == 0 and "Make or check a vocabulary file." in result.stdout, result.stderr

@@ -1,4 +1,4 @@
-"""The command `allennlp elmo-cache`, and the uses of its file."""
+"""The command `elmo-plus cache`, and the uses of its file."""
 
 import shutil
 

@@ -39,5 +39,5 @@ def test_a_file_holds_what_was_written(tmp_path: Path) -> None:
 def test_another_file_is_refused(content: str, tmp_path: Path) -> None:
     path = tmp_path / "n.json"
     path.write_text(content, "utf-8")
-    with pytest.raises(InputError, match=f"^{path}: must be a file of `allennlp elmo-neighbors --output`$"):
+    with pytest.raises(InputError, match=f"^{path}: must be a file of `elmo-plus neighbors --output`$"):
         read_neighbors(path)

@@ -46,8 +46,7 @@ class BilmDataLoader(StrictFromParams, DataLoader):
     """Reads running text in lanes, for language-model training and perplexity.
 
     Each batch is the next `num_steps` positions of `batch_size` lanes, and every word of the text is a target once per epoch in
-    each direction. See `data.batching.lane_plan` and `data.batching.lane_reader` for the order, `data.batching.batch` for
-    the content of a batch.
+    each direction. See `data.batching`: `lane_plan` and `lane_reader` for the order, `batch` for the content of a batch.
 
     Each iteration is the next epoch. `epoch` is the number of the coming one, from 0; `start_window` is the first window of the
     coming epoch only, usually 0. Setting both gives the rest of an interrupted epoch.
@@ -60,14 +59,15 @@ class BilmDataLoader(StrictFromParams, DataLoader):
     too; its `encoding_errors`, its `max_instances` and the `max_characters_per_token` of its indexer apply to this loader.
 
     Args:
-        reader, data_path, serialization_dir: passed by AllenNLP.
+        reader: passed by AllenNLP.
+        data_path: passed by AllenNLP.
+        serialization_dir: passed by AllenNLP.
         batch_size: B, the number of lanes of a process.
         num_steps: T, the positions of a window; `unroll_steps` in bilm-tf.
         shuffle: whether each epoch reads the sentences in an order of its own.
         seed: determines the order of every epoch, and the negative samples of every batch.
         n_negative_samples_batch: words to draw for the sampled softmax, per direction; by default, or if all would be drawn, none.
-        shared_negatives: whether all processes get the same negative samples, those of a single process, and so exchange the
-            gradients of fewer rows of the softmax.
+        shared_negatives: whether all processes get the same negative samples, and so exchange fewer gradients of the softmax.
         cache_directory: of encoded text, from run to run; by default in the serialization directory, or a temporary one.
 
     Raises:

@@ -48,7 +48,7 @@ _NOTICE = "a checkpoint is saved after the current batch, then the run ends; a s
 
 @TrainerCallback.register("bilm")
 class BilmResume(StrictFromParams, TrainerCallback):
-    """Makes an interrupted run, resumed with `allennlp train --recover`, equal to an uninterrupted one: bit for bit on a CPU.
+    """Makes an interrupted run, resumed with `elmo-plus train --recover`, equal to an uninterrupted one: bit for bit on a CPU.
 
     Each of AllenNLP's checkpoints then also holds the LSTM's state, the sums of the metrics and of the loss, the states of all
     random number generators, and the state of AllenNLP's own parts that AllenNLP does not restore, see
