@@ -10,6 +10,7 @@ import logging
 import sys
 from collections.abc import Callable, Iterator
 from importlib import import_module
+from pathlib import Path
 from types import SimpleNamespace
 from typing import Any, Union
 
@@ -50,8 +51,7 @@ _NOT_OPTIONS_OF_TRAINERS = (
 )
 
 # The modules of the programs `allennlp` and `elmo-plus`, and the functions that their scripts import.
-_PROGRAMS = {"allennlp.__main__", "allennlp_elmo_plus.__main__"}
-_FUNCTIONS_OF_PROGRAMS = ("run", "main")
+_PROGRAMS = {"allennlp", "allennlp_elmo_plus", "elmo-plus"}
 
 # The metrics of the model "bilm" over held-out text.
 _VALIDATION_METRICS = ("perplexity", "forward_perplexity", "backward_perplexity", "loss", "tokens_per_second")
@@ -245,12 +245,12 @@ def tidy_terminal_of_commands() -> None:
 
 
 def _runs_a_command() -> bool:
-    """Return whether this process, or the one that spawned it, was started by one of the programs, as a script or with `python -m`."""
-    main = sys.modules["__main__"]
-    # A script imports a function of a program; `python -m` records the name of the module that it runs.
-    functions = (getattr(main, name, None) for name in _FUNCTIONS_OF_PROGRAMS)
-    modules = [getattr(function, "__module__", None) for function in functions]
-    return not _PROGRAMS.isdisjoint([*modules, getattr(getattr(main, "__spec__", None), "name", None)])
+    """Return whether this process was started by one of the programs, as a script or with `python -m`.
+
+    A process that `torch.multiprocessing` has spawned has the arguments of its parent.
+    """
+    program = Path(sys.argv[0])
+    return (program.parent.name if program.name == "__main__.py" else program.stem) in _PROGRAMS
 
 
 def _replace(owner: Any, name: str, replacement: Callable[..., Any]) -> None:

@@ -50,10 +50,11 @@ def clipped_lstm(
     """
     kernel = directions[0].kernel
     clips = Clips(cell_clip, None if directions[0].projection is None else proj_clip)
-    dtypes = [_products_dtype(direction) for direction in directions]
+    dtypes = [product_dtype(direction.kernel) for direction in directions]
+    cpu_dtypes = list(map(_products_dtype, directions))
     implementations = {
         "triton": lambda: run_stacked(batch_sizes, clips, directions, dtypes, capture),
-        "torch": lambda: _run_in_threads(batch_sizes, clips, directions, dtypes),
+        "torch": lambda: _run_in_threads(batch_sizes, clips, directions, cpu_dtypes),
         "reference": lambda: _run_reference(batch_sizes, clips, directions),
     }
     with torch.autocast(kernel.device.type, enabled=False):

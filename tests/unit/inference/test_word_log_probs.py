@@ -28,7 +28,7 @@ def test_log_probs_are_those_of_the_softmax_in_the_order_of_the_words(
             (top.backward, batch.backward_targets, backward, True),
         ):
             logits = hidden @ model.softmax.weight.t() + model.softmax.bias
-            expected = torch.log_softmax(logits, 1).gather(1, pack(targets, batch.mask)[:, None])[:, 0]
+            expected = torch.log_softmax(logits, 1).gather(1, pack(targets, batch.batch_sizes)[:, None])[:, 0]
             assert ours.shape == (len(sentence) + 1,)
             torch.testing.assert_close(ours, expected.flip(0) if is_reversed else expected, rtol=0, atol=1e-12)
 

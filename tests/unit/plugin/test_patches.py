@@ -6,12 +6,10 @@ import shutil
 import sys
 from collections.abc import Callable
 from pathlib import Path
-from types import SimpleNamespace
 from typing import Any
 
 import pytest
 import torch.multiprocessing
-from allennlp.__main__ import run as run_allennlp
 from allennlp.commands import predict, train
 from allennlp.commands.train import TrainModel, train_model
 from allennlp.common import Params
@@ -22,7 +20,6 @@ from allennlp.training.learning_rate_schedulers import LearningRateScheduler
 from allennlp.training.optimizers import Optimizer
 from torch.multiprocessing import ProcessRaisedException, start_processes
 
-from allennlp_elmo_plus.__main__ import main as run_elmo_plus
 from allennlp_elmo_plus.errors import InputError
 from allennlp_elmo_plus.plugin import patches
 from allennlp_elmo_plus.plugin.data.vocabulary import PADDING_TOKEN, BilmVocabulary
@@ -171,18 +168,20 @@ def test_an_input_error_of_a_process_is_raised_in_the_parent(monkeypatch: pytest
 
 
 @pytest.mark.parametrize(
-    "main, is_command",
+    "program, is_command",
     [
-        (SimpleNamespace(run=run_allennlp), True),
-        (SimpleNamespace(main=run_elmo_plus), True),
-        (SimpleNamespace(__spec__=SimpleNamespace(name="allennlp_elmo_plus.__main__")), True),
-        (SimpleNamespace(run=refuse, __spec__=None), False),
+        ("/usr/bin/allennlp", True),
+        ("/usr/bin/elmo-plus", True),
+        ("/packages/allennlp_elmo_plus/__main__.py", True),
+        ("/packages/allennlp/__main__.py", True),
+        ("/packages/pytest/__main__.py", False),
+        ("allennlp_script.py", False),
+        ("-c", False),
     ],
 )
-def test_both_programs_are_commands(main: Any, is_command: bool, monkeypatch: pytest.MonkeyPatch) -> None:
-    with monkeypatch.context() as process:
-        process.setitem(sys.modules, "__main__", main)
-        assert patches._runs_a_command() == is_command
+def test_both_programs_are_commands(program: str, is_command: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sys, "argv", [program, "train"])
+    assert patches._runs_a_command() == is_command
 
 
 @pytest.mark.usefixtures("root_logger")

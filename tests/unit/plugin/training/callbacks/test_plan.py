@@ -116,7 +116,13 @@ def test_kernels_are_compiled_before_the_first_batch(
     monkeypatch.setattr(plan, "compile_training_kernels", lambda *arguments: calls.append(arguments))
     model = SimpleNamespace(options="options", precision=precision, parameters=lambda: iter([torch.zeros(1)]))
     monkeypatch.setattr(plan, "bilm_parts", lambda trainer, name: (model, SmallLoader()))
-    trainer = SimpleNamespace(_num_gradient_accumulation_steps=1, _num_epochs=1)
+    trainer = SimpleNamespace(
+        data_loader=[None],
+        _num_gradient_accumulation_steps=1,
+        _num_epochs=1,
+        _start_after_epochs_completed=0,
+        _start_after_batches_in_epoch_completed=0,
+    )
     BilmPlan(str(tmp_path)).on_start(trainer, is_primary=False)
     assert calls == [("options", 4, 5, dtype, torch.device("cpu"))]
 
