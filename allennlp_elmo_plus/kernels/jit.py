@@ -45,12 +45,14 @@ class Kernel:
         """Return the function's result.
 
         Raises:
-            KernelUnavailableError: The first call fails to compile. No argument was changed.
+            KernelUnavailableError: The first call with arguments of these types fails to compile. No argument was changed.
         """
         try:
             return self._dispatcher(*arguments)
         except Exception as error:
-            if self._dispatcher.signatures:
+            # A kernel may be compiled for float32, and fail to compile for bfloat16.
+            types = tuple(map(self._dispatcher.typeof_pyval, arguments))
+            if types in self._dispatcher.overloads:
                 raise
             raise KernelUnavailableError(f"{self._name}: {type(error).__name__}: {error}") from error
 

@@ -7,10 +7,11 @@ import sys
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 
 import allennlp_elmo_plus
-from allennlp_elmo_plus.kernels.jit import jit
+from allennlp_elmo_plus.kernels.jit import KernelUnavailableError, jit
 from allennlp_elmo_plus.kernels.processor import instruction_sets
 
 pytest.importorskip("numba")
@@ -116,3 +117,17 @@ def test_where_kernels_cannot_be_kept_each_process_compiles_them(monkeypatch: py
     monkeypatch.setattr(numba, "njit", njit)
     assert jit(lambda x: x + 1)(1) == 2
     assert caches == [True, False]
+
+
+def test_types_of_arguments_that_fail_to_compile_are_told_from_errors_of_compiled_code() -> None:
+    def reciprocal(values: Any) -> Any:
+        if len(values) == 0:
+            raise ValueError("no values")
+        return 1 / values[0]
+
+    kernel = jit(reciprocal)
+    assert kernel(np.ones(1)) == 1
+    with pytest.raises(ValueError, match="^no values$"):
+        kernel(np.ones(0))
+    with pytest.raises(KernelUnavailableError):
+        kernel(["a", "list", "of", "strings"])
