@@ -223,8 +223,8 @@ TABLE: dict[str, dict[str, Backend]] = {
     "conv_max_pool.max": {"numba": Backend(_is_float32_on_cpu, _has_few_threads)},
     # One launch for the element-wise part of a step of both directions. Not measured on a GPU yet.
     "lstm": {"triton": Backend(lambda situation: situation.device == "cuda", _always)},
-    # All time steps in one compiled loop, products included: 17% of a step on an AMD EPYC, 9% on an Intel Xeon. In bfloat16 by AMX, this
-    # kernel and that of the softmax take a third off the step.
+    # All time steps in one compiled loop, products included: 17% of a step on an AMD EPYC, 9% on an Intel Xeon. In bfloat16 by AMX a
+    # layer takes 2.9 ms forward and 4.3 ms backward, in float32 6.9 and 12.2 ms, on one thread.
     "lstm.loop": {
         "numba": Backend(
             lambda situation: _compiled_products_can(situation) and situation.sizes["tokens"] > 0, _lstm_loop_is_faster

@@ -31,11 +31,13 @@ def test_the_packed_product_is_bias_plus_left_times_right(rows: int, inner: int,
     torch.testing.assert_close(out.double(), expected, rtol=1e-5, atol=1e-5 * max(1, inner / 64) ** 0.5)
 
 
-def test_a_row_of_a_product_has_the_same_bits_whatever_other_rows_there_are() -> None:
+@pytest.mark.parametrize("inner", [50, 4100])
+def test_a_row_of_a_product_has_the_same_bits_whatever_other_rows_there_are(inner: int) -> None:
+    """Also where long panels are multiplied in parts: a sum goes on from the part before."""
     from allennlp_elmo_plus.kernels.gemm._packing import gemm_packed
     from allennlp_elmo_plus.kernels.lstm._numba_kernels import pack
 
-    left, factor = torch.randn(21, 50).numpy(), pack(torch.randn(50, 32).numpy())
+    left, factor = torch.randn(21, inner).numpy(), pack(torch.randn(inner, 32).numpy())
     start = torch.randn(32).numpy()
 
     def product(rows: slice) -> numpy.ndarray:
