@@ -7,8 +7,10 @@ Only this process sees a mount. {"path": directory, "memory": "size=64k"} is a f
 
 import atexit
 import ctypes
+import functools
 import os
 import shutil
+import signal
 import sys
 from typing import Any, Optional
 
@@ -57,8 +59,15 @@ def run_command(
     run()
 
 
-def _fork_processes(*arguments: Any, start_method: str, **options: Any) -> Any:
-    return start_processes(*arguments, start_method="fork", **options)
+def _fork_processes(function: Any, *arguments: Any, start_method: str, **options: Any) -> Any:
+    return start_processes(functools.partial(_without_handler, function), *arguments, start_method="fork", **options)
+
+
+def _without_handler(function: Any, *arguments: Any) -> None:
+    # A new process has no handler of SIGTERM, but a fork has AllenNLP's, which raises an error wherever the process is, in the
+    # middle of a log line too. torch sends SIGTERM to the other processes when one fails.
+    signal.signal(signal.SIGTERM, signal.SIG_DFL)
+    function(*arguments)
 
 
 def _mount(mounts: list[dict[str, str]]) -> None:
