@@ -1,0 +1,48 @@
+"""The figures of an example, one JSON object per line, so that an interrupted series of runs can be resumed."""
+
+import json
+import statistics
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+Key = Mapping[str, Any]
+
+
+class Figures:
+    """The figures in the JSON lines file `path`. A line has the fields of one run's key and the figures of that run.
+
+    Several processes may add lines to the same file.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+
+    def once(self, key: Key, measure: Callable[[], Mapping[str, float]]) -> dict[str, Any]:
+        """Return the line with the fields of `key`. If there is none, `measure` is called and its figures are added as a line."""
+        for line in self.lines(key):
+            return line
+        line = {**key, **measure()}
+        with self._path.open("a", encoding="utf-8") as file:
+            file.write(json.dumps(line, ensure_ascii=False) + "\n")
+        return line
+
+    def lines(self, key: Key) -> list[dict[str, Any]]:
+        """Return the lines that have all fields of `key`, with the same values, in the order of the file."""
+        if not self._path.exists():
+            return []
+        lines = [json.loads(line) for line in self._path.read_text("utf-8").splitlines()]
+        return [line for line in lines if all(line.get(name) == value for name, value in key.items())]
+
+    def mean(self, key: Key, figure: str, digits: int = 1, scale: float = 1.0) -> str:
+        """Return `mean ± standard deviation` of a figure, times `scale`, over all runs whose line has the fields of `key`.
+
+        The standard deviation is that of a sample (divided by N - 1). With a single run there is only the figure; without any
+        run the result is the empty string.
+        """
+        values = [scale * line[figure] for line in self.lines(key) if figure in line]
+        if not values:
+            return ""
+        if len(values) == 1:
+            return f"{values[0]:.{digits}f} (one run)"
+        return f"{statistics.mean(values):.{digits}f} ± {statistics.stdev(values):.{digits}f}"
