@@ -176,7 +176,9 @@ class BilmPlan(StrictFromParams, TrainerCallback):
         self, trainer: Any, metrics: dict[str, Any], epoch: int, is_primary: bool = True, **kwargs: Any
     ) -> None:
         if is_primary:
-            log_epoch(metrics, epoch, trainer._num_epochs, self._seconds_left)
+            model, _ = bilm_parts(trainer, "bilm_plan")
+            vocab_size = len(model.language_model.softmax.weight)
+            log_epoch(metrics, epoch, trainer._num_epochs, self._seconds_left, vocab_size)
 
 
 def memory_warning(memory: TrainingMemory, num_bytes_held: int, num_bytes_available: Optional[int]) -> Optional[str]:

@@ -55,8 +55,13 @@ def result_lines(serialization_dir: str, has_checkpoints: bool) -> list[str]:
     return lines
 
 
-def log_epoch(metrics: Mapping[str, Any], epoch: int, num_epochs: int, seconds_left: Optional[float]) -> None:
-    """Log the perplexities of `epoch`, counted from 0, that are in the `metrics`."""
+def log_epoch(
+    metrics: Mapping[str, Any], epoch: int, num_epochs: int, seconds_left: Optional[float], vocab_size: int
+) -> None:
+    """Log the perplexities of `epoch`, counted from 0, that are in the `metrics`; warn of one that exceeds `vocab_size`.
+
+    A model that predicts nothing at all, with the same probability for every word, has a perplexity of `vocab_size`.
+    """
     name = f"epoch {epoch + 1} of {num_epochs}"
     for kind in ("sampled_perplexity", "perplexity"):
         if f"training_{kind}" in metrics:
@@ -76,6 +81,14 @@ def log_epoch(metrics: Mapping[str, Any], epoch: int, num_epochs: int, seconds_l
             f" ({', '.join(directions)})" if directions else "",
             ", the best so far" if metrics.get("best_epoch") == epoch else "",
         )
+        for direction in ("forward", "backward"):
+            if metrics.get(f"validation_{direction}_perplexity", 0.0) > vocab_size:
+                logger.warning(
+                    "the %s direction predicts held-out text worse than an equal guess among all %s: from a state of zeros its LSTM "
+                    "may fall into a state that training never sees. With little text train by sentences, as sentences.jsonnet does",
+                    direction,
+                    count_in_words(vocab_size, "word"),
+                )
 
 
 def position_line(trainer: Any, steps_per_epoch: int) -> Optional[str]:

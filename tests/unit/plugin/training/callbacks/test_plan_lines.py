@@ -1,6 +1,7 @@
 """The lines about a run; those of a whole training are in `tests/unit/plugin/test_terminal.py`."""
 
 import logging
+import math
 from types import SimpleNamespace
 
 import pytest
@@ -28,9 +29,24 @@ def test_recover_is_named_only_where_there_are_checkpoints() -> None:
 
 def test_an_epoch_of_one_direction_without_held_out_text(caplog: pytest.LogCaptureFixture) -> None:
     with caplog.at_level(logging.INFO):
-        log_epoch({"training_perplexity": 1234.5}, 0, 3, 90.0)
-        log_epoch({"validation_perplexity": 12.34, "best_epoch": 0}, 1, 3, None)
+        log_epoch({"training_perplexity": 1234.5}, 0, 3, 90.0, 10_000)
+        log_epoch({"validation_perplexity": 12.34, "best_epoch": 0}, 1, 3, None, 10_000)
     assert caplog.messages == [
         "epoch 1 of 3: perplexity 1,234 in training; about 1 min 30 s left",
         "epoch 2 of 3: held-out perplexity 12.3",
     ]
+
+
+@pytest.mark.parametrize(
+    ("forward", "backward", "warned"), [(134.0, 3.8e8, ["backward"]), (501.0, 499.0, ["forward"]), (9.0, 500.0, [])]
+)
+def test_a_warning_of_a_direction_that_is_worse_than_an_equal_guess(
+    forward: float, backward: float, warned: list[str], caplog: pytest.LogCaptureFixture
+) -> None:
+    metrics = {
+        "validation_perplexity": math.sqrt(forward * backward),
+        "validation_forward_perplexity": forward,
+        "validation_backward_perplexity": backward,
+    }
+    log_epoch(metrics, 0, 1, None, 500)
+    assert [message.split()[1] for message in caplog.messages if "all 500 words" in message] == warned
