@@ -26,6 +26,7 @@ BENCHMARKS = {
     "embedding": "embedding text with a frozen biLM, cache empty and filled, against ElmoTokenEmbedder",
     "held_out": "the exact softmax over 793,471 words: time against the matrix product alone, peak memory",
     "pretraining": "pretraining through `allennlp train`, against AllenNLP's parts under the same trainer",
+    "quality": "training time until a held-out perplexity, against AllenNLP's parts; needs --text",
     "original_size": "a training step at the original size, against AllenNLP's parts",
     "peak_memory_training": "peak memory of training at the original size, and its parts",
     "scaling": "a training step in one and in two processes, and the bytes that the processes exchange",
@@ -132,7 +133,9 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--output", type=Path, default=Path("bench"), help="directory of the results (default: bench)")
     parser.add_argument("--threads", type=_positive, help="PyTorch's threads (default: PyTorch's own choice)")
     parser.add_argument("--tokens", type=_positive, help="size of generated texts (default: each benchmark's own)")
-    parser.add_argument("--text", type=_file, help="text for `pretraining` and `embedding` (default: a generated one)")
+    parser.add_argument(
+        "--text", type=_file, help="text for `pretraining`, `quality` and `embedding` (default: a generated one)"
+    )
     parser.add_argument("--without-allennlp", action="store_true", help="omit AllenNLP's contenders")
     return parser
 

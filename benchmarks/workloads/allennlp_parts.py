@@ -54,18 +54,29 @@ class AllenNlpParts(nn.Module):
         return total * 0.5 / forward_targets.numel()
 
 
+class AllenNlpJob:
+    """`AllenNlpParts` of `options` and its optimizer; each step computes loss, gradients, global-norm clip and Adagrad."""
+
+    def __init__(self, options: JsonDict, vocab_size: int) -> None:
+        self.parts = AllenNlpParts(options, vocab_size)
+        self._optimizer = torch.optim.Adagrad(self.parts.parameters(), lr=LEARNING_RATE, initial_accumulator_value=1.0)
+        self._unroll_steps = options.get("unroll_steps", 20)
+
+    def step(self, characters: Tensor, forward_targets: Tensor, backward_targets: Tensor) -> None:
+        """Train on a window; the arguments are those of `AllenNlpParts`."""
+        self._optimizer.zero_grad()
+        (self.parts(characters, forward_targets, backward_targets) * self._unroll_steps).backward()
+        nn.utils.clip_grad_norm_(self.parts.parameters(), MAX_NORM)
+        self._optimizer.step()
+
+
 def allennlp_step(options: JsonDict, vocab_size: int) -> Callable[[LanguageModelBatch], None]:
-    """Return a function that makes a training step on one of our batches: loss, gradients, global-norm clip, Adagrad."""
-    model = AllenNlpParts(options, vocab_size)
-    optimizer = torch.optim.Adagrad(model.parameters(), lr=LEARNING_RATE, initial_accumulator_value=1.0)
-    unroll_steps = options.get("unroll_steps", 20)
+    """Return a function that makes a training step of an `AllenNlpJob` on one of our batches."""
+    job = AllenNlpJob(options, vocab_size)
 
     def step(batch: LanguageModelBatch) -> None:
-        optimizer.zero_grad()
         characters = batch.characters[batch.forward_inputs].long()
-        (model(characters, batch.forward_targets, batch.backward_targets) * unroll_steps).backward()
-        nn.utils.clip_grad_norm_(model.parameters(), MAX_NORM)
-        optimizer.step()
+        job.step(characters, batch.forward_targets, batch.backward_targets)
 
     return step
 

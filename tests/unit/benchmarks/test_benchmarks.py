@@ -10,6 +10,7 @@ from benchmarks.__main__ import BENCHMARKS, main
 GROWTH = "growth"
 MEMORY_ALONE = "peak_memory_training"
 SCALING = "scaling"
+QUALITY = "quality"
 
 
 def test_help_names_every_benchmark(capsys):
@@ -58,6 +59,9 @@ def check(report, printed, name):
             assert all(line["growth"] > 0 and line["growth_of_work"] > 0 and line["remark"] for line in lines[1:])
             continue
         assert lines[0]["contender"].startswith("ours")
+        if name == QUALITY:
+            assert all(line["remark"] for line in lines) and all(line["ratio"] > 0 for line in lines[1:])
+            continue
         limits = [line for line in lines if line["contender"].startswith("limit")]
         assert limits and lines[0]["share_of_limit"] > 0 and lines[0]["rate"] > 0
         assert all(line["ratio"] > 0 for line in lines[1:] if line not in limits)
@@ -110,6 +114,19 @@ def test_allennlps_parts_are_compared_in_pretraining(directory, capsys):
     lines = report["cases"][0]["contenders"]
     assert [line["contender"] for line in lines] == ["ours", "ours, bf16", "AllenNLP's parts"]
     assert all(line["rate"] > 0 for line in lines) and all(line["ratio"] > 0 for line in lines[1:])
+
+
+def test_allennlps_parts_are_trained_to_the_same_quality(directory, capsys):
+    pytest.importorskip("allennlp")
+    report, printed = report_of(QUALITY, directory, capsys)
+    check(report, printed, QUALITY)
+    names = [line["contender"] for line in report["cases"][0]["contenders"]]
+    assert names == ["ours", "ours, bf16", "AllenNLP's parts"]
+
+
+def test_a_quality_is_not_measured_on_generated_text(tmp_path, capsys):
+    main([QUALITY, "--output", str(tmp_path)])
+    assert "nothing is measured without a real text: --text FILE" in capsys.readouterr().out
 
 
 def test_plots_are_drawn_from_a_copied_json_file(directory, capsys, tmp_path):
