@@ -2,16 +2,18 @@
 Pretraining with `allennlp train`, compared with AllenNLP's own parts under the same trainer (`workloads/allennlp_parts.py`).
 
 The model has an LSTM of 512/128, 512 filters, 1 highway layer, and 1,024 negatives of 9,494 words; batches have 32 lanes x 20 words.
-Ours also runs with `precision` "bf16", for processors that support it. Each training runs in its own process. The trainings take
-turns: one trains on some batches while the others wait. The time of a batch is that between the ends of two batches, from batch
-`WARM_UP` on, so the start is not counted. Everything else is: data, loss, gradients, clip, optimizer, metrics, progress bar. Our
-loader may have prefetched a few batches when its turn begins.
+Ours also runs with `precision` "bf16", for processors that support it. Where flair is installed, the trainer of its character language
+models runs too (`workloads/flair_training.py`); its speed is that of two models, one per direction. Each training runs in its own
+process. The trainings take turns: one trains on some batches while the others wait. The time of a batch is that between the ends of two
+batches, from batch `WARM_UP` on, so the start is not counted. Everything else is: data, loss, gradients, clip, optimizer, metrics,
+progress bar. Our loader may have prefetched a few batches when its turn begins.
 """
 
 import json
 import multiprocessing
 from collections.abc import Callable
 from contextlib import ExitStack, suppress
+from importlib.util import find_spec
 from itertools import islice
 from pathlib import Path
 from typing import Any
@@ -63,7 +65,13 @@ def run(settings: Settings) -> Report:
         filled["trainer"]["callbacks"] = [
             {"type": "benchmark_clock", "warm_up": WARM_UP, "batches_per_turn": batches_per_turn}
         ]
-        return _Training(filled, directory, settings)
+        # Imported here, because AllenNLP may be missing.
+        from .workloads.clock import train
+
+        path = directory / "config.json"
+        path.write_text(json.dumps(filled), encoding="utf-8")
+        arguments = ["train", str(path), "-s", str(directory / "out"), "--include-package", "allennlp_elmo_plus"]
+        return _Training(train, arguments, directory, settings)
 
     label = (
         f"{options['lstm']['dim']}/{options['lstm']['projection_dim']}, batch {num_lanes} x {NUM_STEPS}, {text.name}"
@@ -83,7 +91,31 @@ def run(settings: Settings) -> Report:
             )
             for name, config, batches_per_turn in trainings
         ]
-        return Report("pretraining", title, [compare(label, contenders, settings)])
+        notes = []
+        if find_spec("flair") is None:
+            notes.append("flair's contender is left out: flair is not installed")
+        else:
+            flair, num_tokens = _flair_training(text, settings)
+            contenders.append(
+                Contender("flair, both directions", stack.enter_context(flair).turn, num_tokens, times_itself=True)
+            )
+        return Report("pretraining", title, [compare(label, contenders, settings)], notes=notes)
+
+
+def _flair_training(text: Path, settings: Settings) -> tuple["_Training", float]:
+    """Return a training of one of flair's models on `text`, and the tokens of a batch, halved, since a biLM has two directions."""
+    from .workloads.flair_training import NUM_CELLS, NUM_CHARACTERS, FlairJob, train
+    from .workloads.flair_training import NUM_LANES as NUM_FLAIR_LANES
+
+    directory = settings.scratch / "flair"
+    directory.mkdir()
+    sizes = settings.size((NUM_CELLS, NUM_CHARACTERS, NUM_FLAIR_LANES), (16, 5, 4))
+    job = FlairJob(text, directory, *sizes, warm_up=2, batches_per_turn=2)
+    content = text.read_text("utf-8")
+    # An end of a sentence counts as a token, as in the other trainings.
+    num_tokens = len(content.split()) + content.count("\n")
+    _, num_characters, num_lanes = sizes
+    return _Training(train, job, directory, settings), num_characters * num_lanes * num_tokens / len(content) / 2
 
 
 def _options() -> Options:
@@ -144,20 +176,18 @@ def _trainer(optimizer: dict[str, Any]) -> dict[str, Any]:
 
 
 class _Training:
-    """`allennlp train` in a separate process, which trains for a turn and waits for the next turn."""
+    """A training in a separate process, which trains for a turn and waits for the next turn.
 
-    def __init__(self, config: dict[str, Any], directory: Path, settings: Settings) -> None:
-        # Imported here, because AllenNLP may be missing.
-        from .workloads.clock import train
+    The process calls `train(job, number of threads, pipe, path of its log)`.
+    """
 
-        path, self._log = directory / "config.json", directory / "log"
-        path.write_text(json.dumps(config), encoding="utf-8")
-        arguments = ["train", str(path), "-s", str(directory / "out"), "--include-package", "allennlp_elmo_plus"]
+    def __init__(self, train: Callable[..., None], job: Any, directory: Path, settings: Settings) -> None:
+        self._log = directory / "log"
         # With fork a quick run does not import everything again.
         context: Any = multiprocessing.get_context("fork" if settings.quick else "spawn")
         self._pipe, child_pipe = context.Pipe()
         self._process = context.Process(
-            target=train, args=(arguments, torch.get_num_threads(), child_pipe, self._log), daemon=True
+            target=train, args=(job, torch.get_num_threads(), child_pipe, self._log), daemon=True
         )
         self._process.start()
         child_pipe.close()
@@ -172,7 +202,7 @@ class _Training:
             return self._pipe.recv()
         except EOFError:
             log = self._log.read_text("utf-8", "replace")
-            raise RuntimeError(f"allennlp train failed:\n{log[-2000:]}") from None
+            raise RuntimeError(f"the training failed:\n{log[-2000:]}") from None
 
     def __enter__(self) -> "_Training":
         """Wait until the training has warmed up and waits for its first turn."""
