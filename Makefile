@@ -8,6 +8,7 @@
 # make fuzz    feeds damaged files to each parser for ten minutes, see fuzz/README.md; some parsers, for another time:
 #              make fuzz FUZZ='options hdf5' FUZZ_SECONDS=60
 # make docs    builds the site of the documentation in site/; to read it: python -m http.server -d site
+#              With Chromium, and after `make train`, it has pictures of the pages that `report` and `explore` show.
 # make soak    the long form of the fault tests, a quarter of an hour or more: 50 kills at random moments, 20,000 steps of training,
 #              see docs/reliability.md
 # make clean   removes the environments, the site and the caches, not data/, runs/ and bench/
@@ -72,6 +73,7 @@ fuzz: $(STAMP)
 
 # MkDocs reads the docstrings without importing the package, so its environment needs only the extra `docs` itself.
 docs: $(DOCS_VENV)/.installed
+	PATH="$(CURDIR)/$(BIN):$$PATH" docs/screenshots.sh runs/bilm data/heldout.txt docs/screenshots
 	NO_MKDOCS_2_WARNING=1 $(DOCS_VENV)/bin/mkdocs build
 
 $(DOCS_VENV)/.installed: setup.py

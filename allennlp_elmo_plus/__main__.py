@@ -6,6 +6,7 @@ Only what a command needs is imported, so that its start takes as long as that o
 import argparse
 import logging
 import os
+import select
 import signal
 import sys
 from functools import partial
@@ -13,9 +14,14 @@ from types import FrameType
 from typing import Optional
 
 from allennlp_elmo_plus import __version__
-from allennlp_elmo_plus.commands.shared.catalog import command_files, load_command, needs_allennlp, summary
-
-PROGRAM = "elmo-plus"
+from allennlp_elmo_plus.commands.shared.catalog import (
+    PROGRAM,
+    command_files,
+    load_command,
+    needs_allennlp,
+    summary,
+    typed_name,
+)
 
 # AllenNLP's own words are longer; importing AllenNLP to read them would take seconds.
 ALLENNLP_COMMANDS = {
@@ -35,7 +41,32 @@ ALLENNLP_COMMANDS = {
 
 
 def main() -> None:
-    """Run the command that the arguments of this process name."""
+    """Run the command that the arguments of this process name.
+
+    Raises:
+        BrokenPipeError: of any pipe but the output of this process.
+    """
+    try:
+        try:
+            _run_command()
+        finally:
+            sys.stdout.flush()
+    except BrokenPipeError:
+        if not _reader_has_ended():
+            raise
+        # Another output would fail at the end of the interpreter.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        sys.exit(128 + signal.SIGPIPE)
+
+
+def _reader_has_ended() -> bool:
+    """Return whether the program that reads the output of this process has ended, as `head` does after some lines."""
+    poll = select.poll()
+    poll.register(sys.stdout.fileno(), 0)
+    return bool(poll.poll(0))
+
+
+def _run_command() -> None:
     name, *arguments = sys.argv[1:] or ["--help"]
     if name in ("-h", "--help"):
         print(help_text())
@@ -71,20 +102,25 @@ def run(name: str, arguments: list[str]) -> None:
             from allennlp_elmo_plus.plugin.program import run_with_allennlp
         except ImportError as error:
             sys.exit(f"error: {error}")
-        run_with_allennlp(PROGRAM, name, arguments)
+        run_with_allennlp(name, arguments)
         return
     from allennlp_elmo_plus.commands.shared.command_line import exit_with_error_line
     from allennlp_elmo_plus.commands.shared.error_lines import hook_with_error_lines
+    from allennlp_elmo_plus.commands.shared.log_lines import TerminalFormatter, TerminalHandler
     from allennlp_elmo_plus.training.malloc import keep_freed_memory
 
-    level = "DEBUG" if os.environ.get("ALLENNLP_DEBUG") else os.environ.get("ALLENNLP_LOG_LEVEL", "INFO")
-    logging.basicConfig(format="%(asctime)s - %(levelname)s - %(name)s - %(message)s", level=level)
+    level = "DEBUG" if os.environ.get("ALLENNLP_DEBUG") else os.environ.get("ALLENNLP_LOG_LEVEL")
+    handler = TerminalHandler()
+    handler.setFormatter(TerminalFormatter())
+    # Of other libraries, such as Dask, only warnings are shown.
+    logging.basicConfig(handlers=[handler], level=level or "WARNING")
+    logging.getLogger(__package__).setLevel(level or "INFO")
     signal.signal(signal.SIGTERM, _exit)
     sys.excepthook = hook_with_error_lines(sys.excepthook)
     keep_freed_memory()
     parser = argparse.ArgumentParser(prog=PROGRAM)
     # The parser of the whole program reports unknown arguments.
-    parser.error = partial(exit_with_error_line, f"{PROGRAM} {name}")  # type: ignore[method-assign]
+    parser.error = partial(exit_with_error_line, typed_name(name))  # type: ignore[method-assign]
     load_command(name)().add_subparser(parser.add_subparsers())
     args = parser.parse_args([name, *arguments])
     args.func(args)

@@ -9,6 +9,8 @@ from mkdocs.structure.files import File, Files
 
 ROOT = Path(__file__).resolve().parents[1]
 NOTEBOOKS = ROOT / "examples" / "notebooks"
+# `make docs` writes them with docs/screenshots.sh, where it can.
+PICTURES = ROOT / "docs" / "screenshots"
 PAGES = {"benchmarks.md": "benchmarks/README.md", "changelog.md": "CHANGELOG.md"}
 
 
@@ -28,6 +30,8 @@ def on_page_markdown(markdown: str, **kwargs: Any) -> str:
     """Return `markdown` with links to files of the repository as links to the pages that show them."""
     for page, source in PAGES.items():
         markdown = markdown.replace(f"](../{source}", f"]({page}")
+    for picture in PICTURES.glob("*.png"):
+        markdown = markdown.replace(f"<!-- picture: {picture.stem} -->", f"![]({PICTURES.name}/{picture.name})")
     return re.sub(r"\]\(\.\./examples/notebooks/(\w+)\.py", r"](notebooks/\1.md", markdown)
 
 

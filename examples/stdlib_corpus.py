@@ -15,10 +15,11 @@ from pathlib import Path
 from typing import Optional
 
 from allennlp_elmo_plus.data.text.raw.preparation import digest_of, is_held_out
-from allennlp_elmo_plus.data.text.text_files import STDLIB_HELDOUT_FILE, STDLIB_TRAIN_FILE
 from allennlp_elmo_plus.errors import count_in_words
 from allennlp_elmo_plus.storage.atomic_files import atomic_path
 from examples.stdlib_text import prose_sentences
+
+TRAIN_FILE, HELDOUT_FILE = "train.txt", "heldout.txt"
 
 # Tests; other packages; the modules of encodings, which repeat one sentence about a hundred times.
 SKIPPED_DIRECTORIES = {
@@ -51,18 +52,16 @@ def write_corpus(files: Iterable[Path], directory: Path, heldout_percent: float)
         # The text that `help()` prints about the language is in a dictionary, not in docstrings.
         is_reference = path.parts[-2:] == ("pydoc_data", "topics.py")
         unique.update(dict.fromkeys(prose_sentences(path.read_bytes(), every_string=is_reference)))
-    parts: dict[str, list[str]] = {STDLIB_TRAIN_FILE: [], STDLIB_HELDOUT_FILE: []}
+    parts: dict[str, list[str]] = {TRAIN_FILE: [], HELDOUT_FILE: []}
     for sentence in unique:
-        parts[STDLIB_HELDOUT_FILE if is_held_out(digest_of(sentence), heldout_percent) else STDLIB_TRAIN_FILE].append(
-            sentence
-        )
+        parts[HELDOUT_FILE if is_held_out(digest_of(sentence), heldout_percent) else TRAIN_FILE].append(sentence)
     directory.mkdir(parents=True, exist_ok=True)
     for name, lines in parts.items():
         with atomic_path(directory / name) as temporary:
             temporary.write_text("".join(f"{line}\n" for line in lines), encoding="utf-8", newline="\n")
     tokens = list(chain.from_iterable(sentence.split(" ") for sentence in unique))
     return (
-        f"{directory}: {count_in_words(len(unique), 'sentence')} ({len(parts[STDLIB_HELDOUT_FILE]):,} held out), "
+        f"{directory}: {count_in_words(len(unique), 'sentence')} ({len(parts[HELDOUT_FILE]):,} held out), "
         f"{count_in_words(len(tokens), 'token')}, {count_in_words(len(set(tokens)), 'type')}, from "
         f"{count_in_words(num_files, 'file')}"
     )

@@ -9,6 +9,7 @@ from allennlp_elmo_plus.errors import InputError, count_in_words
 from allennlp_elmo_plus.explore.explorer import Explorer, ProbableWord, Surprisal
 from allennlp_elmo_plus.explore.heat_map import heat_map
 from allennlp_elmo_plus.explore.request import Request, read_request
+from allennlp_elmo_plus.report.chart import format_number
 from allennlp_elmo_plus.report.html import document, marked, section
 
 _STYLE = """
@@ -129,7 +130,7 @@ def _bar(bits: Optional[float], largest: float, colour: int) -> str:
 
 
 def _perplexity(bits: Sequence[float]) -> str:
-    return f"{2 ** min(sum(bits) / len(bits), 1000):,.4g}"
+    return format_number(float(f"{2 ** min(sum(bits) / len(bits), 1000):.4g}"))
 
 
 def _words(request: Request, number: int) -> str:
@@ -183,5 +184,9 @@ def _substitutes(heading: str, words: tuple[str, ...], position: int, substitute
 
 
 def _table(heading: str, rows: Sequence[tuple[float, str]]) -> str:
-    cells = [f'<tr><td class="number">{value:.3f}</td><td>{text}</td></tr>' for value, text in rows]
+    cells = [f'<tr><td class="number">{_three_digits(value)}</td><td>{text}</td></tr>' for value, text in rows]
     return f'<div class="card"><h3>{heading}</h3><table>{"".join(cells)}</table></div>'
+
+
+def _three_digits(value: float) -> str:
+    return "&lt; 0.001" if 0 < value < 0.001 else f"{value:.3f}"

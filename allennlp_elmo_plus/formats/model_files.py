@@ -5,6 +5,7 @@ This module only finds files; `pretrained.py` reads them.
 
 import contextlib
 import os
+import re
 import tempfile
 import zipfile
 from collections.abc import Iterator
@@ -21,6 +22,9 @@ OPTIONS_PATTERN, WEIGHTS_PATTERN = "*options.json", "*.hdf5"
 
 # Where several HDF5 files are in a directory.
 _NAMED_WEIGHTS_PATTERN = "*weights.hdf5"
+
+# USER/NAME, which a user may write without the scheme `hf://`.
+_NAME_ON_HUB = re.compile(r"[\w-][\w.-]*/[\w-]+")
 
 # Weights of floating-point numbers hardly shrink; a vocabulary shrinks to a third.
 _MAX_EXPANSION = 100
@@ -85,7 +89,8 @@ def local_path(path: PathLike) -> Path:
     name = os.fspath(path)
     if not is_url(name):
         if not os.path.exists(name):
-            raise InputError(f"{name}: there is no such file or directory")
+            hint = f"; of the Hugging Face Hub it would be hf://{name}" if _NAME_ON_HUB.fullmatch(name) else ""
+            raise InputError(f"{name}: there is no such file or directory{hint}")
         return Path(name)
     try:
         from cached_path import cached_path

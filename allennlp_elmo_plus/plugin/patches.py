@@ -21,6 +21,7 @@ from allennlp.common import tqdm as common_tqdm
 from allennlp.common.file_utils import cached_path, open_compressed
 from allennlp.common.util import JsonDict
 from allennlp.data.vocabulary import DEFAULT_OOV_TOKEN, Vocabulary
+from allennlp.evaluation.evaluator import SimpleEvaluator
 from allennlp.training import GradientDescentTrainer
 from allennlp.training import util as training_util
 from allennlp.training.learning_rate_schedulers.pytorch_lr_schedulers import (
@@ -36,7 +37,13 @@ from allennlp_elmo_plus.plugin.data.vocabulary import PADDING_TOKEN, TOKENS_NAME
 from allennlp_elmo_plus.plugin.models.bilm_model import BilmModel
 from allennlp_elmo_plus.plugin.predictors.bilm_predictor import BilmPredictor
 from allennlp_elmo_plus.plugin.strict_from_params import refuse_unknown
-from allennlp_elmo_plus.plugin.terminal import TerminalBar, describe_metrics, evaluate_and_print, show_log_on_terminal
+from allennlp_elmo_plus.plugin.terminal import (
+    BatchesWithLength,
+    TerminalBar,
+    describe_metrics,
+    evaluate_and_print,
+    show_log_on_terminal,
+)
 from allennlp_elmo_plus.plugin.training.callbacks.plan import BilmPlan
 from allennlp_elmo_plus.plugin.training.dense_gradients import adapt_gradients
 from allennlp_elmo_plus.plugin.training.spawn import spawn
@@ -229,7 +236,8 @@ def tidy_terminal_of_commands() -> None:
     Symptom: 160 lines before the first progress bar of a training, most of them the parameters that AllenNLP logs one by one
     (common/params.py:221); and a bar of 290 characters, since its text has every metric (training/util.py:416) and its width is
     not that of the terminal (common/tqdm.py:87), so that each refresh leaves a broken line. `allennlp evaluate` without
-    `--output-file` shows no result but the text of its last bar (commands/evaluate.py:376).
+    `--output-file` shows no result but the text of its last bar (commands/evaluate.py:376), and that bar has no share and no time,
+    since it is over an iterator (evaluation/evaluator.py:164).
     """
 
     def prepare_and_show(prepare: Callable[..., Any], *args: Any, **options: Any) -> Any:
@@ -237,7 +245,13 @@ def tidy_terminal_of_commands() -> None:
         show_log_on_terminal()
         return result
 
+    def evaluate_with_length(
+        call: Callable[..., Any], evaluator: Any, model: Any, loader: Any, *args: Any, **options: Any
+    ) -> Any:
+        return call(evaluator, model, BatchesWithLength(loader), *args, **options)
+
     show_log_on_terminal()
+    _replace(SimpleEvaluator, "__call__", evaluate_with_length)
     _replace(common_logging, "prepare_global_logging", prepare_and_show)
     _replace(training_util, "description_from_metrics", describe_metrics)
     _replace(evaluate, "evaluate_from_archive", evaluate_and_print)

@@ -8,13 +8,14 @@ from allennlp.commands.subcommand import Subcommand
 from allennlp.common.plugins import import_plugins
 from allennlp.common.util import install_sigterm_handler
 
+from allennlp_elmo_plus.commands.shared.catalog import PROGRAM, typed_name
 from allennlp_elmo_plus.commands.shared.command_line import exit_with_error_line
 
 _WRONG_USAGE = 2
 
 
-def run_with_allennlp(program: str, name: str, arguments: list[str]) -> None:
-    """Run `name arguments` as `allennlp` would, with this package known; errors name the `program`."""
+def run_with_allennlp(name: str, arguments: list[str]) -> None:
+    """Run `name arguments` as `allennlp` would, with this package known."""
     if name not in Subcommand.list_available():
         # It may be a command of another plugin.
         import_plugins()
@@ -22,10 +23,10 @@ def run_with_allennlp(program: str, name: str, arguments: list[str]) -> None:
     if name not in known:
         short = [command.removeprefix("elmo-") for command in known]
         similar = difflib.get_close_matches(name.removeprefix("elmo-"), short, 1)
-        question = f": did you mean `{similar[0]}`?" if similar else ""
-        print(f"error: {program} has no command `{name}`{question} `{program} --help` lists all", file=sys.stderr)
+        question = f": did you mean `{similar[0]}`?" if similar else ";"
+        print(f"error: {PROGRAM} has no command `{name}`{question} `{PROGRAM} --help` lists all", file=sys.stderr)
         sys.exit(_WRONG_USAGE)
-    sys.argv = [program, name, *arguments]
-    ArgumentParserWithDefaults.error = lambda _, message: exit_with_error_line(f"{program} {name}", message)  # type: ignore[assignment]
+    sys.argv = [PROGRAM, name, *arguments]
+    ArgumentParserWithDefaults.error = lambda _, message: exit_with_error_line(typed_name(name), message)  # type: ignore[assignment]
     install_sigterm_handler()
-    main(prog=program)
+    main(prog=PROGRAM)

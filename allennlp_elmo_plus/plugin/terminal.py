@@ -11,6 +11,8 @@ from typing import Any
 import allennlp
 from tqdm import tqdm
 
+from allennlp_elmo_plus.commands.shared.log_lines import TerminalFormatter, TerminalHandler
+
 _ALLENNLP = str(Path(allennlp.__file__).parent) + os.sep
 # AllenNLP's log lines that the terminal shows, by module and function: where results lie, and the epochs of other models.
 _ARCHIVE = ("models/archival.py", "archive_model")
@@ -51,32 +53,6 @@ class TerminalFilter(logging.Filter):
         return is_epoch or module == _TABLE or (module, record.funcName) == _METRICS
 
 
-class TerminalFormatter(logging.Formatter):
-    """Writes the time and the message; before the message the level, from a warning on."""
-
-    def __init__(self) -> None:
-        super().__init__("%(asctime)s %(message)s", "%H:%M:%S")
-
-    def formatMessage(self, record: logging.LogRecord) -> str:
-        """Return the line of `record`."""
-        if record.levelno >= logging.WARNING:
-            record.message = f"{record.levelname.lower()}: {record.message}"
-        return super().formatMessage(record)
-
-
-class TerminalHandler(logging.StreamHandler):
-    """Writes log lines above the open progress bars, never into one."""
-
-    def emit(self, record: logging.LogRecord) -> None:
-        """Write the line of `record`."""
-        bars = [bar for bar in list(getattr(tqdm, "_instances", ())) if not bar.disable]
-        for bar in bars:
-            bar.clear()
-        super().emit(record)
-        for bar in bars:
-            bar.refresh()
-
-
 def show_log_on_terminal() -> None:
     """Have the root logger write to the terminal as the classes of this module do; log files get every line as before.
 
@@ -103,6 +79,28 @@ def hide_trainer_log() -> None:
         for each_filter in handler.filters:
             if isinstance(each_filter, TerminalFilter):
                 each_filter.hides_trainer = True
+
+
+class BatchesWithLength:
+    """The batches of a data loader, as an iterator that has the length of the loader: a bar then shows the share that is done.
+
+    Any other attribute is that of the loader.
+    """
+
+    def __init__(self, loader: Any) -> None:
+        self._loader, self._batches = loader, iter(loader)
+
+    def __iter__(self) -> "BatchesWithLength":
+        return self
+
+    def __next__(self) -> Any:
+        return next(self._batches)
+
+    def __len__(self) -> int:
+        return len(self._loader)
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._loader, name)
 
 
 class TerminalBar(tqdm):

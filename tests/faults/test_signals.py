@@ -24,7 +24,7 @@ def test_after_a_signal_a_run_finishes_its_batch_saves_and_exits(
     assert f"{signal.Signals(number).name}: a checkpoint is saved after the current batch, then the run ends" in log
     assert "Traceback" not in log
     ((epoch, batch),) = re.findall(r"`--recover` continues in epoch (\d+) after batch (\d+)", log)
-    assert (run.out / f"model_state_e{epoch}_b{batch}.th").exists()
+    assert (run.out / f"model_state_e{int(epoch) - 1}_b{batch}.th").exists()
     assert not (run.out / "model.tar.gz").exists()
     num_before = run.num_batches()
     run.recover()

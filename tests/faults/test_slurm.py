@@ -37,8 +37,8 @@ SCONTROL = """#!/bin/bash
 if [[ $1 == show ]]; then echo "$3"; else echo "$@" >> requeued; fi
 """
 
-ALLENNLP = f"""#!/bin/bash
-exec {sys.executable} -m allennlp "$@"
+ELMO_PLUS = f"""#!/bin/bash
+exec {sys.executable} -m allennlp_elmo_plus "$@"
 """
 
 
@@ -119,7 +119,7 @@ def cluster(tmp_path: Path) -> Iterator[Cluster]:
     """Return a cluster whose programs are the stand-ins."""
     programs = tmp_path / "bin"
     programs.mkdir()
-    for name, source in (("srun", SRUN), ("scontrol", SCONTROL), ("allennlp", ALLENNLP)):
+    for name, source in (("srun", SRUN), ("scontrol", SCONTROL), ("elmo-plus", ELMO_PLUS)):
         (programs / name).write_text(source)
         (programs / name).chmod(0o755)
     path = {"PATH": f"{programs}:{os.environ['PATH']}", "PYTHONPATH": str(ROOT)}

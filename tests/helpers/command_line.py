@@ -8,6 +8,7 @@ import pytest
 from allennlp.commands import evaluate, main
 from allennlp.common import logging as common_logging
 from allennlp.common import tqdm as common_tqdm
+from allennlp.evaluation.evaluator import SimpleEvaluator
 from allennlp.training import util as training_util
 
 import allennlp_elmo_plus.plugin  # noqa: F401
@@ -49,6 +50,7 @@ def write_as_a_command(process: pytest.MonkeyPatch) -> None:
         (common_logging, "prepare_global_logging"),
         (training_util, "description_from_metrics"),
         (evaluate, "evaluate_from_archive"),
+        (SimpleEvaluator, "__call__"),
         (common_tqdm, "_tqdm"),
     ):
         process.setattr(owner, name, getattr(owner, name))

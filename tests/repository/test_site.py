@@ -30,3 +30,20 @@ def test_the_site_is_built_without_a_warning(tmp_path):
         )
         == []
     )
+
+
+def test_pictures_are_left_out_with_one_line_where_there_is_no_browser_or_no_run(tmp_path: Path) -> None:
+    tools = tmp_path / "bin"
+    tools.mkdir()
+    bash = shutil.which("bash")
+    command = [str(bash), str(ROOT / "docs" / "screenshots.sh"), "runs/none", "text.txt", str(tmp_path / "pictures")]
+
+    def output() -> str:
+        ended = subprocess.run(command, cwd=tmp_path, env={"PATH": str(tools)}, capture_output=True, text=True)
+        assert (ended.returncode, ended.stderr) == (0, "")
+        return ended.stdout
+
+    assert output() == "no pictures of report and explore: Chromium is not installed\n"
+    (tools / "chromium").touch(0o755)
+    line = "no pictures of report and explore: runs/none/model.tar.gz is missing; `make train` writes it\n"
+    assert output() == line and not (tmp_path / "pictures").exists()

@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from allennlp_elmo_plus.commands.shared.command_line import ElmoCommand
 
+PROGRAM = "elmo-plus"
+
 _PACKAGE = Path(__file__).parents[2]
 _FOLDERS = ("commands", "plugin/commands")
 
@@ -16,6 +18,11 @@ def command_files() -> dict[str, Path]:
     """Return the file of each command by the command's name."""
     files = (path for folder in _FOLDERS for path in (_PACKAGE / folder).glob("elmo*.py"))
     return {path.stem.replace("_", "-"): path for path in sorted(files, key=lambda path: path.stem)}
+
+
+def typed_name(name: str) -> str:
+    """Return what a user types to run the command `name`: `elmo-plus report` for `elmo-report`."""
+    return f"{PROGRAM} {name.removeprefix('elmo-')}"
 
 
 def needs_allennlp(path: Path) -> bool:

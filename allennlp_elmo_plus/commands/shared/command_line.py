@@ -12,6 +12,8 @@ from typing import Any, NoReturn, Optional
 
 from tqdm import tqdm
 
+from allennlp_elmo_plus.commands.shared.catalog import typed_name
+
 TEXT_HELP = (
     "one sentence per line, white space between words; a file, a directory, a pattern such as 'corpus/*.txt.gz' in quotes, or "
     "several of these separated by commas; files may be compressed (.gz)"
@@ -54,6 +56,7 @@ class ElmoCommand:
         width = shutil.get_terminal_size().columns - 2
         subparser = parser.add_parser(
             self.name,
+            prog=typed_name(self.name),
             help=paragraphs[0],
             description="\n\n".join(textwrap.fill(paragraph, width) for paragraph in paragraphs),
             epilog=self.example,
@@ -121,5 +124,6 @@ def progress_bar(description: str, unit: str, total: Optional[int], done: int = 
         total: The number of all units; the bar shows the remaining time only if it is known.
         done: The number of units that an earlier run did.
     """
-    with tqdm(desc=description, unit=unit, unit_scale=True, total=total, initial=done) as bar:
+    # 5.91M bytes are easier to read than 5,914,332, but 2 runs are not 2.00 runs.
+    with tqdm(desc=description, unit=unit, unit_scale=unit == "B", total=total, initial=done) as bar:
         yield bar.update

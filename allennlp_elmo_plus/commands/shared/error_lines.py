@@ -10,6 +10,7 @@ import tarfile
 import traceback
 import zlib
 from collections.abc import Callable
+from pathlib import Path
 from types import TracebackType
 from typing import Any, NamedTuple, Optional
 
@@ -43,7 +44,7 @@ def error_line(error: BaseException) -> Optional[str]:
         _Frame(frame.f_globals.get("__name__", ""), frame.f_code.co_name, frame.f_locals)
         for frame, _ in traceback.walk_tb(error.__traceback__)
     ]
-    for explain in (_configuration, _option, _archive, _jsonnet, _missing_gpu, _missing_package, _file):
+    for explain in (_configuration, _option, _archive, _jsonnet, _missing_gpu, _missing_package, _missing_ids, _file):
         line = explain(error, frames)
         if line is not None:
             return " ".join(line.split())[:_MAX_LENGTH]
@@ -94,12 +95,23 @@ def _configuration(error: BaseException, frames: list[_Frame]) -> Optional[str]:
         return _option_of_several_types(error, message, frames)
     if isinstance(error.__cause__, RuntimeError):
         return f"{message} ({error.__cause__})"
+    if frames[-1].function == "create_serialization_dir" and "is not empty" in message:
+        return _directory_in_use(Path(frames[-1].variables["serialization_dir"]))
     if message.startswith("Extra parameters passed to ") and frames[-2].function == "create_kwargs":
         return _unknown_option(frames[-2].variables)
     if " not in acceptable choices for type: " in message:
         # AllenNLP names the option only if its type is a union.
         return f"{_class_being_constructed(frames)}: {message}"
     return message
+
+
+def _directory_in_use(directory: Path) -> str:
+    # AllenNLP advises to recover, which needs a checkpoint. A mistake in the config ends a training before the first one.
+    if not all((directory / name).exists() for name in ("config.json", "meta.json")):
+        return f"`-s` must be a new or an empty directory, or that of a training, got {directory}"
+    if any(directory.glob("training_state_*")):
+        return f"{directory} holds a training: --recover continues it, --force deletes it and starts anew"
+    return f"{directory} holds a training that ended before its first checkpoint: --force deletes it and starts anew"
 
 
 def _configuration_message(error: BaseException) -> Optional[str]:
@@ -139,6 +151,10 @@ def _option(error: BaseException, frames: list[_Frame]) -> Optional[str]:
     last = frames[-1]
     if isinstance(error, TypeError) and last[:2] == (_FROM_PARAMS, "construct_arg"):
         return _describe_argument(str(error), last.variables)
+    if isinstance(error, TypeError) and last.function == "__init__" and "unexpected keyword argument" in str(error):
+        # A class of AllenNLP that passes the options on, as its dataset readers do.
+        owner = _class_being_constructed(frames)
+        return None if owner is None else f"{owner}: {error}"
     if isinstance(error, FloatingPointError) and _is_ours(last):
         return str(error)
     if isinstance(error, AssertionError) and last.module == "allennlp.commands.evaluate":
@@ -208,7 +224,18 @@ def _missing_package(error: BaseException, frames: list[_Frame]) -> Optional[str
     return None
 
 
+def _missing_ids(error: BaseException, frames: list[_Frame]) -> Optional[str]:
+    if frames and frames[-1].function == "get_token_ids_from_text_field_tensors":
+        return (
+            "this model of AllenNLP needs the ids of words besides their characters: add a token indexer of the type `single_id` "
+            "and, with the same name, a token embedder of the type `empty`"
+        )
+    return None
+
+
 def _file(error: BaseException, frames: list[_Frame]) -> Optional[str]:
     if not isinstance(error, OSError):
         return None
+    if any(frame[:2] == ("allennlp.common.params", "from_file") for frame in frames):
+        return f"{error}; `elmo-plus config` lists the configs of this package and writes them to files"
     return f"{error.filename}: {error.strerror}" if error.filename and error.strerror else str(error)

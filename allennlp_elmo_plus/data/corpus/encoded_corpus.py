@@ -202,13 +202,18 @@ def encode_text(
 
             if time.monotonic() - reported > _SECONDS_BETWEEN_REPORTS:
                 reported = time.monotonic()
-                logger.info("encoded %s, %d distinct", count_in_words(num_tokens, "word"), len(types))
+                logger.info("encoded %s, %s distinct", count_in_words(num_tokens, "word"), f"{len(types):,}")
         writer.write("type_counts", counts[: len(types)])
 
     count_of_word = {word: count for word, count in zip(types, counts[: len(types)].tolist()) if count}
     logger.info(
-        "encoded %s: %s, %s, %d distinct, in %.0f s; %s",
-        *(spec, count_in_words(num_sentences, "sentence"), count_in_words(num_tokens, "word"), len(count_of_word)),
+        "encoded %s: %s, %s, %s distinct, in %.0f s; %s",
+        *(
+            spec,
+            count_in_words(num_sentences, "sentence"),
+            count_in_words(num_tokens, "word"),
+            f"{len(count_of_word):,}",
+        ),
         time.monotonic() - started,
         truncated_words(count_of_word, max_characters).describe(),
     )

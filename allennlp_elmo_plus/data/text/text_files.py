@@ -27,9 +27,8 @@ logger = logging.getLogger(__name__)
 STANDARD_INPUT = "-"
 MAX_LINE_BYTES = 1 << 20
 
-# The files that `python -m examples.stdlib_corpus` writes. If one is missing, it was probably not written yet.
-STDLIB_TRAIN_FILE = "train.txt"
-STDLIB_HELDOUT_FILE = "heldout.txt"
+# The texts that the configs of this package name.
+_TEXTS_OF_CONFIGS = ("data/train.txt", "data/heldout.txt")
 
 # At most the maximum of a line. So only the first line of a block, which may have begun in the block before, can be too long.
 _READ_BYTES = 1 << 20
@@ -86,9 +85,8 @@ def _resolve_one(part: str, spec: str) -> list[TextSource]:
             raise InputError(f"`{part}`{within}: the pattern matches no file")
         return list(files)
     hint = ""
-    if Path(part).name in (STDLIB_TRAIN_FILE, STDLIB_HELDOUT_FILE):
-        command = f"python -m examples.stdlib_corpus {Path(part).parent}"
-        hint = f"; `{command}` makes one of the documentation of Python's standard library"
+    if part in _TEXTS_OF_CONFIGS:
+        hint = '; it is the config\'s own path: give yours with -o \'{"train_data_path": "FILE", "validation_data_path": "FILE"}\''
     raise InputError(f"`{part}`{within}: there is no such file{hint}")
 
 

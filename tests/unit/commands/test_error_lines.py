@@ -15,6 +15,7 @@ from allennlp.common import Params
 from allennlp.common import logging as common_logging
 from allennlp.common.checks import ConfigurationError
 from allennlp.common.tqdm import Tqdm
+from allennlp.nn.util import get_token_ids_from_text_field_tensors
 
 from allennlp_elmo_plus.commands.shared.error_lines import error_line, hook_with_error_lines
 from allennlp_elmo_plus.errors import InputError
@@ -120,10 +121,12 @@ def test_mistakes_in_the_arguments_of_train(run: Callable[..., Ended], tmp_path:
     config.write_text(json.dumps(small_config(tmp_path)))
     broken.write_text("the river rises\n")
     out = tmp_path / "out"
-    assert last_line(run("train", tmp_path / "nope.json", "-s", out)) == f"error: file {tmp_path}/nope.json not found"
+    assert f"file {tmp_path}/nope.json not found; `elmo-plus config`" in last_line(
+        run("train", tmp_path / "nope.json", "-s", out)
+    )
     assert "config must be JSON or Jsonnet" in last_line(run("train", broken, "-s", out))
     assert last_line(run("train", config, "-s", text)) == f"error: {text}: Not a directory"
-    assert "already exists and is not empty" in last_line(run("train", config, "-s", tmp_path))
+    assert "`-s` must be a new or an empty directory" in last_line(run("train", config, "-s", tmp_path))
     assert "There is nothing to recover from" in last_line(run("train", config, "-s", out, "--recover"))
     line = last_line(run("train", config, "-s", out, "--include-package", "nopackage.here"))
     assert line == "error: --include-package must be a package that Python finds, got nopackage.here"
@@ -151,6 +154,12 @@ def test_mistakes_in_evaluate_and_predict(run: Callable[..., Ended], trained: Pa
     assert last_line(run("predict", archive, latin)).startswith(
         f"error: {latin}: must be text in UTF-8, got after line 0: "
     )
+
+
+def test_a_model_that_needs_the_ids_of_words_says_so() -> None:
+    with pytest.raises(NotImplementedError) as raised:
+        get_token_ids_from_text_field_tensors({"elmo": {"elmo_tokens": torch.zeros(1)}})
+    assert "`single_id`" in str(error_line(raised.value))
 
 
 @pytest.mark.parametrize("variable, value", [("ALLENNLP_DEBUG", "1"), ("ALLENNLP_LOG_LEVEL", "DEBUG")])

@@ -79,9 +79,31 @@ def test_an_unknown_command_is_answered_in_one_line(tmp_path: Path) -> None:
 def test_an_unknown_argument_is_answered_in_one_line(arguments: tuple[str, ...], tmp_path: Path) -> None:
     ended = run_program(tmp_path, *arguments)
     (line,) = ended.stderr.splitlines()
-    command = f"elmo-plus {full_name(arguments[0])}"
+    command = f"elmo-plus {arguments[0]}"
     assert ended.returncode == 2 and line.startswith(f"{command}: error: unrecognized arguments: --")
     assert line.endswith(f"; {command} --help lists the arguments")
+
+
+def test_an_unknown_command_that_is_like_no_other(tmp_path: Path) -> None:
+    ended = run_program(tmp_path, "qqq")
+    assert ended.stderr.endswith("error: elmo-plus has no command `qqq`; `elmo-plus --help` lists all\n")
+
+
+@pytest.mark.parametrize("name", ["report", "elmo-report"])
+def test_an_error_names_the_command_as_a_user_types_it(name: str, tmp_path: Path) -> None:
+    ended = run_program(tmp_path, name)
+    assert ended.stderr.startswith("elmo-plus report: error: ") and "elmo-report" not in ended.stderr
+
+
+@pytest.mark.parametrize("unbuffered", ["", "1"])
+@pytest.mark.parametrize("command", ["--help", "config bilm"])
+def test_the_program_ends_silently_with_the_reader_of_its_output(command: str, unbuffered: str, tmp_path: Path) -> None:
+    environment = {**os.environ, "PYTHONPATH": str(ROOT), "PYTHONUNBUFFERED": unbuffered}
+    words = [sys.executable, "-m", "allennlp_elmo_plus", *command.split()]
+    with subprocess.Popen(words, env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE) as process:
+        assert process.stdout is not None and process.stderr is not None
+        process.stdout.close()
+        assert process.stderr.read() == b"" and process.wait() == 128 + signal.SIGPIPE
 
 
 def test_a_stop_signal_leaves_no_file(tmp_path: Path) -> None:

@@ -12,7 +12,8 @@ from allennlp.common import tqdm as common_tqdm
 from allennlp.common.tqdm import Tqdm
 from allennlp.training import util as training_util
 
-from allennlp_elmo_plus.plugin.terminal import TerminalFormatter, TerminalHandler, show_log_on_terminal
+from allennlp_elmo_plus.commands.shared.log_lines import TerminalFormatter, TerminalHandler
+from allennlp_elmo_plus.plugin.terminal import BatchesWithLength, show_log_on_terminal
 from tests.helpers.command_line import lines_of, run_command, write_as_a_command
 from tests.helpers.small_text import SENTENCES, small_config, write_text
 
@@ -161,3 +162,21 @@ def test_metrics_follow_the_bar(metrics: dict[str, Any], shown: str, capsys: pyt
     bar.close()
     line = lines_of(capsys.readouterr().err)[0]
     assert line.startswith(" 25%|") and line.endswith(shown) and len(line) == COLUMNS
+
+
+@pytest.mark.usefixtures("terminal")
+def test_the_bar_of_an_evaluation_has_a_share(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture
+) -> None:
+    run_command(monkeypatch, capsys, "train", write_config(tmp_path), "-s", tmp_path / "out")
+    archive, text = tmp_path / "out" / "model.tar.gz", tmp_path / "heldout.txt"
+    (bar,) = lines_of(run_command(monkeypatch, capsys, "evaluate", archive, text).err)
+    assert bar.startswith("100%|") and "perplexity: " in bar and len(bar) <= COLUMNS
+
+
+def test_batches_with_length_are_those_of_the_loader() -> None:
+    class Loader(list):
+        name = "loader"
+
+    batches = BatchesWithLength(Loader("ab"))
+    assert len(batches) == 2 and batches.name == "loader" and list(batches) == ["a", "b"]

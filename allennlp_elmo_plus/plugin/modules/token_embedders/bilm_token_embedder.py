@@ -93,8 +93,12 @@ class BilmTokenEmbedder(StrictFromParams, TokenEmbedder):
         Raises:
             ConfigurationError: where the tensor that the biLM takes is missing.
         """
-        name, ids = ("tokens", tokens) if self._elmo.takes_word_ids else ("elmo_tokens", elmo_tokens)
+        takes_words = self._elmo.takes_word_ids
+        ids = tokens if takes_words else elmo_tokens
         if ids is None:
-            raise ConfigurationError(f"`{name}` must be given to this biLM, got none")
+            name, indexer = ("tokens", "bilm_words") if takes_words else ("elmo_tokens", "bilm_characters")
+            raise ConfigurationError(
+                f"`{name}` must be given to this biLM, got none: use the token indexer `{indexer}`"
+            )
         (vectors,) = self._elmo(ids, word_inputs)["elmo_representations"]
         return vectors if self._projection is None else self._projection(vectors)

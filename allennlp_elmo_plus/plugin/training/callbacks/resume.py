@@ -234,7 +234,8 @@ class BilmResume(StrictFromParams, TrainerCallback):
                 error = None
                 logger.warning(
                     "stopped by a signal: `--recover` continues in epoch %d after batch %d",
-                    trainer._epochs_completed,
+                    # The other lines on the terminal count epochs from 1 too.
+                    trainer._epochs_completed + 1,
                     trainer._batches_in_epoch_completed,
                 )
             if metrics is not None and epoch is not None and not self._has_finished_an_epoch:

@@ -172,7 +172,9 @@ def test_a_bilm_with_word_input_reads_word_ids(tmp_path):
     close(field_embedder({"words": {"tokens": ids}}), expected, 1e-6)
     with pytest.raises(ValueError, match="`ids` must lie between 0 and 9, got from 0 to 10"):
         embedder(tokens=torch.tensor([[10, 0]]))
-    with pytest.raises(ConfigurationError, match="`tokens` must be given to this biLM, got none"):
+    with pytest.raises(
+        ConfigurationError, match="`tokens` must be given to this biLM, got none: use the token indexer `bilm_words`"
+    ):
         embedder(ids_of(BATCHES[0]))
     with pytest.raises(ValueError, match="`words` can only be cached for character input"):
         BilmTokenEmbedder(**files, vocab_to_cache=["a"])
