@@ -7,9 +7,18 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from scipy.spatial.distance import cosine
 
+from allennlp_elmo_plus.formats.pretrained import load_language_model
+from allennlp_elmo_plus.inference.word_log_probs import WordLogProbs, word_log_probs
+from examples.shared.figures import Figures
+from examples.word_choice import __main__ as word_choice
+from examples.word_choice.bilm import CandidateModel, Evidence
+from examples.word_choice.combine import COMBINATIONS, combine
 from examples.word_choice.data import Item, is_single_word, read_items
 from examples.word_choice.gap import generalized_average_precision, score_ranking
+from examples.word_choice.rankings import CHOSEN, SCORERS
+from tests.helpers.saved_bilm import saved
 
 
 def brute_force(weights: tuple[int, ...]) -> Fraction:
@@ -74,3 +83,78 @@ def test_items_have_single_words_only(folder: Path) -> None:
     assert (item.part_of_speech, item.word) == ("v", "turn")
     assert item.with_candidate("spin") == ("the", "mills", "spin", "slowly")
     assert [is_single_word(word) for word in ("spin", "go round", "well-lit")] == [True, False, False]
+
+
+def test_cosines_are_combined_as_melamud_does() -> None:
+    target, contexts = np.array([0.5, -0.2]), np.array([[0.1, 0.4], [0.3, -0.6], [0.0, 1.0]])
+    for way, weight in (("add", 1), ("balanced add", 3)):
+        expected = (weight * target + contexts.sum(0)) / (weight + 3)
+        np.testing.assert_allclose(combine(target, contexts, way), expected)
+    for way, weight in (("mult", 1), ("balanced mult", 3)):
+        product = ((target + 1) / 2) ** weight * ((contexts + 1) / 2).prod(0)
+        np.testing.assert_allclose(np.exp(combine(target, contexts, way)), product ** (1 / (weight + 3)))
+    np.testing.assert_array_equal(combine(target, contexts[:0], "balanced add"), target)
+
+
+def test_the_evidence_is_that_of_the_bilm(tmp_path: Path) -> None:
+    embedder = saved(tmp_path)
+    archive = str(tmp_path / "model.tar.gz")
+    items = [
+        Item("mill.n", ("the", "mill", "turns", "."), 1, ("river", "unknown"), (1.0, 0.0), False),
+        Item("rise.v", ("the", "mill", "and", "the", "river", "rises"), 5, ("turns", "rises", "and"), (1, 0, 2), True),
+    ]
+    model = CandidateModel(archive)
+    assert model.is_known("river") and not model.is_known("unknown")
+    language_model, options, vocabulary = load_language_model(archive)
+    word_ids = {word: number for number, word in enumerate(vocabulary)}
+    for item, evidence in zip(items, model.evidence(items), strict=True):
+        vectors = embedder.embed_sentence(item.sentence)[:, item.position]
+
+        def log_probs(word: str, item: Item = item) -> WordLogProbs:
+            sentences = [item.with_candidate(word)]
+            return word_log_probs(language_model.eval(), sentences, word_ids, options.char_cnn.max_characters)[0]
+
+        at_target = [(log_probs(word)[0][item.position], log_probs(word)[1][item.position + 1]) for word in vocabulary]
+        lowest = np.array(at_target).min(0)
+        for number, word in enumerate(item.candidates):
+            forward, backward = log_probs(word)
+            own = np.array([forward[item.position], backward[item.position + 1]]) if word in word_ids else lowest
+            others = (forward.sum() - forward[item.position] + backward.sum() - backward[item.position + 1]).item()
+            assert [evidence.forward[number], evidence.backward[number]] == pytest.approx(own.tolist(), abs=1e-4)
+            assert evidence.sentence[number] == pytest.approx(others + own.sum(), abs=1e-4)
+            candidate = embedder.embed_sentence(item.with_candidate(word))[:, item.position]
+            expected = [1 - cosine(*pair) for pair in zip(vectors, candidate)]
+            assert evidence.layers[:, number].tolist() == pytest.approx(expected, abs=1e-5)
+
+
+def test_the_figures_are_chosen_on_the_trial_items(folder: Path, tmp_path: Path, monkeypatch) -> None:
+    pytest.importorskip("gensim")
+    saved(tmp_path)
+    text = tmp_path / "text.txt"
+    text.write_text("the factory works .\nrotate the mill and spin , mills turn\n" * 20, "utf-8")
+    monkeypatch.setattr(word_choice, "SEEDS", (1,))
+    figures = Figures(tmp_path / "figures.jsonl")
+    word_choice.measure(folder, [str(tmp_path / "model.tar.gz")], text, figures)
+    written = (tmp_path / "figures.jsonl").read_text("utf-8")
+    assert [line["way"] for line in figures.lines({"vectors": "biLM"})] == [*SCORERS, *CHOSEN]
+    assert [line["way"] for line in figures.lines({"vectors": "word2vec"})] == ["target", *COMBINATIONS]
+    for line in figures.lines({}):
+        assert {"trial", "test", "test_v"} <= set(line) and all(0 <= line[name] <= 100 for name in ("trial", "test"))
+    for way in CHOSEN:
+        (line,) = figures.lines({"way": way})
+        assert line["numbers"]
+    word_choice.measure(folder, [str(tmp_path / "model.tar.gz")], text, figures)
+    assert (tmp_path / "figures.jsonl").read_text("utf-8") == written
+
+
+def test_numbers_are_chosen_by_the_trial_items_alone() -> None:
+    items = [
+        Item("a.n", ("a",), 0, ("b", "c"), (1.0, 0.0), False),
+        Item("a.n", ("a",), 0, ("b", "c"), (0.0, 1.0), True),
+    ]
+    # Without its prior, "c" is more probable; the prior of "c" makes "b" the first.
+    zeros = np.zeros(2)
+    evidence = Evidence(np.array([0.0, 1.0]), zeros, zeros, zeros, zeros, np.zeros((3, 2)))
+    priors = np.array([0.0, 4.0])
+    line = word_choice._choose(items, "weighted Bayes", [evidence] * 2, [priors] * 2)
+    assert line == {"numbers": [0.3], "trial": 100.0, "test": 50.0, "test_n": 50.0}
