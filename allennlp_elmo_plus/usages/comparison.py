@@ -113,11 +113,12 @@ def _import_cluster() -> Callable[[np.ndarray, str, int], np.ndarray]:
 
 
 def _most_probable(substitutes: Iterable[Sequence[Substitute]]) -> list[str]:
-    """Return the words with the highest sum of probabilities over the usages of a cluster."""
+    """Return the words with the highest sum of probabilities over the usages of a cluster; punctuation marks are left out."""
     totals: Counter[str] = Counter()
     for words in substitutes:
         for word, probability in words:
-            totals[word] += probability  # type: ignore[assignment]
+            if any(map(str.isalnum, word)):
+                totals[word] += probability  # type: ignore[assignment]
     return [word for word, _ in totals.most_common(_NUM_SHOWN_SUBSTITUTES)]
 
 

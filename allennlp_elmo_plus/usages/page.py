@@ -14,7 +14,7 @@ a { color: var(--c0); } h2 { scroll-margin-top: 1rem; } .legend i { display: inl
   margin-bottom: .5rem; }
 .bar { display: flex; align-items: center; gap: .4rem; } .bar i { height: .9rem; border-radius: 2px; flex: none; }
 .example { border-left: 3px solid; padding-left: .6rem; margin: .4rem 0; } .first { border-color: var(--c0); }
-.second { border-color: var(--c1); } td.number { white-space: nowrap; }
+.second { border-color: var(--c1); } .words tr > * { min-width: 0; padding-right: .5rem; }
 """
 # Of the width of a card, the rest is for the number behind the bar.
 _BAR_PERCENT = 60
@@ -57,7 +57,7 @@ def _overview(comparisons: Sequence[WordComparison]) -> str:
             measures = [f"{value:.3f}" for value in (difference.apd, difference.prt, difference.jsd)]
         cells = "".join(f'<td class="number">{cell}</td>' for cell in (*num_used, *measures))
         rows.append(f"<tr><th>{name}</th>{cells}</tr>")
-    return f'<div class="wide"><table><thead><tr>{head}</tr></thead><tbody>{"".join(rows)}</tbody></table></div>'
+    return f'<div class="wide words"><table><thead><tr>{head}</tr></thead><tbody>{"".join(rows)}</tbody></table></div>'
 
 
 def _word(number: int, comparison: WordComparison) -> str:
@@ -75,7 +75,7 @@ def _word(number: int, comparison: WordComparison) -> str:
 def _cluster(place: int, cluster: Cluster, num_used: tuple[int, int]) -> str:
     substitutes = ""
     if cluster.substitutes:
-        substitutes = f'<p><span class="soft">Words that fit:</span> {escape(", ".join(cluster.substitutes))}</p>'
+        substitutes = f'<p><span class="soft">Words that fit:</span> {escape(" · ".join(cluster.substitutes))}</p>'
     examples = "".join(
         f'<p class="example {side}">{_excerpt(token)}</p>'
         for side, tokens in zip(("first", "second"), cluster.examples)
