@@ -9,10 +9,12 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from allennlp_elmo_plus.data.batching.sentences import batches_by_length, sentence_ids
+from allennlp_elmo_plus.data.text.characters import BOS_WORD, EOS_WORD
+from allennlp_elmo_plus.data.text.vocabulary import look_up_words
 from allennlp_elmo_plus.formats.pretrained import load_language_model
 from allennlp_elmo_plus.inference.embedder import ElmoEmbedder
 from allennlp_elmo_plus.inference.predictions import predictions
-from allennlp_elmo_plus.inference.word_log_probs import word_log_probs
+from allennlp_elmo_plus.kernels.softmax.exact_softmax import exact_nll
 from allennlp_elmo_plus.modules.encoder import BiLMEncoder
 from examples.word_choice.data import Item
 
@@ -55,57 +57,68 @@ class CandidateModel:
 
     def evidence(self, items: Sequence[Item]) -> list[Evidence]:
         """Return the evidence about the candidates of each of `items`."""
-        at_target = self._at_target(items)
         sentences = [item.with_candidate(word) for item in items for word in (item.word, *item.candidates)]
+        others = self._predicted_from_candidates(items)
         vectors = iter(self._embedder.embed_sentences(sentences))
         result = []
-        for item, (hidden, log_probs) in zip(items, at_target, strict=True):
+        for item, (forward, backward, *cosines) in zip(items, self._at_targets(items), strict=True):
             of_target, *of_candidates = (next(vectors)[:, item.position] for _ in range(1 + len(item.candidates)))
-            forward, backward = (self._of_candidates(item, values) for values in log_probs)
-            cosines = [_cosines(vector, self._model.softmax.weight) for vector in hidden]
-            forward_cosine, backward_cosine = (self._of_candidates(item, values) for values in cosines)
             layers = np.stack([_cosines_of_layers(of_target, vector) for vector in of_candidates], axis=1)
-            sentence = self._sentences(item) + forward + backward
-            result.append(Evidence(forward, backward, forward_cosine, backward_cosine, sentence, layers))
+            sentence = forward + backward + [next(others) for _ in item.candidates]
+            result.append(Evidence(forward, backward, *cosines, sentence, layers))
         return result
 
-    def _at_target(self, items: Sequence[Item]) -> Iterator[tuple[list[Tensor], list[Tensor]]]:
-        """Return, for each item, the vectors from which the directions predict the target, and their log-probabilities (V,)."""
-        result: list[tuple[list[Tensor], list[Tensor]]] = [([], [])] * len(items)
-        softmax = self._model.softmax
+    def _at_targets(self, items: Sequence[Item]) -> list[list[np.ndarray]]:
+        """Return the first four arrays of the evidence about each item."""
+        result: list[list[np.ndarray]] = [[]] * len(items)
+        weight, bias = self._model.softmax.weight, self._model.softmax.bias
+        directions_of_words = F.normalize(weight, dim=1)
         for numbers in batches_by_length([len(item.sentence) for item in items], _BATCH_TOKENS):
             batch = [items[number] for number in numbers]
-            lengths = [len(item.sentence) for item in batch]
-            ids = sentence_ids([item.sentence for item in batch], self._max_characters)
-            states = predictions(self._model, ids, lengths, self._max_characters)
-            assert states.backward is not None, "the biLM must have two directions"
-            forward, backward = states.forward.split(states.num_targets), states.backward.split(states.num_targets)
+            forward, backward = self._predictions([item.sentence for item in batch])
             for number, item, before, after in zip(numbers, batch, forward, backward, strict=True):
                 # Position 0 of the backward direction is `<S>`.
-                hidden = [before[item.position], after[item.position + 1]]
-                log_probs = [torch.log_softmax(softmax.weight @ vector + softmax.bias, 0) for vector in hidden]
-                result[number] = (hidden, log_probs)
-        return iter(result)
+                contexts = torch.stack([before[item.position], after[item.position + 1]])
+                log_probs = torch.log_softmax(contexts @ weight.t() + bias, 1)
+                cosines = F.normalize(contexts, dim=1) @ directions_of_words.t()
+                result[number] = [self._of_candidates(item, values) for values in (*log_probs, *cosines)]
+        return result
 
-    def _sentences(self, item: Item) -> np.ndarray:
-        """Return, for each candidate, the sum of the log-probabilities of all other words of the sentence."""
-        sentences = [item.with_candidate(word) for word in item.candidates]
-        sums = []
-        for forward, backward in word_log_probs(self._model, sentences, self._word_ids, self._max_characters):
-            assert backward is not None
-            # The candidate itself does not read itself.
-            others = forward.sum() - forward[item.position] + backward.sum() - backward[item.position + 1]
-            sums.append(float(others))
-        return np.array(sums)
+    def _predicted_from_candidates(self, items: Sequence[Item]) -> Iterator[float]:
+        """Return, for each candidate of each item, the sum of the log-probabilities of the words that are predicted from it.
+
+        These are the words after it in the forward direction, and the words before it in the backward direction. The other words of
+        the sentence are as probable as with any other candidate.
+        """
+        sentences = [(item.with_candidate(word), item.position) for item in items for word in item.candidates]
+        sums = [0.0] * len(sentences)
+        for numbers in batches_by_length([len(words) for words, _ in sentences], _BATCH_TOKENS):
+            batch = [sentences[number] for number in numbers]
+            for number, log_probs in zip(numbers, self._log_probs_of_others(batch), strict=True):
+                sums[number] = float(log_probs.sum())
+        return iter(sums)
+
+    def _log_probs_of_others(self, sentences: Sequence[tuple[tuple[str, ...], int]]) -> Sequence[Tensor]:
+        forward, backward = self._predictions([words for words, _ in sentences])
+        rows, targets = [], []
+        for (words, position), before, after in zip(sentences, forward, backward, strict=True):
+            rows += [before[position + 1 :], after[: position + 1]]
+            targets.append([*words[position + 1 :], EOS_WORD, BOS_WORD, *words[:position]])
+        ids = torch.tensor(look_up_words([word for words in targets for word in words], self._word_ids))
+        softmax = self._model.softmax
+        return (-exact_nll(torch.cat(rows), ids, softmax.weight, softmax.bias)).split(list(map(len, targets)))
+
+    def _predictions(self, sentences: Sequence[Sequence[str]]) -> tuple[Sequence[Tensor], Sequence[Tensor]]:
+        """Return, for each sentence of n words, the vectors that predict w1 .. wn </S>, and those that predict <S> w1 .. wn."""
+        ids = sentence_ids(sentences, self._max_characters)
+        states = predictions(self._model, ids, list(map(len, sentences)), self._max_characters)
+        assert states.backward is not None, "the biLM must have two directions"
+        return states.forward.split(states.num_targets), states.backward.split(states.num_targets)
 
     def _of_candidates(self, item: Item, values: Tensor) -> np.ndarray:
         ids = [self._word_ids.get(word) for word in item.candidates]
         lowest = values.min()
         return np.array([float(lowest if number is None else values[number]) for number in ids])
-
-
-def _cosines(vector: Tensor, matrix: Tensor) -> Tensor:
-    return F.cosine_similarity(matrix, vector[None], dim=1)
 
 
 def _cosines_of_layers(first: np.ndarray, second: np.ndarray) -> np.ndarray:

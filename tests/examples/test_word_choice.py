@@ -9,7 +9,9 @@ import numpy as np
 import pytest
 from scipy.spatial.distance import cosine
 
+from allennlp_elmo_plus.data.batching.sentences import sentence_ids
 from allennlp_elmo_plus.formats.pretrained import load_language_model
+from allennlp_elmo_plus.inference.predictions import predictions
 from allennlp_elmo_plus.inference.word_log_probs import WordLogProbs, word_log_probs
 from examples.shared.figures import Figures
 from examples.word_choice import __main__ as word_choice
@@ -116,12 +118,22 @@ def test_the_evidence_is_that_of_the_bilm(tmp_path: Path) -> None:
 
         at_target = [(log_probs(word)[0][item.position], log_probs(word)[1][item.position + 1]) for word in vocabulary]
         lowest = np.array(at_target).min(0)
+        ids = sentence_ids([item.sentence], options.char_cnn.max_characters)
+        states = predictions(language_model, ids, [len(item.sentence)], options.char_cnn.max_characters)
+        contexts = states.forward[item.position], states.backward[item.position + 1]
+        near = [[1 - cosine(context, row) for row in language_model.softmax.weight.detach()] for context in contexts]
         for number, word in enumerate(item.candidates):
             forward, backward = log_probs(word)
             own = np.array([forward[item.position], backward[item.position + 1]]) if word in word_ids else lowest
-            others = (forward.sum() - forward[item.position] + backward.sum() - backward[item.position + 1]).item()
+            # The words that are predicted from the candidate.
+            others = (forward[item.position + 1 :].sum() + backward[: item.position + 1].sum()).item()
             assert [evidence.forward[number], evidence.backward[number]] == pytest.approx(own.tolist(), abs=1e-4)
             assert evidence.sentence[number] == pytest.approx(others + own.sum(), abs=1e-4)
+            row = word_ids.get(word)
+            expected = [min(values) if row is None else values[row] for values in near]
+            assert [evidence.forward_cosine[number], evidence.backward_cosine[number]] == pytest.approx(
+                expected, abs=1e-5
+            )
             candidate = embedder.embed_sentence(item.with_candidate(word))[:, item.position]
             expected = [1 - cosine(*pair) for pair in zip(vectors, candidate)]
             assert evidence.layers[:, number].tolist() == pytest.approx(expected, abs=1e-5)
