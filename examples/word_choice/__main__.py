@@ -40,9 +40,10 @@ def measure(folder: Path, models: Sequence[str], text: Path, figures: Figures) -
     _print(figures.once({"vectors": "none", "way": "frequency"}, lambda: _figures(items, log_priors())))
     for seed in SEEDS:
         _print(figures.once({"vectors": "none", "seed": seed, "way": "random"}, partial(_shuffle, items, seed)))
-        _measure_word2vec(items, text, seed, figures)
     for model in models:
         _measure_bilm(items, model, log_priors, figures)
+    for seed in SEEDS:
+        _measure_word2vec(items, text, seed, figures)
 
 
 def _shuffle(items: Sequence[Item], seed: int) -> dict[str, float]:
