@@ -70,10 +70,12 @@ def _bilm(kind: str, language: Language, directory: Path, overrides: dict[str, A
     # The models of the tasks have a dropout of their own, the same for all vectors.
     embedder = {"type": "bilm", "dropout": 0.0}
     if kind == "untrained":
-        del options["type"]
+        options = {name: value for name, value in options.items() if name not in ("type", "precision")}
         return Vectors(Embedding(indexer, {**embedder, "options": options}, width), {})
     metrics = json.loads((directory / "metrics.json").read_text("utf-8"))
     figures = {
+        "words": language.num_words(),
+        "epochs": metrics["best_epoch"] + 1,
         "perplexity": metrics["best_validation_perplexity"],
         "forward_perplexity": metrics["best_validation_forward_perplexity"],
         "backward_perplexity": metrics["best_validation_backward_perplexity"],
