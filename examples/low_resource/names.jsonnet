@@ -1,5 +1,4 @@
-// Names: the `crf_tagger` of allennlp-models. An epoch has the same number of sentences for each language, so that the number of
-// epochs fits much and little data. The runner gives the paths, the vectors and the seeds.
+// Names: the `crf_tagger` of allennlp-models. The runner gives the paths, the vectors and the seeds.
 local width = std.parseInt(std.extVar('WIDTH'));
 local batches = { batch_sampler: { type: 'bucket', batch_size: 16, sorting_keys: ['tokens'] } };
 
@@ -16,10 +15,10 @@ local batches = { batch_sampler: { type: 'bucket', batch_size: 16, sorting_keys:
   data_loader: batches { batches_per_epoch: 100 },
   validation_data_loader: batches,
   trainer: {
-    num_epochs: 25,
-    patience: 6,
+    num_epochs: 12,
     validation_metric: '+f1-measure-overall',
     grad_norm: 5.0,
-    optimizer: { type: 'adamw', lr: 0.001 },
+    optimizer: { type: 'adamw', lr: 0.002 },
+    learning_rate_scheduler: { type: 'linear_with_warmup', warmup_steps: 100 },
   },
 }

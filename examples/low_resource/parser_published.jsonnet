@@ -17,5 +17,5 @@ small {
     tag_representation_dim: 100,
   },
   data_loader+: { batches_per_epoch: 200 },
-  trainer+: { num_epochs: 300, patience: 50, optimizer: { type: 'adamw', lr: 0.001 } },
+  trainer+: { num_epochs: 300, patience: 50, optimizer: { type: 'adamw', lr: 0.001 }, learning_rate_scheduler: null },
 }
