@@ -65,10 +65,7 @@ def to_bioul(tags: Sequence[str]) -> list[str]:
 
     The tags may be in BIOUL themselves, in BIO, or in IOB1, where B marks only a name that follows another of its kind.
     """
-    starts = [
-        tag != "O" and (tag[0] in "BU" or before[0] in "OLU" or before[2:] != tag[2:])
-        for before, tag in zip(["O", *tags], tags)
-    ]
+    starts = [tag[0] in "BU" or before[2:] != tag[2:] for before, tag in zip(["O", *tags], tags)]
     ends = [after == "O" or is_start for after, is_start in zip([*tags[1:], "O"], [*starts[1:], True])]
     letters = {(True, True): "U", (True, False): "B", (False, True): "L", (False, False): "I"}
     return ["O" if tag == "O" else letters[start, end] + tag[1:] for tag, start, end in zip(tags, starts, ends)]
