@@ -50,7 +50,7 @@ def measure(
 
 
 def _print(line: dict[str, Any]) -> None:
-    print("  ".join(f"{name} {value:.2f}" if isinstance(value, float) else str(value) for name, value in line.items()))
+    print("  ".join(value if isinstance(value, str) else f"{name} {round(value, 2)}" for name, value in line.items()))
 
 
 def main() -> None:
