@@ -1,4 +1,5 @@
-// Parts of speech: AllenNLP's `simple_tagger`. The runner gives the paths, the vectors (`token_indexers` and `token_embedders`) and the seeds.
+// Parts of speech: AllenNLP's `simple_tagger`. The runner gives the paths, the vectors (`token_indexers` and `token_embedders`) and the
+// seeds.
 local width = std.parseInt(std.extVar('WIDTH'));
 local batches = { batch_sampler: { type: 'bucket', batch_size: 16, sorting_keys: ['tokens'] } };
 
