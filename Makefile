@@ -7,6 +7,9 @@
 #              make bench BENCH='feeding --rounds 3'
 # make fuzz    feeds damaged files to each parser for ten minutes, see fuzz/README.md; some parsers, for another time:
 #              make fuzz FUZZ='options hdf5' FUZZ_SECONDS=60
+# make results DATA=DIR
+#              measures the examples that have figures, one at a time, on the data in DIR, and writes their tables. It needs gensim and
+#              allennlp-models, see examples/low_resource/README.md. The same command again resumes an interrupted run.
 # make docs    builds the site of the documentation in site/; to read it: python -m http.server -d site
 #              With Chromium, and after `make train`, it has pictures of the pages that `report` and `explore` show.
 # make soak    the long form of the fault tests, a quarter of an hour or more: 50 kills at random moments, 20,000 steps of training,
@@ -38,7 +41,7 @@ export PIP_ROOT_USER_ACTION := ignore
 # With this variable every start of AllenNLP compiles PyTorch's Python code again: minutes instead of seconds.
 unexport PYTHONDONTWRITEBYTECODE
 
-.PHONY: train test lint bench fuzz docs soak clean
+.PHONY: train test lint bench fuzz results docs soak clean
 .DELETE_ON_ERROR:
 
 train: $(STAMP) $(STDLIB_TEXT)
@@ -70,6 +73,11 @@ bench: $(STAMP)
 fuzz: $(STAMP)
 	@$(BIN)/python -m pip install -q --no-deps atheris==3.0.0
 	$(BIN)/python -m fuzz --seconds $(FUZZ_SECONDS) $(FUZZ)
+
+results: $(STAMP)
+	@test -n "$(DATA)" || { echo "DATA is missing: make results DATA=DIR" >&2; exit 1; }
+	for folder in $(DATA)/low_resource/*/; do $(BIN)/python -m examples.low_resource $$folder || exit 1; done
+	$(BIN)/python -m examples.shared.tables low_resource
 
 # MkDocs reads the docstrings without importing the package, so its environment needs only the extra `docs` itself.
 docs: $(DOCS_VENV)/.installed
