@@ -1,7 +1,7 @@
 // An English biLM for isolated sentences: it scores them, ranks substitutes of words, and gives vectors to taggers. The lines of its text
 // are shuffled sentences, so the state at the end of one says nothing about the next. A training batch therefore holds single sentences, and
 // each starts from a state of zeros, as every sentence does when the model is used.
-//   -o '{"train_data_path": "train.txt.gz", "validation_data_path": "heldout.txt.gz", "pytorch_seed": 1, "numpy_seed": 1, "random_seed": 1}'
+//   -o '{"train_data_path": "train.txt.gz", "validation_data_path": "heldout.txt.gz"}'
 local options = import '../../training_config/lib/options.libsonnet';
 local pretraining = import '../../training_config/lib/pretraining.libsonnet';
 
@@ -11,6 +11,7 @@ local config = pretraining(
     batch_size: 32,
     n_epochs: 2,
     n_negative_samples_batch: 1024,
+    precision: 'bf16',
   },
   train='train.txt.gz',
   heldout='heldout.txt.gz',
