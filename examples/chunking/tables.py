@@ -67,6 +67,7 @@ def _gain(figures: Figures) -> str:
         lines = {kind: figures.lines({**key, "vectors": kind}) for kind in ("none", "bilm")}
         if all(lines.values()):
             none, bilm = (statistics.mean(line["F1"] for line in lines[kind]) for kind in ("none", "bilm"))
-            means = [figures.mean({**key, "vectors": kind}, "F1") for kind in ("none", "bilm")]
+            means = [figures.mean({**key, "vectors": kind}, "F1") for kind in ("none", "word2vec", "bilm")]
             rows.append([f"{lines['bilm'][0]['sentences']:,}", *means, f"{100 * (bilm - none) / (100 - none):.0f}%"])
-    return markdown_table(["Labelled sentences", "Without a biLM", "With a biLM", "Errors removed"], rows)
+    header = ["Labelled sentences", "No pretrained vectors", "word2vec", "biLM", "Errors that the biLM removes"]
+    return markdown_table(header, rows)
