@@ -33,7 +33,9 @@ def on_files(files: Files, config: Any) -> Files:
 def on_page_markdown(markdown: str, **kwargs: Any) -> str:
     """Return `markdown` with links to files of the repository as links to the pages that show them."""
     for page, source in PAGES.items():
-        markdown = markdown.replace(f"](../{source}", f"]({page}")
+        # From a page in docs/, and from the page of another example.
+        for link in {source, source.removeprefix("examples/")}:
+            markdown = markdown.replace(f"](../{link}", f"]({page}")
     # Of a page that lies elsewhere in the repository.
     markdown = re.sub(r"\]\((?:\.\./)+docs/", "](", markdown)
     for picture in PICTURES.glob("*.png"):

@@ -1,0 +1,1 @@
+"""Pretrain English biLMs for single sentences."""
