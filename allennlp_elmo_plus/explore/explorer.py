@@ -12,9 +12,9 @@ from allennlp_elmo_plus.formats.parameters import StoredModel
 from allennlp_elmo_plus.inference.embedder import ElmoEmbedder
 from allennlp_elmo_plus.inference.neighbor_index import NeighborIndex
 from allennlp_elmo_plus.inference.neighbors import Neighbors, TokenInContext
+from allennlp_elmo_plus.inference.scoring.word_log_probs import WordScorer
 from allennlp_elmo_plus.inference.substitutes import substitutes
 from allennlp_elmo_plus.inference.top_words import TopWords
-from allennlp_elmo_plus.inference.word_log_probs import word_log_probs
 from allennlp_elmo_plus.modules.encoder import BiLMEncoder
 
 NUM_SUBSTITUTES = 10
@@ -58,8 +58,10 @@ class Explorer:
 
     def __init__(self, stored: StoredModel, text: Optional[Iterable[Sequence[str]]], device: torch.device) -> None:
         self.has_softmax = not stored.missing_softmax
-        model, options, self._vocabulary = stored.build_language_model()
-        self._model = model.to(device).eval().requires_grad_(False)
+        pretrained = stored.build_language_model()
+        model, options, self._vocabulary = pretrained
+        self._model = model.to(device)
+        self._scorer = WordScorer(pretrained)
         self._max_characters = None if options.char_cnn is None else options.char_cnn.max_characters
         self._word_ids = {word: number for number, word in enumerate(self._vocabulary)}
         encoder = BiLMEncoder(self._model.token_encoder, self._model.bilm, self._max_characters).to(device)
@@ -70,11 +72,11 @@ class Explorer:
 
     def is_known(self, word: str) -> bool:
         """Return whether the softmax has `word`; if not, the word is scored as `<UNK>`."""
-        return word in self._word_ids
+        return self._scorer.is_known(word)
 
     def surprisal(self, words: Sequence[str]) -> Surprisal:
         """Return the surprisal of each of `words` and of the boundaries of their sentence."""
-        (log_probs,) = word_log_probs(self._model, [words], self._word_ids, self._max_characters)
+        (log_probs,) = self._scorer.log_probs([words])
         forward, backward = (None if part is None else (part / -math.log(2)).tolist() for part in log_probs)
         assert forward is not None
         return Surprisal(forward, backward)

@@ -5,11 +5,8 @@ from typing import NamedTuple, Optional, Union
 
 import numpy as np
 import torch
-from torch import Tensor
 
-from allennlp_elmo_plus.data.batching.sentence_packing import SentenceLayout
 from allennlp_elmo_plus.data.batching.sentences import batches_by_length, chunks_of_sentences
-from allennlp_elmo_plus.data.batching.unique_words import unique_rows
 from allennlp_elmo_plus.data.text.characters import check_sentence
 from allennlp_elmo_plus.data.text.word_indexers import CharacterIndexer, VocabularyIndexer, WordIndexer
 from allennlp_elmo_plus.errors import InputError, check_at_least_one, count_in_words
@@ -18,7 +15,7 @@ from allennlp_elmo_plus.formats.parameters import fill_parameters
 from allennlp_elmo_plus.formats.pretrained import read_encoder
 from allennlp_elmo_plus.formats.token_embeddings import read_token_embeddings
 from allennlp_elmo_plus.formats.trained_mix import read_trained_mix
-from allennlp_elmo_plus.inference.chunks import run_in_chunks
+from allennlp_elmo_plus.inference.chunks import pack_sentences, run_in_chunks
 from allennlp_elmo_plus.inference.pooling import PooledVectors
 from allennlp_elmo_plus.kernels.dtypes import widest_dtype
 from allennlp_elmo_plus.kernels.precision import check_precision, products_in
@@ -197,24 +194,15 @@ class ElmoEmbedder(PooledVectors):
 
     @torch.no_grad()
     def _embed(self, sentences: list[Sequence[str]], layers: LayerOutput) -> list[np.ndarray]:
-        lengths = [len(sentence) for sentence in sentences]
         bilm = self.encoder.bilm
-        device = self._device()
-        layout = SentenceLayout.of_lengths(lengths, max(lengths), device)
-        # The boundaries are last, as SentenceLayout numbers the words.
-        all_words = [word for sentence in (*sentences, self._indexer.boundaries) for word in sentence]
-        indices = {word: number for number, word in enumerate(dict.fromkeys(all_words))}
-        words = torch.tensor([indices[word] for word in all_words], device=device)
-        vectors = self._word_vectors(list(indices), device)
-        forward_rows = words[layout.word_of_row]
-        backward_rows = forward_rows[layout.reversal] if bilm.is_bidirectional else None
-
+        packed_sentences = pack_sentences(self.encoder, self._indexer, sentences)
+        layout, vectors, forward_rows, backward_rows = packed_sentences
         width = bilm.output_size
         shape = (num_vectors(layers, self.num_layers), len(forward_rows), self.output_size)
         # At least float32: NumPy has no bfloat16.
         packed = torch.empty(shape, dtype=widest_dtype([vectors, *bilm.parameters()]))
         mirrored_rows = layout.reversal.cpu()
-        for chunk in run_in_chunks(bilm, vectors, forward_rows, backward_rows, layout.batch_sizes, self.batch_size):
+        for chunk in run_in_chunks(bilm, packed_sentences, self.batch_size):
             inputs = vectors[forward_rows[chunk.rows]]
             packed[:, chunk.rows, :width] = combine_layers([inputs, *chunk.output.forward], layers).to(packed)
             if backward_rows is not None and chunk.output.backward is not None:
@@ -222,21 +210,12 @@ class ElmoEmbedder(PooledVectors):
                 packed[:, mirrored_rows[chunk.rows], width:] = combine_layers(
                     [inputs, *chunk.output.backward], layers
                 ).to(packed)
-        rows = layout.row_of_word.cpu().split(lengths)
+        rows = layout.row_of_word.cpu().split([len(sentence) for sentence in sentences])
         arrays = [packed[:, rows_of_sentence].numpy() for rows_of_sentence in rows]
         return arrays if layers == ALL else [array[0] for array in arrays]
 
     def _device(self) -> torch.device:
         return next(self.encoder.bilm.parameters()).device
-
-    def _word_vectors(self, words: list[str], device: torch.device) -> Tensor:
-        """Return the token encoder's vectors of `words`, (U, D)."""
-        ids = torch.from_numpy(self._indexer.ids(words))
-        if ids.dim() == 1:
-            return self.encoder.token_encoder(ids.to(device))
-        # Long words may be equal after truncation.
-        distinct, inverse = unique_rows(ids)
-        return self.encoder.word_vectors(distinct.to(device))[inverse.to(device)]
 
 
 class EmbedderFiles(NamedTuple):

@@ -13,7 +13,7 @@ _LEFT, _RIGHT, _TOP, _BOTTOM = 76, 20, 32, 54
 # More points could not be told apart at the width of the chart.
 MAX_POINTS = 400
 
-_BAR_HEIGHT, _BAR_GAP, _BAR_LABEL_WIDTH, _BAR_VALUE_WIDTH = 22, 10, 120, 70
+_BAR_HEIGHT, _BAR_GAP, _BAR_VALUE_WIDTH = 22, 10, 70
 
 # A chart is as wide as its card. In the half as wide card of a phone, text is twice as large.
 STYLE = """
@@ -69,19 +69,19 @@ def line_chart(curves: Sequence[Curve], x_label: str, y_label: str) -> str:
     return picture + _legend(finite)
 
 
-def bar_chart(bars: Sequence[tuple[str, float]]) -> str:
-    """Return an `<svg>` of horizontal bars for values from 0 to 1, each with its name and value."""
+def bar_chart(bars: Sequence[tuple[str, float]], label_width: int = 120) -> str:
+    """Return an `<svg>` of horizontal bars for values from 0 to 1, each with its name, at most `label_width` wide, and its value."""
     height = len(bars) * (_BAR_HEIGHT + _BAR_GAP) + _BAR_GAP
-    max_length = WIDTH - _BAR_LABEL_WIDTH - _BAR_VALUE_WIDTH
+    max_length = WIDTH - label_width - _BAR_VALUE_WIDTH
     parts = []
     for index, (name, value) in enumerate(bars):
         top = _BAR_GAP + index * (_BAR_HEIGHT + _BAR_GAP)
         length = max_length * min(1.0, max(0.0, value)) if math.isfinite(value) else 0.0
         baseline = top + _BAR_HEIGHT * 0.68
         parts.append(
-            f'<text class="label" x="{_BAR_LABEL_WIDTH - 8}" y="{baseline:.1f}" text-anchor="end">{escape(name)}</text>'
-            f'<rect class="c0" x="{_BAR_LABEL_WIDTH}" y="{top}" width="{length:.1f}" height="{_BAR_HEIGHT}" rx="3"/>'
-            f'<text class="label" x="{_BAR_LABEL_WIDTH + length + 8:.1f}" y="{baseline:.1f}">{value:.3f}</text>'
+            f'<text class="label" x="{label_width - 8}" y="{baseline:.1f}" text-anchor="end">{escape(name)}</text>'
+            f'<rect class="c0" x="{label_width}" y="{top}" width="{length:.1f}" height="{_BAR_HEIGHT}" rx="3"/>'
+            f'<text class="label" x="{label_width + length + 8:.1f}" y="{baseline:.1f}">{value:.3f}</text>'
         )
     return f'<svg viewBox="0 0 {WIDTH} {height}" role="img" aria-label="bars">{"".join(parts)}</svg>'
 

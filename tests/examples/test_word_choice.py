@@ -12,7 +12,7 @@ from scipy.spatial.distance import cosine
 from allennlp_elmo_plus.data.batching.sentences import sentence_ids
 from allennlp_elmo_plus.formats.pretrained import load_language_model
 from allennlp_elmo_plus.inference.predictions import predictions
-from allennlp_elmo_plus.inference.word_log_probs import WordLogProbs, word_log_probs
+from allennlp_elmo_plus.inference.scoring.word_log_probs import WordLogProbs, WordScorer
 from examples.shared.figures import Figures
 from examples.word_choice import __main__ as word_choice
 from examples.word_choice.bilm import CandidateModel, Evidence
@@ -107,14 +107,15 @@ def test_the_evidence_is_that_of_the_bilm(tmp_path: Path) -> None:
     ]
     model = CandidateModel(archive)
     assert model.is_known("river") and not model.is_known("unknown")
-    language_model, options, vocabulary = load_language_model(archive)
+    pretrained = load_language_model(archive)
+    language_model, options, vocabulary = pretrained
+    scorer = WordScorer(pretrained)
     word_ids = {word: number for number, word in enumerate(vocabulary)}
     for item, evidence in zip(items, model.evidence(items), strict=True):
         vectors = embedder.embed_sentence(item.sentence)[:, item.position]
 
         def log_probs(word: str, item: Item = item) -> WordLogProbs:
-            sentences = [item.with_candidate(word)]
-            return word_log_probs(language_model.eval(), sentences, word_ids, options.char_cnn.max_characters)[0]
+            return next(scorer.log_probs([item.with_candidate(word)]))
 
         at_target = [(log_probs(word)[0][item.position], log_probs(word)[1][item.position + 1]) for word in vocabulary]
         lowest = np.array(at_target).min(0)

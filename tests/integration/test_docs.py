@@ -39,6 +39,11 @@ TAGGED = "".join(
     for noun, verb in [("rain", "falls"), ("mills", "turn"), ("winds", "rise"), ("snow", "melts")]
 )
 
+PAIRS = """acceptable\tunacceptable\tphenomenon
+Return the number .\tReturn number the .\tword order
+The items are sorted .\tThe items is sorted .\tagreement
+"""
+
 # Models of `tests.helpers.stored_bilms` as the pages call them.
 RELEASED = {"renamed": "elmo_small", "zip": "nlpl.zip", "softmax apart": "original", "training": "bilm_tf"}
 
@@ -90,6 +95,7 @@ def directory(tmp_path_factory: pytest.TempPathFactory) -> Path:
     write_model(directory / "models" / "179")
     for name in ("train.fasta", "heldout.fasta"):
         (directory / name).write_text(PROTEINS, encoding="utf-8")
+    (directory / "pairs.tsv").write_text(PAIRS, encoding="utf-8")
     rain = [f"It rains for {number} days. Then it snows." for number in range(100)]
     (directory / "articles.txt").write_text("\n\n".join(rain), encoding="utf-8")
     (directory / "petitions.jsonl").write_text(

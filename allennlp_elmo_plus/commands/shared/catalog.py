@@ -11,7 +11,7 @@ if TYPE_CHECKING:
 PROGRAM = "elmo-plus"
 
 _PACKAGE = Path(__file__).parents[2]
-_FOLDERS = ("commands", "plugin/commands")
+_FOLDERS = ("commands", "commands/scoring", "plugin/commands")
 
 
 def command_files() -> dict[str, Path]:

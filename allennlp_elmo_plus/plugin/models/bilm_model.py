@@ -16,7 +16,7 @@ from overrides import overrides
 
 from allennlp_elmo_plus.data.batching.batch import LanguageModelBatch
 from allennlp_elmo_plus.data.batching.negatives import LogUniformSampler, sampler_of
-from allennlp_elmo_plus.inference.sentence_log_probs import sentence_log_probs
+from allennlp_elmo_plus.inference.scoring.sentence_log_probs import sentence_log_probs
 from allennlp_elmo_plus.kernels.precision import check_precision, products_in
 from allennlp_elmo_plus.kernels.threads import take_threads
 from allennlp_elmo_plus.modules.bilm import BiLMState

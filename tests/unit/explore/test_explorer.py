@@ -7,13 +7,12 @@ import pytest
 import torch
 
 from allennlp_elmo_plus.explore.explorer import Explorer
-from allennlp_elmo_plus.inference.word_log_probs import word_log_probs
 
 WORDS = ["the", "mill", "turns"]
 
 
 def test_surprisal_is_the_binary_logarithm_of_the_probability(explorer: Explorer) -> None:
-    ((forward, backward),) = word_log_probs(explorer._model, [WORDS], explorer._word_ids, explorer._max_characters)
+    ((forward, backward),) = explorer._scorer.log_probs([WORDS])
     surprisal = explorer.surprisal(WORDS)
     assert surprisal.forward == pytest.approx([-math.log2(math.exp(value)) for value in forward.tolist()])
     assert surprisal.backward == pytest.approx([-math.log2(math.exp(value)) for value in backward.tolist()])

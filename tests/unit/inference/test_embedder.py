@@ -16,7 +16,7 @@ from allennlp_elmo_plus.data.batching.sentence_packing import SentenceLayout
 from allennlp_elmo_plus.data.batching.sentences import batches_by_length, chunks_of_sentences
 from allennlp_elmo_plus.data.text.characters import encode_words
 from allennlp_elmo_plus.errors import InputError
-from allennlp_elmo_plus.inference.chunks import run_in_chunks
+from allennlp_elmo_plus.inference.chunks import PackedSentences, run_in_chunks
 from allennlp_elmo_plus.modules.layer_mix import LayerMix
 from tests.helpers.saved_bilm import SENTENCES, VOCABULARY, saved
 from tests.helpers.small_encoders import options_of, random_encoder, variants
@@ -64,7 +64,8 @@ def test_layers_computed_in_chunks_with_carried_state_are_those_computed_at_once
         at_once = encoder.bilm(
             vectors[forward_rows], None if backward_rows is None else vectors[backward_rows], layout.batch_sizes
         )
-        chunks = list(run_in_chunks(encoder.bilm, vectors, forward_rows, backward_rows, layout.batch_sizes, max_rows))
+        packed = PackedSentences(layout, vectors, forward_rows, backward_rows)
+        chunks = list(run_in_chunks(encoder.bilm, packed, max_rows))
     widest = max(layout.batch_sizes)
     assert all(chunk.rows.stop - chunk.rows.start <= max(max_rows, widest) for chunk in chunks)
     assert [row for chunk in chunks for row in range(chunk.rows.start, chunk.rows.stop)] == list(

@@ -15,7 +15,7 @@ from allennlp_elmo_plus.formats.model_files import ModelSource
 from allennlp_elmo_plus.formats.pretrained import load_language_model, read_model
 from allennlp_elmo_plus.inference.embedder import ElmoEmbedder
 from allennlp_elmo_plus.inference.neighbors import TokenInContext
-from allennlp_elmo_plus.inference.word_log_probs import word_log_probs
+from allennlp_elmo_plus.inference.scoring.word_log_probs import WordScorer
 from allennlp_elmo_plus.usages._clusters import MIN_USAGES, cluster
 from allennlp_elmo_plus.usages.comparison import UsageComparer
 from allennlp_elmo_plus.usages.measures import average_pairwise_distance, prototype_distance, unit_vectors
@@ -73,13 +73,13 @@ def test_few_or_equal_usages_are_one_cluster(method: str) -> None:
 
 
 def test_substitutes_are_the_words_that_both_directions_and_frequency_favour(model: UsageModel, bilm: Path) -> None:
-    language_model = load_language_model(bilm / "model.tar.gz").model.eval()
+    scorer = WordScorer(load_language_model(bilm / "model.tar.gz"))
     word_ids = {word: number for number, word in enumerate(VOCABULARY)}
     for token, substitutes in zip(TOKENS, model.substitutes(TOKENS), strict=True):
         scores = {}
         for word in set(VOCABULARY) - {"<S>", "</S>", "<UNK>"}:
             sentence = [*token.sentence[: token.position], word, *token.sentence[token.position + 1 :]]
-            ((forward, backward),) = word_log_probs(language_model, [sentence], word_ids, 50)
+            ((forward, backward),) = scorer.log_probs([sentence])
             log_probs = forward[token.position] + backward[token.position + 1]
             scores[word] = math.exp(log_probs) * (word_ids[word] + 1)
         total = sum(scores.values())

@@ -49,6 +49,10 @@ class Segmenter:
                 for document in documents
             ]
 
+    def words(self, texts: Sequence[str]) -> list[list[str]]:
+        """Return the words of each of `texts`."""
+        return [" ".join(sentences).split() for sentences in self.split([[text] for text in texts])]
+
     def _sentences(self, paragraph: str) -> list[str]:
         tokens = self._pipeline.make_doc(paragraph)
         words = [token.text for token in tokens]
@@ -79,5 +83,5 @@ def _explain(language: str, message: str) -> str:
         )
     return (
         f"`--language {language}` needs a library that is not installed: {message.rstrip('.')}; or use `--language {ANY_LANGUAGE}`, whose "
-        "words end at spaces and punctuation, or `--tokenized` for text whose words are separated by spaces"
+        "words end at spaces and punctuation; or separate the words by spaces with another program"
     )

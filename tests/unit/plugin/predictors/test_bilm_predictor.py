@@ -15,6 +15,9 @@ from allennlp.predictors import Predictor
 
 import allennlp_elmo_plus.plugin  # noqa: F401
 from allennlp_elmo_plus.errors import InputError
+from allennlp_elmo_plus.formats.parameters import PretrainedModel
+from allennlp_elmo_plus.inference.scoring.word_log_probs import WordScorer
+from allennlp_elmo_plus.plugin.data.vocabulary import words_of
 from tests.helpers.small_text import SENTENCES, small_model_config
 
 
@@ -197,3 +200,13 @@ def test_a_forward_model_continues_a_prefix_and_refuses_a_suffix() -> None:
     assert "backward_top" not in forward_only.predict_json({"sentence": "the", "top": 2})
     with pytest.raises(InputError, match="^`suffix` needs a model with a backward direction, and this one has none$"):
         forward_only.predict_json({"suffix": "the"})
+
+
+def test_the_log_probabilities_are_those_of_the_word_scorer(predictor: Predictor) -> None:
+    model = predictor._model
+    scorer = WordScorer(PretrainedModel(model.language_model, model.options, words_of(model.vocab)))
+    sentences = [SENTENCES[0], [], ["unheard-of", *SENTENCES[3]]]
+    for sentence, (forward, backward) in zip(sentences, scorer.log_probs(sentences), strict=True):
+        result = predictor.predict_json({"sentence": " ".join(sentence)})
+        assert result["forward_log_probs"] == pytest.approx(forward.tolist(), abs=1e-5)
+        assert result["backward_log_probs"] == pytest.approx(backward.tolist(), abs=1e-5)

@@ -1,0 +1,1 @@
+"""The commands that print probabilities of words and sentences under a biLM."""

@@ -1,0 +1,1 @@
+"""Probabilities of words and sentences under a biLM with its softmax."""
