@@ -12,7 +12,7 @@ from examples.word_choice.data import Item
 
 WINDOW = 5
 # Skip-gram with negative sampling, of the width of the biLM's vectors.
-_OPTIONS = {"sg": 1, "vector_size": 256, "window": WINDOW, "min_count": 2, "epochs": 10}
+_OPTIONS = {"sg": 1, "vector_size": 256, "window": WINDOW, "min_count": 2, "epochs": 5}
 
 WAYS = ("target", *COMBINATIONS)
 
