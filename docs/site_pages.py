@@ -1,4 +1,4 @@
-"""Pages of the site that are not in docs/: notebooks, examples, benchmarks, changelog. MkDocs calls these functions (mkdocs.yml)."""
+"""Pages of the site that are not in docs/: the notebooks, the benchmarks and the changelog. MkDocs calls these functions (mkdocs.yml)."""
 
 import json
 import re
@@ -11,11 +11,7 @@ ROOT = Path(__file__).resolve().parents[1]
 NOTEBOOKS = ROOT / "examples" / "notebooks"
 # `make docs` writes them with docs/screenshots.sh, where it can.
 PICTURES = ROOT / "docs" / "screenshots"
-PAGES = {
-    "benchmarks.md": "benchmarks/README.md",
-    "changelog.md": "CHANGELOG.md",
-    **{f"example_{path.parent.name}.md": str(path.relative_to(ROOT)) for path in ROOT.glob("examples/*/README.md")},
-}
+PAGES = {"benchmarks.md": "benchmarks/README.md", "changelog.md": "CHANGELOG.md"}
 
 
 def on_files(files: Files, config: Any) -> Files:
@@ -34,8 +30,6 @@ def on_page_markdown(markdown: str, **kwargs: Any) -> str:
     """Return `markdown` with links to files of the repository as links to the pages that show them."""
     for page, source in PAGES.items():
         markdown = markdown.replace(f"](../{source}", f"]({page}")
-    # Of a page that lies elsewhere in the repository.
-    markdown = re.sub(r"\]\((?:\.\./)+docs/", "](", markdown)
     for picture in PICTURES.glob("*.png"):
         markdown = markdown.replace(f"<!-- picture: {picture.stem} -->", f"![]({PICTURES.name}/{picture.name})")
     return re.sub(r"\]\(\.\./examples/notebooks/(\w+)\.py", r"](notebooks/\1.md", markdown)
