@@ -23,8 +23,7 @@ class TerminalHandler(logging.StreamHandler):
 
     def emit(self, record: logging.LogRecord) -> None:
         """Write the line of `record`."""
-        # A bar that is being constructed has no `disable` yet: it asks for its length, and a data loader may log then.
-        bars = [bar for bar in list(getattr(tqdm, "_instances", ())) if not getattr(bar, "disable", True)]
+        bars = [bar for bar in list(getattr(tqdm, "_instances", ())) if not bar.disable]
         for bar in bars:
             bar.clear()
         super().emit(record)

@@ -1,0 +1,1 @@
+"""Classify Korean petitions by topic with a biLM that is pretrained on petitions."""

@@ -1,0 +1,108 @@
+"""The tables of the pages about petitions, from their figures."""
+
+from pathlib import Path
+from typing import Any
+
+from examples.petitions.text import WORDS
+from examples.shared.figures import Figures
+from examples.shared.tables import Table, markdown_table
+
+FOLDER = Path(__file__).parent
+DOCS = FOLDER.parents[1] / "docs"
+POOLINGS = {"mean": "means", "idf_mean": "means weighted by IDF", "maximum": "maxima"}
+MIXES = {
+    "layer_0": "layer 0",
+    "layer_1": "layer 1",
+    "layer_2": "layer 2",
+    "average": "average of the layers",
+    "weights": "learned weights, no gamma",
+    "gamma": "learned weights and gamma",
+}
+
+# A row: its title, and the fields of its runs.
+Row = tuple[str, dict[str, Any]]
+
+WITHOUT_BILM: list[Row] = [
+    ("TF-IDF, logistic regression", {"part": "baselines", "name": "TF-IDF"}),
+    ("fastText's classifier", {"part": "fasttext"}),
+]
+WITH_BOTH: list[Row] = [
+    (f"TF-IDF and {title}, logistic regression", {"part": "baselines", "name": f"TF-IDF and {name}"})
+    for name, title in POOLINGS.items()
+]
+REGRESSIONS: list[Row] = [
+    (f"{title} of all layers, logistic regression", {"part": "baselines", "name": name})
+    for name, title in POOLINGS.items()
+]
+BEST_MIXES: list[Row] = [
+    (f"{title}, learned weights and gamma", {"part": "layers", "name": f"gamma, {name}"})
+    for name, title in POOLINGS.items()
+]
+SEQUENCES: list[Row] = [
+    ("attention, 100 words", {"part": "attention", "name": "gamma"}),
+    ("convolution, 100 words", {"part": "convolution", "name": "gamma"}),
+    ("RNN and its maxima, 100 words", {"part": "rnn", "name": "gamma, input"}),
+    ("RNN, vectors at its input and output, 100 words", {"part": "rnn", "name": "gamma, input and output"}),
+    ("last state of an RNN, 100 words", {"part": "rnn", "name": "gamma, last state"}),
+    ("attention, the biLM trained too, 100 words", {"part": "finetuned", "name": "trained"}),
+]
+GAMMA: list[Row] = [
+    (f"{title}, {mix_title}", {"part": part, "name": name.format(mix)})
+    for title, part, name in (
+        *((title, "layers", "{}, " + name) for name, title in POOLINGS.items()),
+        ("attention, 100 words", "attention", "{}"),
+        ("convolution, 100 words", "convolution", "{}"),
+        ("RNN and its maxima, 100 words", "rnn", "{}, input"),
+    )
+    for mix, mix_title in (("gamma", "with gamma"), ("weights", "without"))
+]
+
+
+def tables() -> list[Table]:
+    """Return the tables of the example's page, and those of the pages in `docs/`."""
+    figures = Figures(FOLDER / "figures.jsonl")
+    page = FOLDER / "README.md"
+    short = [*WITHOUT_BILM, *BEST_MIXES[:2], *WITH_BOTH[:1]]
+    return [
+        Table(page, "classifiers", _table(figures, [*WITHOUT_BILM, *WITH_BOTH, *REGRESSIONS, *BEST_MIXES, *SEQUENCES])),
+        Table(page, "layers", _layers(figures)),
+        Table(page, "gamma", _table(figures, GAMMA)),
+        Table(page, "pretraining", _pretraining(figures)),
+        Table(DOCS / "results.md", "petitions", _table(figures, short)),
+        Table(DOCS / "choose.md", "petitions", _layers(figures)),
+    ]
+
+
+def _table(figures: Figures, rows: list[Row]) -> str:
+    measured = [("Dev", "dev_accuracy", 1), ("Test", "accuracy", 1), ("F1", "F1", 1), ("Minutes", "minutes", 2)]
+    lines = []
+    for words in WORDS:
+        for title, fields in rows:
+            key = {"words": words, **fields}
+            if figures.lines(key):
+                lines.append([words, title, *(figures.mean(key, name, digits) for _, name, digits in measured)])
+    return markdown_table(["Words by", "Classifier", *(title for title, _, _ in measured)], lines)
+
+
+def _layers(figures: Figures) -> str:
+    lines = [
+        [
+            title,
+            *(
+                figures.mean({"words": "spaces", "part": "layers", "name": f"{mix}, {pooling}"}, "accuracy")
+                for pooling in POOLINGS
+            ),
+        ]
+        for mix, title in MIXES.items()
+    ]
+    return markdown_table(["Layers", *(title.capitalize() for title in POOLINGS.values())], lines)
+
+
+def _pretraining(figures: Figures) -> str:
+    lines = []
+    for line in figures.lines({"part": "bilm"}):
+        perplexities = [f"{line[f'{direction}perplexity']:.1f}" for direction in ("", "forward_", "backward_")]
+        (embedding,) = figures.lines({"words": line["words"], "part": "vectors"})
+        lines.append([line["words"], *perplexities, f"{line['minutes']:.1f}", f"{embedding['minutes']:.1f}"])
+    header = ["Words by", "Perplexity", "forward", "backward", "Minutes to pretrain", "Minutes to embed all petitions"]
+    return markdown_table(header, lines)
