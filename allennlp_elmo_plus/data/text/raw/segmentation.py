@@ -83,5 +83,6 @@ def _explain(language: str, message: str) -> str:
         )
     return (
         f"`--language {language}` needs a library that is not installed: {message.rstrip('.')}; or use `--language {ANY_LANGUAGE}`, whose "
-        "words end at spaces and punctuation; or separate the words by spaces with another program"
+        "words end at spaces and punctuation; or separate the words by spaces with another program, for `elmo-plus prepare` with "
+        "`--tokenized`"
     )
