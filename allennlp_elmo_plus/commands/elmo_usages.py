@@ -65,21 +65,21 @@ example:
             "--clustering",
             choices=CLUSTERINGS,
             default=CLUSTERINGS[0],
-            help="k-means with 2 to 8 clusters, by the best silhouette score, or affinity propagation (default: %(default)s)",
+            help="k-means with 2 to 8 clusters, by the best silhouette score, or affinity propagation",
         )
         parser.add_argument(
             "--max-occurrences",
             metavar="NUMBER",
             type=integer_from(1),
             default=500,
-            help="compare at most this many occurrences of a word in each corpus, chosen at random (default: %(default)s)",
+            help="compare at most this many occurrences of a word in each corpus, chosen at random",
         )
         parser.add_argument(
             "--seed",
             metavar="NUMBER",
             type=integer_from(0),
             default=1,
-            help="the seed of this choice and of the clustering (default: %(default)s)",
+            help="the seed of this choice and of the clustering",
         )
         parser.add_argument(
             "--output",
