@@ -8,8 +8,9 @@
 # make fuzz    feeds damaged files to each parser for ten minutes, see fuzz/README.md; some parsers, for another time:
 #              make fuzz FUZZ='options hdf5' FUZZ_SECONDS=60
 # make results DATA=DIR
-#              measures the examples that have figures, one at a time, on the data in DIR, and writes their tables. It needs gensim and
-#              allennlp-models, see examples/low_resource/README.md. The same command again resumes an interrupted run.
+#              measures the examples that have figures, one at a time, on the data in DIR, and writes their tables. It needs gensim,
+#              allennlp-models, flair and matplotlib, see examples/low_resource/README.md and examples/chunking/README.md. The same
+#              command again resumes an interrupted run.
 # make docs    builds the site of the documentation in site/; to read it: python -m http.server -d site
 #              With Chromium, and after `make train`, it has pictures of the pages that `report` and `explore` show.
 # make soak    the long form of the fault tests, a quarter of an hour or more: 50 kills at random moments, 20,000 steps of training,
@@ -77,7 +78,10 @@ fuzz: $(STAMP)
 results: $(STAMP)
 	@test -n "$(DATA)" || { echo "DATA is missing: make results DATA=DIR" >&2; exit 1; }
 	for folder in $(DATA)/low_resource/*/; do $(BIN)/python -m examples.low_resource $$folder || exit 1; done
-	$(BIN)/python -m examples.shared.tables low_resource
+	$(BIN)/python -m examples.english $(DATA)/english
+	$(BIN)/python -m examples.chunking $(DATA)/english --model runs/english/seed1/model.tar.gz
+	$(BIN)/python -m examples.shared.tables low_resource english chunking
+	$(BIN)/python -m examples.chunking.plot
 
 # MkDocs reads the docstrings without importing the package, so its environment needs only the extra `docs` itself.
 docs: $(DOCS_VENV)/.installed
