@@ -95,7 +95,7 @@ def _layers(figures: Figures) -> str:
         ]
         for mix, title in MIXES.items()
     ]
-    return markdown_table(["Layers", *(title.capitalize() for title in POOLINGS.values())], lines)
+    return markdown_table(["Layers", *(title[0].upper() + title[1:] for title in POOLINGS.values())], lines)
 
 
 def _pretraining(figures: Figures) -> str:

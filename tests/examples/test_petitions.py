@@ -108,6 +108,7 @@ def test_stored_vectors_are_mixed_as_the_name_of_the_mix_says(tmp_path):
 def test_poolings_ignore_padding():
     torch.manual_seed(0)
     vectors, mask = torch.randn(1, 3, 4), torch.tensor([[True, True, False]])
+    vectors[:, 2] = 10.0
     assert torch.equal(Maximum(4)(vectors, mask), vectors[:, :2].max(dim=1).values)
     attention = Attention(4, 2)
     torch.testing.assert_close(attention(vectors, mask), attention(vectors[:, :2], mask[:, :2]))
