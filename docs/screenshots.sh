@@ -14,10 +14,10 @@ picture() {
         --window-size=1100,"$3" --screenshot="$folder/$1.png" "$2" 2> "$folder/browser.log"
 }
 page=$(realpath "$folder")/report.html
-elmo-plus report "$run" --output "$page"
+elmo-plus report "$run" --output "$page" > "$folder/report.log"
 picture report "file://$page" 1200
 elmo-plus explore "$run/model.tar.gz" --text "$text" --port 8799 > "$folder/explore.log" &
 server=$!
 trap 'kill "$server"; rm -f "$page" "$folder"/*.log' EXIT
-until grep -q "^open http" "$folder/explore.log"; do kill -0 "$server"; sleep 1; done
+until grep -qs "open http" "$folder/explore.log"; do kill -0 "$server"; sleep 1; done
 picture explore "http://127.0.0.1:8799/?first=The+file+is+closed+.&second=Return+the+list+of+items+.&word=0.1" 1500

@@ -8,6 +8,8 @@ from typing import NamedTuple
 _LOGARITHMIC_FROM = 20
 # Values that differ by less than this part of the largest one are drawn as equal: their labels would need too many digits.
 _SMALLEST_RANGE = 1e-6
+# Smaller values are drawn as 0: a float cannot hold a tenth of them.
+_SMALLEST = 1e-300
 # Labels of more ticks would collide on a narrow screen: on a vertical axis, and on a horizontal one.
 MAX_TICKS = 7
 MAX_WHOLE_TICKS = 5
@@ -50,6 +52,8 @@ def linear_axis(values: Sequence[float], whole: bool = False) -> Axis:
     low, high = min(values), max(values)
     max_ticks = MAX_WHOLE_TICKS if whole else MAX_TICKS
     largest = max(abs(low), abs(high))
+    if largest < _SMALLEST:
+        low, high, largest = 0.0, 0.0, 0.0
     if high - low <= largest * _SMALLEST_RANGE:
         low, high = low - (largest or 1) * 0.5, high + (largest or 1) * 0.5
     power = math.floor(math.log10((high - low) / max_ticks))

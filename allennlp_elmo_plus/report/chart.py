@@ -103,7 +103,8 @@ def format_number(value: float) -> str:
         return f"{value:.4g}"
     if abs(value) >= 1000 or value == int(value):
         return f"{value:,.0f}"
-    return f"{value:.4g}"
+    # With one digit as every other number of this size: 122.0, not 122.
+    return f"{value:.1f}" if abs(value) >= 100 else f"{value:.4g}"
 
 
 def _x(axis: Axis, value: float) -> float:

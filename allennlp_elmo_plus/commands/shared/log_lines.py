@@ -23,7 +23,8 @@ class TerminalHandler(logging.StreamHandler):
 
     def emit(self, record: logging.LogRecord) -> None:
         """Write the line of `record`."""
-        bars = [bar for bar in list(getattr(tqdm, "_instances", ())) if not bar.disable]
+        # A bar that is being constructed has no `disable` yet: it asks for its length, and a data loader may log then.
+        bars = [bar for bar in list(getattr(tqdm, "_instances", ())) if not getattr(bar, "disable", True)]
         for bar in bars:
             bar.clear()
         super().emit(record)

@@ -1,7 +1,7 @@
 """The axes of charts: ticks inside of the range, and labels that differ and are short."""
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from allennlp_elmo_plus.report.axis import MAX_TICKS, MAX_WHOLE_TICKS, Axis, axis_of, linear_axis
@@ -17,6 +17,7 @@ def check(axis: Axis, numbers: list[float], max_ticks: int) -> None:
 
 @settings(deadline=None)
 @given(values)
+@example([5e-324])
 def test_ticks_are_inside_of_the_axis_and_their_labels_differ(numbers: list[float]) -> None:
     check(axis_of(numbers), numbers, MAX_TICKS)
     check(linear_axis(numbers, whole=True), numbers, MAX_WHOLE_TICKS)
