@@ -19,7 +19,7 @@ class Figures:
         self._path = path
 
     def once(self, key: Key, measure: Callable[[], Mapping[str, float]]) -> dict[str, Any]:
-        """Return the line with the fields of `key`. If there is none, `measure` is called and its figures are added as a line."""
+        """Return the line with the fields of `key`. If no line has them, `measure` is called, and a line is added."""
         for line in self.lines(key):
             return line
         line = {**key, **measure()}
