@@ -41,7 +41,7 @@ def run(settings: Settings) -> Report:
     reason = settings.why_without_allennlp()
     if reason is not None:
         return Report("pretraining", title, [], notes=[reason])
-    options = settings.size(_options(), tiny())
+    options = settings.size(wikitext_options(dropout=0.1), tiny())
     vocab_size, num_lanes = settings.size((9_494, NUM_LANES), (150, 4))
     # Each turn takes some seconds.
     ours, theirs = settings.size((50, 10), (2, 2))
@@ -118,9 +118,10 @@ def _flair_training(text: Path, settings: Settings) -> tuple["_Training", float]
     return _Training(train, job, directory, settings), num_characters * num_lanes * num_tokens / len(content) / 2
 
 
-def _options() -> Options:
+def wikitext_options(dropout: float) -> Options:
+    """Return the options of `wikitext2.jsonnet`."""
     filters = [[1, 32], [2, 32], [3, 64], [4, 128], [5, 256]]
-    return bilm_options(512, 128, filters, n_highway=1, n_negatives=1024, dropout=0.1)
+    return bilm_options(512, 128, filters, n_highway=1, n_negatives=1024, dropout=dropout)
 
 
 def our_config(options: Options, num_lanes: int, text: Path, vocabulary: Path, vocab_size: int) -> dict[str, Any]:

@@ -33,15 +33,14 @@ from allennlp_elmo_plus.data.text.vocabulary import SPECIAL_WORDS
 
 from .measurement.report import Case, Figures, Report, duration
 from .measurement.settings import Settings
-from .pretraining import NUM_LANES, NUM_STEPS
-from .workloads.model_sizes import Options, bilm_options, tiny
+from .pretraining import NUM_LANES, NUM_STEPS, wikitext_options
+from .workloads.model_sizes import Options, tiny
 from .workloads.sample_text import write_text
 from .workloads.training_step import TrainingJob
 
 TARGET = 250.0
 # A contender that needs more is stopped.
 MAX_EPOCHS = 6
-FILTERS = [[1, 32], [2, 32], [3, 64], [4, 128], [5, 256]]
 
 
 class Text(NamedTuple):
@@ -72,7 +71,7 @@ def run(settings: Settings) -> Report:
         source = settings.scratch / "text.txt"
         write_text(source, 2_000)
     text = read_text(source, settings.scratch, settings.size(NUM_LANES, 4))
-    options = settings.size(bilm_options(512, 128, FILTERS, n_highway=1, n_negatives=1024), tiny())
+    options = settings.size(wikitext_options(dropout=0.0), tiny())
     learners = [_ours("ours", options, text, False), _ours("ours, bf16", options, text, True)]
     reason = settings.why_without_allennlp()
     if reason is None:
