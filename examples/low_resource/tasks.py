@@ -12,6 +12,7 @@ from allennlp.common import Params
 from allennlp.common import logging as allennlp_logging
 from allennlp.common.util import prepare_environment
 
+from examples.low_resource.fast_parser import speed_up
 from examples.low_resource.language import Language
 from examples.low_resource.vectors import CONFIGS, Embedding
 
@@ -67,6 +68,7 @@ def run_task(
     prepare_environment(params)
     with tempfile.TemporaryDirectory() as directory:
         training = TrainModel.from_params(params=params, serialization_dir=directory, local_rank=0)
+        speed_up(training.model)
         metrics = training.run()
         # Of a parser: find the best tree, in place of the best head of each word alone. Other models ignore it.
         training.model.use_mst_decoding_for_validation = True
