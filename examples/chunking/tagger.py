@@ -23,9 +23,10 @@ from allennlp.training.learning_rate_schedulers import PolynomialDecay
 from allennlp.training.util import evaluate
 
 from allennlp_elmo_plus.data.text.conll import TaggedSentence
+from examples.shared.stored_vectors import Sentence, StoredVectorsIndexer
 
-# The vectors (layers, words, numbers) of a sentence, a tuple of words.
-Vectors = Mapping[tuple[str, ...], np.ndarray]
+# The vectors (words, layers, numbers) of a sentence.
+Vectors = Mapping[Sentence, np.ndarray]
 
 _LEARNING_RATE = 0.005
 _DROPOUT = 0.3
@@ -36,26 +37,6 @@ class Schedule(NamedTuple):
 
     batch_size: int
     epochs: int
-
-
-class _VectorsIndexer(TokenIndexer):
-    """Gives the words of a sentence their stored vectors in place of ids."""
-
-    def __init__(self, vectors: Vectors) -> None:
-        super().__init__()
-        self._vectors = vectors
-
-    def count_vocab_items(self, token: Token, counter: dict[str, dict[str, int]]) -> None:
-        pass
-
-    def tokens_to_indices(self, tokens: list[Token], vocabulary: Vocabulary) -> dict[str, Any]:
-        return {"vectors": self._vectors[tuple(token.text for token in tokens)].swapaxes(0, 1)}
-
-    def as_padded_tensor_dict(self, tokens: dict[str, Any], padding_lengths: dict[str, int]) -> dict[str, torch.Tensor]:
-        vectors = torch.from_numpy(tokens["vectors"])
-        padded = vectors.new_zeros(padding_lengths["vectors"], *vectors.shape[1:])
-        padded[: len(vectors)] = vectors
-        return {"vectors": padded}
 
 
 class _VectorsEmbedder(TokenEmbedder):
@@ -70,7 +51,7 @@ class _VectorsEmbedder(TokenEmbedder):
 
     def forward(self, vectors: torch.Tensor) -> torch.Tensor:
         """Return the vectors (B, T, width) of `vectors`, (B, T, layers, width)."""
-        return self._mix(list(vectors.float().unbind(dim=2)))
+        return self._mix(list(vectors.unbind(dim=2)))
 
 
 class _EmbedderWithDropout(BasicTextFieldEmbedder):
@@ -122,7 +103,7 @@ def train_and_measure(
         "characters": TokenCharactersIndexer("characters", min_padding_length=3),
     }
     if vectors is not None:
-        indexers["vectors"] = _VectorsIndexer(vectors)
+        indexers["vectors"] = StoredVectorsIndexer(vectors)
     train_instances, tested_instances = (
         [_instance(sentence, indexers) for sentence in part] for part in (train, tested)
     )
@@ -160,7 +141,7 @@ def _tagger(vocab: Vocabulary, vectors: Optional[Vectors]) -> SimpleTagger:
         "characters": TokenCharactersEncoder(Embedding(16, vocab=vocab, vocab_namespace="characters"), characters),
     }
     if vectors is not None:
-        num_layers, _, width = next(iter(vectors.values())).shape
+        _, num_layers, width = next(iter(vectors.values())).shape
         embedders["vectors"] = _VectorsEmbedder(num_layers, width)
     embedder = _EmbedderWithDropout(embedders)
     encoder = LstmSeq2SeqEncoder(embedder.get_output_dim(), 100, bidirectional=True)

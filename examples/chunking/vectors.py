@@ -11,7 +11,8 @@ import torch
 from allennlp_elmo_plus import ElmoEmbedder
 from allennlp_elmo_plus.data.text.text_files import iter_sentences
 from allennlp_elmo_plus.errors import InputError
-from examples.chunking.flair_models import embed_with_flair, train_flair
+from examples.shared.flair_models import embed_with_flair, train_flair
+from examples.shared.stored_vectors import Sentence
 
 # No vectors but those that the tagger learns.
 NONE = "none"
@@ -19,8 +20,6 @@ VECTORS = (NONE, "bilm", "untrained", "fasttext", "word2vec", "flair")
 
 _GENSIM = {"vector_size": 256, "min_count": 4, "workers": 1, "seed": 1}
 _NUM_NGRAM_VECTORS = 500_000
-
-Sentence = tuple[str, ...]
 
 
 class Inputs(NamedTuple):
@@ -52,7 +51,7 @@ def pretrain(kind: str, inputs: Inputs) -> dict[str, float]:
 
 
 def embed(kind: str, inputs: Inputs, sentences: Sequence[Sentence]) -> Optional[dict[Sentence, np.ndarray]]:
-    """Return the vectors of each sentence, an array (layers, words, numbers) of 16 bits; None for the kind "none".
+    """Return the vectors of each sentence, an array (words, layers, numbers) of 16 bits; None for the kind "none".
 
     Raises:
         InputError: `kind` is a biLM, trained or not, and `inputs` has none.
@@ -71,7 +70,7 @@ def embed(kind: str, inputs: Inputs, sentences: Sequence[Sentence]) -> Optional[
         vectors = embed_with_flair(inputs.work / "flair", sentences)
     else:
         vectors = _embed_with_gensim(inputs.work / f"{kind}.vectors", sentences)
-    return {sentence: array.astype(np.float16) for sentence, array in zip(sentences, vectors)}
+    return {sentence: array.swapaxes(0, 1).astype(np.float16) for sentence, array in zip(sentences, vectors)}
 
 
 def _model(inputs: Inputs) -> Path:

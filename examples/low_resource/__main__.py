@@ -21,6 +21,7 @@ from examples.low_resource.vectors import CONFIGS, VECTORS, make_vectors
 from examples.shared.figures import Figures
 
 DEFAULT_TASKS = ("pos", "names", "parser_small")
+DEFAULT_VECTORS = ("bilm", "untrained", "fasttext", "word2vec")
 
 
 def measure(
@@ -60,7 +61,7 @@ def main() -> None:
     )
     parser.add_argument("folder", type=Path, help="the files of one language")
     parser.add_argument("--tasks", nargs="+", choices=TASKS, default=DEFAULT_TASKS)
-    parser.add_argument("--vectors", nargs="+", choices=VECTORS, default=VECTORS)
+    parser.add_argument("--vectors", nargs="+", choices=VECTORS, default=DEFAULT_VECTORS)
     parser.add_argument("--seeds", nargs="+", type=int, default=[1, 2, 3])
     parser.add_argument("--work", type=Path, help="for models and data; by default runs/low_resource/NAME")
     arguments = parser.parse_args()

@@ -24,10 +24,14 @@ class Language(NamedTuple):
     treebank: dict[str, Path]
     names: dict[str, Path]
 
+    def task_sentences(self) -> set[tuple[str, ...]]:
+        """Return the words of all sentences of the treebank and of the data of names."""
+        sentences = {_words(block, "\t", 1) for path in self.treebank.values() for block in _blocks(path)}
+        return sentences | {_words(block, " ", 0) for path in self.names.values() for block in _blocks(path)}
+
     def task_words(self) -> set[str]:
         """Return all words of the treebank and of the data of names."""
-        words = {line.split("\t")[1] for path in self.treebank.values() for line in _word_lines(path)}
-        return words | {line.split()[0] for path in self.names.values() for line in _word_lines(path)}
+        return {word for sentence in self.task_sentences() for word in sentence}
 
     def num_words(self) -> int:
         """Return the number of words of the training text."""
@@ -109,5 +113,9 @@ def _write(parts: dict[str, list[list[str]]], work: Path, suffix: str) -> dict[s
     return paths
 
 
-def _word_lines(path: Path) -> Iterator[str]:
-    return filter(None, path.read_text("utf-8").split("\n"))
+def _blocks(path: Path) -> Iterator[str]:
+    return filter(None, path.read_text("utf-8").split("\n\n"))
+
+
+def _words(block: str, separator: str, column: int) -> tuple[str, ...]:
+    return tuple(line.split(separator)[column] for line in block.split("\n"))

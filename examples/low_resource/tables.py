@@ -11,6 +11,7 @@ NAMES = {
     "untrained": "untrained biLM",
     "fasttext": "fastText",
     "word2vec": "word2vec",
+    "flair": "flair",
 }
 # The columns with figures: title, task, figure.
 COLUMNS = [

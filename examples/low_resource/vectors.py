@@ -1,4 +1,4 @@
-"""The word vectors that are compared: a biLM, the same biLM untrained, and gensim's fastText and word2vec, all of the same text."""
+"""The word vectors that are compared, all of the same text: a biLM, the same untrained, fastText, word2vec, and flair's models."""
 
 import json
 import os
@@ -11,9 +11,11 @@ from allennlp_elmo_plus.data.text.text_files import iter_sentences
 from allennlp_elmo_plus.storage.atomic_files import atomic_path
 from examples.low_resource.language import Language
 from examples.shared.commands import train
+from examples.shared.flair_models import HIDDEN_SIZE, embed_with_flair, train_flair
+from examples.shared.stored_vectors import write_vectors
 
 CONFIGS = Path(__file__).parent
-VECTORS = ("bilm", "untrained", "fasttext", "word2vec")
+VECTORS = ("bilm", "untrained", "fasttext", "word2vec", "flair")
 
 # Little text is read more often, at most ten times. On 503,910 words of Wolof the held-out perplexity still falls then, from 79.2 after
 # nine epochs to 76.0.
@@ -51,6 +53,9 @@ def make_vectors(kind: str, language: Language, work: Path, overrides: dict[str,
     """
     if kind in ("bilm", "untrained"):
         return _bilm(kind, language, work / "bilm", overrides)
+    if kind == "flair":
+        bilm = _bilm("bilm", language, work / "bilm", overrides)
+        return _flair(language, work / "flair", bilm.figures["minutes"])
     return _gensim(kind, language, work / f"{kind}.txt")
 
 
@@ -83,6 +88,17 @@ def _bilm(kind: str, language: Language, directory: Path, overrides: dict[str, A
         "minutes": minutes,
     }
     return Vectors(Embedding(indexer, {**embedder, "archive_file": str(directory / "model.tar.gz")}, width), figures)
+
+
+def _flair(language: Language, directory: Path, minutes: float) -> Vectors:
+    """Return the vectors of flair's two models, which have the processor time `minutes` of the biLM."""
+    path, minutes = directory / "vectors.npy", train_flair(language.text, language.heldout, directory, minutes)
+    if not path.exists():
+        sentences = sorted(language.task_sentences())
+        write_vectors(path, sentences, (vectors[0] for vectors in embed_with_flair(directory, sentences)))
+    width = 2 * HIDDEN_SIZE
+    embedder = {"type": "pass_through", "hidden_dim": width}
+    return Vectors(Embedding({"type": "stored_vectors", "path": str(path)}, embedder, width), {"minutes": minutes})
 
 
 class _Sentences:

@@ -9,6 +9,7 @@ from allennlp_elmo_plus.errors import InputError
 from examples.low_resource.__main__ import measure
 from examples.low_resource.language import read_language, to_bioul
 from examples.shared.figures import Figures
+from examples.shared.flair_models import train_flair
 from tests.helpers.small_text import SENTENCES, small_model_config, write_text
 
 BILM = {
@@ -62,6 +63,7 @@ def test_the_files_are_found_and_a_missing_dev_part_is_made(folder, tmp_path):
     assert "empty" not in parts["train"] and "1-2" not in parts["train"] and "wide_river" in parts["train"]
     assert "miller U-PER\n" in language.names["train"].read_text("utf-8")
     assert {"wide_river", "river", "miller"} <= language.task_words() and language.num_words() == 3 * 87
+    assert tuple(SENTENCES[0]) in language.task_sentences()
 
 
 def test_a_folder_without_names_has_no_names_and_without_text_is_refused(folder, tmp_path):
@@ -115,3 +117,19 @@ def test_gensims_vectors_have_figures(folder, tmp_path, kind):
     assert "river" in words
     # It is not in the text: only fastText has a vector.
     assert ("wide_river" in words) == (kind == "fasttext")
+
+
+@pytest.mark.skipif(find_spec("flair") is None, reason="needs flair")
+def test_flair_has_the_time_of_the_bilm_and_figures(folder, tmp_path, monkeypatch):
+    times = []
+
+    def train_for_a_second(text, heldout, work, minutes):
+        times.append(minutes)
+        return train_flair(text, heldout, work, minutes=1 / 60)
+
+    monkeypatch.setattr("examples.low_resource.vectors.train_flair", train_for_a_second)
+    figures = Figures(tmp_path / "figures.jsonl")
+    overrides = {"trainer.num_epochs": 1, "model.encoder": {"type": "pass_through", "input_dim": 512}}
+    measure(folder, tmp_path / "work", ["pos"], ["flair"], [1], figures, BILM, overrides)
+    assert times == [float((tmp_path / "work/bilm/processor_minutes").read_text("utf-8"))]
+    assert figures.lines({"task": "pos", "vectors": "flair"})[0]["accuracy"] > 0
