@@ -21,7 +21,7 @@ from examples.low_resource.vectors import CONFIGS, VECTORS, make_vectors
 from examples.shared.figures import Figures
 
 DEFAULT_TASKS = ("pos", "names", "parser_small")
-DEFAULT_VECTORS = ("bilm", "untrained", "fasttext", "word2vec")
+DEFAULT_VECTORS = ("bilm", "untrained", "fasttext", "word2vec", "bilm+fasttext")
 
 
 def measure(

@@ -8,6 +8,7 @@ from examples.shared.tables import Table, markdown_table
 FOLDER = Path(__file__).parent
 NAMES = {
     "bilm": "biLM",
+    "bilm+fasttext": "biLM and fastText",
     "untrained": "untrained biLM",
     "fasttext": "fastText",
     "word2vec": "word2vec",

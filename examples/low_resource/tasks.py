@@ -58,8 +58,8 @@ def run_task(
         "train_data_path": str(data["train"]),
         "validation_data_path": str(data["dev"]),
         "test_data_path": str(data["test"]),
-        "dataset_reader.token_indexers": {"tokens": embedding.indexer},
-        "model.text_field_embedder": {"token_embedders": {"tokens": embedding.embedder}},
+        "dataset_reader.token_indexers": embedding.indexers,
+        "model.text_field_embedder": {"token_embedders": embedding.embedders},
         **{f"{name}_seed": seed for name in ("random", "numpy", "pytorch")},
         **overrides,
     }

@@ -3,7 +3,7 @@
 import json
 import os
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -15,7 +15,7 @@ from examples.shared.flair_models import HIDDEN_SIZE, embed_with_flair, train_fl
 from examples.shared.stored_vectors import write_vectors
 
 CONFIGS = Path(__file__).parent
-VECTORS = ("bilm", "untrained", "fasttext", "word2vec", "flair")
+VECTORS = ("bilm", "untrained", "fasttext", "word2vec", "bilm+fasttext", "flair")
 
 # Little text is read more often, at most ten times. On 503,910 words of Wolof the held-out perplexity still falls then, from 79.2 after
 # nine epochs to 76.0.
@@ -31,10 +31,10 @@ _NUM_NGRAM_VECTORS = 500_000
 
 
 class Embedding(NamedTuple):
-    """Word vectors in an AllenNLP config: the token indexer, the token embedder and the width of the vectors."""
+    """Word vectors in an AllenNLP config: token indexers, token embedders of the same names, and the width of a word's vectors."""
 
-    indexer: dict[str, Any]
-    embedder: dict[str, Any]
+    indexers: dict[str, Any]
+    embedders: dict[str, Any]
     width: int
 
 
@@ -51,12 +51,24 @@ def make_vectors(kind: str, language: Language, work: Path, overrides: dict[str,
     Args:
         overrides: options of the biLM's config, in place of those in `bilm.jsonnet`.
     """
+    if "+" in kind:
+        return _beside_each_other([make_vectors(part, language, work, overrides) for part in kind.split("+")])
     if kind in ("bilm", "untrained"):
         return _bilm(kind, language, work / "bilm", overrides)
     if kind == "flair":
         bilm = _bilm("bilm", language, work / "bilm", overrides)
         return _flair(language, work / "flair", bilm.figures["minutes"])
     return _gensim(kind, language, work / f"{kind}.txt")
+
+
+def _beside_each_other(parts: Sequence[Vectors]) -> Vectors:
+    """Return the vectors of all `parts`, concatenated for each word."""
+    embeddings = [part.embedding for part in parts]
+    indexers, embedders = (
+        {name: value for embedding in embeddings for name, value in embedding[field].items()} for field in (0, 1)
+    )
+    width = sum(embedding.width for embedding in embeddings)
+    return Vectors(Embedding(indexers, embedders, width), {"minutes": sum(part.figures["minutes"] for part in parts)})
 
 
 def _num_epochs(language: Language) -> int:
@@ -74,10 +86,10 @@ def _bilm(kind: str, language: Language, directory: Path, overrides: dict[str, A
     }
     width = 2 * options["lstm"]["projection_dim"]
     # The models of the tasks have a dropout of their own, the same for all vectors.
-    embedder = {"type": "bilm", "dropout": 0.0}
+    embedder: dict[str, Any] = {"type": "bilm", "dropout": 0.0}
     if kind == "untrained":
         options = {name: value for name, value in options.items() if name not in ("type", "precision")}
-        return Vectors(Embedding(indexer, {**embedder, "options": options}, width), {})
+        return Vectors(Embedding({"bilm": indexer}, {"bilm": {**embedder, "options": options}}, width), {})
     metrics = json.loads((directory / "metrics.json").read_text("utf-8"))
     figures = {
         "words": language.num_words(),
@@ -87,7 +99,8 @@ def _bilm(kind: str, language: Language, directory: Path, overrides: dict[str, A
         "backward_perplexity": metrics["best_validation_backward_perplexity"],
         "minutes": minutes,
     }
-    return Vectors(Embedding(indexer, {**embedder, "archive_file": str(directory / "model.tar.gz")}, width), figures)
+    embedder["archive_file"] = str(directory / "model.tar.gz")
+    return Vectors(Embedding({"bilm": indexer}, {"bilm": embedder}, width), figures)
 
 
 def _flair(language: Language, directory: Path, minutes: float) -> Vectors:
@@ -97,8 +110,8 @@ def _flair(language: Language, directory: Path, minutes: float) -> Vectors:
         sentences = sorted(language.task_sentences())
         write_vectors(path, sentences, (vectors[0] for vectors in embed_with_flair(directory, sentences)))
     width = 2 * HIDDEN_SIZE
-    embedder = {"type": "pass_through", "hidden_dim": width}
-    return Vectors(Embedding({"type": "stored_vectors", "path": str(path)}, embedder, width), {"minutes": minutes})
+    indexer, embedder = {"type": "stored_vectors", "path": str(path)}, {"type": "pass_through", "hidden_dim": width}
+    return Vectors(Embedding({"flair": indexer}, {"flair": embedder}, width), {"minutes": minutes})
 
 
 class _Sentences:
@@ -128,7 +141,8 @@ def _gensim(kind: str, language: Language, path: Path) -> Vectors:
         _write_vectors(model.wv, (word for word in sorted(language.task_words()) if word in model.wv), path)
         finished.write_text(f"{(time.process_time() - start) / 60}\n", encoding="utf-8")
     embedder = {"type": "embedding", "embedding_dim": _WIDTH, "pretrained_file": str(path), "trainable": False}
-    return Vectors(Embedding({"type": "single_id"}, embedder, _WIDTH), {"minutes": float(finished.read_text("utf-8"))})
+    embedding = Embedding({kind: {"type": "single_id"}}, {kind: embedder}, _WIDTH)
+    return Vectors(embedding, {"minutes": float(finished.read_text("utf-8"))})
 
 
 def _write_vectors(vectors: Any, words: Iterable[str], path: Path) -> None:

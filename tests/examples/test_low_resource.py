@@ -107,6 +107,16 @@ def test_every_task_has_figures_and_is_not_repeated(folder, tmp_path):
 
 
 @pytest.mark.skipif(find_spec("gensim") is None, reason="needs gensim")
+def test_vectors_beside_each_other_have_figures(folder, tmp_path):
+    figures = Figures(tmp_path / "figures.jsonl")
+    overrides = {"trainer.num_epochs": 1, "model.encoder": {"type": "pass_through", "input_dim": 16 + 200}}
+    measure(folder, tmp_path / "work", ["pos"], ["bilm+fasttext"], [1], figures, BILM, overrides)
+    assert figures.lines({"task": "pos", "vectors": "bilm+fasttext"})[0]["accuracy"] > 0
+    parts = [float((tmp_path / "work" / name).read_text()) for name in ("bilm/processor_minutes", "fasttext.minutes")]
+    assert figures.lines({"task": "pretraining", "vectors": "bilm+fasttext"})[0]["minutes"] == sum(parts)
+
+
+@pytest.mark.skipif(find_spec("gensim") is None, reason="needs gensim")
 @pytest.mark.parametrize("kind", ["fasttext", "word2vec"])
 def test_gensims_vectors_have_figures(folder, tmp_path, kind):
     figures = Figures(tmp_path / "figures.jsonl")
