@@ -20,6 +20,8 @@ _METRICS = ("common/util.py", "dump_metrics")
 _TRAINER, _TABLE = "training/gradient_descent_trainer.py", "training/callbacks/console_logger.py"
 # Warnings of AllenNLP that come with every distributed training (common/from_params.py:285, training/gradient_descent_trainer.py:734).
 _USUAL_WARNINGS = ("was found in both **extras and in params", "completed its entire epoch")
+# Logs which processes of a distributed training it ends: those that outlive the first error, or the first process that stopped.
+_LAUNCHER = "torch.multiprocessing.spawn"
 # Logs the command, the versions and the machine of a run; the report about the run reads them in out.log.
 _START_LOGGER = "allennlp_elmo_plus.plugin.training.callbacks.resume"
 _BAR = "{percentage:3.0f}%|{bar}| {n_fmt}/{total_fmt}{postfix}"
@@ -28,9 +30,9 @@ _BAR_WITH_TIME = "{percentage:3.0f}%|{bar}| {n_fmt}/{total_fmt}, {remaining} lef
 
 
 class TerminalFilter(logging.Filter):
-    """Hides the info that AllenNLP logs, such as each parameter of a config, and the versions of a run.
+    """Hides the info that AllenNLP logs, such as each parameter of a config, the versions of a run, and PyTorch's launcher.
 
-    Warnings and errors are shown, except the usual ones.
+    Other warnings and errors are shown, except the usual ones.
 
     Attributes:
         hides_trainer: whether the lines of AllenNLP's trainer are hidden too.
@@ -40,6 +42,8 @@ class TerminalFilter(logging.Filter):
 
     def filter(self, record: logging.LogRecord) -> bool:
         """Return whether `record` is shown."""
+        if record.name == _LAUNCHER:
+            return False
         if not record.pathname.startswith(_ALLENNLP):
             return record.name != _START_LOGGER or record.levelno >= logging.WARNING
         if record.levelno >= logging.WARNING:
@@ -54,23 +58,26 @@ class TerminalFilter(logging.Filter):
 
 
 def show_log_on_terminal() -> None:
-    """Have the root logger write to the terminal as the classes of this module do; log files get every line as before.
+    """Have the root logger and PyTorch's write to the terminal as the classes of this module do.
+
+    Log files get every line as before.
 
     Nothing is changed where the user asks for debug messages (`ALLENNLP_DEBUG`, `ALLENNLP_LOG_LEVEL`).
     """
     root = logging.getLogger()
     if root.getEffectiveLevel() < logging.INFO:
         return
-    for handler in list(root.handlers):
-        # Not a subclass, such as the handler of a file.
-        if type(handler) is logging.StreamHandler:
-            shown = TerminalHandler(handler.stream)
-            shown.setLevel(handler.level)
-            shown.setFormatter(TerminalFormatter())
-            for each_filter in (*handler.filters, TerminalFilter()):
-                shown.addFilter(each_filter)
-            root.removeHandler(handler)
-            root.addHandler(shown)
+    for logger in (root, logging.getLogger("torch")):
+        for handler in list(logger.handlers):
+            # Not a subclass, such as the handler of a file.
+            if type(handler) is logging.StreamHandler:
+                shown = TerminalHandler(handler.stream)
+                shown.setLevel(handler.level)
+                shown.setFormatter(TerminalFormatter())
+                for each_filter in (*handler.filters, TerminalFilter()):
+                    shown.addFilter(each_filter)
+                logger.removeHandler(handler)
+                logger.addHandler(shown)
 
 
 def hide_trainer_log() -> None:

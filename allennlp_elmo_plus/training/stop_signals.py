@@ -19,10 +19,10 @@ class StopSignals:
 
     Args:
         on_stop: Called with the number of the first signal.
-        notice: A line that the first signal writes to stderr.
+        notice: A line that the first signal writes to stderr. None writes nothing.
     """
 
-    def __init__(self, on_stop: Callable[[int], None], notice: str) -> None:
+    def __init__(self, on_stop: Callable[[int], None], notice: Optional[str]) -> None:
         self._on_stop = on_stop
         self._notice = notice
         self._former_handlers: dict[int, Any] = {}
@@ -52,6 +52,7 @@ class StopSignals:
         if self._is_stop_requested:
             return
         self._is_stop_requested = True
-        # Not logged: the signal may have come in the middle of a line of the log.
-        os.write(2, f"\n{signal.Signals(number).name}: {self._notice}\n".encode())
+        if self._notice is not None:
+            # Not logged: the signal may have come in the middle of a line of the log.
+            os.write(2, f"\n{signal.Signals(number).name}: {self._notice}\n".encode())
         self._on_stop(number)

@@ -16,7 +16,7 @@ from allennlp_elmo_plus.errors import InputError
 from allennlp_elmo_plus.plugin.strict_from_params import refuse_unknown
 from allennlp_elmo_plus.training.stop_signals import REQUEST, StopSignals
 
-_NOTICE = "it is passed on to the processes of the training, for which this one waits; a second signal ends it at once"
+_NOTICE = "the processes save a checkpoint after the current batch, then the run ends; a second signal ends it at once"
 # A process that a signal has stopped exits with 128 and the signal's number.
 _STOPPED = 128
 _DISTRIBUTED_OPTIONS = ["cuda_devices", "num_nodes", "primary_address", "primary_port", "ddp_accelerator"]
@@ -57,16 +57,17 @@ def spawn(function: Callable[..., Any], args: tuple[Any, ...], nprocs: int) -> N
             for path in paths:
                 if path.suffix == _INPUT_ERROR:
                     raise InputError(path.read_text("utf-8")) from error
-            first = paths[0].read_text("utf-8") if paths else str(error)
-            raise TrainingProcessError(f"{first} ({_way_to_continue(*args)})") from error
+            # A process that a signal has killed leaves no file; the other processes then fail over a closed connection.
+            was_killed = isinstance(error, ProcessExitedException) and error.signal_name is not None
+            first = paths[0].read_text("utf-8") if paths and not was_killed else str(error)
+            where = "" if was_killed else "the traceback is in out_worker*.log; "
+            raise TrainingProcessError(f"{first} ({where}{_way_to_continue(*args)})") from error
 
 
 def _way_to_continue(config: Params, serialization_dir: str, *_: Any) -> str:
     if any(Path(serialization_dir).glob("training_state_*.th")):
-        way = "the same command with --recover continues from the last checkpoint"
-    else:
-        way = "no checkpoint was saved yet"
-    return f"the traceback is in out_worker*.log; {way}"
+        return "the same command with --recover continues from the last checkpoint"
+    return "no checkpoint was saved yet"
 
 
 def run_and_report(rank: int, function: Callable[..., Any], directory: str, *args: Any) -> Any:

@@ -27,8 +27,8 @@ _FINISHED = 1 << 40
 
 
 def log(message: str) -> None:
-    """Print `message` to stderr, without buffering."""
-    print(message, file=sys.stderr, flush=True)
+    """Print `message` to stderr, without buffering, in a line of its own: the last one may be a progress bar."""
+    print(f"\n{message}", file=sys.stderr, flush=True)
 
 
 def exit_now() -> None:

@@ -1,12 +1,17 @@
 """What AllenNLP's commands show on the terminal."""
 
+import io
 import json
 import logging
 import re
+import sys
+import time
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import pytest
+import torch.multiprocessing
 from allennlp.common import logging as common_logging
 from allennlp.common import tqdm as common_tqdm
 from allennlp.common.tqdm import Tqdm
@@ -129,6 +134,30 @@ def test_handlers_of_files_and_of_other_programs_stay(tmp_path: Path) -> None:
     root.handlers[:] = [*others, logging.StreamHandler()]
     show_log_on_terminal()
     assert root.handlers[:2] == others and type(root.handlers[2]) is TerminalHandler and len(root.handlers) == 3
+
+
+def stop_first(rank: int) -> None:
+    if rank == 0:
+        sys.exit(3)
+    time.sleep(60)
+
+
+@pytest.mark.usefixtures("root_logger")
+def test_the_launcher_of_pytorch_does_not_say_which_processes_it_ends(monkeypatch: pytest.MonkeyPatch) -> None:
+    logging.getLogger().setLevel(logging.INFO)
+    terminal = io.StringIO()
+    monkeypatch.setattr(logging.getLogger("torch"), "handlers", [logging.StreamHandler(terminal)])
+    launch = partial(torch.multiprocessing.start_processes, stop_first, nprocs=2, start_method="fork")
+    with pytest.raises(torch.multiprocessing.ProcessExitedException):
+        launch()
+    assert terminal.getvalue().startswith("Terminating process")
+    terminal.truncate(0)
+    show_log_on_terminal()
+    with pytest.raises(torch.multiprocessing.ProcessExitedException):
+        launch()
+    assert terminal.getvalue() == ""
+    logging.getLogger("torch.nn").warning("another")
+    assert terminal.getvalue().endswith(" warning: another\n")
 
 
 @pytest.mark.usefixtures("terminal")

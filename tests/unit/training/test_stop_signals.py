@@ -28,6 +28,16 @@ def test_the_first_signal_is_passed_on_as_a_request(received, number, capfd):
     assert capfd.readouterr().err == f"\n{signal.Signals(number).name}: it ends soon\n"
 
 
+def test_without_a_notice_nothing_is_written(received, capfd):
+    signals = StopSignals(received.append, None)
+    signals.install()
+    try:
+        os.kill(os.getpid(), signal.SIGTERM)
+    finally:
+        signals.restore()
+    assert received == [signal.SIGTERM] and capfd.readouterr().err == ""
+
+
 def test_the_second_signal_ends_the_process(received):
     child = os.fork()
     if not child:

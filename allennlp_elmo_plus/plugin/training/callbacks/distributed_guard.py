@@ -46,7 +46,8 @@ class DistributedGuard:
         if error is None:
             self._heartbeat.stop()
         else:
-            first_error = self._heartbeat.fail(f"process {world().rank} failed, {type(error).__name__}: {error}")
+            line = " ".join(f"process {world().rank} failed, {type(error).__name__}: {error}".split())
+            first_error = self._heartbeat.fail(line)
             error.first_error = first_error  # type: ignore[attr-defined]
 
 

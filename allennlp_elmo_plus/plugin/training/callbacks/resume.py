@@ -103,7 +103,8 @@ class BilmResume(StrictFromParams, TrainerCallback):
         self._has_finished_an_epoch = False
         self._stop: Optional[SystemExit] = None
         self._signal = 0
-        self._signals = StopSignals(self._receive_signal, _NOTICE)
+        # Of several processes, the one that started them gives notice, see `plugin.training.spawn`.
+        self._signals = StopSignals(self._receive_signal, _NOTICE if world().num_processes == 1 else None)
 
     @overrides
     def on_start(self, trainer: Any, is_primary: bool = True, **kwargs: Any) -> None:

@@ -34,6 +34,18 @@ def test_a_process_leaves_one_line_about_its_error(
     assert [(path.name, path.read_text()) for path in tmp_path.iterdir()] == [report]
 
 
+def test_a_process_that_a_signal_has_killed_is_the_first_error(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    def end(function: Any, args: tuple[Any, ...], nprocs: int) -> None:
+        Path(args[1], "0.failure").write_text("process 0 failed, RuntimeError: connection closed")
+        raise ProcessExitedException(
+            "process 1 terminated with signal SIGKILL", error_index=1, error_pid=1, exit_code=-9, signal_name="SIGKILL"
+        )
+
+    monkeypatch.setattr(torch.multiprocessing, "spawn", end)
+    with pytest.raises(spawn.TrainingProcessError, match=r"signal SIGKILL \(no checkpoint was saved yet\)$"):
+        spawn.spawn(print, (Params({}), str(tmp_path)), 2)
+
+
 @pytest.mark.parametrize(
     "written, raised, message",
     [

@@ -155,6 +155,6 @@ def test_a_process_that_fails_within_the_grace_period_is_not_killed() -> None:
     assert not processes.hearts[1]._threads[0].is_alive() and processes.ended == []
 
 
-def test_log_prints_to_stderr(capsys: pytest.CaptureFixture[str]) -> None:
+def test_log_prints_a_line_of_its_own_to_stderr(capsys: pytest.CaptureFixture[str]) -> None:
     log("process 1 ends: process 0 does not answer")
-    assert capsys.readouterr().err == "process 1 ends: process 0 does not answer\n"
+    assert capsys.readouterr().err == "\nprocess 1 ends: process 0 does not answer\n"
