@@ -2,8 +2,9 @@
 # # Released models
 #
 # Models of bilm-tf, AllenNLP, NLPL and others are an `options.json` and an HDF5 file. This notebook reads such a
-# model, the tiny one in `fixtures/` of the repository: run it in the repository's folder. A released model works in
-# the same way, as a path, a zip or a URL such as `hf://USER/NAME`. No AllenNLP is needed.
+# model, the tiny one in `fixtures/` of the repository: run it in the repository's folder or in a folder inside, where
+# Jupyter opens it. A released model works in the same way, as a path, a zip or a URL such as `hf://USER/NAME`. No
+# AllenNLP is needed.
 
 # %%
 import subprocess
@@ -15,7 +16,10 @@ import numpy as np
 
 from allennlp_elmo_plus import ElmoEmbedder
 
-MODEL = Path("fixtures")
+folders = [folder / "fixtures" for folder in (Path.cwd(), *Path.cwd().parents)]
+MODEL = next((folder for folder in folders if folder.is_dir()), None)
+if MODEL is None:
+    sys.exit(f"{Path.cwd()} must be the folder of the repository, or a folder inside")
 
 # %% [markdown]
 # ## What is in the file
