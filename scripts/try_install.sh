@@ -22,14 +22,14 @@ bin=$folder/environment/bin
 quiet() { "$@" > log.txt 2>&1 || { tail -n 20 log.txt >&2; exit 1; }; }
 install() { "$bin/uv" pip install -q -p "$bin/python" "$@"; }
 
+# A copy, since a build writes into its folder.
+mkdir copy
+cp -r "$repository/setup.py" "$repository/pyproject.toml" "$repository/README.md" "$repository/LICENSE" \
+    "$repository/allennlp_elmo_plus" "$repository/training_config" copy
 if [ "$form" = repository ]; then
-    install "$repository[allennlp]"
+    install "./copy[allennlp]"
 else
-    # A copy, since a build writes into its folder.
-    cp -r "$repository/setup.py" "$repository/pyproject.toml" "$repository/README.md" "$repository/LICENSE" \
-        "$repository/allennlp_elmo_plus" "$repository/training_config" .
-    "$bin/python" -m pip wheel -q --no-deps -w . .
-    rm -r allennlp_elmo_plus training_config setup.py
+    "$bin/python" -m pip wheel -q --no-deps -w . ./copy
     wheel=$(echo ./*.whl)
     case $form in
         wheel) install "$wheel[allennlp]" ;;
@@ -42,6 +42,7 @@ print(*re.findall(r"Requires-Dist: ([\w-]+).*extra == .allennlp", wheel.read(nam
         without) install "$wheel" ;;
     esac
 fi
+rm -r copy
 [ "$form" = without ] || install --no-deps allennlp==2.10.1
 echo "installed after $SECONDS s: $(du -sh environment | cut -f1)"
 
