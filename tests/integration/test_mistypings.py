@@ -223,7 +223,7 @@ def test_a_training_is_repeated_after_a_mistake(terminal: Terminal) -> None:
     assert terminal.type(mistaken)[0] == 1
     status, _, err = terminal.type(train("small.json", out="again"))
     assert status == 1 and err.endswith(
-        "again holds a training that ended before its first checkpoint: --force deletes it and starts anew\n"
+        "again holds a dry run, or a training that ended before its first checkpoint: --force deletes it and starts anew\n"
     )
     assert terminal.type(train("small.json", out="again") + " --force")[0] == 0
     status, _, err = terminal.type(train("small.json", out="again"))

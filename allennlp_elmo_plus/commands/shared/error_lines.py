@@ -111,7 +111,8 @@ def _directory_in_use(directory: Path) -> str:
         return f"`-s` must be a new or an empty directory, or that of a training, got {directory}"
     if any(directory.glob("training_state_*")):
         return f"{directory} holds a training: --recover continues it, --force deletes it and starts anew"
-    return f"{directory} holds a training that ended before its first checkpoint: --force deletes it and starts anew"
+    kind = "a dry run, or a training that ended before its first checkpoint"
+    return f"{directory} holds {kind}: --force deletes it and starts anew"
 
 
 def _configuration_message(error: BaseException) -> Optional[str]:
