@@ -69,7 +69,7 @@ examples:
             metavar="PERCENT",
             type=float,
             default=5.0,
-            help="the share of the documents that is held out",
+            help="the share of the documents that is held out (default: %(default)g)",
         )
         parser.add_argument("--overwrite", action="store_true", help="replace existing files")
         parser.add_argument(

@@ -1,6 +1,7 @@
 """`elmo-plus config` as it is typed."""
 
 import json
+import re
 from collections.abc import Callable
 from pathlib import Path
 
@@ -29,6 +30,8 @@ def test_the_list_has_a_line_for_each_config(run: Run) -> None:
     lines = run("elmo-config").out.splitlines()
     assert [line.split()[0] for line in lines] == NAMES
     assert all(line.endswith(".") and len(line) <= 100 for line in lines)
+    # The sentences form a column.
+    assert len({re.match(r"\w+ +", line).end() for line in lines}) == 1
 
 
 def test_an_unknown_config_is_refused(run: Run) -> None:

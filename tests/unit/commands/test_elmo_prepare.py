@@ -1,7 +1,9 @@
 """The command `elmo-prepare`."""
 
 from collections.abc import Callable
+from concurrent.futures.process import BrokenProcessPool
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -45,6 +47,29 @@ def test_a_text_is_not_replaced_by_itself(run: Run, tmp_path: Path) -> None:
     ended = run("elmo-prepare", text, tmp_path / ".", "--tokenized", "--overwrite")
     assert only_line(ended.err) == f"error: {text} must not be both read and written: choose another directory"
     assert text.read_text() == "It rains .\n"
+
+
+@pytest.mark.parametrize(("options", "least", "most"), [((), 2, 8), (("--heldout-percent", 30), 20, 40)])
+def test_each_line_is_a_document_and_the_share_is_held_out(
+    run: Run, tmp_path: Path, options: tuple[Any, ...], least: float, most: float
+) -> None:
+    text = tmp_path / "text.txt"
+    text.write_text("".join(f"It rains for {number} days .\n" for number in range(1000)))
+    ended = run("elmo-prepare", text, tmp_path / "data", "--tokenized", "--paragraph-per-line", *options)
+    assert ended.out.startswith("read      1,000 documents; left out: 0 duplicates, 0 without text\n"), ended.err
+    assert least < len((tmp_path / "data" / "heldout.txt").read_text().splitlines()) / 10 < most
+
+
+def test_a_process_that_was_killed_ends_in_one_line(run: Run, raw: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def prepare(*args: Any) -> None:
+        raise BrokenProcessPool
+
+    monkeypatch.setattr("allennlp_elmo_plus.commands.elmo_prepare.prepare", prepare)
+    ended = run("elmo-prepare", raw, raw / "data", "--field", "report", "--language", "en")
+    assert (ended.status, only_line(ended.err)) == (
+        1,
+        f"error: `{raw}`: a process was killed, perhaps because it ran out of memory: try fewer `--processes`",
+    )
 
 
 @pytest.mark.parametrize(

@@ -49,6 +49,15 @@ def test_only_the_page_is_served_and_only_under_names_of_this_machine(url: str) 
     assert status_of(urllib.request.Request(f"{url}/", data=b"x", method="POST")) == 501
 
 
+def test_a_server_for_the_network_is_called_by_any_name() -> None:
+    with page_server(str, "0.0.0.0", 0) as server:
+        thread = threading.Thread(target=server.handle_request)
+        thread.start()
+        address = f"http://{LOOPBACK}:{server.server_address[1]}/"
+        assert status_of(urllib.request.Request(address, headers={"Host": "example.invalid"})) == 200
+        thread.join()
+
+
 def test_a_port_in_use_is_refused(url: str) -> None:
     port = int(url.rpartition(":")[2])
     for host, taken in ((LOOPBACK, port), (LOOPBACK, 70_000), ("no.such.host.invalid", 0)):

@@ -134,6 +134,14 @@ def test_several_processes_and_stored_documents_keep_the_vectors(directory: Path
         close(other.vector, expected.vector)
 
 
+def test_a_component_that_was_used_reads_the_bilm_of_another_pipeline(directory: Path, tmp_path: Path) -> None:
+    nlp = pipeline(directory)
+    nlp("The mill turns.")
+    nlp.get_pipe("elmo_plus").from_disk(tmp_path)
+    with pytest.raises(InputError, match="there is no such file"):
+        nlp("The mill turns.")
+
+
 @pytest.mark.parametrize("form", ["archive", "run", "directory"])
 def test_a_saved_pipeline_needs_no_other_file(directory: Path, tmp_path: Path, form: str) -> None:
     model = tmp_path / "moved"
