@@ -194,9 +194,14 @@ def test_an_upload_is_loaded_back_and_the_next_one_keeps_its_card_alone(run_dire
         assert "language:\n- en\n" in hub.repositories[REPOSITORY]["README.md"].decode()
 
 
-def test_a_refused_upload_is_one_line_and_changes_nothing(run_directory: Path, tmp_path: Path) -> None:
+@pytest.mark.parametrize("argument, variable", [("", "hf_wrong"), (", token='hf_wrong'", TOKEN)])
+def test_a_refused_upload_is_one_line_and_changes_nothing(
+    argument: str, variable: str, run_directory: Path, tmp_path: Path
+) -> None:
     with running_hub() as hub:
-        result = run_against(hub, f"push_to_hub({str(run_directory)!r}, {REPOSITORY!r})", tmp_path, token="hf_wrong")
+        result = run_against(
+            hub, f"push_to_hub({str(run_directory)!r}, {REPOSITORY!r}{argument})", tmp_path, token=variable
+        )
         assert hub.repositories == {}
     line = result.stderr.splitlines()[-1]
     assert line.startswith(f"allennlp_elmo_plus.errors.InputError: {REPOSITORY}: cannot be uploaded: 401 ")
