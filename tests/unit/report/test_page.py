@@ -94,6 +94,7 @@ def test_the_page_of_a_pretraining_run_has_its_metrics_plan_and_config(tmp_path:
         "Training loss of a batch",
         "Gradient norm before the clip",
         "Not finished, or interrupted; 12 epochs of metrics so far.",
+        "12best epoch",
         "plan12 epochs of 100 steps",
         "started2026-01-02 03:04:05",
         "validation forward perplexity: 210 at 12",
