@@ -13,7 +13,7 @@ from tensorboardX import SummaryWriter
 from allennlp_elmo_plus.errors import InputError
 from allennlp_elmo_plus.report.facts import facts
 from allennlp_elmo_plus.report.page import report_page
-from allennlp_elmo_plus.report.run import find_mixes, read_run
+from allennlp_elmo_plus.report.run import MAX_MESSAGES, find_mixes, read_run
 from tests.helpers.browser import DESKTOP, FAULTS, PHONE, browser
 
 HOSTILE = "</pre><script>alert('x')</script>\"'&<img src=http://example.invalid/x>"
@@ -137,6 +137,13 @@ def test_the_facts_of_a_run_are_its_size_its_text_and_how_it_was_started(tmp_pat
         "out.log": "allennlp train 'a b'",
         "out_worker0.log": "allennlp train 'a b'",
     }
+
+
+def test_the_last_warnings_of_a_run_are_shown(tmp_path: Path) -> None:
+    directory = write_run(tmp_path / "run")
+    lines = [f"2026-01-02 03:04:09,000 - WARNING - a.module - number {n}" for n in range(MAX_MESSAGES + 1)]
+    (directory / "out.log").write_text("\n".join(lines), "utf-8")
+    assert read_run(directory).messages == lines[1:]
 
 
 def test_several_runs_are_compared(tmp_path: Path) -> None:
