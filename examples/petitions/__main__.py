@@ -19,7 +19,7 @@ from allennlp_elmo_plus.errors import InputError
 from examples.petitions import baselines
 from examples.petitions.classifiers import CONFIGS, Variant, train_classifier, train_finetuned
 from examples.petitions.text import WORDS, write_words
-from examples.petitions.vectors import POOLINGS, write_pooled, write_vectors
+from examples.petitions.vectors import POOLED, POOLINGS, write_pooled, write_vectors
 from examples.shared.commands import elmo_plus, train
 from examples.shared.figures import Figures
 
@@ -64,7 +64,7 @@ def measure(
     _print(figures.once({"words": words, "part": "bilm"}, bilm))
     minutes = write_vectors(directory, MAX_WORDS[words])
     _print(figures.once({"words": words, "part": "vectors"}, lambda: {"minutes": minutes}))
-    for pooling in POOLINGS:
+    for pooling in POOLED:
         write_pooled(directory, pooling)
     for part in parts:
         for key, run in runs(directory, words, part, seeds, overrides or {}):
@@ -92,10 +92,14 @@ def pretrain(directory: Path, overrides: dict[str, Any]) -> dict[str, float]:
 def runs(directory: Path, words: str, part: str, seeds: Sequence[int], overrides: dict[str, Any]) -> Iterator[Run]:
     """Yield the runs of `part`: the fields of their figures, and a function that measures them."""
     if part == "baselines":
-        yield {"name": "TF-IDF"}, lambda: baselines.classify_tfidf(directory, words)
-        for pooling in POOLINGS:
-            yield {"name": pooling}, partial(baselines.classify_vectors, directory, pooling)
-            yield {"name": f"TF-IDF and {pooling}"}, partial(baselines.classify_tfidf, directory, words, (pooling,))
+        for regression in baselines.REGRESSIONS:
+            for blocks in (
+                ["TF-IDF"],
+                *([pooling] for pooling in POOLED),
+                *(["TF-IDF", pooling] for pooling in POOLED),
+            ):
+                key = {"name": " and ".join(blocks), "regression": regression}
+                yield key, partial(baselines.classify_regression, directory, words, regression, blocks)
     if part == "fasttext":
         for seed in seeds:
             yield {"name": "fastText", "seed": seed}, partial(baselines.classify_fasttext, directory, seed)

@@ -1,4 +1,4 @@
-"""Classifiers without AllenNLP: TF-IDF and vectors of a biLM with scikit-learn's logistic regression, and fastText."""
+"""Classifiers without AllenNLP: scikit-learn's regressions over TF-IDF and vectors of a biLM, and fastText."""
 
 import json
 import tempfile
@@ -9,7 +9,8 @@ from typing import NamedTuple
 
 import numpy as np
 from sklearn.feature_extraction.text import TfidfVectorizer
-from sklearn.linear_model import LogisticRegression
+from sklearn.linear_model import LogisticRegression, RidgeClassifier
+from sklearn.model_selection import GridSearchCV, LeaveOneGroupOut
 
 from examples.petitions.scores import measure, named
 from examples.petitions.text import PARTS
@@ -19,19 +20,22 @@ TFIDF = {
     "spaces": {"analyzer": "char_wb", "ngram_range": (1, 3)},
     "morphemes": {"analyzer": "word", "ngram_range": (1, 1), "token_pattern": r"\S+"},
 }
-# Values of `C`, the inverse of the penalty, from which the part "dev" chooses.
-TFIDF_STRENGTHS = (3.0, 30.0, 100.0)
-VECTOR_STRENGTHS = (0.0003, 0.001, 0.003)
-# The factor of the standardized vectors beside TF-IDF, set once: their squares then add up to about a third of those of TF-IDF.
-VECTOR_SCALE = 0.02
+# The classifiers, each with the strengths of its penalty to choose from.
+REGRESSIONS = {
+    "ridge": (RidgeClassifier(), {"alpha": [0.1, 0.3, 1.0]}),
+    "logistic": (LogisticRegression(max_iter=200), {"C": [10.0, 30.0, 100.0]}),
+}
+# The weights, to choose from, of a second block of features.
+WEIGHTS = (0.3, 1.0)
 FASTTEXT = {"lr": 0.5, "epoch": 25, "dim": 50, "minn": 2, "maxn": 4, "bucket": 500_000, "thread": 1, "verbose": 0}
 
 
 class Texts(NamedTuple):
-    """The texts of petitions, words separated by spaces, and their labels."""
+    """The texts of petitions, words separated by spaces, their labels and their months."""
 
     texts: list[str]
     labels: list[str]
+    months: list[str]
 
 
 def read_texts(directory: Path) -> dict[str, Texts]:
@@ -39,10 +43,41 @@ def read_texts(directory: Path) -> dict[str, Texts]:
     parts = {}
     for part in PARTS:
         records = [json.loads(line) for line in (directory / f"{part}.jsonl").read_text("utf-8").splitlines()]
-        parts[part] = Texts(
-            [" ".join(record["sentences"]) for record in records], [record["label"] for record in records]
-        )
+        texts = [" ".join(record["sentences"]) for record in records]
+        parts[part] = Texts(texts, *([record[name] for record in records] for name in ("label", "month")))
     return parts
+
+
+def classify_regression(directory: Path, words: str, regression: str, blocks: Sequence[str]) -> dict[str, float]:
+    """Return the figures of a regression over `blocks` of features.
+
+    Petitions have a vector of length 1 in each block, so the penalty treats the blocks alike, except for the weight of the second one.
+    The penalty and this weight are those with the highest accuracy in months that were not trained on: each month to train on is held
+    out in turn.
+
+    Args:
+        directory: the parts of the petitions, with the files of `vectors.write_pooled`.
+        words: "spaces" or "morphemes", the words of these petitions: they decide the options of TF-IDF, `TFIDF`.
+        regression: a name in `REGRESSIONS`.
+        blocks: one or two, "TF-IDF" or a pooling of `vectors.write_pooled`.
+    """
+    start = time.process_time()
+    parts = read_texts(directory)
+    products = [
+        _tfidf_products(parts, words) if block == "TF-IDF" else _vector_products(directory, block) for block in blocks
+    ]
+    classifier, penalties = REGRESSIONS[regression]
+    searches = []
+    for weight in WEIGHTS if len(blocks) > 1 else (0.0,):
+        features = coordinates({part: products[0][part] + weight * products[-1][part] for part in PARTS})
+        search = GridSearchCV(classifier, penalties, cv=LeaveOneGroupOut(), error_score="raise")
+        search.fit(features["train"], parts["train"].labels, groups=parts["train"].months)
+        searches.append((search, weight, features))
+    search, weight, features = max(searches, key=lambda candidate: candidate[0].best_score_)
+    figures = {**search.best_params_, "weight": weight, "month_accuracy": 100 * search.best_score_}
+    for part in ("dev", "test"):
+        figures |= named(part, measure(parts[part].labels, search.predict(features[part])))
+    return {**figures, "minutes": (time.process_time() - start) / 60}
 
 
 def pooled_vectors(directory: Path, pooling: str) -> dict[str, np.ndarray]:
@@ -53,27 +88,6 @@ def pooled_vectors(directory: Path, pooling: str) -> dict[str, np.ndarray]:
         lines = (directory / f"pooled_{pooling}" / f"{part}.jsonl").read_text("utf-8").splitlines()
         features[part] = vectors[[json.loads(line)["first"] for line in lines]].reshape(len(lines), -1)
     return features
-
-
-def classify_tfidf(directory: Path, words: str, poolings: Sequence[str] = ()) -> dict[str, float]:
-    """Return the figures of logistic regression over TF-IDF of the texts, and over the pooled vectors of each of `poolings`.
-
-    Args:
-        directory: the parts of the petitions, with the files of `vectors.write_pooled`.
-        words: "spaces" or "morphemes", the words of these petitions: they decide the options of TF-IDF, `TFIDF`.
-        poolings: as for `pooled_vectors`.
-    """
-    start = time.process_time()
-    parts = read_texts(directory)
-    vectorizer = TfidfVectorizer(**TFIDF[words], min_df=2, sublinear_tf=True)
-    vectorizer.fit(parts["train"].texts)
-    texts = {part: vectorizer.transform(parts[part].texts) for part in PARTS}
-    products = {part: (texts[part] @ texts["train"].T).toarray() for part in PARTS}
-    for pooling in poolings:
-        pooled = pooled_vectors(directory, pooling)
-        for part in PARTS:
-            products[part] += VECTOR_SCALE**2 * pooled[part] @ pooled["train"].T
-    return _classify(coordinates(products), parts, TFIDF_STRENGTHS, start)
 
 
 def coordinates(products: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
@@ -90,12 +104,6 @@ def coordinates(products: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
     return {part: rows @ (vectors[:, large] / np.sqrt(values[large])) for part, rows in products.items()}
 
 
-def classify_vectors(directory: Path, pooling: str) -> dict[str, float]:
-    """Return the figures of logistic regression over the pooled vectors of all layers, see `pooled_vectors`."""
-    start = time.process_time()
-    return _classify(pooled_vectors(directory, pooling), read_texts(directory), VECTOR_STRENGTHS, start)
-
-
 def classify_fasttext(directory: Path, seed: int) -> dict[str, float]:
     """Return the figures of fastText's classifier, which learns vectors of words and of n-grams of characters."""
     import fasttext
@@ -103,7 +111,7 @@ def classify_fasttext(directory: Path, seed: int) -> dict[str, float]:
     start = time.process_time()
     parts = read_texts(directory)
     with tempfile.NamedTemporaryFile("w", suffix=".txt", encoding="utf-8") as file:
-        for text, label in zip(*parts["train"], strict=True):
+        for text, label in zip(parts["train"].texts, parts["train"].labels, strict=True):
             file.write(f"__label__{label.replace(' ', '_')} {text}\n")
         file.flush()
         model = fasttext.train_supervised(file.name, **FASTTEXT, seed=seed)
@@ -117,15 +125,16 @@ def classify_fasttext(directory: Path, seed: int) -> dict[str, float]:
     return {**figures, "minutes": (time.process_time() - start) / 60}
 
 
-def _classify(
-    features: dict[str, np.ndarray], parts: dict[str, Texts], strengths: Sequence[float], start: float
-) -> dict[str, float]:
-    models = [
-        LogisticRegression(C=strength, max_iter=200).fit(features["train"], parts["train"].labels)
-        for strength in strengths
-    ]
-    best = max(models, key=lambda model: model.score(features["dev"], parts["dev"].labels))
-    figures = {"strength": best.C}
-    for part in ("dev", "test"):
-        figures |= named(part, measure(parts[part].labels, best.predict(features[part])))
-    return {**figures, "minutes": (time.process_time() - start) / 60}
+def _tfidf_products(parts: dict[str, Texts], words: str) -> dict[str, np.ndarray]:
+    vectorizer = TfidfVectorizer(**TFIDF[words], min_df=2, sublinear_tf=True)
+    vectorizer.fit(parts["train"].texts)
+    texts = {part: vectorizer.transform(parts[part].texts) for part in PARTS}
+    return {part: (texts[part] @ texts["train"].T).toarray() for part in PARTS}
+
+
+def _vector_products(directory: Path, pooling: str) -> dict[str, np.ndarray]:
+    vectors = {
+        part: (rows / np.linalg.norm(rows, axis=1, keepdims=True)).astype(np.float64)
+        for part, rows in pooled_vectors(directory, pooling).items()
+    }
+    return {part: vectors[part] @ vectors["train"].T for part in PARTS}

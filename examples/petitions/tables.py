@@ -10,6 +10,7 @@ from examples.shared.tables import Table, markdown_table
 FOLDER = Path(__file__).parent
 DOCS = FOLDER.parents[1] / "docs"
 POOLINGS = {"mean": "means", "idf_mean": "means weighted by IDF", "maximum": "maxima"}
+POOLED = {**POOLINGS, "matches": "similar words"}
 MIXES = {
     "layer_0": "layer 0",
     "layer_1": "layer 1",
@@ -23,20 +24,24 @@ MIXES = {
 Row = tuple[str, dict[str, Any]]
 
 WITHOUT_BILM: list[Row] = [
-    ("TF-IDF, logistic regression", {"part": "baselines", "name": "TF-IDF"}),
+    ("TF-IDF, logistic regression", {"part": "baselines", "name": "TF-IDF", "regression": "logistic"}),
+    ("TF-IDF, ridge regression", {"part": "baselines", "name": "TF-IDF", "regression": "ridge"}),
     ("fastText's classifier", {"part": "fasttext"}),
 ]
 WITH_BOTH: list[Row] = [
-    (f"TF-IDF and {title}, logistic regression", {"part": "baselines", "name": f"TF-IDF and {name}"})
-    for name, title in POOLINGS.items()
+    (
+        f"TF-IDF and {title}, ridge regression",
+        {"part": "baselines", "name": f"TF-IDF and {name}", "regression": "ridge"},
+    )
+    for name, title in POOLED.items()
 ]
-REGRESSIONS: list[Row] = [
-    (f"{title} of all layers, logistic regression", {"part": "baselines", "name": name})
-    for name, title in POOLINGS.items()
+VECTORS: list[Row] = [
+    (f"{title}, ridge regression", {"part": "baselines", "name": name, "regression": "ridge"})
+    for name, title in POOLED.items()
 ]
 BEST_MIXES: list[Row] = [
     (f"{title}, learned weights and gamma", {"part": "layers", "name": f"gamma, {name}"})
-    for name, title in POOLINGS.items()
+    for name, title in (("mean", "means"), ("idf_mean", "means weighted by IDF"))
 ]
 SEQUENCES: list[Row] = [
     ("attention, 100 words", {"part": "attention", "name": "gamma"}),
@@ -46,27 +51,23 @@ SEQUENCES: list[Row] = [
     ("last state of an RNN, 100 words", {"part": "rnn", "name": "gamma, last state"}),
     ("attention, the biLM trained too, 100 words", {"part": "finetuned", "name": "trained"}),
 ]
-GAMMA: list[Row] = [
-    (f"{title}, {mix_title}", {"part": part, "name": name.format(mix)})
-    for title, part, name in (
-        *((title, "layers", "{}, " + name) for name, title in POOLINGS.items()),
-        ("attention, 100 words", "attention", "{}"),
-        ("convolution, 100 words", "convolution", "{}"),
-        ("RNN and its maxima, 100 words", "rnn", "{}, input"),
-    )
-    for mix, mix_title in (("gamma", "with gamma"), ("weights", "without"))
-]
+GAMMA = {
+    **{title: ("layers", "{}, " + name) for name, title in POOLINGS.items()},
+    "attention, 100 words": ("attention", "{}"),
+    "convolution, 100 words": ("convolution", "{}"),
+    "RNN and its maxima, 100 words": ("rnn", "{}, input"),
+}
 
 
 def tables() -> list[Table]:
     """Return the tables of the example's page, and those of the pages in `docs/`."""
     figures = Figures(FOLDER / "figures.jsonl")
     page = FOLDER / "README.md"
-    short = [*WITHOUT_BILM, *BEST_MIXES[:2], *WITH_BOTH[:1]]
+    short = [*WITHOUT_BILM, *VECTORS[-1:], *WITH_BOTH[-1:], *BEST_MIXES]
     return [
-        Table(page, "classifiers", _table(figures, [*WITHOUT_BILM, *WITH_BOTH, *REGRESSIONS, *BEST_MIXES, *SEQUENCES])),
+        Table(page, "classifiers", _table(figures, [*WITHOUT_BILM, *WITH_BOTH, *VECTORS, *BEST_MIXES, *SEQUENCES])),
         Table(page, "layers", _layers(figures)),
-        Table(page, "gamma", _table(figures, GAMMA)),
+        Table(page, "gamma", _gamma(figures)),
         Table(page, "pretraining", _pretraining(figures)),
         Table(DOCS / "results.md", "petitions", _table(figures, short)),
         Table(DOCS / "choose.md", "petitions", _layers(figures)),
@@ -74,7 +75,13 @@ def tables() -> list[Table]:
 
 
 def _table(figures: Figures, rows: list[Row]) -> str:
-    measured = [("Dev", "dev_accuracy", 1), ("Test", "accuracy", 1), ("F1", "F1", 1), ("Minutes", "minutes", 2)]
+    measured = [
+        ("Months", "month_accuracy", 1),
+        ("Dev", "dev_accuracy", 1),
+        ("Test", "accuracy", 1),
+        ("F1", "F1", 1),
+        ("Minutes", "minutes", 2),
+    ]
     lines = []
     for words in WORDS:
         for title, fields in rows:
@@ -89,13 +96,22 @@ def _layers(figures: Figures) -> str:
         [
             title,
             *(
-                figures.mean({"words": "spaces", "part": "layers", "name": f"{mix}, {pooling}"}, "accuracy")
+                figures.mean({"words": "morphemes", "part": "layers", "name": f"{mix}, {pooling}"}, "accuracy")
                 for pooling in POOLINGS
             ),
         ]
         for mix, title in MIXES.items()
     ]
     return markdown_table(["Layers", *(title[0].upper() + title[1:] for title in POOLINGS.values())], lines)
+
+
+def _gamma(figures: Figures) -> str:
+    lines = []
+    for title, (part, name) in GAMMA.items():
+        keys = [{"words": "morphemes", "part": part, "name": name.format(mix)} for mix in ("gamma", "weights")]
+        if all(figures.lines(key) for key in keys):
+            lines.append([title, *(figures.mean(key, figure) for figure in ("accuracy", "F1") for key in keys)])
+    return markdown_table(["Classifier", "Test, with gamma", "without", "F1, with gamma", "without"], lines)
 
 
 def _pretraining(figures: Figures) -> str:

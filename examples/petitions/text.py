@@ -16,9 +16,10 @@ DEV_PERCENT = 15
 
 
 class Petition(NamedTuple):
-    """A petition: its topic, and its paragraphs, of which the first is the title."""
+    """A petition: its topic, its month, and its paragraphs, of which the first is the title."""
 
     label: str
+    month: str
     paragraphs: list[str]
 
 
@@ -66,7 +67,7 @@ def write_words(folder: Path, words: str, directory: Path) -> None:
         sentences = segmenter.split([petition.paragraphs for petition in petitions])
         with atomic_path(directory / f"{part}.jsonl") as path, path.open("w", encoding="utf-8") as file:
             for petition, lines in zip(petitions, sentences, strict=True):
-                file.write(_json({"label": petition.label, "sentences": lines}))
+                file.write(_json({"label": petition.label, "month": petition.month, "sentences": lines}))
 
 
 def language_of(words: str) -> Optional[str]:
@@ -94,7 +95,7 @@ def _read(file: Path) -> Iterator[Petition]:
         for name in ("category", "title", "content"):
             if name not in record:
                 raise InputError(f"{file}, line {number}: a petition must have the field {name!r}")
-        yield Petition(record["category"], [record["title"], *record["content"].split("\n\n")])
+        yield Petition(record["category"], file.stem, [record["title"], *record["content"].split("\n\n")])
 
 
 def _text(petition: Petition) -> str:

@@ -3,7 +3,7 @@
 import json
 import time
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +17,11 @@ from examples.petitions.text import PARTS
 _PADDING = 1
 
 POOLINGS = ("mean", "idf_mean", "maximum")
+POOLED = (*POOLINGS, "matches")
+
+# Of "matches": the width of the kernel, on vectors of length 1, and the number of random features of each layer.
+KERNEL_WIDTH = 0.45
+NUM_FEATURES = 512
 
 
 def write_vectors(directory: Path, max_words: int) -> float:
@@ -69,7 +74,8 @@ def write_pooled(directory: Path, pooling: str) -> None:
 
     Args:
         directory: with the vectors of `write_vectors`.
-        pooling: over the words of a petition: "mean", "maximum", or the mean weighted by IDF, "idf_mean".
+        pooling: over the words of a petition: "mean", "maximum", the mean weighted by IDF, "idf_mean", or "matches", the same mean of
+            random features of the words: the product of two petitions then sums over the pairs of their words how similar they are.
     """
     output = directory / f"pooled_{pooling}"
     if (output / "vectors.npy").exists():
@@ -77,20 +83,21 @@ def write_pooled(directory: Path, pooling: str) -> None:
     output.mkdir(exist_ok=True)
     vectors = np.load(directory / "vectors" / "vectors.npy", mmap_mode="r")
     idf = np.load(directory / "vectors" / "idf.npy")
-    rows = [np.zeros(vectors.shape[1:], np.float32)] * _PADDING
+    features = random_features(vectors) if pooling == "matches" else np.float32
+    rows = [np.zeros_like(features(vectors[0]))] * _PADDING
     num_to_train_on = 0
     for part in PARTS:
         with atomic_path(output / f"{part}.jsonl") as path, path.open("w", encoding="utf-8") as file:
             for line in (directory / "vectors" / f"{part}.jsonl").read_text("utf-8").splitlines():
                 record = json.loads(line)
                 positions = slice(record["first"], record["first"] + len(record["words"]))
-                words = vectors[positions].astype(np.float32)
+                words = features(vectors[positions])
                 pooled = {"label": record["label"], "words": [pooling], "first": len(rows)}
                 file.write(json.dumps(pooled, ensure_ascii=False) + "\n")
                 if pooling == "maximum":
                     rows.append(words.max(axis=0))
                 else:
-                    rows.append(np.average(words, axis=0, weights=idf[positions] if pooling == "idf_mean" else None))
+                    rows.append(np.average(words, axis=0, weights=None if pooling == "mean" else idf[positions]))
         if part == "train":
             num_to_train_on = len(rows) - _PADDING
     values = np.stack(rows)
@@ -98,6 +105,25 @@ def write_pooled(directory: Path, pooling: str) -> None:
     values[_PADDING:] = (values[_PADDING:] - to_train_on.mean(axis=0)) / (to_train_on.std(axis=0) + 1e-6)
     with atomic_path(output / "vectors.npy") as path:
         np.save(path, values.astype(np.float32))
+
+
+def random_features(vectors: np.ndarray) -> Callable[[np.ndarray], np.ndarray]:
+    """Return a function of words whose products are about those of a Gaussian kernel of the standardized vectors (Rahimi and Recht 2007).
+
+    The kernel is near 1 for words with like vectors, and near 0 for all others, where the product of the vectors themselves is never far
+    from 0 for a pair of words in many: the few words that carry the topic are lost in it.
+    """
+    sample = vectors[_PADDING : _PADDING + 100_000].astype(np.float32)
+    mean, deviation = sample.mean(axis=0), sample.std(axis=0)
+    generator = np.random.default_rng(1)
+    frequencies = generator.standard_normal((vectors.shape[2], NUM_FEATURES)).astype(np.float32) / KERNEL_WIDTH
+    phases = generator.uniform(0, 2 * np.pi, NUM_FEATURES).astype(np.float32)
+
+    def features(words: np.ndarray) -> np.ndarray:
+        standardized = (words.astype(np.float32) - mean) / deviation
+        return np.cos(standardized / np.linalg.norm(standardized, axis=-1, keepdims=True) @ frequencies + phases)
+
+    return features
 
 
 def _inverse_document_frequencies(petitions: dict[str, list[Any]]) -> np.ndarray:

@@ -12,6 +12,7 @@ from examples.petitions.__main__ import MAX_WORDS, measure
 from examples.petitions.baselines import pooled_vectors
 from examples.petitions.components import Attention, Maximum, StoredVectors
 from examples.petitions.text import read_parts, write_words
+from examples.petitions.vectors import KERNEL_WIDTH, NUM_FEATURES, random_features
 from examples.shared.figures import Figures
 from tests.helpers.small_text import small_model_config
 
@@ -37,7 +38,8 @@ def write_petitions(path: Path, numbers: range) -> None:
 def folder(tmp_path):
     folder = tmp_path / "months"
     folder.mkdir()
-    write_petitions(folder / "2019-06.jsonl", range(60))
+    write_petitions(folder / "2019-05.jsonl", range(30))
+    write_petitions(folder / "2019-06.jsonl", range(30, 60))
     # The first five are copies of petitions of the other month.
     write_petitions(folder / "2019-07.jsonl", range(55, 70))
     return folder
@@ -47,6 +49,8 @@ def test_the_last_file_is_for_the_test_and_no_text_of_it_is_elsewhere(folder):
     parts = read_parts(folder)
     assert len(parts["test"]) == 15 and len(parts["train"]) + len(parts["dev"]) == 55 and len(parts["dev"]) > 2
     assert parts["test"][0].paragraphs == ["Help the river", "The river needs help . We ask for it 55 times ."]
+    assert {petition.month for petition in parts["train"]} == {"2019-05", "2019-06"}
+    (folder / "2019-05.jsonl").unlink()
     (folder / "2019-06.jsonl").unlink()
     with pytest.raises(InputError, match="`folder` must have at least two files"):
         read_parts(folder)
@@ -103,6 +107,18 @@ def test_stored_vectors_are_mixed_as_the_name_of_the_mix_says(tmp_path):
         assert sum(parameter.requires_grad for parameter in embedder.parameters()) == {"gamma": 4}.get(mix, 0)
     two = StoredVectors(str(tmp_path / "vectors.npy"), "layer_0", num_mixes=2, dropout=0.0)
     assert two(word)[0, 0].tolist() == [6.0, 7.0, 6.0, 7.0] and two.get_output_dim() == 4
+
+
+def test_products_of_random_features_are_about_those_of_a_gaussian_kernel():
+    vectors = np.random.default_rng(0).normal(3, 5, (101, 2, 8))
+    features = random_features(vectors)(vectors[1:])
+    for layer in (0, 1):
+        values = vectors[1:, layer]
+        standardized = (values - values.mean(axis=0)) / values.std(axis=0)
+        unit = standardized / np.linalg.norm(standardized, axis=1, keepdims=True)
+        distances = ((unit[:, None] - unit) ** 2).sum(axis=-1)
+        products = 2 * features[:, layer] @ features[:, layer].T / NUM_FEATURES
+        np.testing.assert_allclose(products, np.exp(-distances / (2 * KERNEL_WIDTH**2)), atol=0.25)
 
 
 def test_poolings_ignore_padding():
