@@ -84,6 +84,7 @@ results: $(STAMP)
 	$(BIN)/python -m examples.grammar $(DATA)/minimal_pairs runs/english/seed*/model.tar.gz --text $(DATA)/english/train.txt.gz
 	$(BIN)/python -m examples.word_choice $(DATA)/lexical_substitution runs/english/seed*/model.tar.gz --text $(DATA)/english/train.txt.gz
 	$(BIN)/python -m examples.petitions $(DATA)/ko_petitions
+	$(BIN)/python -m examples.petitions $(DATA)/ko_petitions --words morphemes
 	$(BIN)/python -m examples.meaning_over_time $(DATA)/ko_petitions runs/petitions/spaces/bilm/model.tar.gz
 	$(BIN)/python -m examples.shared.tables low_resource english chunking grammar word_choice petitions meaning_over_time
 
