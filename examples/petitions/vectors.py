@@ -110,8 +110,8 @@ def write_pooled(directory: Path, pooling: str) -> None:
 def random_features(vectors: np.ndarray) -> Callable[[np.ndarray], np.ndarray]:
     """Return a function of words whose products are about those of a Gaussian kernel of the standardized vectors (Rahimi and Recht 2007).
 
-    The kernel is near 1 for words with like vectors, and near 0 for all others, where the product of the vectors themselves is never far
-    from 0 for a pair of words in many: the few words that carry the topic are lost in it.
+    The kernel is near 1 for words with like vectors, and near 0 for all others. Products of the vectors themselves are not: those of the
+    many unlike words hide those of the few words that carry the topic.
     """
     sample = vectors[_PADDING : _PADDING + 100_000].astype(np.float32)
     mean, deviation = sample.mean(axis=0), sample.std(axis=0)
