@@ -96,13 +96,14 @@ def _cost(figures: Figures, languages: list[str]) -> str:
 
 
 def _summary(figures: Figures, languages: list[str]) -> str:
+    kinds = [vectors for vectors in NAMES if figures.lines({"vectors": vectors})]
     rows = []
     for language in languages:
         for _, task, figure in COLUMNS:
             means = [
-                figures.mean({"language": language, "vectors": vectors, "task": task}, figure) for vectors in NAMES
+                figures.mean({"language": language, "vectors": vectors, "task": task}, figure) for vectors in kinds
             ]
             if means[0]:
                 title = {"pos": "right tags", "names": "F1 of names"}.get(task, f"{figure}, {task.replace('_', ', ')}")
                 rows.append([language.capitalize(), title, *means])
-    return markdown_table(["Language", "Task", *NAMES.values()], rows)
+    return markdown_table(["Language", "Task", *(NAMES[vectors] for vectors in kinds)], rows)
