@@ -17,8 +17,15 @@ torch.set_num_threads(1)
 settings.register_profile("untimed", deadline=None)
 settings.load_profile("untimed")
 
-# Folders whose tests import AllenNLP at the top. Without AllenNLP they are not collected; in other folders single tests are skipped.
-NEED_ALLENNLP = ["faults", "integration", "unit/commands", "unit/plugin"]
+# Folders and files whose tests import AllenNLP at the top. Without AllenNLP they are not collected; elsewhere single tests are skipped.
+NEED_ALLENNLP = [
+    "examples/test_fast_parser.py",
+    "examples/test_stored_vectors.py",
+    "faults",
+    "integration",
+    "unit/commands",
+    "unit/plugin",
+]
 collect_ignore = [] if find_spec("allennlp") is not None else NEED_ALLENNLP
 
 SHARED_DATA = Path(__file__).resolve().parents[2] / "shared" / "data"
