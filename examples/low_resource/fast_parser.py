@@ -1,5 +1,6 @@
 """Two modules of AllenNLP's parser, computed faster on a CPU: the same parameters, the same values, the same gradients."""
 
+from itertools import accumulate
 from typing import Any, Optional
 
 import torch
@@ -122,5 +123,5 @@ class _HighwayLstmSteps(torch.autograd.Function):
 def _starts(batch_sizes: list[int], go_forward: bool) -> list[int]:
     """Return the first row of each step in a packed sequence."""
     in_order = batch_sizes if go_forward else batch_sizes[::-1]
-    starts = [sum(in_order[:t]) for t in range(len(in_order))]
+    starts = [0, *accumulate(in_order[:-1])]
     return starts if go_forward else starts[::-1]

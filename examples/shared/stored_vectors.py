@@ -30,7 +30,9 @@ class StoredVectorsIndexer(TokenIndexer):
     @classmethod
     def from_file(cls, path: str) -> "StoredVectorsIndexer":
         """Return the indexer of a file of `write_vectors`. In a config it has the type "stored_vectors"."""
-        sentences = [tuple(line.split(" ")) for line in _sentences_file(path).read_text("utf-8").splitlines()]
+        # Not splitlines: a word may have one of its other line ends, such as U+2028.
+        lines = _sentences_file(path).read_text("utf-8").split("\n")[:-1]
+        sentences = [tuple(line.split(" ")) for line in lines]
         ends = np.cumsum([len(sentence) for sentence in sentences])
         return cls(dict(zip(sentences, np.split(np.load(path, mmap_mode="r"), ends[:-1]), strict=True)))
 

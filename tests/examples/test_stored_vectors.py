@@ -13,7 +13,7 @@ from examples.shared.stored_vectors import write_vectors
 
 
 def test_the_vectors_of_a_file_are_those_of_its_sentences(tmp_path):
-    vectors = {("a", "b", "c"): np.arange(6.0).reshape(3, 2) + 1, ("b",): np.array([[-7.5, 8]])}
+    vectors = {("a", "b", "c"): np.arange(6.0).reshape(3, 2) + 1, ("b\u2028",): np.array([[-7.5, 8]])}
     write_vectors(tmp_path / "vectors.npy", vectors, vectors.values())
     indexer = TokenIndexer.from_params(Params({"type": "stored_vectors", "path": str(tmp_path / "vectors.npy")}))
     fields = [TextField([Token(word) for word in words], {"tokens": indexer}) for words in vectors]
