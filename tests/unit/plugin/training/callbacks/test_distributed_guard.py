@@ -1,4 +1,4 @@
-"""At the start of a distributed training, processes with different texts or settings are refused."""
+"""Processes with different texts or settings are refused at the start of a distributed training; the first error is one line."""
 
 from pathlib import Path
 from types import SimpleNamespace
@@ -35,3 +35,14 @@ def test_processes_with_another_text_or_setting_are_refused(processes: ProcessPo
 def test_another_checkpointer_is_refused(processes: ProcessPool, tmp_path: Path) -> None:
     for error in processes.run(2, start_error, [{}, {}], str(tmp_path)):
         assert 'needs the checkpointer "bilm" in distributed training, got a Checkpointer' in error
+
+
+def test_the_first_error_is_one_line() -> None:
+    class Heartbeat:
+        def fail(self, line: str) -> str:
+            return line
+
+    guard, error = DistributedGuard(), ValueError("first\n  second")
+    guard._heartbeat = Heartbeat()  # type: ignore[assignment]
+    guard.end(error)
+    assert error.first_error == "process 0 failed, ValueError: first second"  # type: ignore[attr-defined]
