@@ -241,13 +241,14 @@ def test_a_gradient_of_a_gradient_is_refused() -> None:
         gradient.sum().backward()
 
 
+@pytest.mark.parametrize("rows", [2, 9])
 def test_blocks_of_gates_follow_each_other_without_gradients(
-    forced_backend: str, monkeypatch: pytest.MonkeyPatch
+    forced_backend: str, monkeypatch: pytest.MonkeyPatch, rows: int
 ) -> None:
-    """Long inputs are computed in blocks of steps, whose gates share one buffer."""
+    """Long inputs are computed in blocks of steps, whose gates share one buffer; many rows are multiplied together with the state."""
     monkeypatch.setattr(direction, "CACHED_GATE_VALUES", 1)
     layer = lstm_layer(SMALL, torch.float32)
-    arguments = lstm_arguments(layer, [2] * 9, 2)
+    arguments = lstm_arguments(layer, [rows] * 9, rows)
     with torch.no_grad():
         blocks = layer(*arguments)
     assert np.allclose(blocks.outputs, layer(*arguments).outputs.detach(), rtol=0, atol=1e-6)

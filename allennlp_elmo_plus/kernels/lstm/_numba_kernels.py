@@ -93,7 +93,7 @@ def _panel_of_gate(p: int, g: int, num_panels: int) -> int:
 @jit
 def forward_steps(
     steps: np.ndarray,  # IN: (T, 8) int64, see `kernels.lstm.window.Step`
-    inputs: np.ndarray,  # IN: factor (N, I); without columns where `gates` holds the product with the inputs
+    inputs: np.ndarray,  # IN: factor (N, I) of all steps; without columns where `gates` holds the product with the inputs
     kernel: np.ndarray,  # IN: packed gates (I + P, 4C); without the inputs' rows where `inputs` has no columns
     bias: np.ndarray,  # IN: packed gates, one row
     projection: np.ndarray,  # IN: packed (C, P); no panels where there is no projection
@@ -109,6 +109,7 @@ def forward_steps(
     size, num_panels, block_panels = cells.shape[1], len(kernel) // 4, BLOCK_CELLS // NR
     input_size, output_size = inputs.shape[1], outputs.shape[1]
     max_rows = _whole_tiles(steps[0, 0])
+    first_output = steps[0, 6]
     zeros = np.zeros(len(projection) * NR, F)
     left = np.empty((max_rows, kernel.shape[1]), kernel.dtype)
     sums = np.empty((max_rows, 4 * min(block_panels, num_panels) * NR), F)
@@ -118,7 +119,7 @@ def forward_steps(
         rows, gate, hidden, previous, cell, unprojected_row, output, num_continuing = steps[t]
         for i in range(rows):
             if input_size > 0:
-                copy_vector(left[i], inputs[gate + i])
+                copy_vector(left[i], inputs[output - first_output + i])
         fill_factor(left[:, input_size:], outputs[hidden : hidden + rows])
         for p in range(0, num_panels, block_panels):
             stop = min(p + block_panels, num_panels)

@@ -34,7 +34,7 @@ MAX_KERNEL_IN_LOOP = 1 << 22
 
 
 def forward_loop(window: Window, final_cell: Tensor) -> Tensor:
-    """Return what `torch_steps.forward_steps` returns, by one compiled loop per block of steps."""
+    """Return what `torch_steps.forward_steps` returns, by one compiled loop over all steps or over each block of steps."""
     tensors, clips = window.tensors, window.clips
     joins_inputs = window.num_rows >= MIN_ROWS_FOR_JOINT_GEMM and tensors.kernel.numel() <= MAX_KERNEL_IN_LOOP
     kernel = kernels.pack_gates(_right_factor(tensors.kernel if joins_inputs else tensors.recurrent_kernel))
@@ -43,9 +43,9 @@ def forward_loop(window: Window, final_cell: Tensor) -> Tensor:
     limits, buffers = [clip_limit(clip) for clip in clips], arrays_to_fill(*window.buffers, final_cell)
     times_input_kernel = None if joins_inputs else _prepare_product(tensors.input_kernel)
     gates = tensors.bias.new_empty(0, len(tensors.bias))
-    for inputs, block in window.blocks():
+    for inputs, block in [(tensors.inputs, window.steps)] if joins_inputs else window.blocks():
         if times_input_kernel is None:
-            gates = tensors.bias.new_empty(len(inputs), len(tensors.bias))
+            gates = tensors.bias.new_empty(max(step.gates + step.rows for step in block), len(tensors.bias))
         else:
             gates, inputs = times_input_kernel(inputs), inputs[:, :0]
         operands = _factor(inputs), kernel, bias, projection, *arrays_to_fill(gates)
