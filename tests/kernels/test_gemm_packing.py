@@ -12,8 +12,8 @@ pytest.importorskip("numba")
     [(1, 1, 1), (2, 5, 7), (3, 16, 32), (9, 6, 130), (32, 64, 33), (9, 4100, 40), (5, 3, 0), (0, 3, 4)],
 )
 def test_the_packed_product_is_bias_plus_left_times_right(rows: int, inner: int, columns: int) -> None:
+    from allennlp_elmo_plus.kernels.gemm._numba_kernels import pack, pack_transposed
     from allennlp_elmo_plus.kernels.gemm._packing import NR, gemm_packed
-    from allennlp_elmo_plus.kernels.lstm._numba_kernels import pack, pack_transposed
 
     generator = torch.Generator().manual_seed(0)
     left, right = (torch.randn(*shape, generator=generator) for shape in ((rows, inner), (inner, columns)))
@@ -33,9 +33,9 @@ def test_the_packed_product_is_bias_plus_left_times_right(rows: int, inner: int,
 
 @pytest.mark.parametrize("inner", [50, 4100])
 def test_a_row_of_a_product_has_the_same_bits_whatever_other_rows_there_are(inner: int) -> None:
-    """Also where long panels are multiplied in parts: a sum goes on from the part before."""
+    """Also where long panels are multiplied in parts: the sum of the part before is continued."""
+    from allennlp_elmo_plus.kernels.gemm._numba_kernels import pack
     from allennlp_elmo_plus.kernels.gemm._packing import gemm_packed
-    from allennlp_elmo_plus.kernels.lstm._numba_kernels import pack
 
     left, factor = torch.randn(21, inner).numpy(), pack(torch.randn(inner, 32).numpy())
     start = torch.randn(32).numpy()
@@ -53,7 +53,7 @@ def test_a_row_of_a_product_has_the_same_bits_whatever_other_rows_there_are(inne
 @pytest.mark.parametrize("inner, columns", [(1, 1), (32, 33), (40, 15), (70, 64), (15, 48)])
 def test_a_transposed_matrix_is_packed_like_the_matrix(inner: int, columns: int) -> None:
     """Square tiles are transposed in registers; the rows and columns beside them one value at a time."""
-    from allennlp_elmo_plus.kernels.lstm._numba_kernels import pack, pack_transposed
+    from allennlp_elmo_plus.kernels.gemm._numba_kernels import pack, pack_transposed
 
     right = torch.arange(inner * columns, dtype=torch.float).view(inner, columns)
     assert numpy.array_equal(pack(right.numpy()), pack_transposed(right.t().contiguous().numpy()))

@@ -14,7 +14,8 @@ import numpy as np
 from llvmlite import ir
 from numba.core import cgutils, types
 
-from allennlp_elmo_plus.kernels.gemm._microkernel import NR, code_generator
+from allennlp_elmo_plus.kernels.gemm._microkernel import NR, SIMD_WIDTH, code_generator, transpose_tile
+from allennlp_elmo_plus.kernels.jit import jit_inline
 
 # Rows of a tile. The AMX micro-kernel reads and writes whole tiles: factor and result have memory for a multiple of as many rows.
 TILE_ROWS = 16
@@ -80,6 +81,40 @@ def round_pairs(typing_context: Any, target: Any, low: Any, high: Any) -> Any:
         return context.get_dummy_value()
 
     return types.void(target, low, high), generate
+
+
+@code_generator
+def join_halves(typing_context: Any, target: Any, low: Any, high: Any) -> Any:
+    """Store 16 words, each a 16-bit value of `low` and, above it, the value of `high` at the same place."""  # noqa: DOC201
+
+    def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
+        words, low, high = (_array(context, builder, signature, arguments, n).data for n in range(3))
+        shorts = ir.VectorType(ir.IntType(16), 16).as_pointer()
+        low, high = (builder.zext(builder.load(builder.bitcast(row, shorts), align=2), _WORDS) for row in (low, high))
+        shift = ir.Constant(_WORDS, [16] * 16)
+        pairs = builder.or_(low, builder.shl(high, shift))
+        builder.store(pairs, builder.bitcast(words, _WORDS.as_pointer()), align=4)
+        return context.get_dummy_value()
+
+    return types.void(target, low, high), generate
+
+
+@jit_inline
+def pair_rows(words: np.ndarray, rows: np.ndarray) -> None:
+    """Set `words` (M, N), part of a right factor in bfloat16, to `rows` (2M, N) of float32; N is a multiple of SIMD_WIDTH."""
+    for k in range(len(words)):
+        for j in range(0, words.shape[1], SIMD_WIDTH):
+            round_pairs(words[k, j:], rows[2 * k, j:], rows[2 * k + 1, j:])
+
+
+@jit_inline
+def transposed(square: np.ndarray) -> np.ndarray:
+    """Return the transpose of a matrix of 32-bit values, both of whose sides are multiples of SIMD_WIDTH."""
+    out = np.empty((square.shape[1], square.shape[0]), square.dtype)
+    for i in range(0, len(out), SIMD_WIDTH):
+        for j in range(0, len(square), SIMD_WIDTH):
+            transpose_tile(out, square, i, j, j, i)
+    return out
 
 
 @code_generator

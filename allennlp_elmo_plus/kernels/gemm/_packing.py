@@ -17,8 +17,8 @@ from allennlp_elmo_plus.kernels.gemm._bfloat16 import (
     TILE_ROWS,
     configure_tiles,
     dot_product_add,
+    join_halves,
     release_tiles,
-    round_pairs,
     round_vector,
     tile_microkernel,
 )
@@ -87,11 +87,16 @@ def _pack_panel_of_type(panel: Any, right: Any, first: Any, columns: Any) -> Any
                     panel[k, j] = right[k, first + j]
 
     def of_halves(panel: Any, right: Any, first: Any, columns: Any) -> Any:
-        panel[:, columns:] = 0
-        for k in range(len(panel)):
-            low, high = right[2 * k], right[2 * k + 1]
-            for j in range(columns):
-                panel[k, j] = np.uint32(low[first + j]) | np.uint32(high[first + j]) << np.uint32(16)
+        if columns == NR:
+            for k in range(len(panel)):
+                for j in range(0, NR, SIMD_WIDTH):
+                    join_halves(panel[k, j:], right[2 * k, first + j :], right[2 * k + 1, first + j :])
+        else:
+            panel[:] = 0
+            for k in range(len(panel)):
+                for j in range(columns):
+                    low, high = right[2 * k, first + j], right[2 * k + 1, first + j]
+                    panel[k, j] = np.uint32(low) | np.uint32(high) << np.uint32(16)
 
     return of_halves if right.dtype == types.uint16 else of_values
 
@@ -266,24 +271,6 @@ def fill_factor(factor: np.ndarray, rows: np.ndarray) -> None:
 def as_factor(memory: np.ndarray, rows: np.ndarray) -> np.ndarray:
     """Return `rows` (M, K) of float32 as a left factor of the dtype of `memory`: in float32 `rows`, else `memory`, filled with them."""
     return _as_factor(memory, rows)
-
-
-@jit_inline
-def pair_rows(words: np.ndarray, rows: np.ndarray) -> None:
-    """Set `words` (M, N), part of a right factor in bfloat16, to `rows` (2M, N) of float32; N is a multiple of SIMD_WIDTH."""
-    for k in range(len(words)):
-        for j in range(0, words.shape[1], SIMD_WIDTH):
-            round_pairs(words[k, j:], rows[2 * k, j:], rows[2 * k + 1, j:])
-
-
-@jit_inline
-def transposed(square: np.ndarray) -> np.ndarray:
-    """Return the transpose of a matrix of 32-bit values, both of whose sides are multiples of SIMD_WIDTH."""
-    out = np.empty((square.shape[1], square.shape[0]), square.dtype)
-    for i in range(0, len(out), SIMD_WIDTH):
-        for j in range(0, len(square), SIMD_WIDTH):
-            transpose_tile(out, square, i, j, j, i)
-    return out
 
 
 @jit_inline

@@ -18,7 +18,8 @@ from torch import Tensor
 from torch.autograd.function import once_differentiable
 from torch.nn import functional as F
 
-from allennlp_elmo_plus.kernels.backend import choose
+from allennlp_elmo_plus.kernels.backend import choose, is_packed_bfloat16, run
+from allennlp_elmo_plus.kernels.gemm import packed
 from allennlp_elmo_plus.kernels.gemm.float32_sums import sums_in_float32
 
 # oneDNN compiles a kernel for each shape and keeps a thousand kernels, which fragment the memory. So oneDNN gets few shapes only: any
@@ -26,14 +27,27 @@ from allennlp_elmo_plus.kernels.gemm.float32_sums import sums_in_float32
 ROW_MULTIPLE = 64
 
 
-def linear(left: Tensor, right: Tensor, bias: Optional[Tensor] = None) -> Tensor:
+def linear(left: Tensor, right: Tensor, bias: Optional[Tensor] = None, dtype: Optional[torch.dtype] = None) -> Tensor:
     """Return `left @ right + bias`, (N, K) by (K, M) and (M,); without gradients.
 
-    The product is computed in the dtype of `right` and added in the dtype of `bias`.
+    The factors are in the dtype of `right`. Where the result is in another dtype, the product may have been rounded to that of `right`.
+
+    Args:
+        left: The first factor.
+        right: The second factor.
+        bias: Added to each row.
+        dtype: The dtype of the result; None: that of `bias`, or without a bias that of `right`.
     """
+    dtype = dtype or (right if bias is None else bias).dtype
+    if dtype != right.dtype:
+
+        def round_product() -> Tensor:
+            product = linear(left, right)
+            return product.to(dtype) if bias is None else bias + product
+
+        implementations = {"numba": lambda: packed.multiply(left, right, bias), "torch": round_product}
+        return run("gemm.bfloat16", right, implementations, **_packed_sizes(dtype, len(left), *right.shape))
     left = left.to(right.dtype)
-    if bias is not None and bias.dtype != right.dtype:
-        return bias + linear(left, right)
     if _uses_onednn(right, len(left), right.numel()):
         return _onednn(left, right.t(), bias)
     # With `out`, autocast does not convert the factors.
@@ -57,15 +71,25 @@ def prepare_linear(right: Tensor, max_rows: int, dtype: torch.dtype) -> Callable
         dtype: The dtype of `left` and of the result.
     """
     if right.dtype != dtype:
-        return lambda left: linear(left, right).to(dtype)
+        return lambda left: linear(left, right, dtype=dtype)
     if not _uses_onednn(right, min(max_rows, ROW_MULTIPLE), right.numel()):
         return lambda left: torch.mm(left, right)
     weight = right.t()
     return lambda left: _onednn(left, weight, None) if _is_cached_row_count(len(left)) else torch.mm(left, right)
 
 
-def matmul_tn(left: Tensor, right: Tensor) -> Tensor:
-    """Return `left.t() @ right`, (N, K) and (N, M) of one dtype: the gradient of a weight; without gradients."""
+def matmul_tn(left: Tensor, right: Tensor, dtype: Optional[torch.dtype] = None) -> Tensor:
+    """Return `left.t() @ right` in `dtype`, (N, K) and (N, M) of one dtype: the gradient of a weight; without gradients.
+
+    Where `dtype` is not that of the factors, the product may have been rounded to theirs. None: theirs.
+    """
+    if dtype is not None and dtype != right.dtype:
+        implementations = {
+            "numba": lambda: packed.multiply_tn(left, right),
+            "torch": lambda: matmul_tn(left, right).to(dtype),
+        }
+        sizes = _packed_sizes(dtype, len(left), left.shape[1], right.shape[1])
+        return run("gemm.bfloat16", right, implementations, **sizes)
     if not _uses_onednn(right, len(left), left.shape[1] * right.shape[1]):
         with sums_in_float32(right.device):
             return torch.mm(left.t(), right, out=left.new_empty(left.shape[1], right.shape[1]))
@@ -79,14 +103,14 @@ def addmm_(total: Tensor, left: Tensor, right: Tensor) -> Tensor:
     """Return `total` after `total += left @ right`, computed in the dtype of `right`; a product in bfloat16 is rounded once."""
     if total.dtype == right.dtype and not _uses_onednn(right, len(left), right.numel()):
         return total.addmm_(left, right)
-    return total.add_(linear(left, right))
+    return total.add_(linear(left, right, dtype=total.dtype))
 
 
 def addmm_tn_(total: Tensor, left: Tensor, right: Tensor) -> Tensor:
     """Return `total` after `total += left.t() @ right`, computed in the dtype of `right`."""
     if total.dtype == right.dtype and not _uses_onednn(right, len(left), total.numel()):
         return total.addmm_(left.t(), right)
-    return total.add_(matmul_tn(left.to(right.dtype), right))
+    return total.add_(matmul_tn(left.to(right.dtype), right, total.dtype))
 
 
 def affine(inputs: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
@@ -110,8 +134,8 @@ def affine_gradients(
     """
     factor = grad.to(weight.dtype)
     return (
-        linear(factor, weight.t()).to(grad.dtype) if needs_inputs else None,
-        matmul_tn(inputs.to(weight.dtype), factor).to(grad.dtype) if needs_weight else None,
+        linear(factor, weight.t(), dtype=grad.dtype) if needs_inputs else None,
+        matmul_tn(inputs.to(weight.dtype), factor, grad.dtype) if needs_weight else None,
         grad.sum(0) if needs_bias else None,
     )
 
@@ -137,6 +161,11 @@ class _Affine(torch.autograd.Function):
     def backward(ctx: Any, grad: Tensor) -> tuple[Optional[Tensor], ...]:
         inputs, weight = ctx.saved_tensors
         return (*affine_gradients(inputs, weight, grad, *ctx.needs_input_grad[:3]), None)
+
+
+def _packed_sizes(dtype: torch.dtype, rows: int, inner: int, columns: int) -> dict[str, int]:
+    is_packed = dtype == torch.float32 and is_packed_bfloat16(torch.bfloat16, inner, columns)
+    return {"is_packed_bfloat16": int(is_packed), "rows": rows}
 
 
 def _uses_onednn(right: Tensor, rows: int, size: int) -> bool:

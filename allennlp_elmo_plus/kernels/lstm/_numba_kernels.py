@@ -18,11 +18,8 @@ from allennlp_elmo_plus.kernels.gemm._packing import (
     gemm_tn_accumulate,
     new_panels,
     pack_a,
-    pack_b,
     pack_b_rows,
-    pack_b_transposed,
     pack_panel,
-    transposed,
 )
 from allennlp_elmo_plus.kernels.jit import jit, jit_inline
 from allennlp_elmo_plus.kernels.lstm._numba_gates import activate, add_gates, gates_backward_inline
@@ -37,18 +34,6 @@ BLOCK_ROWS = 512
 
 
 @jit
-def pack(matrix: np.ndarray) -> np.ndarray:
-    """Return `matrix` packed as the right factor of `gemm_packed`."""
-    return pack_b(matrix)
-
-
-@jit
-def pack_transposed(matrix_t: np.ndarray) -> np.ndarray:
-    """Return the transpose of `matrix_t` packed as the right factor of `gemm_packed`."""
-    return pack_b_transposed(matrix_t)
-
-
-@jit
 def pack_gates(weights: np.ndarray) -> np.ndarray:
     """Return weights of gates (K, 4C) packed such that the panels of `BLOCK_CELLS` cells, of all four gates, are contiguous."""
     size = weights.shape[1] // 4
@@ -59,22 +44,6 @@ def pack_gates(weights: np.ndarray) -> np.ndarray:
             columns = min(NR, size - p * NR)
             pack_panel(packed[_panel_of_gate(p, g, num_panels)], weights, g * size + p * NR, columns)
     return packed
-
-
-@jit
-def multiply(left: np.ndarray, panels: np.ndarray, out: np.ndarray) -> None:
-    """Set the rows of `out` to `left` (M, K), a factor in bfloat16, times the packed right factor `panels`."""
-    gemm_packed(left, panels, np.zeros(len(panels) * NR, F), out)
-
-
-@jit
-def transpose_halves(halves: np.ndarray) -> np.ndarray:
-    """Return the transpose of bfloat16 values (N, M) as a left factor of words (M, N / 2); N and M are multiples of 32."""
-    words = np.empty((len(halves) // 2, halves.shape[1]), np.uint32)
-    for k in range(len(words)):
-        for j in range(words.shape[1]):
-            words[k, j] = np.uint32(halves[2 * k, j]) | np.uint32(halves[2 * k + 1, j]) << np.uint32(16)
-    return transposed(words)
 
 
 @jit_inline

@@ -7,12 +7,13 @@ from typing import Optional
 import numpy as np
 import torch
 from torch import Tensor
-from torch.nn import functional as F
 
 from allennlp_elmo_plus.kernels.arrays import arrays, arrays_to_fill, halves, words
 from allennlp_elmo_plus.kernels.gemm._bfloat16 import TILE_ROWS
 from allennlp_elmo_plus.kernels.gemm._microkernel import NR
+from allennlp_elmo_plus.kernels.gemm._numba_kernels import pack, pack_transposed
 from allennlp_elmo_plus.kernels.gemm.linear import linear
+from allennlp_elmo_plus.kernels.gemm.packed import multiply, multiply_tn, prepare_multiply, round_up
 from allennlp_elmo_plus.kernels.lstm import _numba_kernels as kernels
 from allennlp_elmo_plus.kernels.lstm.torch_steps import clip_limit
 from allennlp_elmo_plus.kernels.lstm.window import (
@@ -39,7 +40,7 @@ def forward_loop(window: Window, final_cell: Tensor) -> Tensor:
     joins_inputs = window.num_rows >= MIN_ROWS_FOR_JOINT_GEMM and tensors.kernel.numel() <= MAX_KERNEL_IN_LOOP
     kernel = kernels.pack_gates(_right_factor(tensors.kernel if joins_inputs else tensors.recurrent_kernel))
     bias = kernels.pack_gates(arrays(tensors.bias)[0].reshape(1, -1)).reshape(-1)
-    projection = kernels.pack(_right_factor(_or_empty(tensors.projection, tensors.kernel)))
+    projection = pack(_right_factor(_or_empty(tensors.projection, tensors.kernel)))
     limits, buffers = [clip_limit(clip) for clip in clips], arrays_to_fill(*window.buffers, final_cell)
     times_input_kernel = None if joins_inputs else _prepare_product(tensors.input_kernel)
     gates = tensors.bias.new_empty(0, len(tensors.bias))
@@ -75,7 +76,7 @@ def backward_loop(window: Window, gates: Tensor, upstream: UpstreamGradients, ne
     # A product after the loop needs the gates' gradients of all steps, in bfloat16 as a factor; the loop itself those of one step.
     grad_gates = gates.new_empty(len(gates) if in_float32 and not has_products else window.num_rows, gates.shape[1])
     grad_factors = gates.new_empty(
-        0 if in_float32 else _round_up(len(gates) + TILE_ROWS), gates.shape[1], dtype=tensors.kernel.dtype
+        0 if in_float32 else round_up(len(gates) + TILE_ROWS), gates.shape[1], dtype=tensors.kernel.dtype
     )
     grad_factors[len(gates) :] = 0
     operands = [
@@ -83,11 +84,9 @@ def backward_loop(window: Window, gates: Tensor, upstream: UpstreamGradients, ne
         *arrays(
             (tensors.inputs if grad_kernel is not None else tensors.inputs[:, :0]).to(gates.dtype), gates, *buffers
         ),
-        kernels.pack_transposed(
-            _factor(_or_empty(None if grad_inputs is None else tensors.input_kernel, tensors.kernel))
-        ),
-        kernels.pack_transposed(_factor(tensors.recurrent_kernel)),
-        kernels.pack_transposed(_factor(_or_empty(tensors.projection, tensors.kernel))),
+        pack_transposed(_factor(_or_empty(None if grad_inputs is None else tensors.input_kernel, tensors.kernel))),
+        pack_transposed(_factor(tensors.recurrent_kernel)),
+        pack_transposed(_factor(_or_empty(tensors.projection, tensors.kernel))),
         *arrays_to_fill(*grads, grad_gates),
         _factor(grad_factors),
         *arrays_to_fill(
@@ -99,7 +98,7 @@ def backward_loop(window: Window, gates: Tensor, upstream: UpstreamGradients, ne
     ]
     kernels.backward_steps(_table(window.steps), *operands, *(clip_limit(clip) for clip in window.clips))
     if not in_float32:
-        factors = grad_factors[: _round_up(len(gates))]
+        factors = grad_factors[: round_up(len(gates))]
         grad_inputs, grad_kernel, grad_projection = _bfloat16_gradients(window, factors, grads.outputs, products)
     elif not has_products:
         grad_inputs, grad_kernel, grad_projection = weight_gradients(window, grad_gates, grads.outputs, products)
@@ -117,16 +116,13 @@ def _bfloat16_gradients(
     needs_inputs, needs_kernel, needs_projection = needs
     grad_inputs = grad_kernel = grad_projection = None
     if needs_inputs:
-        panels = kernels.pack_transposed(words(tensors.input_kernel))
-        grad_inputs = _multiply(grad_gates, panels)[: len(tensors.inputs)]
+        grad_inputs = multiply(grad_gates, tensors.input_kernel.t())[: len(tensors.inputs)]
     if needs_kernel:
         previous = previous_rows(buffers.outputs, window.num_rows, [step.rows for step in window.steps])
         factors = torch.cat([tensors.inputs, previous.to(grad_gates.dtype)], dim=1)
-        grad_kernel = _product_over_rows(factors, grad_gates)
+        grad_kernel = multiply_tn(factors, grad_gates)
     if needs_projection:
-        grad_projection = _product_over_rows(
-            buffers.unprojected.to(grad_gates.dtype), grad_outputs.to(grad_gates.dtype)
-        )
+        grad_projection = multiply_tn(buffers.unprojected, grad_outputs)
     return grad_inputs, grad_kernel, grad_projection
 
 
@@ -134,33 +130,8 @@ def _prepare_product(right: Tensor) -> Callable[[Tensor], Tensor]:
     """Return a function of a left factor that returns its product with `right` in float32."""
     if right.dtype == torch.float32:
         return lambda left: linear(left, right)
-    panels = kernels.pack(halves(right))
-    # The micro-kernel reads and writes whole tiles.
-    return lambda left: _multiply(_pad_rows(left), panels)[: len(left)]
-
-
-def _multiply(left: Tensor, panels: np.ndarray) -> Tensor:
-    """Return the product of a factor in bfloat16, of whole tiles of rows, and a packed one in float32."""
-    product = torch.empty(len(left), len(panels) * NR)
-    kernels.multiply(words(left), panels, *arrays_to_fill(product))
-    return product
-
-
-def _product_over_rows(left: Tensor, right: Tensor) -> Tensor:
-    """Return `left.t() @ right` in float32, (N, K) and (N, M) of bfloat16; rows of zeros may follow."""
-    product = torch.empty(left.shape[1], right.shape[1])
-    left_t, panels = kernels.transpose_halves(halves(_pad_rows(left))), kernels.pack(halves(_pad_rows(right)))
-    kernels.multiply(left_t, panels, *arrays_to_fill(product))
-    return product
-
-
-def _round_up(rows: int) -> int:
-    return -(-rows // 32) * 32
-
-
-def _pad_rows(tensor: Tensor) -> Tensor:
-    """Return `tensor` with rows of zeros up to a multiple of 32: of whole tiles, and of pairs of rows that fill the tiles' rows."""
-    return tensor if len(tensor) % 32 == 0 else F.pad(tensor, (0, 0, 0, -len(tensor) % 32))
+    multiply_by_right = prepare_multiply(right)
+    return lambda left: multiply_by_right(left, None)
 
 
 @lru_cache(maxsize=64)

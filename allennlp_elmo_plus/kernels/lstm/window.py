@@ -146,12 +146,12 @@ def weight_gradients(window: Window, grad_gates: Tensor, grad_outputs: Tensor, n
     needs_inputs, needs_kernel, needs_projection = needs
     grad_inputs = grad_kernel = grad_projection = None
     if needs_inputs:
-        grad_inputs = linear(factor, tensors.input_kernel.t())
+        grad_inputs = linear(factor, tensors.input_kernel.t(), dtype=grad_gates.dtype)
     if needs_kernel:
         previous = previous_rows(buffers.outputs, window.num_rows, [step.rows for step in window.steps]).to(dtype)
-        grad_kernel = matmul_tn(torch.cat([tensors.inputs, previous], dim=1), factor)
+        grad_kernel = matmul_tn(torch.cat([tensors.inputs, previous], dim=1), factor, grad_gates.dtype)
     if needs_projection:
-        grad_projection = matmul_tn(buffers.unprojected.to(dtype), grad_outputs.to(dtype))
+        grad_projection = matmul_tn(buffers.unprojected.to(dtype), grad_outputs.to(dtype), grad_gates.dtype)
     return grad_inputs, grad_kernel, grad_projection
 
 

@@ -2,14 +2,8 @@
 
 import numpy as np
 
-from allennlp_elmo_plus.kernels.gemm._packing import (
-    fill_factor,
-    gemm_packed,
-    pack_b,
-    pack_b_transposed,
-    pair_rows,
-    transposed,
-)
+from allennlp_elmo_plus.kernels.gemm._bfloat16 import pair_rows, transposed
+from allennlp_elmo_plus.kernels.gemm._packing import fill_factor, gemm_packed, pack_b, pack_b_transposed
 from allennlp_elmo_plus.kernels.jit import jit
 from allennlp_elmo_plus.kernels.softmax._numba_kernels import (
     TOKENS,

@@ -239,10 +239,10 @@ def _nll_and_gradients_of_blocks(
         if needs_gradients:
             # Not these gradients (n, S) are divided by the total, but the products' factors (n, D), which is less work.
             inverse, factors = grads.inverse_total.unsqueeze(1), grads.unnormalized.to(hidden.dtype)
-            torch.mul(linear(factors, sample_weight), inverse, out=grad_hidden[block])
+            torch.mul(linear(factors, sample_weight, dtype=sum_dtype), inverse, out=grad_hidden[block])
             scaled_hidden = block_hidden * inverse.to(hidden.dtype)
             if grad_sample_weight is None:
-                grad_sample_weight = matmul_tn(factors, scaled_hidden).to(sum_dtype)
+                grad_sample_weight = matmul_tn(factors, scaled_hidden, sum_dtype)
             else:
                 addmm_tn_(grad_sample_weight, factors, scaled_hidden)
             grad_sample_bias += grads.bias
