@@ -40,7 +40,10 @@ def prepare_multiply(right: Tensor) -> Callable[[Tensor, Optional[Tensor]], Tens
 
 
 def multiply_tn(left: Tensor, right: Tensor) -> Tensor:
-    """Return `left.t() @ right` in float32, (N, K) and (N, M) of any dtype; further rows of one of them must be zeros."""
+    """Return `left.t() @ right` in float32, (N, K) and (N, M) of any dtype.
+
+    A factor may have rows of zeros beyond N, up to the next multiple of `ROW_MULTIPLE`.
+    """
     from allennlp_elmo_plus.kernels.gemm import _numba_kernels
 
     left_t = _numba_kernels.transpose_halves(halves(pad_rows(left)))
