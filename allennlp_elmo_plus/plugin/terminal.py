@@ -35,7 +35,7 @@ class TerminalFilter(logging.Filter):
     Other warnings and errors are shown, except the usual ones.
 
     Attributes:
-        hides_trainer: whether the lines of AllenNLP's trainer are hidden too.
+        hides_trainer: whether the lines of AllenNLP's trainer, and metrics as JSON, are hidden too.
     """
 
     hides_trainer = False
@@ -81,7 +81,7 @@ def show_log_on_terminal() -> None:
 
 
 def hide_trainer_log() -> None:
-    """Hide the lines of AllenNLP's trainer on the terminal, since the caller logs what they say."""
+    """Hide the lines of AllenNLP's trainer, and its metrics as JSON, on the terminal: the caller shows what they say."""
     for handler in logging.getLogger().handlers:
         for each_filter in handler.filters:
             if isinstance(each_filter, TerminalFilter):
@@ -168,6 +168,7 @@ def format_perplexity(perplexity: float) -> str:
 
 def evaluate_and_print(evaluate: Callable[..., dict[str, Any]], *args: Any, **options: Any) -> dict[str, Any]:
     """Return the metrics that `evaluate`, AllenNLP's function, returns for these arguments; print them, a line per metric."""
+    hide_trainer_log()
     metrics = evaluate(*args, **options)
     width = max(map(len, metrics), default=0)
     for name, value in metrics.items():

@@ -18,7 +18,7 @@ from allennlp.common.tqdm import Tqdm
 from allennlp.training import util as training_util
 
 from allennlp_elmo_plus.commands.shared.log_lines import TerminalFormatter, TerminalHandler
-from allennlp_elmo_plus.plugin.terminal import BatchesWithLength, show_log_on_terminal
+from allennlp_elmo_plus.plugin.terminal import BatchesWithLength, TerminalFilter, show_log_on_terminal
 from tests.helpers.command_line import lines_of, run_command, write_as_a_command
 from tests.helpers.small_text import SENTENCES, small_config, write_text
 
@@ -99,6 +99,11 @@ def test_evaluate_prints_a_table(
 ) -> None:
     run_command(monkeypatch, capsys, "train", write_config(tmp_path), "-s", tmp_path / "out")
     archive, metrics = tmp_path / "out" / "model.tar.gz", tmp_path / "metrics.json"
+    # As in a new process.
+    for handler in logging.getLogger().handlers:
+        for each_filter in handler.filters:
+            if isinstance(each_filter, TerminalFilter):
+                each_filter.hides_trainer = False
     ended = run_command(monkeypatch, capsys, "evaluate", archive, tmp_path / "heldout.txt", "--output-file", metrics)
     rows = [line.split() for line in ended.out.splitlines() if not TIME.match(line)]
     written = json.loads(metrics.read_text())
