@@ -9,9 +9,9 @@ import torch
 from torch import Tensor
 
 from allennlp_elmo_plus.kernels.arrays import arrays, arrays_to_fill, halves, words
+from allennlp_elmo_plus.kernels.gemm import _numba_kernels as gemm_kernels
 from allennlp_elmo_plus.kernels.gemm._bfloat16 import TILE_ROWS
 from allennlp_elmo_plus.kernels.gemm._microkernel import NR
-from allennlp_elmo_plus.kernels.gemm._numba_kernels import pack, pack_transposed
 from allennlp_elmo_plus.kernels.gemm.linear import linear
 from allennlp_elmo_plus.kernels.gemm.packed import multiply, multiply_tn, prepare_multiply, round_up
 from allennlp_elmo_plus.kernels.lstm import _numba_kernels as kernels
@@ -40,7 +40,7 @@ def forward_loop(window: Window, final_cell: Tensor) -> Tensor:
     joins_inputs = window.num_rows >= MIN_ROWS_FOR_JOINT_GEMM and tensors.kernel.numel() <= MAX_KERNEL_IN_LOOP
     kernel = kernels.pack_gates(_right_factor(tensors.kernel if joins_inputs else tensors.recurrent_kernel))
     bias = kernels.pack_gates(arrays(tensors.bias)[0].reshape(1, -1)).reshape(-1)
-    projection = pack(_right_factor(_or_empty(tensors.projection, tensors.kernel)))
+    projection = gemm_kernels.pack(_right_factor(_or_empty(tensors.projection, tensors.kernel)))
     limits, buffers = [clip_limit(clip) for clip in clips], arrays_to_fill(*window.buffers, final_cell)
     times_input_kernel = None if joins_inputs else _prepare_product(tensors.input_kernel)
     gates = tensors.bias.new_empty(0, len(tensors.bias))
@@ -84,9 +84,11 @@ def backward_loop(window: Window, gates: Tensor, upstream: UpstreamGradients, ne
         *arrays(
             (tensors.inputs if grad_kernel is not None else tensors.inputs[:, :0]).to(gates.dtype), gates, *buffers
         ),
-        pack_transposed(_factor(_or_empty(None if grad_inputs is None else tensors.input_kernel, tensors.kernel))),
-        pack_transposed(_factor(tensors.recurrent_kernel)),
-        pack_transposed(_factor(_or_empty(tensors.projection, tensors.kernel))),
+        gemm_kernels.pack_transposed(
+            _factor(_or_empty(None if grad_inputs is None else tensors.input_kernel, tensors.kernel))
+        ),
+        gemm_kernels.pack_transposed(_factor(tensors.recurrent_kernel)),
+        gemm_kernels.pack_transposed(_factor(_or_empty(tensors.projection, tensors.kernel))),
         *arrays_to_fill(*grads, grad_gates),
         _factor(grad_factors),
         *arrays_to_fill(
