@@ -1,4 +1,4 @@
-"""Matrix products, by the library that is the fastest here; the factors' dtype may be narrower than the result's.
+"""Matrix products, by the library or the kernel that is the fastest here; the factors' dtype may be narrower than the result's.
 
 PyTorch calls MKL for float32 products. MKL's kernels for AVX-512 run on Intel's processors only; elsewhere oneDNN, which comes with
 PyTorch too, takes half the time. Both sum in float32; the last bits differ. `torch.backends.mkldnn.enabled = False` switches oneDNN
