@@ -12,6 +12,7 @@ from allennlp.commands.train import train_model
 from allennlp.common import Params
 
 from allennlp_elmo_plus.data.batching.sentence_plan import SentencePlan
+from tests.helpers.bfloat16 import needs_bfloat16
 from tests.helpers.runs.distributed_runs import (
     LossRecorder,
     read_metrics,
@@ -115,6 +116,7 @@ def test_losses_perplexities_and_weights_are_those_of_one_process(
     assert ours["test_perplexity"] == pytest.approx(theirs["test_perplexity"], rel=1e-6)
 
 
+@needs_bfloat16
 def test_two_processes_train_in_bf16_with_accumulated_gradients_as_one_process_does(
     processes: ProcessPool, one_process: tuple[Path, dict[str, Any]], tmp_path: Path
 ) -> None:

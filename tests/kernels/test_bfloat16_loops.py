@@ -14,10 +14,9 @@ from allennlp_elmo_plus.kernels.lstm import _numba_loop, direction
 from allennlp_elmo_plus.kernels.processor import instruction_sets
 from allennlp_elmo_plus.kernels.softmax.sampled_softmax import sampled_softmax_nll
 from allennlp_elmo_plus.modules.recurrent.lstm import LstmLayer
+from tests.helpers.bfloat16 import needs_bfloat16
 
-pytestmark = pytest.mark.skipif(
-    "avx512bf16" not in instruction_sets(), reason="the processor has no products in bfloat16"
-)
+pytestmark = needs_bfloat16
 
 CELL_CLIP, PROJ_CLIP = 0.5, 0.3
 

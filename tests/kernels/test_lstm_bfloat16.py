@@ -5,13 +5,11 @@ import torch
 from torch import Tensor
 
 from allennlp_elmo_plus.kernels import backend
-from allennlp_elmo_plus.kernels.processor import instruction_sets
 from allennlp_elmo_plus.modules.recurrent.layer import RecurrentOutput
 from allennlp_elmo_plus.modules.recurrent.lstm import LstmLayer
+from tests.helpers.bfloat16 import needs_bfloat16
 
-pytestmark = pytest.mark.skipif(
-    "avx512bf16" not in instruction_sets(), reason="the processor has no products in bfloat16"
-)
+pytestmark = needs_bfloat16
 
 INPUT, CELL, PROJECTION = 32, 64, 32
 CELL_CLIP, PROJ_CLIP = 0.25, 0.12  # active in a good part of the values; 0.12 is no bfloat16

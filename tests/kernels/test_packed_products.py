@@ -7,10 +7,9 @@ from torch import Tensor
 from allennlp_elmo_plus.kernels import backend
 from allennlp_elmo_plus.kernels.gemm import linear as products
 from allennlp_elmo_plus.kernels.processor import instruction_sets
+from tests.helpers.bfloat16 import needs_bfloat16
 
-pytestmark = pytest.mark.skipif(
-    "avx512bf16" not in instruction_sets(), reason="the processor has no products in bfloat16"
-)
+pytestmark = needs_bfloat16
 
 # Rows and columns in one tile and in several, a tile that is not full, and an inner dimension beyond one part of a panel.
 SHAPES = [(1, 32, 32), (16, 64, 96), (45, 32, 64), (300, 4128, 32)]

@@ -7,6 +7,8 @@ from pathlib import Path
 
 import pytest
 
+from tests.helpers.bfloat16 import needs_bfloat16
+
 pytest.importorskip("numba")
 
 # Prints, for a training step of a small model, the kernels that the step used and that were not planned, and the reverse.
@@ -95,6 +97,7 @@ def test_the_kernels_of_a_step_are_those_compiled_before(threads: int, has_chara
     assert output_of(start(code)) == ["[] []"]
 
 
+@needs_bfloat16
 def test_the_kernels_of_a_step_in_bfloat16_are_among_those_compiled_before() -> None:
     (line,) = output_of(start(STEP.format(dtype="bfloat16", threads=2, has_characters=True)))
     assert line.startswith("[] ")

@@ -8,8 +8,14 @@ from allennlp.data import Vocabulary
 
 from allennlp_elmo_plus.errors import InputError
 from allennlp_elmo_plus.kernels.softmax import sampled_softmax
+from tests.helpers.bfloat16 import use_bfloat16
 from tests.helpers.bilm_data import make_data, make_loader, make_model
 from tests.helpers.small_text import SENTENCES
+
+
+@pytest.fixture(autouse=True)
+def bfloat16(monkeypatch: pytest.MonkeyPatch) -> None:
+    use_bfloat16(monkeypatch)
 
 
 @pytest.fixture(scope="module")

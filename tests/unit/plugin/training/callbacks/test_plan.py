@@ -19,6 +19,7 @@ from allennlp_elmo_plus.plugin.training.callbacks import plan
 from allennlp_elmo_plus.plugin.training.callbacks.plan import BilmPlan, memory_warning
 from allennlp_elmo_plus.report.events import read_scalars
 from allennlp_elmo_plus.training.memory_estimate import TrainingMemory
+from tests.helpers.bfloat16 import use_bfloat16
 from tests.helpers.small_text import SENTENCES, small_config, write_text
 
 NUM_WORDS = 4 * sum(map(len, SENTENCES))
@@ -112,6 +113,7 @@ def test_the_speed_is_that_of_the_batches_after_the_first(tmp_path: Path, monkey
 def test_kernels_are_compiled_before_the_first_batch(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, precision: str, dtype: torch.dtype
 ) -> None:
+    use_bfloat16(monkeypatch)
     calls: list[Any] = []
     monkeypatch.setattr(plan, "compile_training_kernels", lambda *arguments: calls.append(arguments))
     model = SimpleNamespace(options="options", precision=precision, parameters=lambda: iter([torch.zeros(1)]))
