@@ -79,7 +79,7 @@ results: $(STAMP)
 	@test -n "$(DATA)" || { echo "DATA is missing: make results DATA=DIR" >&2; exit 1; }
 	for folder in $(DATA)/low_resource/*/; do $(BIN)/python -m examples.low_resource $$folder || exit 1; done
 	$(BIN)/python -m examples.english $(DATA)/english
-	$(BIN)/python -m examples.chunking $(DATA)/english --model runs/english/seed1/model.tar.gz
+	$(BIN)/python -m examples.chunking $(DATA)/english --models runs/english/seed*/model.tar.gz
 	$(BIN)/python -m examples.chunking.plot
 	$(BIN)/python -m examples.grammar $(DATA)/minimal_pairs runs/english/seed*/model.tar.gz --text $(DATA)/english/train.txt.gz
 	$(BIN)/python -m examples.word_choice $(DATA)/lexical_substitution runs/english/seed*/model.tar.gz --text $(DATA)/english/train.txt.gz

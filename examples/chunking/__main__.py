@@ -1,6 +1,6 @@
 """Measure a tagger of chunks over the vectors of a biLM and of other models, with 1%, 10% and all of the labelled sentences.
 
-    python -m examples.chunking FOLDER --model MODEL.tar.gz
+    python -m examples.chunking FOLDER --models MODEL.tar.gz ...
 
 The page `examples/chunking/README.md` says what FOLDER must hold. The figures are added to `figures.jsonl` beside that page. Runs
 whose figures are there are not repeated.
@@ -49,9 +49,7 @@ class Measurement:
 
         The seed chooses the sentences and the initial weights of the tagger.
         """
-        keys = [
-            {"task": "chunks", "vectors": kind, "share": share, "seed": seed} for seed in seeds for share in schedules
-        ]
+        keys = [{**self._key("chunks", kind), "share": share, "seed": seed} for seed in seeds for share in schedules]
         missing = [key for key in keys if not self._figures.lines(key)]
         vectors = self._vectors(kind) if missing else None
         for key in missing:
@@ -64,9 +62,13 @@ class Measurement:
         sentences = dict.fromkeys(tuple(sentence.words) for sentence in (*self._train, *self._tested))
         vectors = embed(kind, self._inputs, list(sentences))
         minutes = {"embedding_minutes": (time.process_time() - start) / 60}
-        key = {"task": "vectors", "vectors": kind}
-        _print(self._figures.once(key, lambda: {**training, **minutes}))
+        _print(self._figures.once(self._key("vectors", kind), lambda: {**training, **minutes}))
         return vectors
+
+    def _key(self, task: str, kind: str) -> dict[str, str]:
+        # Several biLMs may be measured, of different seeds; each has a directory of its own.
+        model = {"model": self._inputs.model.parent.name} if kind == "bilm" and self._inputs.model else {}
+        return {"task": task, "vectors": kind, **model}
 
     def _measure(self, vectors: Vectors | None, seed: int, share: float, schedule: Schedule) -> dict[str, float]:
         start = time.process_time()
@@ -83,7 +85,14 @@ def main() -> None:
     """Read the command line, measure, and print an error as one line."""
     parser = argparse.ArgumentParser(prog="python -m examples.chunking", description=(__doc__ or "").splitlines()[0])
     parser.add_argument("folder", type=Path, help="the labelled sentences and the text")
-    parser.add_argument("--model", type=Path, help="the pretrained biLM")
+    parser.add_argument(
+        "--models",
+        nargs="+",
+        type=Path,
+        default=[None],
+        metavar="MODEL",
+        help="DIRECTORY/model.tar.gz of pretrained biLMs",
+    )
     parser.add_argument("--vectors", nargs="+", choices=VECTORS, default=VECTORS)
     parser.add_argument("--shares", nargs="+", type=float, choices=SCHEDULES, default=SCHEDULES)
     parser.add_argument("--seeds", nargs="+", type=int, default=[1, 2, 3])
@@ -92,11 +101,14 @@ def main() -> None:
     arguments = parser.parse_args()
     try:
         text, heldout = (find(arguments.folder, name) for name in ("train.txt", "heldout.txt"))
-        inputs = Inputs(text, heldout, arguments.model, arguments.work, arguments.flair_minutes)
-        measurement = Measurement(read_chunks(arguments.folder), inputs, Figures(FIGURES))
+        chunks = read_chunks(arguments.folder)
         for kind in arguments.vectors:
             schedules = SCHEDULES_WITHOUT_VECTORS if kind == NONE else SCHEDULES
-            measurement.run(kind, arguments.seeds, {share: schedules[share] for share in arguments.shares})
+            # The first gives its shape to the untrained biLM.
+            for model in arguments.models if kind == "bilm" else arguments.models[:1]:
+                inputs = Inputs(text, heldout, model, arguments.work, arguments.flair_minutes)
+                measurement = Measurement(chunks, inputs, Figures(FIGURES))
+                measurement.run(kind, arguments.seeds, {share: schedules[share] for share in arguments.shares})
     except InputError as error:
         sys.exit(f"error: {error}")
 

@@ -75,7 +75,7 @@ def embed(kind: str, inputs: Inputs, sentences: Sequence[Sentence]) -> Optional[
 
 def _model(inputs: Inputs) -> Path:
     if inputs.model is None:
-        raise InputError("`--model` must name a pretrained biLM for the vectors bilm and untrained, got none")
+        raise InputError("`--models` must name a pretrained biLM for the vectors bilm and untrained, got none")
     return inputs.model
 
 

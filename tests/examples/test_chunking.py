@@ -95,9 +95,20 @@ def test_each_kind_of_vectors_has_figures_and_is_not_repeated(folder, inputs, tm
     assert figures.lines({}) == before
 
 
+def test_the_bilm_of_each_directory_has_figures_of_its_own(folder, inputs, tmp_path):
+    (tmp_path / "other").mkdir()
+    saved(tmp_path / "other")
+    figures, schedules = Figures(tmp_path / "figures.jsonl"), {0.1: SCHEDULES[0.1]}
+    for name in ("model", "other", "model"):
+        own = inputs._replace(model=tmp_path / name / "model.tar.gz")
+        Measurement(read_chunks(folder), own, figures).run("bilm", [1], schedules)
+    assert [line["model"] for line in figures.lines({"task": "chunks"})] == ["model", "other"]
+    assert [line["model"] for line in figures.lines({"task": "vectors"})] == ["model", "other"]
+
+
 def test_a_missing_bilm_is_refused(folder, inputs, tmp_path):
     measurement = Measurement(read_chunks(folder), inputs._replace(model=None), Figures(tmp_path / "figures.jsonl"))
-    with pytest.raises(InputError, match="`--model` must name a pretrained biLM .*, got none"):
+    with pytest.raises(InputError, match="`--models` must name a pretrained biLM .*, got none"):
         measurement.run("bilm", [1], SCHEDULES)
 
 
