@@ -1,11 +1,14 @@
 """The pages of the examples that measure show the figures of their files `figures.jsonl`."""
 
+import re
+import statistics
 from importlib import import_module
 from pathlib import Path
 
 import pytest
 
 from examples.shared import tables
+from examples.shared.figures import Figures
 
 EXAMPLES = sorted(path.parent.name for path in Path("examples").glob("*/figures.jsonl"))
 
@@ -14,6 +17,39 @@ EXAMPLES = sorted(path.parent.name for path in Path("examples").glob("*/figures.
 def test_each_page_has_the_tables_of_its_figures(name):
     for page, table, text in import_module(f"examples.{name}.tables").tables():
         assert f"<!-- table {table} -->\n\n{text}\n\n<!-- end of {table} -->\n" in page.read_text("utf-8")
+
+
+def mean(example, figure, scale=1.0, **key):
+    lines = Figures(Path("examples", example, "figures.jsonl")).lines(key)
+    return f"{scale * statistics.mean(line[figure] for line in lines):.1f}"
+
+
+def test_the_results_in_the_readme_are_the_means_of_the_figures():
+    chunks = [("bilm", 0.01), ("bilm", 1.0), ("word2vec", 0.01), ("none", 0.01), ("none", 1.0)]
+    parsers = [
+        (vectors, language)
+        for vectors in ("bilm", "fasttext", "word2vec")
+        for language in ("wolof", "maltese", "tamil")
+    ]
+    zorro = {"phenomenon": "all", "words": "known"}
+    topics = [{"words": "morphemes", "name": "matches"}, {"words": "spaces", "name": "TF-IDF"}]
+    expected = {
+        "chunks": [mean("chunking", "F1", task="chunks", vectors=vectors, share=share) for vectors, share in chunks],
+        "parsing": [
+            mean("low_resource", "LAS", task="parser_small", vectors=vectors, language=language)
+            for vectors, language in parsers
+        ],
+        "grammar": [
+            mean("grammar", score, 100, scorer=scorer, **zorro)
+            for scorer, score in (("biLM", "both"), ("5-gram", "forward"))
+        ],
+        "topics": [mean("petitions", "accuracy", regression="ridge", **key) for key in topics],
+    }
+    found = {}
+    for first_word in expected:
+        (row,) = re.findall(rf"^\| {first_word}\b.*$", Path("README.md").read_text("utf-8"), re.MULTILINE)
+        found[first_word] = re.findall(r"\d+\.\d", row.split("|", 2)[2])
+    assert found == expected
 
 
 def test_a_written_table_replaces_the_one_before(tmp_path):
