@@ -90,31 +90,34 @@ def fused_multiply_add(builder: Any, factors: Any, weights: Any, total: Any) -> 
     return builder.call(function, [factors, weights, total])
 
 
-def gemm_microkernel(num_rows: int, multiply_add: MultiplyAdd = fused_multiply_add, accumulates: bool = False) -> Any:
-    """Return the micro-kernel `out[i:i+num_rows, p*NR:(p+1)*NR] = bias + left[i:i+num_rows] @ panels[p]`, for compiled kernels.
+def gemm_microkernel(num_rows: int, multiply_add: MultiplyAdd = fused_multiply_add) -> Any:
+    """Return the micro-kernel `out[i:i+num_rows, p*NR:(p+1)*NR] = start + left[i:i+num_rows] @ panels[p]`, for compiled kernels.
 
-    Its arguments are (out, left, panels, bias, i, p). With `accumulates` the rows of `out` take the place of the bias. Where fewer than
+    Its arguments are (out, left, panels, bias, i, p, starts_with_bias); otherwise the start is what `out` holds. Where fewer than
     `num_rows` rows remain, the last row is computed again, so no edge case is needed.
     """
 
     @code_generator
-    def tile(typing_context: Any, out: Any, left: Any, panels: Any, bias: Any, i: Any, p: Any) -> Any:
+    def tile(
+        typing_context: Any, out: Any, left: Any, panels: Any, bias: Any, i: Any, p: Any, starts_with_bias: Any
+    ) -> Any:
         def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
             target, factor, weights, first = (_array(context, builder, signature, arguments, n) for n in range(4))
-            i, p = arguments[4:]
+            i, p, starts_with_bias = arguments[4:]
             rows = _rows_from(builder, i, num_rows, factor)
             column = builder.mul(p, _INTEGER(NR))
-            starts = [_row(builder, target, row) for row in rows] if accumulates else [first.data] * num_rows
+            addresses = [_row(builder, target, row) for row in rows]
+            starts = [builder.select(starts_with_bias, first.data, address) for address in addresses]
             sums = _sums(builder, [_load_vectors(builder, _vectors(builder, start, column)) for start in starts])
             left_rows = [_row(builder, factor, row) for row in rows]
             ahead = _prefetch_slice(builder, factor, weights, i, p, num_rows)
             _add_products(builder, sums, left_rows, 1, weights, p, ahead, multiply_add)
-            for row, row_sums in zip(rows, sums, strict=True):
-                for address, total in zip(_vectors(builder, _row(builder, target, row), column), row_sums, strict=True):
+            for row, row_sums in zip(addresses, sums, strict=True):
+                for address, total in zip(_vectors(builder, row, column), row_sums, strict=True):
                     builder.store(builder.load(total), address, align=4)
             return context.get_dummy_value()
 
-        return types.void(out, left, panels, bias, types.intp, types.intp), generate
+        return types.void(out, left, panels, bias, types.intp, types.intp, types.boolean), generate
 
     return tile
 
@@ -170,9 +173,9 @@ def _prefetch_slice(builder: Any, rows: Any, panels: Any, i: Any, p: Any, num_ro
     All tiles that read panel p together prefetch the panel after it.
     """
     byte = ir.IntType(8).as_pointer()
-    share = builder.sdiv(_INTEGER(4 * NR * num_rows), builder.extract_value(rows.shape, 0))
-    inner = builder.extract_value(panels.shape, 1)
-    offset = builder.mul(builder.mul(builder.sdiv(i, _INTEGER(num_rows)), inner), share)
+    total_rows, inner = builder.extract_value(rows.shape, 0), builder.extract_value(panels.shape, 1)
+    share = builder.sdiv(_INTEGER(4 * NR * num_rows), total_rows)
+    offset = builder.mul(builder.sdiv(builder.mul(i, _INTEGER(4 * NR)), total_rows), inner)
     first = builder.bitcast(_row(builder, panels, builder.add(p, _INTEGER(1))), byte)
     return builder.gep(first, [offset]), share
 

@@ -168,22 +168,27 @@ def pack_b_transposed(right_t: np.ndarray) -> np.ndarray:
 
 
 def _gemm_by_vectors(multiply_add: MultiplyAdd) -> _Gemm:
-    multiply_rows, multiply_row = gemm_microkernel(MR, multiply_add), gemm_microkernel(1, multiply_add)
-    add_rows = gemm_microkernel(MR, multiply_add, accumulates=True)
+    multiply_row, multiply_short_tile, multiply_tile = (
+        gemm_microkernel(rows, multiply_add) for rows in (1, MR - 1, MR)
+    )
 
     def gemm(left: Any, panels: Any, bias: Any, out: Any) -> None:
-        inner = panels.shape[1]
+        num_rows, inner = len(left), panels.shape[1]
+        # Rows are spread over as few tiles as hold them: 32 rows are two tiles of 6 and four of 5, not six of 6.
+        num_tiles = -(-num_rows // MR)
+        num_in_tiles = MR * max(0, num_rows - num_tiles * (MR - 1))
         for p in range(len(panels)):
-            # One row at a time takes less time than a tile of which two rows are needed.
-            if len(left) < 3:
-                for i in range(len(left)):
-                    multiply_row(out, left, panels, bias, i, p)
-                continue
-            for i in range(0, len(left), MR):
-                multiply_rows(out, left[:, :PANEL_ROWS], panels[:, :PANEL_ROWS], bias, i, p)
-            for k in range(PANEL_ROWS, inner, PANEL_ROWS):
-                for i in range(0, len(left), MR):
-                    add_rows(out, left[:, k : k + PANEL_ROWS], panels[:, k : k + PANEL_ROWS], bias, i, p)
+            for k in range(0, max(1, inner), PANEL_ROWS):
+                factor, part = left[:, k : k + PANEL_ROWS], panels[:, k : k + PANEL_ROWS]
+                # One row at a time takes less time than a tile of which two rows are needed.
+                if num_rows < 3:
+                    for i in range(num_rows):
+                        multiply_row(out, factor, part, bias, i, p, k == 0)
+                    continue
+                for i in range(0, num_in_tiles, MR):
+                    multiply_tile(out, factor, part, bias, i, p, k == 0)
+                for i in range(num_in_tiles, num_rows, MR - 1):
+                    multiply_short_tile(out, factor, part, bias, i, p, k == 0)
 
     return gemm
 

@@ -31,7 +31,7 @@ TOKENS = 64
 
 @jit_inline
 def logit_grads(
-    logits: np.ndarray,  # IN and OUT (n, S): logits of sampled words, then their gradient times the token's total
+    logits: np.ndarray,  # IN and OUT (n, at least S): logits of sampled words, then their gradient times the token's total
     columns: np.ndarray,  # IN (n,)
     is_sampled: np.ndarray,  # IN (n,)
     unsampled_logits: np.ndarray,  # IN (n,)
@@ -40,7 +40,8 @@ def logit_grads(
     grad_bias: np.ndarray,  # IN and OUT (S,)
 ) -> float:
     """Return the summed nll of n tokens and compute its gradients; see `kernels.softmax.logit_grads.logit_grads`."""
-    num_columns = logits.shape[1]
+    # Not `logits[:, :S]`: numba does not know that the rows of a slice of columns are contiguous, and would compute value by value.
+    num_columns = len(grad_bias)
     whole = num_columns - num_columns % NUM_SUMS
     peaks, sums = np.empty(NUM_SUMS, F), np.empty(NUM_SUMS, F)
     nll_sum = 0.0
@@ -178,7 +179,8 @@ def nll_and_gradients(
     offsets = sample_offsets(bias, ids, log_expected, len(weight_t) * NR)
     unsampled_offsets = unsampled_offsets_of(bias, unsampled_ids, num_tries)
 
-    logits, unsampled_logits = np.empty((TOKENS, len(offsets)), F), np.empty(TOKENS, F)
+    # Rows of a power of two would be stored in the same few lines of the cache, where packing reads them column by column.
+    logits, unsampled_logits = np.empty((TOKENS, len(offsets) + NR), F), np.empty(TOKENS, F)
     inverse_totals, grad_targets = np.empty(TOKENS, F), np.empty(TOKENS, F)
     grad_hidden = np.empty((num_tokens if needs_gradients else 0, size), F)
     grad_bias = np.zeros(num_samples, F)
@@ -199,9 +201,8 @@ def nll_and_gradients(
             if not is_sampled[first + i]:
                 m = unsampled_index[first + i]
                 unsampled_logits[i] = unsampled_offsets[m] + dot(block[i], weight[unsampled_ids[m]])
-        samples = logits[:rows, :num_samples]
         nll_sum += logit_grads(
-            samples,
+            logits[:rows],
             columns[first : first + rows],
             is_sampled[first : first + rows],
             unsampled_logits,
@@ -211,6 +212,7 @@ def nll_and_gradients(
         )
         if not needs_gradients:
             continue
+        samples = logits[:rows, :num_samples]
         # Not the gradients of the logits (n, S) are divided by the total, but the products' factors (n, D), which is less work.
         gemm_packed(samples, weight_panels, zeros, grad_block)
         for i in range(rows):
