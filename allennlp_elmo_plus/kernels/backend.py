@@ -212,7 +212,7 @@ def _packed_product_is_faster(situation: Situation) -> bool:
 # Steps are training steps of an LSTM of 512 cells, projected to 128, with two threads; a kernel's share was measured with and
 # without the kernel, in turn.
 TABLE: dict[str, dict[str, Backend]] = {
-    # All of the softmax in one kernel: 3% of a step on two AMD processors, no difference on an Intel Xeon. With several threads per
+    # All of the softmax in one kernel: 3% of a step on three AMD processors, no difference on an Intel Xeon. With several threads per
     # direction, library products are faster.
     "sampled_softmax": {"numba": Backend(_compiled_products_can, lambda situation: situation.threads == 1)},
     # A row of logits read once and written once, where PyTorch's operations read or write it ten times. Not measured on a GPU yet. Wider
