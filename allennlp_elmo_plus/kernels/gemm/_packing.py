@@ -168,7 +168,7 @@ def pack_b_transposed(right_t: np.ndarray) -> np.ndarray:
 
 
 def _gemm_by_vectors(multiply_add: MultiplyAdd) -> _Gemm:
-    multiply_row, multiply_short_tile, multiply_tile = (
+    multiply_row, multiply_short_tile, multiply_full_tile = (
         gemm_microkernel(rows, multiply_add) for rows in (1, MR - 1, MR)
     )
 
@@ -176,7 +176,7 @@ def _gemm_by_vectors(multiply_add: MultiplyAdd) -> _Gemm:
         num_rows, inner = len(left), panels.shape[1]
         # Rows are spread over as few tiles as hold them: 32 rows are two tiles of 6 and four of 5, not six of 6.
         num_tiles = -(-num_rows // MR)
-        num_in_tiles = MR * max(0, num_rows - num_tiles * (MR - 1))
+        num_in_full_tiles = MR * max(0, num_rows - num_tiles * (MR - 1))
         for p in range(len(panels)):
             for k in range(0, max(1, inner), PANEL_ROWS):
                 factor, part = left[:, k : k + PANEL_ROWS], panels[:, k : k + PANEL_ROWS]
@@ -185,9 +185,9 @@ def _gemm_by_vectors(multiply_add: MultiplyAdd) -> _Gemm:
                     for i in range(num_rows):
                         multiply_row(out, factor, part, bias, i, p, k == 0)
                     continue
-                for i in range(0, num_in_tiles, MR):
-                    multiply_tile(out, factor, part, bias, i, p, k == 0)
-                for i in range(num_in_tiles, num_rows, MR - 1):
+                for i in range(0, num_in_full_tiles, MR):
+                    multiply_full_tile(out, factor, part, bias, i, p, k == 0)
+                for i in range(num_in_full_tiles, num_rows, MR - 1):
                     multiply_short_tile(out, factor, part, bias, i, p, k == 0)
 
     return gemm
