@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 
 from allennlp_elmo_plus.data.batching.batch import LanguageModelBatch
+from allennlp_elmo_plus.kernels.precision import products_in
 from allennlp_elmo_plus.kernels.threads import take_threads
 from allennlp_elmo_plus.modules.bilm import BiLMState
 from allennlp_elmo_plus.modules.build import build_language_model
@@ -23,7 +24,8 @@ class TrainingJob:
     A biLM of `options` and its optimizer. Each `step` uses the next of `batches`, in a cycle, and carries the state.
 
     Args:
-        bfloat16: Compute matrix products in bfloat16, as the model does with `precision` "bf16".
+        bfloat16: Compute as the model does with `precision` "bf16": matrix products in bfloat16, where the processor has
+            instructions for them.
         device: The device of the model and of the batches.
 
     Attributes:
@@ -42,7 +44,7 @@ class TrainingJob:
         self.model = build_language_model(self.options, vocab_size).to(device)
         self.optimizer = Adagrad(self.model.parameters(), max_norm=10.0)
         self.batches: Iterator[LanguageModelBatch] = cycle(batches)
-        self._bfloat16 = bfloat16
+        self._precision = "bf16" if bfloat16 else "fp32"
         self.state: Optional[BiLMState] = None
 
     def step(self) -> Tensor:
@@ -60,7 +62,7 @@ class TrainingJob:
         """Compute the loss and its gradients without the optimizer's update; return the loss."""
         batch = next(self.batches)
         assert batch.forward_negatives is not None and batch.backward_negatives is not None
-        with torch.autocast(batch.lengths.device.type, torch.bfloat16, enabled=self._bfloat16):
+        with products_in(self._precision, batch.lengths.device):
             result = self.model.sampled_loss(batch, (batch.forward_negatives, batch.backward_negatives), self.state)
         self.state = result.state.detach()
         loss = mean_loss(result.forward_nll_sum, result.backward_nll_sum, batch.forward_inputs.numel())

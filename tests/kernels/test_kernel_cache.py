@@ -13,6 +13,7 @@ import pytest
 import allennlp_elmo_plus
 from allennlp_elmo_plus.kernels.jit import KernelUnavailableError, jit
 from allennlp_elmo_plus.kernels.processor import instruction_sets
+from tests.helpers.bfloat16 import needs_bfloat16
 
 pytest.importorskip("numba")
 
@@ -37,7 +38,7 @@ def run_code(code: str, cache: Path, **options: Any) -> str:
     return subprocess.run(command, env=environment, capture_output=True, text=True, check=True, **options).stdout
 
 
-@pytest.mark.parametrize("in_bfloat16", [False, True])
+@pytest.mark.parametrize("in_bfloat16", [False, pytest.param(True, marks=needs_bfloat16)])
 def test_kernels_from_disk_give_the_bits_of_kernels_just_compiled(tmp_path: Path, in_bfloat16: bool) -> None:
     """A resumed run compiles in one process and reads from disk in the next, some of the kernels or all of them.
 
