@@ -224,8 +224,8 @@ TABLE: dict[str, dict[str, Backend]] = {
     },
     "exact_softmax": {},
     "conv_max_pool": {},
-    # Convolution and maximum in one kernel: 3% of a step on an AMD Zen 5, no difference on an Intel Xeon. On an AMD EPYC 4 to 5% of a
-    # step together with Adagrad's kernel.
+    # Convolution and maximum in one kernel: 3% of a step on an AMD Zen 5, no difference on an Intel Xeon and an AMD Zen 3. On an AMD EPYC
+    # 4 to 5% of a step together with Adagrad's kernel.
     "conv_max_pool.gemm": {"numba": Backend(_is_float32_on_cpu, lambda situation: situation.threads == 1)},
     # The maximum after a library's product: 2 to 3% of a step on an AMD EPYC, 7.5% on an Intel Xeon.
     "conv_max_pool.max": {"numba": Backend(_is_float32_on_cpu, _has_few_threads)},

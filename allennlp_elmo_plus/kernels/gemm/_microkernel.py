@@ -90,11 +90,11 @@ def fused_multiply_add(builder: Any, factors: Any, weights: Any, total: Any) -> 
     return builder.call(function, [factors, weights, total])
 
 
-def gemm_microkernel(num_rows: int, multiply_add: MultiplyAdd = fused_multiply_add) -> Any:
+def gemm_microkernel(num_rows: int, multiply_add: MultiplyAdd) -> Any:
     """Return the micro-kernel `out[i:i+num_rows, p*NR:(p+1)*NR] = start + left[i:i+num_rows] @ panels[p]`, for compiled kernels.
 
-    Its arguments are (out, left, panels, bias, i, p, starts_with_bias); otherwise the start is what `out` holds. Where fewer than
-    `num_rows` rows remain, the last row is computed again, so no edge case is needed.
+    Its arguments are (out, left, panels, bias, i, p, starts_with_bias): the start is the bias, or else the values that `out` has. Where
+    fewer than `num_rows` rows remain, the last row is computed again, so no edge case is needed.
     """
 
     @code_generator

@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 import torch
 
+from allennlp_elmo_plus.kernels import precision
 from benchmarks.measurement.settings import Settings
 from benchmarks.quality import Learner, _ours, held_out_windows, race, read_text, running_windows, training_windows
 from benchmarks.workloads.model_sizes import tiny
@@ -37,6 +38,19 @@ def test_running_windows_name_the_words_after_and_before(text):
     end_of_sentence = 1
     assert bool(((after[:, :-1] == inputs[:, 1:]) | (after[:, :-1] == end_of_sentence)).all())
     assert torch.equal(running[0][0], windows[0].characters[windows[0].forward_inputs].long())
+
+
+@pytest.mark.parametrize("has_bfloat16", [False, True])
+def test_bfloat16_means_float32_where_the_processor_has_no_instructions_for_it(text, monkeypatch, has_bfloat16):
+    monkeypatch.setattr(precision, "_processor_has_bfloat16", lambda: has_bfloat16)
+    losses = []
+    for bfloat16 in (False, True):
+        torch.manual_seed(1)
+        job = _ours("ours", tiny(), text, bfloat16=bfloat16).train.__self__
+        for parameter in job.model.parameters():
+            parameter.data.mul_(2)
+        losses.append([job.step() for _ in range(3)])
+    assert (losses[0] != losses[1]) == has_bfloat16
 
 
 def test_the_perplexity_of_a_model_with_equal_guesses_is_the_size_of_the_vocabulary(text):
