@@ -1,8 +1,10 @@
 # make train   pretrains a small biLM on the documentation of Python's standard library, or on your own text:
 #              make train TRAIN=text.txt HELDOUT=other.txt OUT=runs/mine
 #              The same command again resumes an interrupted run.
-# make test    lint, format check, types, imports, tests
-# make lint    all of these except the tests
+# make test    lint, format check, types, imports, and all tests but the slow ones, in less than five minutes
+# make test-all
+#              the same with the slow tests, about ten minutes; CI runs this
+# make lint    lint, format check, types, imports
 # make bench   measures this package and its alternatives, results in bench/, see benchmarks/README.md; one benchmark:
 #              make bench BENCH='feeding --rounds 3'
 # make fuzz    feeds damaged files to each parser for ten minutes, see fuzz/README.md; some parsers, for another time:
@@ -42,7 +44,7 @@ export PIP_ROOT_USER_ACTION := ignore
 # With this variable every start of AllenNLP compiles PyTorch's Python code again: minutes instead of seconds.
 unexport PYTHONDONTWRITEBYTECODE
 
-.PHONY: train test lint bench fuzz results docs soak clean
+.PHONY: train test test-all lint bench fuzz results docs soak clean
 .DELETE_ON_ERROR:
 
 train: $(STAMP) $(STDLIB_TEXT)
@@ -59,6 +61,9 @@ data/train.txt: | $(STAMP)
 data/heldout.txt: data/train.txt
 
 test: lint
+	$(BIN)/python -m pytest -q -m 'not slow'
+
+test-all: lint
 	$(BIN)/python -m pytest -q
 
 lint: $(STAMP)

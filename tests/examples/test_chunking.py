@@ -78,6 +78,7 @@ def test_a_missing_file_is_named(folder):
         read_chunks(folder)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", ["none", "bilm", "untrained", "fasttext", "word2vec", "flair"])
 def test_each_kind_of_vectors_has_figures_and_is_not_repeated(folder, inputs, tmp_path, kind):
     library = {"fasttext": "gensim", "word2vec": "gensim"}.get(kind, kind)
@@ -95,6 +96,7 @@ def test_each_kind_of_vectors_has_figures_and_is_not_repeated(folder, inputs, tm
     assert figures.lines({}) == before
 
 
+@pytest.mark.slow
 def test_the_bilm_of_each_directory_has_figures_of_its_own(folder, inputs, tmp_path):
     (tmp_path / "other").mkdir()
     saved(tmp_path / "other")

@@ -1,5 +1,7 @@
 """The example english pretrains a biLM for each seed and keeps its figures."""
 
+import pytest
+
 from examples.english.__main__ import pretrain
 from examples.shared.figures import Figures
 from tests.helpers.small_text import SENTENCES, small_model_config, write_text
@@ -7,6 +9,7 @@ from tests.helpers.small_text import SENTENCES, small_model_config, write_text
 SMALL = {"model": small_model_config(), "vocabulary.min_count": 1, "trainer.num_epochs": 1}
 
 
+@pytest.mark.slow
 def test_each_seed_has_a_model_and_figures_and_is_not_repeated(tmp_path):
     write_text(tmp_path / "train.txt", SENTENCES * 2)
     write_text(tmp_path / "heldout.txt", SENTENCES)

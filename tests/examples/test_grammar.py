@@ -43,6 +43,7 @@ def test_the_probabilities_of_all_words_sum_to_1() -> None:
         assert total == pytest.approx(1)
 
 
+@pytest.mark.slow
 def test_pairs_become_figures_once(tmp_path: Path) -> None:
     pairs, text = tmp_path / "pairs", tmp_path / "train.txt"
     pairs.mkdir()

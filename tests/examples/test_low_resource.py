@@ -85,6 +85,7 @@ def test_tags_of_each_scheme_become_bioul():
     assert to_bioul(bioul) == to_bioul(bio) == to_bioul(iob1) == bioul
 
 
+@pytest.mark.slow
 def test_every_task_has_figures_and_is_not_repeated(folder, tmp_path):
     figures = Figures(tmp_path / "figures.jsonl")
     tasks = ["pos"] + (["names", "parser_small", "parser_published"] if find_spec("allennlp_models") else [])

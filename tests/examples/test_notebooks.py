@@ -28,6 +28,7 @@ def run(name: str, directory: Path) -> str:
     return result.stdout
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(find_spec("allennlp") is None, reason="AllenNLP is not installed")
 def test_the_quick_start_and_the_classifier_run_in_this_order(directory: Path) -> None:
     output = run("quick_start", directory)
@@ -35,6 +36,7 @@ def test_the_quick_start_and_the_classifier_run_in_this_order(directory: Path) -
     assert "with the biLM: " in run("classifier", directory)
 
 
+@pytest.mark.slow
 def test_released_models_gives_the_vectors_of_allennlp(directory: Path) -> None:
     # Jupyter runs a notebook in its own folder.
     below = directory / "examples" / "notebooks"

@@ -72,6 +72,7 @@ def test_morphemes_are_words_and_a_sentence_ends_at_its_mark(tmp_path):
     assert "학교 를 돕" in title and first.startswith("학교 가 작") and first.endswith(" .") and second.endswith(" .")
 
 
+@pytest.mark.slow
 def test_each_part_of_the_example_adds_its_figures_once(folder, tmp_path, monkeypatch):
     monkeypatch.setitem(MAX_WORDS, "spaces", 12)
     figures = Figures(tmp_path / "figures.jsonl")

@@ -146,6 +146,7 @@ def test_a_share_that_leaves_one_file_empty_is_refused(percent, tmp_path, capsys
     assert f"--heldout-percent must lie between 0 and 100, got {percent}" in capsys.readouterr().err
 
 
+@pytest.mark.slow
 def test_the_example_runs_on_the_standard_library(tmp_path):
     command = [sys.executable, "-m", "examples.stdlib_corpus", str(tmp_path)]
     result = subprocess.run(command, capture_output=True, text=True, check=True, cwd=Path(__file__).parents[2])

@@ -98,6 +98,7 @@ def test_cosines_are_combined_as_melamud_does() -> None:
     np.testing.assert_array_equal(combine(target, contexts[:0], "balanced add"), target)
 
 
+@pytest.mark.slow
 def test_the_evidence_is_that_of_the_bilm(tmp_path: Path) -> None:
     embedder = saved(tmp_path)
     archive = str(tmp_path / "model.tar.gz")

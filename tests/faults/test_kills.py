@@ -1,5 +1,7 @@
 """SIGKILL at random moments; `make soak` has the long form."""
 
+import pytest
+
 from tests.faults.kills import kill_at_random
 from tests.faults.recorder import read_losses
 from tests.faults.runs import Run, assert_same_run
@@ -7,6 +9,7 @@ from tests.faults.runs import Run, assert_same_run
 NUM_KILLS = 5
 
 
+@pytest.mark.slow
 def test_a_run_that_is_killed_several_times_has_the_losses_and_weights_of_an_uninterrupted_run(
     run: Run, uninterrupted: Run
 ) -> None:

@@ -45,6 +45,7 @@ def test_a_second_signal_ends_the_process_at_once(run: Run, uninterrupted: Run) 
     assert_same_run(run, uninterrupted)
 
 
+@pytest.mark.slow
 def test_a_signal_to_the_parent_or_to_all_processes_ends_a_distributed_training(
     server: ForkServer, tmp_path: Path
 ) -> None:

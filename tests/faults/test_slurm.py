@@ -128,6 +128,7 @@ def cluster(tmp_path: Path) -> Iterator[Cluster]:
     cluster.end()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("num_machines", [1, 2])
 def test_a_job_that_runs_out_of_time_is_requeued_and_resumes(cluster: Cluster, num_machines: int) -> None:
     config = write_config(cluster.directory)
@@ -151,6 +152,7 @@ def test_a_job_that_runs_out_of_time_is_requeued_and_resumes(cluster: Cluster, n
     assert len(cluster.requeued()) == 1
 
 
+@pytest.mark.slow
 def test_a_failed_training_is_not_requeued(cluster: Cluster) -> None:
     job = cluster.start(cluster.directory / "none.jsonnet", 1, "127.0.0.1", "7")
     assert job.wait(TIMEOUT_SECONDS) == 1, cluster.log.read_text()[-3000:]

@@ -91,6 +91,7 @@ def assert_close_metrics(out: Path, expected_out: Path, epoch: int) -> None:
         assert metrics[name] == pytest.approx(expected[name], rel=1e-6), name
 
 
+@pytest.mark.slow
 def test_losses_perplexities_and_weights_are_those_of_one_process(
     processes: ProcessPool, one_process: tuple[Path, dict[str, Any]], tmp_path: Path
 ) -> None:
@@ -116,6 +117,7 @@ def test_losses_perplexities_and_weights_are_those_of_one_process(
     assert ours["test_perplexity"] == pytest.approx(theirs["test_perplexity"], rel=1e-6)
 
 
+@pytest.mark.slow
 @needs_bfloat16
 def test_two_processes_train_in_bf16_with_accumulated_gradients_as_one_process_does(
     processes: ProcessPool, one_process: tuple[Path, dict[str, Any]], tmp_path: Path
@@ -153,6 +155,7 @@ def two_processes(
 
 
 # Process 1, which writes no files, fails right after a checkpoint; process 0, which writes them, when the next checkpoint is due.
+@pytest.mark.slow
 @pytest.mark.parametrize("after_batch, failing_rank", [(3, 1), (4, 0)])
 def test_a_run_resumed_by_the_same_number_of_processes_is_that_of_an_uninterrupted_run(
     processes: ProcessPool,
@@ -181,6 +184,7 @@ def test_a_run_resumed_by_the_same_number_of_processes_is_that_of_an_uninterrupt
         assert {name: ours[name] for name in theirs} == pytest.approx(theirs, rel=1e-12)
 
 
+@pytest.mark.slow
 def test_a_run_of_two_processes_can_be_resumed_by_one_with_the_same_number_of_lanes(
     processes: ProcessPool, one_process: tuple[Path, dict[str, Any]], tmp_path: Path
 ) -> None:
@@ -202,6 +206,7 @@ def test_a_run_of_two_processes_can_be_resumed_by_one_with_the_same_number_of_la
         assert "another number of lanes (`batch_size` times processes), 6, got 12" in result["error"]
 
 
+@pytest.mark.slow
 def test_a_signal_to_one_process_ends_all_at_the_same_batch(
     processes: ProcessPool, two_processes: tuple[Path, list[dict[str, Any]]], tmp_path: Path
 ) -> None:
@@ -255,6 +260,7 @@ def test_a_batch_that_is_not_finite_in_one_process_is_skipped_by_all(processes: 
     assert_close_metrics(tmp_path / "two" / "out", tmp_path / "alone" / "out", epoch=0)
 
 
+@pytest.mark.slow
 def test_two_processes_share_the_batches_of_sentences(processes: ProcessPool, tmp_path: Path) -> None:
     """A step of two processes is that of one process with accumulated gradients of two batches. The last step has one batch."""
     loader = {"type": "bilm_sentences", "batch_tokens": 33, "n_negative_samples_batch": 10}

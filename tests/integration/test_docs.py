@@ -21,6 +21,8 @@ from tests.helpers.many_langs_models import write_model
 from tests.helpers.small_models import small_model, small_options
 from tests.helpers.stored_bilms import write_form
 
+pytestmark = pytest.mark.slow
+
 ROOT = Path(__file__).resolve().parents[2]
 PAGES = {path.name: path for path in (ROOT / "docs").glob("*.md")}
 # The other pages use the model of pretrain.md.

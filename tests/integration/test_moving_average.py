@@ -42,6 +42,7 @@ def test_recovery_writes_the_average_as_best_weights_if_the_process_was_killed_b
     assert_same_as_uninterrupted(tmp_path / "run", tmp_path / "uninterrupted", num_epochs=2)
 
 
+@pytest.mark.slow
 def test_several_processes_resume_the_average(processes: ProcessPool, tmp_path: Path) -> None:
     def config_of(num_processes: int, **recorder: Any) -> dict[str, Any]:
         config = small_config(tmp_path)

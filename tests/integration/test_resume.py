@@ -157,6 +157,7 @@ def test_recovery_with_another_text_or_other_lanes_is_refused(tmp_path: Path) ->
         train(tmp_path, recover=True, train_data_path=other)
 
 
+@pytest.mark.slow
 def test_a_run_with_accumulated_gradients_is_resumed(tmp_path: Path) -> None:
     def trained(directory: Path, after_batch: Optional[int], recover: bool = False) -> list[float]:
         trainer = {**config_of(directory)["trainer"], "num_gradient_accumulation_steps": 2}

@@ -7,6 +7,7 @@ import pytest
 from tests.helpers.runs.resume_configs import assert_resumes
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "name",
     [

@@ -44,6 +44,7 @@ def uninterrupted(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, list[
     return directory, losses
 
 
+@pytest.mark.slow
 def test_a_run_stopped_at_seven_moments_computes_no_batch_twice(
     uninterrupted: tuple[Path, list[float]], tmp_path: Path
 ) -> None:

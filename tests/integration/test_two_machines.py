@@ -29,6 +29,7 @@ def config_of(directory: Path, num_processes: int) -> dict[str, Any]:
     return config
 
 
+@pytest.mark.slow
 def test_two_machines_train_as_one_process_does(server: ForkServer, tmp_path: Path) -> None:
     config = config_of(tmp_path, 4)
     addresses = {"num_nodes": 2, "primary_address": "127.0.0.1", "primary_port": find_open_port()}

@@ -180,6 +180,7 @@ def test_products_sum_in_float32(
     assert (out[padded_rows] == 7).all()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("num_tokens", [1, 64, 71, 130])
 def test_the_sampled_softmax_comes_near_that_of_float64(num_tokens: int, monkeypatch: pytest.MonkeyPatch) -> None:
     generator = torch.Generator().manual_seed(0)

@@ -38,6 +38,7 @@ def run_code(code: str, cache: Path, **options: Any) -> str:
     return subprocess.run(command, env=environment, capture_output=True, text=True, check=True, **options).stdout
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("in_bfloat16", [False, pytest.param(True, marks=needs_bfloat16)])
 def test_kernels_from_disk_give_the_bits_of_kernels_just_compiled(tmp_path: Path, in_bfloat16: bool) -> None:
     """A resumed run compiles in one process and reads from disk in the next, some of the kernels or all of them.
@@ -68,6 +69,7 @@ print(source, sorted(features))
     assert not any("amx" in stamp for stamp in stamps) or len(stamps) == 2
 
 
+@pytest.mark.slow
 def test_a_kernel_is_compiled_again_when_a_function_that_it_contains_has_changed(tmp_path: Path) -> None:
     source, copy = Path(allennlp_elmo_plus.__file__).parent / "kernels", tmp_path / "allennlp_elmo_plus" / "kernels"
     (copy / "lstm").mkdir(parents=True)
@@ -89,6 +91,7 @@ print(f"{gates[0, 0]:.4f}")
     assert run_code(code, tmp_path / "cache", cwd=tmp_path) == "0.5000\n"
 
 
+@pytest.mark.slow
 def test_the_log_says_once_that_kernels_are_compiled_and_nothing_when_they_come_from_disk(tmp_path: Path) -> None:
     code = """
 import logging, sys

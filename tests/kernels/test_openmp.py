@@ -63,6 +63,7 @@ def counts(seconds: str, **variables: str) -> list[int]:
     return [int(word) for word in done.stdout.split()]
 
 
+@pytest.mark.slow
 def test_idle_threads_end_and_come_again() -> None:
     before, after, again, inside = counts("30")
     assert after == before - 2
@@ -71,6 +72,7 @@ def test_idle_threads_end_and_come_again() -> None:
     assert inside == before
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("variable", VARIABLES)
 def test_who_has_set_how_they_wait_has_decided(variable: str) -> None:
     before, after, again, inside = counts("0.5", **{variable: "100" if variable == "GOMP_SPINCOUNT" else "passive"})

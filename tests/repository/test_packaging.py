@@ -107,6 +107,7 @@ def test_without_allennlp_the_plugin_raises_one_line_about_the_installation():
     assert "During handling" not in result.stderr
 
 
+@pytest.mark.slow
 def test_no_module_needs_what_windows_lacks():
     modules = ("fcntl", "resource", "pwd", "grp", "termios", "posix")
     names = ("SIGUSR1", "SIGHUP", "SIGKILL", "SIGPIPE", "SIGALRM", "SIGCHLD")
@@ -132,6 +133,7 @@ def test_every_library_of_the_extra_is_imported_by_allennlp():
     assert [name for name in names if name not in imported] == []
 
 
+@pytest.mark.slow
 def test_every_module_outside_of_the_plugin_works_without_allennlp():
     assert len(MODULES_WITHOUT_ALLENNLP) > 100
     imports = "; ".join(f"import {name}" for name in MODULES_WITHOUT_ALLENNLP)

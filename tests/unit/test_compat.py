@@ -10,7 +10,6 @@ import sys
 from collections.abc import Iterator
 from itertools import count, islice
 from pathlib import Path
-from types import ModuleType
 
 import h5py
 import numpy as np
@@ -271,12 +270,12 @@ def test_as_sympatternwsi_uses_it() -> None:
 def test_the_old_module_is_this_one() -> None:
     import allennlp.commands.elmo
 
-    module: ModuleType = allennlp.commands.elmo
-    assert module is compat
-    assert module.DEFAULT_OPTIONS_FILE.endswith("/elmo_2x4096_512_2048cnn_2xhighway_options.json")
-    assert module.DEFAULT_WEIGHT_FILE.endswith("/elmo_2x4096_512_2048cnn_2xhighway_weights.hdf5")
+    assert allennlp.commands.elmo is compat
+    assert compat.DEFAULT_OPTIONS_FILE.endswith("/elmo_2x4096_512_2048cnn_2xhighway_options.json")
+    assert compat.DEFAULT_WEIGHT_FILE.endswith("/elmo_2x4096_512_2048cnn_2xhighway_weights.hdf5")
 
 
+@pytest.mark.slow
 def test_the_old_module_needs_no_allennlp() -> None:
     code = (
         "import sys; sys.modules['allennlp'] = None\n"

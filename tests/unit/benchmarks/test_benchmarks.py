@@ -68,6 +68,7 @@ def check(report, printed, name):
         assert all(line["ratio"] > 0 for line in lines[1:] if line not in limits)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", BENCHMARKS)
 def test_a_quick_run_without_allennlp_writes_a_report(name, directory, capsys):
     report, printed = report_of(name, directory, capsys, "--without-allennlp")
@@ -109,6 +110,7 @@ def test_allennlp_embeds_the_same_text(directory, capsys):
     assert names[4:6] == ["AllenNLP ElmoTokenEmbedder", "AllenNLP, vocab_to_cache"]
 
 
+@pytest.mark.slow
 def test_allennlps_parts_are_compared_in_pretraining(directory, capsys):
     pytest.importorskip("allennlp")
     report, _ = report_of("pretraining", directory, capsys)
@@ -127,6 +129,7 @@ def test_allennlps_parts_are_trained_to_the_same_quality(directory, capsys):
     assert names == ["ours", "ours, bf16", "AllenNLP's parts"]
 
 
+@pytest.mark.slow
 def test_a_quality_is_not_measured_on_generated_text(tmp_path, capsys):
     main([QUALITY, "--output", str(tmp_path)])
     assert "nothing is measured without a real text: --text FILE" in capsys.readouterr().out

@@ -103,6 +103,7 @@ def test_finished_shards_are_not_encoded_again(runner: ShardRunner, tmp_path: Pa
     assert finished_inodes and finished_inodes <= set(inodes)
 
 
+@pytest.mark.slow
 def test_dask_is_not_imported_with_the_package() -> None:
     modules = [f"allennlp_elmo_plus.cluster.{name}" for name in ("counts", "embedding", "encoding", "shards")]
     program = (

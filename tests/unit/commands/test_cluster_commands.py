@@ -89,6 +89,7 @@ def test_a_corpus(text: Path, tmp_path: Path, address: str, run: Any) -> None:
         assert (sharded / name).read_bytes() == (whole / name).read_bytes(), name
 
 
+@pytest.mark.slow
 def test_vectors(text: Path, bilm: Path, tmp_path: Path, address: str, run: Any, begun: list[Any]) -> None:
     options = ["--all", "--model", bilm, "--batch-size", 20]
     command = ["elmo", text, tmp_path / "vectors", *options, "--scheduler", address]
@@ -156,6 +157,7 @@ def test_arguments_that_do_not_go_together(arguments: list[Any], run: Any) -> No
     assert ended.status == 2 and "--scheduler" in ended.err
 
 
+@pytest.mark.slow
 def test_nobody_at_the_address(text: Path, tmp_path: Path, run: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("allennlp_elmo_plus.cluster.shards._CONNECT_TIMEOUT_SECONDS", 1)
     ended = run("elmo-encode", text, tmp_path / "out", "--scheduler", "tcp://127.0.0.1:1")

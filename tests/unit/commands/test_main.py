@@ -49,6 +49,7 @@ def test_help_needs_no_library(tmp_path: Path) -> None:
     assert run_program(tmp_path, "--version", without=large).stdout == f"elmo-plus {__version__}\n"
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["report", "elmo-report"])
 def test_a_command_of_this_package_runs_without_allennlp(name: str, tmp_path: Path) -> None:
     write_text(tmp_path / "text.txt", [["a", "b"]])
@@ -67,12 +68,14 @@ def test_a_command_that_needs_allennlp_says_how_to_get_it(tmp_path: Path) -> Non
     assert (ended.returncode, ended.stderr) == (1, f"error: {HOW_TO_GET_ALLENNLP}\n")
 
 
+@pytest.mark.slow
 def test_an_unknown_command_is_answered_in_one_line(tmp_path: Path) -> None:
     ended = run_program(tmp_path, "neighbours")
     line = "error: elmo-plus has no command `neighbours`: did you mean `neighbors`? `elmo-plus --help` lists all\n"
     assert ended.returncode == 2 and ended.stderr.endswith(line) and "Traceback" not in ended.stderr
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "arguments", [("report", "run", "--ouput", "x"), ("train", "config.json", "-s", "out", "--recovr")]
 )
@@ -84,11 +87,13 @@ def test_an_unknown_argument_is_answered_in_one_line(arguments: tuple[str, ...],
     assert line.endswith(f"; {command} --help lists the arguments")
 
 
+@pytest.mark.slow
 def test_an_unknown_command_that_is_like_no_other(tmp_path: Path) -> None:
     ended = run_program(tmp_path, "qqq")
     assert ended.stderr.endswith("error: elmo-plus has no command `qqq`; `elmo-plus --help` lists all\n")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["report", "elmo-report"])
 def test_an_error_names_the_command_as_a_user_types_it(name: str, tmp_path: Path) -> None:
     ended = run_program(tmp_path, name)
@@ -118,6 +123,7 @@ def test_a_stop_signal_leaves_no_file(tmp_path: Path) -> None:
     assert list(tmp_path.iterdir()) == []
 
 
+@pytest.mark.slow
 def test_each_process_of_a_distributed_training_knows_the_package_and_its_terminal(tmp_path: Path) -> None:
     config = small_config(tmp_path)
     config["trainer"]["num_epochs"] = 1

@@ -96,6 +96,7 @@ def test_a_file_begun_in_another_form_is_not_continued(embedder, proteins, tmp_p
     assert read(tmp_path / "vectors.h5")["two_3-5"].shape == (10,)
 
 
+@pytest.mark.slow
 def test_a_long_sequence_takes_the_memory_of_its_vectors_only() -> None:
     """The LSTM's working memory must not grow: 35,000 residues times 4 * 512 gates of 4 bytes would be 287 MB per layer."""
     short, long = (

@@ -171,6 +171,7 @@ def run_against(hub: Hub, code: str, tmp_path: Path, token: str = TOKEN) -> subp
     return subprocess.run([sys.executable, "-c", imports + code], env=environment, capture_output=True, text=True)
 
 
+@pytest.mark.slow
 def test_an_upload_is_loaded_back_and_the_next_one_keeps_its_card_alone(run_directory: Path, tmp_path: Path) -> None:
     pytest.importorskip("cached_path")
     # The form of its files is another one.
@@ -194,6 +195,7 @@ def test_an_upload_is_loaded_back_and_the_next_one_keeps_its_card_alone(run_dire
         assert "language:\n- en\n" in hub.repositories[REPOSITORY]["README.md"].decode()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("argument, variable", [("", "hf_wrong"), (", token='hf_wrong'", TOKEN)])
 def test_a_refused_upload_is_one_line_and_changes_nothing(
     argument: str, variable: str, run_directory: Path, tmp_path: Path

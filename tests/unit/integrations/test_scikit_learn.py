@@ -113,6 +113,7 @@ def test_fit_refuses_a_missing_bilm_and_a_layer_that_it_lacks(model: str) -> Non
         ElmoVectorizer(model, layers=3).fit(TEXTS)
 
 
+@pytest.mark.slow
 def test_without_scikit_learn_one_line_says_what_to_install() -> None:
     code = "import sys; sys.modules['sklearn'] = None; from allennlp_elmo_plus.integrations import ElmoVectorizer"
     result = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)

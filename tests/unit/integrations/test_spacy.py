@@ -184,6 +184,7 @@ def test_a_missing_model_is_named_when_the_first_document_comes(tmp_path: Path) 
         nlp("The mill turns.")
 
 
+@pytest.mark.slow
 def test_an_installed_package_is_found_by_its_entry_point(directory: Path, tmp_path: Path) -> None:
     metadata = ["setup.py", "-q", "egg_info", "--egg-base", str(tmp_path)]
     subprocess.run([sys.executable, *metadata], cwd=ROOT, check=True, capture_output=True)

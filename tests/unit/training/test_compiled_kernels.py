@@ -90,6 +90,7 @@ def compile_in(directory: Path, change: str = "") -> list[str]:
     return output_of(start(COMPILE.format(change=change), NUMBA_CACHE_DIR=str(directory)))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("has_characters", [True, False])
 @pytest.mark.parametrize("threads", [1, 2])
 def test_the_kernels_of_a_step_are_those_compiled_before(threads: int, has_characters: bool) -> None:
@@ -97,18 +98,21 @@ def test_the_kernels_of_a_step_are_those_compiled_before(threads: int, has_chara
     assert output_of(start(code)) == ["[] []"]
 
 
+@pytest.mark.slow
 @needs_bfloat16
 def test_the_kernels_of_a_step_in_bfloat16_are_among_those_compiled_before() -> None:
     (line,) = output_of(start(STEP.format(dtype="bfloat16", threads=2, has_characters=True)))
     assert line.startswith("[] ")
 
 
+@pytest.mark.slow
 def test_kernels_are_compiled_once_by_two_processes_and_then_nothing_is_started(tmp_path: Path) -> None:
     log, missing = compile_in(tmp_path)
     assert log.startswith(LOG_LINE) and missing == "missing 0"
     assert compile_in(tmp_path, "subprocess.Popen = compile.os.pipe = None") == ["missing 0"]
 
 
+@pytest.mark.slow
 def test_two_trainings_that_start_at_once_compile_each_kernel_once(tmp_path: Path) -> None:
     code = COMPILE.format(change="")
     processes = [start(code, NUMBA_CACHE_DIR=str(tmp_path)) for _ in range(2)]
@@ -116,12 +120,14 @@ def test_two_trainings_that_start_at_once_compile_each_kernel_once(tmp_path: Pat
     assert sum(line.startswith(LOG_LINE) for line in lines) == 1 and lines.count("missing 0") == 2
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("executable", ["/bin/false", "/no/such/program"])
 def test_a_process_that_fails_leaves_all_kernels_to_the_others(tmp_path: Path, executable: str) -> None:
     log, missing = compile_in(tmp_path, f"sys.executable = {executable!r}")
     assert log.startswith(LOG_LINE) and missing == "missing 0"
 
 
+@pytest.mark.slow
 def test_a_kernel_that_cannot_be_compiled_is_left_to_its_first_use(tmp_path: Path) -> None:
     change = """
 real, failing = compile.Entry.compile, compile.missing_entries(compiled_kernels.compiled_operations())[0]

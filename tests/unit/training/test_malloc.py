@@ -44,17 +44,20 @@ def needs_glibc() -> None:
         pytest.skip("this system has another allocator than glibc's")
 
 
+@pytest.mark.slow
 def test_the_memory_of_one_tensor_serves_the_next() -> None:
     is_set, faults, _ = run()
     assert is_set and faults < 100
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name, value", [("GLIBC_TUNABLES", "glibc.malloc.arena_max=1"), ("MALLOC_ARENA_MAX", "2")])
 def test_the_settings_of_the_user_stay(name: str, value: str) -> None:
     is_set, faults, _ = run(**{name: value})
     assert not is_set and faults > 10_000
 
 
+@pytest.mark.slow
 def test_huge_pages_are_used_where_the_system_offers_them() -> None:
     offer = Path("/sys/kernel/mm/transparent_hugepage/enabled")
     if not offer.exists() or "[never]" in offer.read_text():
@@ -62,6 +65,7 @@ def test_huge_pages_are_used_where_the_system_offers_them() -> None:
     assert run()[2] >= 30_000
 
 
+@pytest.mark.slow
 def test_no_addresses_are_reserved_where_addresses_count_as_memory() -> None:
     offer = Path("/sys/kernel/mm/transparent_hugepage/enabled")
     if offer.exists() and "[always]" in offer.read_text():

@@ -37,6 +37,7 @@ def measured_peaks(tmp_path_factory: pytest.TempPathFactory) -> list[int]:
     ).result
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("number", [0, 1], ids=["activations", "vocabulary"])
 @pytest.mark.skipif(not Path("/proc/self/clear_refs").exists(), reason="peaks are measured by Linux")
 def test_the_estimate_is_within_30_percent_of_the_measured_peak(measured_peaks: list[int], number: int) -> None:

@@ -2,6 +2,7 @@ import subprocess
 import sys
 
 import numpy as np
+import pytest
 import torch
 from torch.utils._pytree import tree_leaves
 
@@ -10,6 +11,7 @@ from allennlp_elmo_plus.data.batching.negatives import LogUniformSampler
 from tests.helpers.small_models import batch_of
 
 
+@pytest.mark.slow
 def test_the_language_model_imports_no_corpus():
     # A new interpreter, because the other tests have imported the corpus.
     command = (

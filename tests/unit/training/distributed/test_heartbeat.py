@@ -104,6 +104,7 @@ def test_a_lost_store_ends_the_other_processes(three: Processes) -> None:
     assert "process 0 does not answer" in three.losses[1]
 
 
+@pytest.mark.slow
 def test_a_store_that_does_not_answer_ends_the_other_processes(
     three: Processes, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -113,6 +114,7 @@ def test_a_store_that_does_not_answer_ends_the_other_processes(
     assert three.losses == {1: "process 1 ends: process 0 does not answer"}
 
 
+@pytest.mark.slow
 def test_a_process_that_was_stopped_for_a_while_reports_no_loss(
     three: Processes, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -42,6 +42,7 @@ def work(rank: int, port: int, path: str, fails: bool) -> None:
         raise
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("how", ["killed", "stopped", "failed"])
 def test_all_other_processes_end(server: ForkServer, how: str, tmp_path: Path, free_port: int) -> None:
     processes = [server.call(work, rank, free_port, str(tmp_path), how == "failed") for rank in range(NUM_PROCESSES)]

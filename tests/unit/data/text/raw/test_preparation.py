@@ -44,6 +44,7 @@ def test_the_split_does_not_depend_on_order_or_other_documents(tmp_path: Path) -
     assert [is_held_out(digest, 50) for digest in (0, 2**63 - 1, 2**63)] == [True, True, False]
 
 
+@pytest.mark.slow
 def test_several_processes_write_the_same_files(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("allennlp_elmo_plus.data.text.raw.preparation._BATCH_CHARACTERS", 400)
     expected = prepare(DOCUMENTS, tmp_path / "one", "en")

@@ -17,6 +17,7 @@ def split(language: Optional[str], *paragraphs: str) -> list[str]:
     return sentences
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("language", "paragraph", "sentences"),
     [
