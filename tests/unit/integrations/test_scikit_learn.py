@@ -51,6 +51,10 @@ def test_all_layers_are_concatenated(model: str) -> None:
     assert list(vectorizer.get_feature_names_out())[::29] == ["elmovectorizer0", "elmovectorizer29"]
 
 
+def test_the_embedder_has_the_batch_size_of_the_vectorizer(model: str) -> None:
+    assert ElmoVectorizer(model, batch_size=7)._embedder().batch_size == 7
+
+
 def test_a_pickle_holds_the_name_of_the_bilm(model: str) -> None:
     vectorizer = ElmoVectorizer(model).fit(TEXTS)
     data = pickle.dumps(vectorizer)

@@ -152,6 +152,8 @@ def test_several_runs_are_compared(tmp_path: Path) -> None:
         read_run(write_run(tmp_path / "b" / "run", train_data_path="x.txt", trainer={"lr": 0.5, "epochs": 2})),
     ]
     page = Page(report_page(runs))
+    # Of several configs, each is one line until the reader opens it.
+    assert "<details open>" in report_page(runs[:1]) and "<details open>" not in report_page(runs)
     for expected in ("2 runs", "a/run: 189 at 12", "b/run: 189 at 12", "Validation forward perplexity"):
         assert expected in page.text, expected
     # A chart for each of 7 metrics and 2 curves of batches, each with a curve per run.
