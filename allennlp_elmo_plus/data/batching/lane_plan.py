@@ -14,7 +14,8 @@ from typing import NamedTuple
 
 import numpy as np
 
-from allennlp_elmo_plus.data.batching.epoch_order import EpochOrder, Purpose, check_at_least
+from allennlp_elmo_plus.data.batching.epoch_order import EpochOrder, Purpose
+from allennlp_elmo_plus.errors import check_at_least
 
 
 class StreamPosition(NamedTuple):
@@ -73,7 +74,8 @@ class LanePlan(EpochOrder):
 
     def sentences(self, block_index: int, ranks: slice = slice(None)) -> np.ndarray:
         """Return the sentences at `ranks` of the block that is read at `block_index`, in reading order: their numbers in the text."""
-        return self.block_bounds[self.blocks[block_index]] + self._order_in_block(block_index)[ranks]
+        # NumPy before version 2 keeps 16 bits in a sum with one number.
+        return self.block_bounds[self.blocks[block_index]] + self._order_in_block(block_index)[ranks].astype(np.int64)
 
     def num_sentences_in(self, block_index: int) -> int:
         """Return the number of sentences of the block that is read at `block_index`."""

@@ -265,3 +265,13 @@ def test_reader_refuses_a_negative_start_and_lanes_out_of_order():
         LaneReader(tokens, plan, start=-1)
     with pytest.raises(ValueError, match=r"`lanes` must rise, got \[1, 0\]"):
         LaneReader(tokens, plan, lanes=[1, 0])
+
+
+@pytest.mark.parametrize("shuffle", [False, True])
+def test_sentences_are_more_than_16_bits_count(shuffle):
+    num_sentences = (1 << 16) + 500
+    with patch.object(epoch_order, "BLOCK_SENTENCES", WHOLE_BLOCK):
+        plan = LanePlan(3 * np.arange(num_sentences + 1), 4, 64, shuffle, 0, 0)
+    sentences = np.concatenate([plan.sentences(block) for block in range(len(plan.blocks))])
+    assert np.array_equal(np.sort(sentences), np.arange(num_sentences))
+    assert set(plan.num_positions_of(sentences)) == {4} and plan.lane_lengths.sum() == 4 * num_sentences
