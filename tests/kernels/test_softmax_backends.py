@@ -77,6 +77,16 @@ def test_narrow_hidden_states_give_a_loss_in_float32(each_backend, dtype):
         assert [grad.dtype for grad in grads] == [dtype, torch.float32, torch.float32]
 
 
+@pytest.mark.parametrize("factor", [1 / 2500, 1 / 641])
+def test_a_factor_of_the_loss_is_not_rounded_to_the_type_of_the_hidden_states(each_backend, factor):
+    hidden, weight, bias = inputs_of(40, 120, 64, dtype=torch.float32)
+    narrow, targets = hidden.detach().to(torch.bfloat16).requires_grad_(), torch.arange(40)
+    nll = sampled_softmax_nll(narrow, targets, weight, bias, negatives_of(range(5, 45), 200, 120))
+    whole, part = (torch.autograd.grad(loss, narrow, retain_graph=True)[0].float() for loss in (nll, nll * factor))
+    # Each value is rounded, their sum nearly not.
+    assert float(part.abs().sum()) == pytest.approx(factor * float(whole.abs().sum()), rel=3e-4)
+
+
 def test_vectors_may_be_transposed_in_memory(each_backend):
     inputs = inputs_of(9, 120, 40, dtype=torch.float32)
     transposed = [tensor.detach().t().contiguous().t().requires_grad_() for tensor in inputs[:2]]

@@ -120,7 +120,7 @@ class _SampledSoftmax(torch.autograd.Function):
         return (
             None,
             None,
-            grad_hidden * grad_nll.to(grad_hidden.dtype) if needs_hidden else None,
+            (grad_hidden.to(grad_nll.dtype) * grad_nll).to(grad_hidden.dtype) if needs_hidden else None,
             None,
             gradient_of_rows(grad_weight, ctx.weight_shape, ctx.weight_dtype) if needs_weight else None,
             gradient_of_rows(grad_bias, ctx.weight_shape[:1], ctx.bias_dtype) if needs_bias else None,
