@@ -45,11 +45,14 @@ os.register_at_fork(before=_end_threads, after_in_child=_use_one_thread_unless_e
 @cache
 def _pause() -> Optional[Callable[[int], Any]]:
     try:
-        mapped = {
-            line.split()[-1] for line in Path("/proc/self/maps").read_text("utf-8").splitlines() if "libgomp" in line
-        }
+        mapped = _gnu_libraries(Path("/proc/self/maps").read_text("utf-8"))
         # Other packages may bring a second copy of the library.
         (library,) = {path for path in mapped if path.startswith(str(Path(torch.__file__).parent))} or mapped
         return ctypes.CDLL(library).omp_pause_resource_all  # type: ignore[no-any-return]
     except (OSError, ValueError, AttributeError):
         return None
+
+
+def _gnu_libraries(maps: str) -> set[str]:
+    """Return the paths of GNU's OpenMP library in `maps`, which has five other fields before the path of a file."""
+    return {line.split(maxsplit=5)[-1] for line in maps.splitlines() if "libgomp" in line}

@@ -18,6 +18,12 @@ from allennlp_elmo_plus.kernels.openmp import VARIABLES
 from tests.helpers.saved_bilm import SENTENCES
 from tests.helpers.small_encoders import options_of, random_encoder
 
+MAPS = """\
+7f301ba16000-7f301ba1e000 r-xp 00000000 fe:00 1835 /opt/My Name/.venv/torch/lib/libgomp.so.1
+7f301ba1e000-7f301ba2e000 r--p 00008000 fe:00 1835 /opt/My Name/.venv/torch/lib/libgomp.so.1
+7ffd4d1c5000-7ffd4d1c9000 rw-p 00000000 00:00 0    [stack]
+"""
+
 CODE = """
 import os, sys, threading, time, torch
 from allennlp_elmo_plus.kernels import openmp
@@ -149,3 +155,7 @@ def test_a_forked_process_has_one_thread_where_its_parent_could_not_end_its_own(
 
     assert in_a_forked_process(compute) == b"1 True"
     assert torch.get_num_threads() == 3
+
+
+def test_the_path_of_the_library_may_have_spaces() -> None:
+    assert openmp._gnu_libraries(MAPS) == {"/opt/My Name/.venv/torch/lib/libgomp.so.1"}
