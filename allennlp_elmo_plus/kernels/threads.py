@@ -78,7 +78,7 @@ def run_in_threads(tasks: Sequence[Callable[[], T]], device: torch.device) -> li
         with torch.set_grad_enabled(grad_enabled), torch.autocast("cpu", autocast_dtype, autocast_enabled):
             return task()
 
-    pool = _pool(os.getpid(), len(tasks) - 1)
+    pool = _pool(os.getpid())
     others = [pool.submit(run, task) for task in tasks[1:]]
     try:
         results = [run(tasks[0])]
@@ -94,5 +94,6 @@ def run_in_threads(tasks: Sequence[Callable[[], T]], device: torch.device) -> li
 
 # A forked process cannot use the threads of its parent.
 @lru_cache(maxsize=1)
-def _pool(process: int, num_threads: int) -> ThreadPoolExecutor:
-    return ThreadPoolExecutor(num_threads, thread_name_prefix="elmo-plus")
+def _pool(process: int) -> ThreadPoolExecutor:
+    # It starts a thread only where no other is idle.
+    return ThreadPoolExecutor(os.cpu_count(), thread_name_prefix="elmo-plus")
