@@ -109,7 +109,9 @@ def run(name: str, arguments: list[str]) -> None:
     from allennlp_elmo_plus.commands.shared.log_lines import TerminalFormatter, TerminalHandler
     from allennlp_elmo_plus.training.malloc import keep_freed_memory
 
-    level = "DEBUG" if os.environ.get("ALLENNLP_DEBUG") else os.environ.get("ALLENNLP_LOG_LEVEL")
+    level = "DEBUG" if os.environ.get("ALLENNLP_DEBUG") else os.environ.get("ALLENNLP_LOG_LEVEL", "")
+    # As for AllenNLP, a name that is no level counts as none.
+    level = level if isinstance(logging.getLevelName(level), int) else ""
     handler = TerminalHandler()
     handler.setFormatter(TerminalFormatter())
     # Of other libraries, such as Dask, only warnings are shown.

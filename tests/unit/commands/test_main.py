@@ -51,7 +51,11 @@ def test_help_needs_no_library(tmp_path: Path) -> None:
 
 @pytest.mark.slow
 @pytest.mark.parametrize("name", ["report", "elmo-report"])
-def test_a_command_of_this_package_runs_without_allennlp(name: str, tmp_path: Path) -> None:
+def test_a_command_of_this_package_runs_without_allennlp(
+    name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # No level of the log: AllenNLP's commands ignore it too.
+    monkeypatch.setenv("ALLENNLP_LOG_LEVEL", "debug")
     write_text(tmp_path / "text.txt", [["a", "b"]])
     ended = run_program(tmp_path, name, tmp_path / "nowhere", without=("allennlp", "spacy", "transformers"))
     assert ended.returncode == 1 and ended.stderr.splitlines()[-1].startswith("error: ")
