@@ -197,6 +197,9 @@ def _all_requests(input_file: str, predictor: BilmPredictor) -> Iterator[JsonDic
         try:
             for line in lines:
                 line_number += 1
+                if line_number == 1:
+                    # Some editors write a byte order mark.
+                    line = line.removeprefix("\ufeff")
                 yield predictor.load_line(line)
         except InputError as error:
             raise InputError(f"line {line_number}: {error}") from None

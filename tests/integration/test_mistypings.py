@@ -104,7 +104,7 @@ MISTYPED: dict[str, tuple[str, int, str]] = {
     "options to export": ("export elmo/options.json exp", 1, "elmo/options.json: must be"),
     "neither output nor check": ("vocab small.txt", 2, "--output --check"),
     "a text as vocabulary": ("vocab --check held.txt", 1, "held.txt: must be a vocabulary file"),
-    "a key of a request": (f"predict {ARCHIVE} bad.jsonl", 1, "`topp`"),
+    "a key of a request": (f"predict {ARCHIVE} bad.jsonl", 1, "line 1: `topp`"),
     "a tagger whose biLM is missing": (tag(**{EMBEDDER: "nope/model.tar.gz"}), 1, "nope/model.tar.gz"),
     "a tagger of another width": (
         tag(**{EMBEDDER: ARCHIVE}), 1,

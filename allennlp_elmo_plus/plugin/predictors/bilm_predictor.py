@@ -6,7 +6,7 @@ from functools import cached_property
 from typing import Any, Optional
 
 import torch
-from allennlp.common.util import JsonDict, sanitize
+from allennlp.common.util import JsonDict
 from allennlp.data import Instance
 from allennlp.predictors import Predictor
 from overrides import overrides
@@ -71,7 +71,7 @@ class BilmPredictor(Predictor):
         """Return the request of one line of `elmo-plus predict`.
 
         Raises:
-            InputError: the line begins as a JSON object and cannot be parsed.
+            InputError: the line begins as a JSON object, and cannot be parsed or is no request that this biLM can answer.
         """
         # A sentence may begin with a brace, but hardly with a brace and a quotation mark.
         if not _BEGINS_AS_JSON.match(line):
@@ -82,6 +82,7 @@ class BilmPredictor(Predictor):
             raise InputError(
                 f"a line that begins as a JSON object must be one, got {truncated_repr(line)}: {error}"
             ) from None
+        self._check(read_request(request))
         return request
 
     @overrides
@@ -115,8 +116,8 @@ class BilmPredictor(Predictor):
         """Return the scores of each sentence."""
         for instance in instances:
             self._dataset_reader.apply_token_indexers(instance)
-        outputs = self._model.forward_on_instances(instances)
-        return [_scores_of(instance, sanitize(output)) for instance, output in zip(instances, outputs)]
+        outputs = super().predict_batch_instance(instances)
+        return [_scores_of(instance, output) for instance, output in zip(instances, outputs, strict=True)]
 
     def _check(self, request: Any) -> None:
         if isinstance(request, ScoreRequest):

@@ -141,11 +141,15 @@ def test_files_of_a_bilm_vocabulary_are_loaded_as_a_bilm_vocabulary(
 
 
 def test_predict_answers_blank_lines(tmp_path: Path, without_patch: WithoutPatch) -> None:
-    (tmp_path / "lines.txt").write_text("the river\n \nrises\n")
+    lines = tmp_path / "lines.txt"
     manager = predict._PredictManager.__new__(predict._PredictManager)
-    manager._input_file, manager._predictor = str(tmp_path / "lines.txt"), BilmPredictor.__new__(BilmPredictor)
+    manager._input_file, manager._predictor = str(lines), BilmPredictor.__new__(BilmPredictor)
     sentences = ["the river\n", " \n", "rises\n"]
-    assert [request["sentence"] for request in manager._get_json_data()] == sentences
+    # The second file begins with a byte order mark.
+    for encoding in ("utf-8", "utf-8-sig"):
+        lines.write_text("".join(sentences), encoding)
+        assert [request["sentence"] for request in manager._get_json_data()] == sentences
+    lines.write_text("".join(sentences), "utf-8")
     without_patch(predict._PredictManager, "_get_json_data")
     assert [request["sentence"] for request in manager._get_json_data()] == [sentences[0], sentences[2]]
 

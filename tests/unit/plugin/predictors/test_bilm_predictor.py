@@ -145,6 +145,13 @@ def test_a_line_that_begins_as_json_must_be_json(predictor: Predictor, line: str
     assert len(str(error.value).splitlines()) == 1
 
 
+def test_a_request_is_checked_with_its_line(predictor: Predictor) -> None:
+    with pytest.raises(InputError, match="^`topp` does not go with `sentence`, which takes `top`$"):
+        predictor.load_line('{"sentence": "the mill", "topp": 3}')
+    with pytest.raises(InputError, match="^`top` must be at most "):
+        predictor.load_line('{"sentence": "the mill", "top": 1000000}')
+
+
 def test_the_id_of_a_request_is_in_its_answer(predictor: Predictor) -> None:
     requests: list[dict[str, Any]] = [{"sentence": "the mill"}, {"prefix": "the", "max_words": 2}]
     ids: list[Any] = ["a", 0, None, {"b": [1]}]
