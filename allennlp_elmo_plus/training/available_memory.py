@@ -41,9 +41,9 @@ def _control_group_memory(root: Path) -> list[int]:
         for directory in (group, *group.parents):
             allowed, used = _read(directory / limit).strip(), _read(directory / usage).strip()
             if allowed.isdigit() and used.isdigit() and int(allowed) < _NO_LIMIT:
-                # The kernel frees cached files on demand.
+                # The kernel frees cached files on demand. Version 1 counts those of the groups below only in the total.
                 numbers = _numbers(directory / "memory.stat")
-                file_cache = numbers.get("inactive_file", numbers.get("total_inactive_file", 0))
+                file_cache = numbers.get("total_inactive_file", numbers.get("inactive_file", 0))
                 remaining.append(max(0, int(allowed) - int(used) + file_cache))
             if directory == base:
                 break

@@ -66,7 +66,7 @@ V1 = "sys/fs/cgroup/memory/box"
                 "proc/self/cgroup": "5:cpu,memory:/box\n1:name=systemd:/box\n",
                 f"{V1}/memory.limit_in_bytes": "500000\n",
                 f"{V1}/memory.usage_in_bytes": "200000\n",
-                f"{V1}/memory.stat": "total_inactive_file 100\n",
+                f"{V1}/memory.stat": "inactive_file 3\ntotal_inactive_file 100\n",
                 "sys/fs/cgroup/memory/memory.limit_in_bytes": "9223372036854771712\n",
                 "sys/fs/cgroup/memory/memory.usage_in_bytes": "7\n",
             },
