@@ -1,6 +1,7 @@
 """Draw curves and bars as SVG. Colours come from the page by CSS class, so that dark mode works."""
 
 import math
+import sys
 from collections.abc import Sequence
 from html import escape
 from typing import NamedTuple
@@ -97,7 +98,7 @@ def thinned(points: list[tuple[float, float]]) -> list[tuple[float, float]]:
 
 def format_number(value: float) -> str:
     """Return `value` as text: whole and large numbers with thousands separators, others with four significant digits."""
-    if not math.isfinite(value):
+    if not abs(value) <= sys.float_info.max:
         return str(value)
     if abs(value) >= 1e15:
         return f"{value:.4g}"

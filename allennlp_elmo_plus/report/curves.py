@@ -1,6 +1,6 @@
 """Choose the curves of a run, or of several, and draw a chart for each kind."""
 
-import math
+import sys
 from collections.abc import Mapping
 from html import escape
 from typing import Any
@@ -89,4 +89,4 @@ def _words(key: str) -> str:
 
 
 def _is_number(value: Any) -> bool:
-    return isinstance(value, (int, float)) and not isinstance(value, bool) and math.isfinite(value)
+    return isinstance(value, (int, float)) and not isinstance(value, bool) and abs(value) <= sys.float_info.max

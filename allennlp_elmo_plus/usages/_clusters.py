@@ -44,6 +44,10 @@ def _k_means(vectors: np.ndarray, seed: int) -> np.ndarray:
 
 
 def _affinity_propagation(vectors: np.ndarray, seed: int) -> Any:
+    method = AffinityPropagation(damping=_DAMPING, max_iter=_MAX_ITERATIONS, random_state=seed)
     with warnings.catch_warnings():
-        warnings.simplefilter("ignore", ConvergenceWarning)
-        return AffinityPropagation(damping=_DAMPING, max_iter=_MAX_ITERATIONS, random_state=seed).fit_predict(vectors)
+        warnings.simplefilter("error", ConvergenceWarning)
+        try:
+            return method.fit_predict(vectors)
+        except ConvergenceWarning:
+            return np.zeros(len(vectors))

@@ -89,7 +89,15 @@ def test_the_lengths_of_bars_are_proportional_to_their_values() -> None:
 
 @pytest.mark.parametrize(
     "value, text",
-    [(0, "0"), (7.0, "7"), (123.456, "123.5"), (12345.6, "12,346"), (0.00012345, "0.0001234"), (math.inf, "inf")],
+    [
+        (0, "0"),
+        (7.0, "7"),
+        (123.456, "123.5"),
+        (12345.6, "12,346"),
+        (0.00012345, "0.0001234"),
+        (math.inf, "inf"),
+        (10**400, str(10**400)),
+    ],
 )
 def test_numbers_have_at_most_four_digits_or_are_whole(value: float, text: str) -> None:
     assert format_number(value) == text

@@ -16,6 +16,7 @@ from allennlp_elmo_plus.formats.pretrained import load_language_model, read_mode
 from allennlp_elmo_plus.inference.embedder import ElmoEmbedder
 from allennlp_elmo_plus.inference.neighbors import TokenInContext
 from allennlp_elmo_plus.inference.scoring.word_log_probs import WordScorer
+from allennlp_elmo_plus.usages import _clusters
 from allennlp_elmo_plus.usages._clusters import MIN_USAGES, cluster
 from allennlp_elmo_plus.usages.comparison import UsageComparer
 from allennlp_elmo_plus.usages.measures import average_pairwise_distance, prototype_distance, unit_vectors
@@ -70,6 +71,14 @@ def test_clouds_are_clusters_and_the_largest_is_first(method: str) -> None:
 def test_few_or_equal_usages_are_one_cluster(method: str) -> None:
     assert cluster(clouds([MIN_USAGES - 1]), method, 1).tolist() == [0] * (MIN_USAGES - 1)
     assert cluster(np.eye(3)[[0, 1, 2] * 5], method, 1).tolist() == [0] * 15
+
+
+@pytest.mark.parametrize("num_iterations", [1, 20, 40])
+def test_where_affinity_propagation_does_not_converge_there_is_one_cluster(
+    num_iterations: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(_clusters, "_MAX_ITERATIONS", num_iterations)
+    assert set(cluster(clouds([6, 20, 11]), "affinity", 1).tolist()) == {0}
 
 
 def test_substitutes_are_the_words_that_both_directions_and_frequency_favour(model: UsageModel, bilm: Path) -> None:
