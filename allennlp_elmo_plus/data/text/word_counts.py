@@ -8,11 +8,11 @@ import multiprocessing
 import os
 import signal
 from collections import Counter
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from concurrent.futures import FIRST_COMPLETED, ProcessPoolExecutor, wait
 from typing import Any, NamedTuple, Optional, Union
 
-from allennlp_elmo_plus.data.text.fasta import is_fasta
+from allennlp_elmo_plus.data.text.bytes_read import Report, is_converted, reported
 from allennlp_elmo_plus.data.text.text_files import (
     TextSource,
     check_encoding_errors,
@@ -23,14 +23,12 @@ from allennlp_elmo_plus.data.text.text_files import (
     open_text,
     resolve_paths,
 )
-from allennlp_elmo_plus.errors import InputError
+from allennlp_elmo_plus.errors import InputError, check_at_least
 
 # With fewer bytes, another process takes longer to start than it saves.
 MIN_BYTES_PER_PROCESS = 1 << 24
 
 _SECONDS_BETWEEN_REPORTS = 0.5
-
-Report = Callable[[int], None]
 
 
 class _Part(NamedTuple):
@@ -56,11 +54,9 @@ def count_words(
         report: Called repeatedly with the number of bytes read since the last call.
 
     Raises:
-        ValueError: `num_processes` is below 1.
-        InputError: As in `data.text.text_files.iter_sentences`.
+        InputError: `num_processes` is below 1, or as in `data.text.text_files.iter_sentences`.
     """
-    if num_processes < 1:
-        raise ValueError(f"`num_processes` must be at least 1, got {num_processes}")
+    check_at_least(1, num_processes=num_processes)
     check_encoding_errors(encoding_errors)
     paths = resolve_paths(spec)
     files = [path for path in paths if os.path.isfile(path)]
@@ -104,7 +100,7 @@ def _count_in_processes(
         min(num_processes, len(parts)), context, initializer=_start_worker, initargs=(bytes_read, stop)
     ) as pool:
         try:
-            pending = {pool.submit(_count_in_worker, part, encoding_errors) for part in parts}
+            pending = {pool.submit(_count_part, part, encoding_errors, _report_from_worker) for part in parts}
             reported = 0
             while pending:
                 done, pending = wait(pending, _SECONDS_BETWEEN_REPORTS, FIRST_COMPLETED)
@@ -132,10 +128,6 @@ def _start_worker(bytes_read: Any, stop: Any) -> None:
     _worker.update(bytes_read=bytes_read, stop=stop)
 
 
-def _count_in_worker(part: _Part, encoding_errors: str) -> Counter[str]:
-    return _count_part(part, encoding_errors, _report_from_worker)
-
-
 def _report_from_worker(num_bytes: int) -> None:
     with _worker["bytes_read"].get_lock():
         _worker["bytes_read"].value += num_bytes
@@ -145,7 +137,7 @@ def _report_from_worker(num_bytes: int) -> None:
 
 def _parts(path: TextSource, num_processes: int) -> list[_Part]:
     """Return the parts of the file `path`, of whole lines and about equal size."""
-    if _is_converted(str(path)):
+    if is_converted(path):
         return [_Part(path, 0, None)]
     size = os.path.getsize(path)
     num_parts = max(1, min(num_processes, size // MIN_BYTES_PER_PROCESS))
@@ -161,22 +153,13 @@ def _parts(path: TextSource, num_processes: int) -> list[_Part]:
 def _count_part(part: _Part, encoding_errors: str, report: Report = lambda num_bytes: None) -> Counter[str]:
     name = name_of(part.path)
     counts: Counter[str] = Counter()
-    num_lines = file_bytes = 0
+    num_lines = 0
     with open_text(part.path) as file:
         if part.start:
             file.seek(part.start)
-        for data in line_blocks(file, name, None if part.end is None else part.end - part.start):
+        blocks = line_blocks(file, name, None if part.end is None else part.end - part.start)
+        for data in reported(blocks, file, part.path, report):
             text = first_lines(data, name) if part.start == num_lines == 0 else data
             counts.update(decode_block(text, name, num_lines + 1, encoding_errors).split())
             num_lines += data.count(b"\n")
-            if _is_converted(name):
-                before, file_bytes = file_bytes, os.lseek(file.fileno(), 0, os.SEEK_CUR)
-                report(file_bytes - before)
-            else:
-                report(len(data))
     return counts
-
-
-def _is_converted(name: str) -> bool:
-    """Return whether the bytes that are read are others than those of the file `name`."""
-    return name.endswith(".gz") or is_fasta(name)

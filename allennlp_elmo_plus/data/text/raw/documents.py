@@ -3,15 +3,16 @@
 import csv
 import json
 import os
-from collections.abc import Callable, Iterable, Iterator
+import re
+from collections.abc import Iterable, Iterator
 from itertools import chain
 from pathlib import Path
-from typing import BinaryIO, Optional, Union
+from typing import Optional, Union
 
+from allennlp_elmo_plus.data.text.bytes_read import Report, reported
 from allennlp_elmo_plus.data.text.fasta import is_fasta
 from allennlp_elmo_plus.data.text.text_files import (
     MAX_LINE_BYTES,
-    TextSource,
     decode_blocks,
     drop_byte_order_mark,
     first_lines,
@@ -26,13 +27,13 @@ TABLE_SUFFIXES = (".csv", ".tsv")
 MAX_RECORD_BYTES = 1 << 26
 # spaCy's own limit. It also bounds the memory that a text without blank lines takes.
 MAX_PARAGRAPH_CHARACTERS = 1_000_000
+# What UTF-8 cannot encode, and NUL.
+_NO_TEXT = re.compile(r"[\0\ud800-\udfff]")
 # The length of a list of columns in a message.
 _MAX_NAMES = 300
 
 # The paragraphs of a document, each without line breaks and with single spaces between its words.
 Document = list[str]
-
-Report = Callable[[int], None]
 
 
 def iter_documents(
@@ -63,8 +64,9 @@ def iter_documents(
             raise InputError(f"{name}: a FASTA file needs no preparation, every command reads it")
         is_table = Path(name.removesuffix(".gz")).suffix.lower() in TABLE_SUFFIXES
         is_plain = field is None and not is_table
+        max_line_bytes = MAX_LINE_BYTES if is_plain else MAX_RECORD_BYTES
         with open_text(source) as file:
-            blocks = _reported(line_blocks(file, name, max_line_bytes=_max_line_bytes(is_plain)), file, source, report)
+            blocks = reported(line_blocks(file, name, max_line_bytes=max_line_bytes), file, source, report)
             decoded = decode_blocks(blocks, name, check_start=first_lines if is_plain else drop_byte_order_mark)
             lines = chain.from_iterable(decoded)
             if is_plain:
@@ -73,22 +75,6 @@ def iter_documents(
             texts = _column(lines, name, field) if is_table else _json_values(lines, name, str(field))
             for place, text in texts:
                 yield list(_paragraphs(text.split("\n"), paragraph_per_line, place))
-
-
-def _max_line_bytes(is_plain: bool) -> int:
-    return MAX_LINE_BYTES if is_plain else MAX_RECORD_BYTES
-
-
-def _reported(blocks: Iterator[bytes], file: BinaryIO, source: TextSource, report: Report) -> Iterator[bytes]:
-    position = 0
-    for block in blocks:
-        before, position = position, _position(file, source, position + len(block))
-        report(position - before)
-        yield block
-
-
-def _position(file: BinaryIO, source: TextSource, num_bytes_read: int) -> int:
-    return os.lseek(file.fileno(), 0, os.SEEK_CUR) if os.path.isfile(source) else num_bytes_read
 
 
 def _paragraphs(lines: Iterable[str], paragraph_per_line: bool, place: str) -> Iterator[str]:
@@ -138,17 +124,9 @@ def _json_values(lines: Iterable[str], name: str, field: str) -> Iterator[tuple[
         value = "" if record[field] is None else record[field]
         if not isinstance(value, str):
             raise InputError(f"{place}: the field {field!r} must be text, got {truncated_repr(value)}")
-        if "\0" in value or not _is_unicode(value):
+        if _NO_TEXT.search(value):
             raise InputError(f"{place}: the field {field!r} must be text, got a NUL character or half a surrogate pair")
         yield place, value
-
-
-def _is_unicode(text: str) -> bool:
-    try:
-        text.encode("utf-8")
-    except UnicodeEncodeError:
-        return False
-    return True
 
 
 def _column(lines: Iterator[str], name: str, field: Optional[str]) -> Iterator[tuple[str, str]]:

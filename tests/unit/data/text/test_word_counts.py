@@ -2,6 +2,7 @@
 
 import gzip
 import os
+import threading
 from collections import Counter
 from pathlib import Path
 
@@ -115,6 +116,16 @@ def test_a_text_that_can_be_read_only_once_is_counted_beside_files(
     counts = count_words(f"{tmp_path}/a.txt,{spec},{tmp_path}/b.txt", num_processes=2)
     os.close(reading)
     assert counts == {"the": 3, "mill": 2, "river": 1}
+
+
+def test_a_pipe_of_compressed_text_reports_the_bytes_of_the_text(tmp_path: Path) -> None:
+    pipe, reports = tmp_path / "pipe.gz", list[int]()
+    os.mkfifo(pipe)
+    writer = threading.Thread(target=pipe.write_bytes, args=(gzip.compress(b"the mill\nthe river\n"),), daemon=True)
+    writer.start()
+    assert count_words(pipe, report=reports.append) == {"the": 2, "mill": 1, "river": 1}
+    writer.join()
+    assert sum(reports) == len("the mill\nthe river\n")
 
 
 def test_text_without_words_and_bad_arguments(tmp_path: Path) -> None:
