@@ -14,7 +14,7 @@ from allennlp_elmo_plus.inference.neighbor_index import NeighborIndex
 from allennlp_elmo_plus.inference.neighbors import Neighbors, TokenInContext
 from allennlp_elmo_plus.inference.scoring.word_log_probs import WordScorer
 from allennlp_elmo_plus.inference.substitutes import substitutes
-from allennlp_elmo_plus.inference.top_words import TopWords
+from allennlp_elmo_plus.inference.top_words import ProbableWord, TopWords, probable_words
 from allennlp_elmo_plus.modules.encoder import BiLMEncoder
 
 NUM_SUBSTITUTES = 10
@@ -26,13 +26,6 @@ class Surprisal(NamedTuple):
 
     forward: list[float]  # of w1 .. wn </S>, each given all words before it
     backward: Optional[list[float]]  # of <S> w1 .. wn, each given all words after it; None for a forward-only model
-
-
-class ProbableWord(NamedTuple):
-    """A word and its probability at a position."""
-
-    word: str
-    probability: float
 
 
 class WordSubstitutes(NamedTuple):
@@ -101,11 +94,13 @@ class Explorer:
     def similarities(self, words: Sequence[str], others: Sequence[str]) -> np.ndarray:
         """Return the cosine of each of `words` (n) and each of `others` (m) at each layer, (L + 1, n, m)."""
         left, right = (self._embedder.embed_sentence(sentence) for sentence in (words, others))
-        left, right = (vectors / np.linalg.norm(vectors, axis=-1, keepdims=True) for vectors in (left, right))
+        left, right = map(_unit_vectors, (left, right))
         return left @ right.swapaxes(1, 2)
 
     def _probable_words(self, top: TopWords, position: int) -> list[ProbableWord]:
-        return [
-            ProbableWord(self._vocabulary[number], math.exp(log_prob))
-            for number, log_prob in zip(top.ids[position].tolist(), top.log_probs[position].tolist(), strict=True)
-        ]
+        return probable_words(top.ids[position], top.log_probs[position], self._vocabulary)
+
+
+def _unit_vectors(vectors: np.ndarray) -> np.ndarray:
+    """Return `vectors` divided by their lengths; a vector of zeros stays."""
+    return vectors / np.maximum(np.linalg.norm(vectors, axis=-1, keepdims=True), np.finfo(vectors.dtype).tiny)

@@ -6,9 +6,10 @@ from typing import Optional
 
 from allennlp_elmo_plus.data.text.characters import BOS_WORD, EOS_WORD
 from allennlp_elmo_plus.errors import InputError, count_in_words
-from allennlp_elmo_plus.explore.explorer import Explorer, ProbableWord, Surprisal
+from allennlp_elmo_plus.explore.explorer import Explorer, Surprisal
 from allennlp_elmo_plus.explore.heat_map import heat_map
 from allennlp_elmo_plus.explore.request import Request, read_request
+from allennlp_elmo_plus.inference.top_words import ProbableWord
 from allennlp_elmo_plus.report.chart import format_number
 from allennlp_elmo_plus.report.html import document, marked, section
 
@@ -72,7 +73,7 @@ def _answer(explorer: Explorer, request: Request) -> list[str]:
     if explorer.has_softmax:
         surprisals = [explorer.surprisal(sentence) for sentence in request.sentences]
     numbers = [number for surprisal in surprisals if surprisal for part in surprisal for number in part or ()]
-    largest = max(numbers, default=1.0)
+    largest = max(numbers, default=0.0) or 1.0
     cards = [
         _bars(explorer, request, number, surprisal, largest) if surprisal else _words(request, number)
         for number, surprisal in enumerate(surprisals)

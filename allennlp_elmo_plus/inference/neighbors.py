@@ -4,7 +4,6 @@ The text is read once, in batches; only the nearest tokens so far are kept.
 """
 
 from collections.abc import Callable, Hashable, Iterable, Iterator, Mapping, Sequence
-from functools import partial
 from typing import Any, NamedTuple, Optional
 
 import torch
@@ -14,7 +13,7 @@ from torch.nn import functional as F
 from allennlp_elmo_plus.data.batching.sentences import sentence_ids
 from allennlp_elmo_plus.data.text.characters import encode_words
 from allennlp_elmo_plus.data.text.vocabulary import look_up_words
-from allennlp_elmo_plus.errors import check_at_least_one
+from allennlp_elmo_plus.errors import check_at_least
 from allennlp_elmo_plus.modules.encoder import BiLMEncoder
 from allennlp_elmo_plus.modules.token_encoder import WordEncoder
 
@@ -69,7 +68,7 @@ class NearestItems:
     """
 
     def __init__(self, num_kept: int, excluded: Hashable) -> None:
-        check_at_least_one(num_kept=num_kept)
+        check_at_least(1, num_kept=num_kept)
         self._num_kept = num_kept
         self._excluded = excluded
         self._similarities: dict[Any, float] = {}
@@ -145,12 +144,12 @@ class NeighborSearch:
         """
         for batch in self._batches(sentences):
             free, contextual = self._vectors_of(batch)
-            tokens = [(sentence, position) for sentence in batch for position in range(len(sentence))]
+            tokens = [TokenInContext(words, position) for words in map(tuple, batch) for position in range(len(words))]
             similarities = contextual @ self._contextual.t()
             for nearest, column in zip(self._near_tokens, similarities.t(), strict=True):
-                nearest.add(column, partial(_token_at, tokens))
+                nearest.add(column, tokens.__getitem__)
             if self._compares_text_words:
-                self._add_words([sentence[position] for sentence, position in tokens], free)
+                self._add_words([token.word for token in tokens], free)
 
     def result(self) -> list[Neighbors]:
         """Return the neighbours of each query in the text so far."""
@@ -201,8 +200,3 @@ class NeighborSearch:
             assert self._encoder.max_characters is not None
             ids = torch.from_numpy(encode_words(words, self._encoder.max_characters)).to(self._device)
         return F.normalize(token_encoder(ids), dim=1)
-
-
-def _token_at(tokens: Sequence[tuple[Sequence[str], int]], index: int) -> TokenInContext:
-    sentence, position = tokens[index]
-    return TokenInContext(tuple(sentence), position)

@@ -6,20 +6,16 @@ from pathlib import Path
 from typing import Any
 
 from allennlp_elmo_plus.errors import InputError
-from allennlp_elmo_plus.inference.neighbors import Neighbors, TokenInContext
+from allennlp_elmo_plus.inference.neighbors import Neighbors
 
 
 def write_neighbors(path: Path, results: Sequence[Neighbors]) -> None:
     """Write `results` to `path`."""
-
-    def describe(token: TokenInContext) -> dict[str, Any]:
-        return {"sentence": token.sentence, "position": token.position}
-
     content = [
         {
-            **describe(query),
+            **query._asdict(),
             "context_free": [near._asdict() for near in context_free],
-            "contextual": [{"similarity": near.similarity, **describe(near.token)} for near in contextual],
+            "contextual": [{"similarity": near.similarity, **near.token._asdict()} for near in contextual],
         }
         for query, context_free, contextual in results
     ]
@@ -36,12 +32,11 @@ def read_neighbors(path: Path) -> list[dict[str, Any]]:
         content = json.loads(path.read_text("utf-8"))
         for query in content:
             for token in (query, *query["contextual"]):
-                words = [*token["sentence"], token["sentence"][token["position"]]]
-                _check_strings(words)
+                _check_strings([*token["sentence"], [*token["sentence"]][token["position"]]])
             for near in (*query["context_free"], *query["contextual"]):
                 near["similarity"] = float(near["similarity"])
             _check_strings([near["word"] for near in query["context_free"]])
-    except (ValueError, KeyError, IndexError, TypeError, RecursionError):
+    except (ValueError, KeyError, IndexError, TypeError, OverflowError, RecursionError):
         raise InputError(f"{path}: must be a file of `elmo-plus neighbors --output`") from None
     return content
 

@@ -1,12 +1,13 @@
 """Find the most probable words of a vocabulary without storing all (N, V) logits."""
 
 import math
+from collections.abc import Sequence
 from typing import NamedTuple
 
 import torch
 from torch import Tensor
 
-from allennlp_elmo_plus.errors import check_at_least_one
+from allennlp_elmo_plus.errors import check_at_least
 from allennlp_elmo_plus.kernels.softmax.exact_softmax import blocks_of_logits
 
 
@@ -15,6 +16,21 @@ class TopWords(NamedTuple):
 
     ids: Tensor  # (N, n) int64, from 0
     log_probs: Tensor  # (N, n), natural logarithms
+
+
+class ProbableWord(NamedTuple):
+    """A word and its probability at a position."""
+
+    word: str
+    probability: float
+
+
+def probable_words(ids: Tensor, log_probs: Tensor, vocabulary: Sequence[str]) -> list[ProbableWord]:
+    """Return the words of `vocabulary` with `ids` (n,), each with the exponential of its number in `log_probs` (n,)."""
+    return [
+        ProbableWord(vocabulary[word_id], math.exp(log_prob))
+        for word_id, log_prob in zip(ids.tolist(), log_probs.tolist(), strict=True)
+    ]
 
 
 @torch.no_grad()
@@ -34,7 +50,7 @@ def top_words(hidden: Tensor, weight: Tensor, bias: Tensor, num_words: int, chun
     """
     if not 1 <= num_words <= len(weight):
         raise ValueError(f"`num_words` must be from 1 to {len(weight)}, the words of the vocabulary, got {num_words}")
-    check_at_least_one(chunk_size=chunk_size)
+    check_at_least(1, chunk_size=chunk_size)
     log_totals = hidden.new_full((len(hidden),), -math.inf, dtype=torch.float64)
     sum_dtype = torch.promote_types(hidden.dtype, torch.float32)
     best = hidden.new_full((len(hidden), num_words), -math.inf, dtype=sum_dtype)

@@ -8,6 +8,7 @@ import numpy as np
 
 from allennlp_elmo_plus.errors import InputError
 from allennlp_elmo_plus.inference.neighbors import TokenInContext
+from allennlp_elmo_plus.inference.top_words import ProbableWord
 from allennlp_elmo_plus.usages.measures import (
     average_pairwise_distance,
     jensen_shannon_divergence,
@@ -15,7 +16,7 @@ from allennlp_elmo_plus.usages.measures import (
     unit_vectors,
 )
 from allennlp_elmo_plus.usages.occurrences import Sample
-from allennlp_elmo_plus.usages.usage_model import Substitute, UsageModel
+from allennlp_elmo_plus.usages.usage_model import UsageModel
 
 CLUSTERINGS = ("kmeans", "affinity")
 NUM_EXAMPLES = 3
@@ -112,7 +113,7 @@ def _import_cluster() -> Callable[[np.ndarray, str, int], np.ndarray]:
     return cluster
 
 
-def _most_probable(substitutes: Iterable[Sequence[Substitute]]) -> list[str]:
+def _most_probable(substitutes: Iterable[Sequence[ProbableWord]]) -> list[str]:
     """Return the words with the highest sum of probabilities over the usages of a cluster; punctuation marks are left out."""
     totals: Counter[str] = Counter()
     for words in substitutes:

@@ -6,7 +6,7 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
-from allennlp_elmo_plus.errors import InputError, check_at_least_one
+from allennlp_elmo_plus.errors import InputError, check_at_least
 from allennlp_elmo_plus.inference.neighbors import MAX_SENTENCE_WORDS, TokenInContext
 
 ANY_ENDING = "*"
@@ -38,7 +38,7 @@ class OccurrenceSampler:
     """
 
     def __init__(self, words: Sequence[str], max_occurrences: int, seed: int) -> None:
-        check_at_least_one(max_occurrences=max_occurrences)
+        check_at_least(1, max_occurrences=max_occurrences)
         self._max_occurrences = max_occurrences
         self._random = {word: random.Random(seed) for word in words}
         self._tokens: dict[str, list[TokenInContext]] = {word: [] for word in words}

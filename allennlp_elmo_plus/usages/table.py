@@ -4,7 +4,6 @@ import json
 from collections.abc import Iterable, Iterator
 from typing import Any
 
-from allennlp_elmo_plus.inference.neighbors import TokenInContext
 from allennlp_elmo_plus.usages.comparison import WordComparison
 
 COLUMNS = ("word", "found_a", "found_b", "used_a", "used_b", "apd", "prt", "jsd", "clusters")
@@ -39,13 +38,9 @@ def json_lines(comparisons: Iterable[WordComparison]) -> Iterator[str]:
                     "count_a": counts[0],
                     "count_b": counts[1],
                     "substitutes": substitutes,
-                    "examples_a": [_describe(token) for token in examples[0]],
-                    "examples_b": [_describe(token) for token in examples[1]],
+                    "examples_a": [token._asdict() for token in examples[0]],
+                    "examples_b": [token._asdict() for token in examples[1]],
                 }
                 for counts, substitutes, examples in difference.clusters
             ]
         yield json.dumps(record, ensure_ascii=False)
-
-
-def _describe(token: TokenInContext) -> dict[str, Any]:
-    return {"sentence": token.sentence, "position": token.position}

@@ -2,7 +2,6 @@
 
 import math
 from collections.abc import Sequence
-from typing import NamedTuple
 
 import numpy as np
 import torch
@@ -15,18 +14,12 @@ from allennlp_elmo_plus.formats.parameters import StoredModel
 from allennlp_elmo_plus.inference.embedder import ElmoEmbedder
 from allennlp_elmo_plus.inference.neighbors import BATCH_TOKENS, TokenInContext
 from allennlp_elmo_plus.inference.predictions import predictions
+from allennlp_elmo_plus.inference.top_words import ProbableWord, probable_words
 from allennlp_elmo_plus.modules.encoder import BiLMEncoder
 
 NUM_SUBSTITUTES = 10
 # Logits in memory together.
 _MAX_LOGITS = 20_000_000
-
-
-class Substitute(NamedTuple):
-    """A word and its probability in the place of an occurrence."""
-
-    word: str
-    probability: float
 
 
 class UsageModel:
@@ -63,23 +56,20 @@ class UsageModel:
         sentences = self._embedder.embed_sentences([token.sentence for token in tokens], self._layer)
         return np.stack([vectors[token.position] for token, vectors in zip(tokens, sentences, strict=True)])
 
-    def substitutes(self, tokens: Sequence[TokenInContext]) -> list[list[Substitute]]:
+    def substitutes(self, tokens: Sequence[TokenInContext]) -> list[list[ProbableWord]]:
         """Return the `NUM_SUBSTITUTES` most probable words in the place of each of `tokens`; without a softmax, no words.
 
         The probability of a word w between the words l before it and r after it is in proportion to P(w | l) P(w | r) / P(w): Bayes'
         rule where l and r are independent given w. P(w) is that of Zipf's law by the place of w in the vocabulary, which is sorted by
         frequency: 1 / place. A forward-only biLM has P(w | l) alone. The word itself and `<S>`, `</S>` and `<UNK>` are left out.
         """
-        result: list[list[Substitute]] = [[] for _ in tokens]
+        result: list[list[ProbableWord]] = [[] for _ in tokens]
         if not self.has_softmax:
             return result
         for indices in batches_by_length([len(token.sentence) for token in tokens], BATCH_TOKENS):
             batch = [tokens[index] for index in indices]
             for index, token, (ids, log_probs) in zip(indices, batch, self._top_words(batch), strict=True):
-                words = [
-                    Substitute(self._vocabulary[word_id], math.exp(log_prob))
-                    for word_id, log_prob in zip(ids.tolist(), log_probs.tolist(), strict=True)
-                ]
+                words = probable_words(ids, log_probs, self._vocabulary)
                 result[index] = [substitute for substitute in words if substitute.word != token.word][:NUM_SUBSTITUTES]
         return result
 

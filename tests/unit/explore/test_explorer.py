@@ -44,3 +44,8 @@ def test_similarities_are_cosines_by_layer(explorer: Explorer) -> None:
     assert np.allclose(own, own.swapaxes(1, 2)) and np.allclose(own.diagonal(axis1=1, axis2=2), 1)
     vectors = torch.from_numpy(explorer._embedder.embed_sentence(WORDS))
     assert own[2, 0, 2] == pytest.approx(float(torch.cosine_similarity(vectors[2, 0], vectors[2, 2], dim=0)), abs=1e-6)
+
+
+def test_a_vector_of_zeros_is_similar_to_nothing(explorer: Explorer, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(explorer._embedder, "embed_sentence", lambda words: np.zeros((3, len(words), 4), np.float32))
+    assert not explorer.similarities(WORDS, ["the"]).any()

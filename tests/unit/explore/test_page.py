@@ -6,7 +6,7 @@ from urllib.parse import urlsplit
 
 import pytest
 
-from allennlp_elmo_plus.explore.explorer import Explorer
+from allennlp_elmo_plus.explore.explorer import Explorer, Surprisal
 from allennlp_elmo_plus.explore.page import explore_page
 from allennlp_elmo_plus.explore.request import MAX_WORDS, Request, read_request, typed_text
 from tests.unit.report.test_page import HOSTILE, Page
@@ -36,6 +36,11 @@ def test_the_page_opens_with_a_sentence_of_the_text(explorer: Explorer) -> None:
     for expected in ("runs/bilm", "20 words of text", "Surprisal of each word", "given the words after", "Layer 2"):
         assert expected in page.text, expected
     assert page.tags.count("svg") == 3 and "The word" not in page.text
+
+
+def test_words_that_are_certain_have_no_bars(explorer: Explorer, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(explorer, "surprisal", lambda words: Surprisal([0.0] * 5, [0.0] * 5))
+    assert "width: 0.0%" in explore_page(explorer, "x", {"first": SENTENCE})
 
 
 def test_a_click_on_a_word_and_then_on_a_substitute_compares_two_sentences(explorer: Explorer) -> None:

@@ -33,6 +33,8 @@ def test_a_file_holds_what_was_written(tmp_path: Path) -> None:
         json.dumps([{**QUERY, "sentence": "a"}, {**QUERY, "sentence": [1]}]),
         json.dumps([{**QUERY, "context_free": [{"similarity": "near", "word": "a"}]}]),
         json.dumps([{**QUERY, "context_free": [{"similarity": 1, "word": 2}]}]),
+        json.dumps([{**QUERY, "context_free": [{"similarity": 10**400, "word": "a"}]}]),
+        json.dumps([{**QUERY, "sentence": {"a": "b"}, "position": "a"}]),
         json.dumps([{**QUERY, "contextual": [{"similarity": 1, "sentence": [1], "position": 0}]}]),
     ],
 )
