@@ -18,7 +18,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from allennlp_elmo_plus.data.text.characters import encode_words
+from allennlp_elmo_plus.data.batching.sentences import sentence_ids
 from allennlp_elmo_plus.errors import InputError
 from allennlp_elmo_plus.formats.model_files import PathLike, local_path
 from allennlp_elmo_plus.formats.pretrained import load_encoder
@@ -203,12 +203,7 @@ class ElmoBiLm(nn.Module):
 
     def character_ids(self, batch: Sequence[Sequence[str]]) -> Tensor:
         """Return the character ids (B, T, C) of the words of `batch`, 0 at padding, on the device of the weights."""
-        assert self.encoder.max_characters is not None
-        num_words = max(len(sentence) for sentence in batch)
-        ids = torch.zeros(len(batch), num_words, self.encoder.max_characters, dtype=torch.int64)
-        for row, sentence in zip(ids, batch, strict=True):
-            row[: len(sentence)] = torch.from_numpy(encode_words(sentence, self.encoder.max_characters))
-        return ids.to(next(self.parameters()).device)
+        return sentence_ids(batch, self.encoder.max_characters).to(next(self.parameters()).device)
 
     def forward(self, inputs: Tensor) -> dict[str, Any]:
         """Return the layers of a batch of character ids, and carry its LSTM state to the next batch.

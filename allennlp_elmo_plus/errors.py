@@ -16,15 +16,15 @@ class InputError(ValueError):
     """
 
 
-def check_at_least_one(**numbers: Optional[int]) -> None:
+def check_at_least(least: int, **numbers: Optional[int]) -> None:
     """Check `numbers` by name; None stands for a number that is not given.
 
     Raises:
-        InputError: A number is below 1.
+        InputError: A number is below `least`.
     """
     for name, number in numbers.items():
-        if number is not None and number < 1:
-            raise InputError(f"`{name}` must be at least 1, got {number}")
+        if number is not None and number < least:
+            raise InputError(f"`{name}` must be at least {least}, got {number}")
 
 
 def truncated_repr(value: Any) -> str:

@@ -2,7 +2,6 @@
 
 import hashlib
 import os
-import shutil
 from collections import Counter
 from collections.abc import Callable
 from functools import partial
@@ -24,7 +23,7 @@ def count_shards(
 ) -> Counter[str]:
     """Return the counts that `count_words` returns, computed by the workers of `runner`, one file each.
 
-    The counts of finished shards are kept in `directory` until `remove_counts`: after an interruption only the other shards,
+    The counts of finished shards are kept in `directory` until it is removed: after an interruption only the other shards,
     and changed ones, are counted. Each file of `spec` must have at least one word. `directory` must be the same for all workers.
     `report` is called with the size of each finished shard, in bytes.
 
@@ -39,11 +38,6 @@ def count_shards(
         counts.update(_read_counts(path))
         report(os.path.getsize(sources[index]))
     return counts
-
-
-def remove_counts(directory: Union[str, "os.PathLike[str]"]) -> None:
-    """Remove `directory` with the counts of `count_shards`."""
-    shutil.rmtree(directory, ignore_errors=True)
 
 
 def _count_shard(source: Path, directory: Path, encoding_errors: str) -> Path:

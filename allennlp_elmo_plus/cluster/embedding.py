@@ -2,8 +2,8 @@
 
 import json
 import os
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
+from contextlib import nullcontext
 from functools import lru_cache, partial
 from pathlib import Path
 from typing import Any, NamedTuple, Union
@@ -12,7 +12,7 @@ from allennlp_elmo_plus.cluster.shards import ShardRunner, shard_files
 from allennlp_elmo_plus.data.text.tokenized_file import TokenizedFile
 from allennlp_elmo_plus.errors import InputError
 from allennlp_elmo_plus.inference.embed_file import EmbedSettings, describe_settings, embed_file, weights_digest
-from allennlp_elmo_plus.inference.embedder import ElmoEmbedder, EmbedderFiles, load_embedder
+from allennlp_elmo_plus.inference.embedder import EmbedderFiles, load_embedder
 from allennlp_elmo_plus.storage.atomic_files import atomic_path
 from allennlp_elmo_plus.storage.resumable_hdf5 import check_new
 
@@ -132,16 +132,9 @@ def _embed_shard(shard: tuple[Path, Path], files: EmbedderFiles, settings: Embed
     Path(os.path.realpath(target)).unlink(missing_ok=True)
     embedder = _embedder(files)
     embedder.encoder.forget_words()
-    scan = embed_file(embedder, source, target, settings, _silently)
+    scan = embed_file(embedder, source, target, settings, lambda *_: nullcontext(lambda steps: None))
     return {"text": scan.digest, "sentences": scan.num_sentences, "words": scan.num_words}
 
 
-@contextmanager
-def _silently(description: str, unit: str, total: int, done: int) -> Iterator[Callable[[int], object]]:
-    yield lambda steps: None
-
-
-@lru_cache(maxsize=1)
-def _embedder(files: EmbedderFiles) -> ElmoEmbedder:
-    """Return the embedder of `files`, which this process keeps for its next shards."""
-    return load_embedder(files)
+# A process keeps its embedder for its next shards.
+_embedder = lru_cache(maxsize=1)(load_embedder)

@@ -1,20 +1,18 @@
 """The command `elmo-explore`."""
 
 import argparse
-from collections.abc import Callable, Iterator, Sequence
 from functools import partial
-from typing import Any
 
 from overrides import overrides
+from tqdm import tqdm
 
 from allennlp_elmo_plus.commands.shared.command_line import (
     STREAMED_TEXT_HELP,
     ElmoCommand,
     integer_from,
-    progress_bar,
 )
 from allennlp_elmo_plus.commands.shared.model_arguments import MODEL_HELP, add_device_argument, add_vocab_file_argument
-from allennlp_elmo_plus.data.text.text_files import iter_sentence_blocks, resolve_paths
+from allennlp_elmo_plus.data.text.text_files import iter_sentences
 from allennlp_elmo_plus.explore.explorer import Explorer
 from allennlp_elmo_plus.explore.page import explore_page
 from allennlp_elmo_plus.explore.server import LOOPBACK, page_server
@@ -57,12 +55,9 @@ example:
     @overrides
     def run(self, args: argparse.Namespace) -> None:
         stored = read_model(ModelSource(args.model, vocab_file=args.vocab_file))
-        if args.text is None:
-            explorer = Explorer(stored, None, args.cuda_device)
-        else:
-            resolve_paths(args.text)  # A missing file is an error before the bar appears.
-            with progress_bar("reading the text", " sentences", None) as advance:
-                explorer = Explorer(stored, _sentences(args.text, advance), args.cuda_device)
+        # A missing file is an error before the bar appears.
+        text = None if args.text is None else tqdm(iter_sentences(args.text), "reading the text", unit=" sentences")
+        explorer = Explorer(stored, text, args.cuda_device)
         write_page = partial(explore_page, explorer, args.model)
         with page_server(write_page, args.host, args.port) as server:
             print(f"open http://{args.host}:{server.server_port} in a browser; Ctrl-C ends", flush=True)
@@ -70,10 +65,3 @@ example:
                 server.serve_forever()
             except KeyboardInterrupt:
                 print()
-
-
-def _sentences(text: str, advance: Callable[[int], Any]) -> Iterator[Sequence[str]]:
-    for block in iter_sentence_blocks(text):
-        for sentence in block:
-            yield sentence
-            advance(1)

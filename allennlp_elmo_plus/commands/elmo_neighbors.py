@@ -4,7 +4,6 @@ import argparse
 import os
 import sys
 from collections.abc import Sequence
-from contextlib import nullcontext
 from typing import Optional
 
 from overrides import overrides
@@ -24,7 +23,7 @@ from allennlp_elmo_plus.formats.model_files import ModelSource
 from allennlp_elmo_plus.formats.pretrained import read_model
 from allennlp_elmo_plus.inference.neighbors import MAX_SENTENCE_WORDS, Neighbors, NeighborSearch, TokenInContext
 from allennlp_elmo_plus.inference.neighbors_file import write_neighbors
-from allennlp_elmo_plus.storage.atomic_files import atomic_path
+from allennlp_elmo_plus.storage.atomic_files import optional_path
 
 # Of a long sentence, this many words are shown before and after the word.
 _SHOWN_WORDS = 8
@@ -83,8 +82,7 @@ example:
             if word not in words:
                 raise UsageError(f"--query: {word!r} is not a word of the sentence {sentence!r}")
             queries.append(TokenInContext(words, words.index(word)))
-        # Opened before the search, so that a file that cannot be written is refused at once.
-        with nullcontext() if args.output is None else atomic_path(args.output) as temporary:
+        with optional_path(args.output) as temporary:
             results = _search(args, queries)
             if temporary is not None:
                 write_neighbors(temporary, results)

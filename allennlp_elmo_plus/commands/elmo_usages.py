@@ -4,7 +4,6 @@ import argparse
 import os
 import sys
 from collections.abc import Sequence
-from contextlib import ExitStack
 from pathlib import Path
 
 from overrides import overrides
@@ -22,7 +21,7 @@ from allennlp_elmo_plus.errors import InputError, count_in_words
 from allennlp_elmo_plus.formats.model_files import ModelSource
 from allennlp_elmo_plus.formats.pretrained import read_model
 from allennlp_elmo_plus.inference.neighbors import MAX_SENTENCE_WORDS
-from allennlp_elmo_plus.storage.atomic_files import atomic_path
+from allennlp_elmo_plus.storage.atomic_files import optional_path
 from allennlp_elmo_plus.usages.comparison import CLUSTERINGS, UsageComparer, WordComparison
 from allennlp_elmo_plus.usages.occurrences import OccurrenceSampler, Sample, read_target_words
 from allennlp_elmo_plus.usages.page import usages_page
@@ -100,11 +99,7 @@ example:
         if suffix is not None and suffix not in _FORMATS:
             raise UsageError(f"--output must end in {' or '.join(_FORMATS)}, got {args.output}")
         words = read_target_words(args.words)
-        with ExitStack() as files:
-            # Opened before the work, so that a file that cannot be written is refused at once.
-            output, page = (
-                None if name is None else files.enter_context(atomic_path(name)) for name in (args.output, args.page)
-            )
+        with optional_path(args.output) as output, optional_path(args.page) as page:
             comparisons = _compare(args, words)
             if output is not None and suffix is not None:
                 output.write_text("".join(f"{line}\n" for line in _FORMATS[suffix](comparisons)), encoding="utf-8")

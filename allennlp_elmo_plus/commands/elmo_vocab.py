@@ -1,6 +1,7 @@
 """The command `elmo-vocab`."""
 
 import argparse
+import shutil
 import sys
 from collections import Counter
 from concurrent.futures.process import BrokenProcessPool
@@ -8,7 +9,7 @@ from pathlib import Path
 
 from overrides import overrides
 
-from allennlp_elmo_plus.cluster.counts import count_shards, remove_counts
+from allennlp_elmo_plus.cluster.counts import count_shards
 from allennlp_elmo_plus.commands.shared.cluster_arguments import (
     add_cluster_arguments,
     check_cluster_arguments,
@@ -105,7 +106,7 @@ def _write(args: argparse.Namespace) -> None:
         counts = _count(args)
         words = order_by_frequency(counts, args.min_count or 1, args.max_size)
         write_vocabulary(temporary, words)
-    remove_counts(_shard_directory(args))
+    shutil.rmtree(_shard_directory(args), ignore_errors=True)
     _print_coverage(words, counts)
     print(f"wrote {args.output}")
 

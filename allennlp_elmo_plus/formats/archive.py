@@ -15,6 +15,7 @@ from typing import Any, NamedTuple, Union
 
 import torch
 from torch import Tensor
+from tqdm.utils import CallbackIOWrapper
 
 from allennlp_elmo_plus.data.text.vocabulary import (
     MAX_VOCABULARY_BYTES,
@@ -166,7 +167,7 @@ def write_archive(
         with open(directory / WEIGHTS, "rb") as file:
             info = archive.gettarinfo(arcname=WEIGHTS, fileobj=file)
             with progress(info.size) as advance:
-                archive.addfile(info, _CountedFile(file, advance))
+                archive.addfile(info, CallbackIOWrapper(advance, file, "read"))
 
 
 @contextlib.contextmanager
@@ -250,16 +251,3 @@ def _training_config(options: BiLMOptions) -> dict[str, Any]:
         "model": {"type": "bilm", **options.to_dict(inference=False)},
         "data_loader": {"type": "bilm", "batch_size": 1, "num_steps": _NUM_STEPS, "shuffle": False},
     }
-
-
-class _CountedFile:
-    """A file that reports the size of each read."""
-
-    def __init__(self, file: Any, advance: Callable[[int], object]) -> None:
-        self._file = file
-        self._advance = advance
-
-    def read(self, size: int = -1) -> bytes:
-        data = self._file.read(size)
-        self._advance(len(data))
-        return data

@@ -9,7 +9,7 @@ import torch
 from allennlp_elmo_plus.data.batching.sentences import batches_by_length, chunks_of_sentences
 from allennlp_elmo_plus.data.text.characters import check_sentence
 from allennlp_elmo_plus.data.text.word_indexers import CharacterIndexer, VocabularyIndexer, WordIndexer
-from allennlp_elmo_plus.errors import InputError, check_at_least_one, count_in_words
+from allennlp_elmo_plus.errors import InputError, check_at_least, count_in_words
 from allennlp_elmo_plus.formats.model_files import ModelSource, PathLike, local_path
 from allennlp_elmo_plus.formats.parameters import fill_parameters
 from allennlp_elmo_plus.formats.pretrained import read_encoder
@@ -82,7 +82,7 @@ class ElmoEmbedder(PooledVectors):
         batch_size: int = DEFAULT_BATCH_SIZE,
         precision: str = "fp32",
     ) -> None:
-        check_at_least_one(batch_size=batch_size)
+        check_at_least(1, batch_size=batch_size)
         self.encoder = encoder.eval().requires_grad_(False)
         self.encoder.precision = check_precision(precision)
         self.batch_size = batch_size
@@ -168,10 +168,10 @@ class ElmoEmbedder(PooledVectors):
         Args:
             sentences: lists of words.
             layers: the vectors of a word; see the table of `ElmoEmbedder`.
-            progress_bar: whether to show a progress bar, in a notebook or on stderr. It needs the package tqdm.
+            progress_bar: whether to show a progress bar, in a notebook or on stderr.
 
         Raises:
-            InputError: `layers` is not one of these, or tqdm is not installed (raised at once); or a sentence is not a list of
+            InputError: `layers` is not one of these (raised at once); or a sentence is not a list of
                 strings (raised where the iterator reaches the sentence, with its number).
         """
         check_layer_output(layers, self.num_layers)
@@ -243,10 +243,8 @@ def load_embedder(files: EmbedderFiles) -> ElmoEmbedder:
 
 
 def _with_progress_bar(vectors: Iterator[np.ndarray], sentences: Iterable[Sequence[str]]) -> Iterator[np.ndarray]:
-    try:
-        from tqdm.auto import tqdm
-    except ImportError:
-        raise InputError("`progress_bar` needs the package tqdm, which is not installed: pip install tqdm") from None
+    from tqdm.auto import tqdm
+
     total = len(sentences) if isinstance(sentences, Sized) else None
     return iter(tqdm(vectors, desc="embedding", unit=" sentences", total=total))
 

@@ -8,7 +8,7 @@ from torch import Tensor
 
 from allennlp_elmo_plus.data.text.characters import BOS_WORD, EOS_WORD, UNK_WORD, encode_words
 from allennlp_elmo_plus.data.text.vocabulary import look_up_words
-from allennlp_elmo_plus.errors import check_at_least_one
+from allennlp_elmo_plus.errors import check_at_least
 from allennlp_elmo_plus.inference.top_words import top_words
 from allennlp_elmo_plus.modules.bilm import BiLMState
 from allennlp_elmo_plus.modules.language_model import LanguageModel
@@ -109,7 +109,7 @@ def beam_search(
     Raises:
         InputError: `max_words` or `beam_size` is below 1.
     """
-    check_at_least_one(max_words=max_words, beam_size=beam_size)
+    check_at_least(1, max_words=max_words, beam_size=beam_size)
     softmax = direction.model.softmax
     num_words = min(beam_size + len(direction.banned_words), len(softmax.weight))
     hidden, state = direction.read_sentence(context)
@@ -156,7 +156,7 @@ def sample(
         InputError: `max_words` is below 1.
         ValueError: `temperature` is not positive and finite.
     """
-    check_at_least_one(max_words=max_words)
+    check_at_least(1, max_words=max_words)
     if not 0 < temperature < float("inf"):
         raise ValueError(f"`temperature` must be positive and finite, got {temperature}")
     banned_ids = [direction.vocabulary.index(word) for word in direction.banned_words]

@@ -7,7 +7,7 @@ import torch
 from torch import Tensor, nn
 
 from allennlp_elmo_plus.data.text.characters import PADDING_ID
-from allennlp_elmo_plus.errors import check_at_least_one
+from allennlp_elmo_plus.errors import check_at_least
 from allennlp_elmo_plus.kernels.char_conv.conv_max_pool import conv_max_pool
 from allennlp_elmo_plus.kernels.dtypes import common_dtype
 from allennlp_elmo_plus.modules.initialization import normal_
@@ -46,7 +46,7 @@ class CharacterCNN(nn.Module):
         num_characters: int = PADDING_ID,
     ) -> None:
         super().__init__()
-        check_at_least_one(embedding_dim=embedding_dim)
+        check_at_least(1, embedding_dim=embedding_dim)
         if activation not in _ACTIVATIONS:
             raise ValueError(f"`activation` must be one of {', '.join(_ACTIVATIONS)}, got {activation!r}")
         if not filters or any(len(pair) != 2 or min(pair) < 1 for pair in filters):

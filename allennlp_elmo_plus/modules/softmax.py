@@ -3,7 +3,7 @@
 import torch
 from torch import nn
 
-from allennlp_elmo_plus.errors import check_at_least_one
+from allennlp_elmo_plus.errors import check_at_least
 from allennlp_elmo_plus.modules.initialization import normal_
 
 
@@ -23,7 +23,7 @@ class SoftmaxLayer(nn.Module):
 
     def __init__(self, vocab_size: int, dim: int) -> None:
         super().__init__()
-        check_at_least_one(vocab_size=vocab_size, dim=dim)
+        check_at_least(1, vocab_size=vocab_size, dim=dim)
         self.weight = nn.Parameter(torch.zeros(vocab_size, dim))
         self.bias = nn.Parameter(torch.zeros(vocab_size))
 

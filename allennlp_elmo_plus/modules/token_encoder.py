@@ -7,7 +7,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from allennlp_elmo_plus.errors import InputError, check_at_least_one
+from allennlp_elmo_plus.errors import InputError, check_at_least
 from allennlp_elmo_plus.kernels.dtypes import common_dtype
 from allennlp_elmo_plus.kernels.gemm.linear import affine, pad_rows_to_multiple
 from allennlp_elmo_plus.modules.char_cnn import CharacterCNN
@@ -31,7 +31,7 @@ class CharacterEncoder(nn.Module):
 
     def __init__(self, cnn: CharacterCNN, highway: Optional[Highway], projection_dim: Optional[int]) -> None:
         super().__init__()
-        check_at_least_one(projection_dim=projection_dim)
+        check_at_least(1, projection_dim=projection_dim)
         self.cnn = cnn
         self.highway = highway
         self.output_size = cnn.num_filters if projection_dim is None else projection_dim
@@ -89,7 +89,7 @@ class WordEncoder(nn.Module):
         super().__init__()
         if vocab_size < 0:
             raise InputError(f"`vocab_size` must be at least 0, got {vocab_size}")
-        check_at_least_one(dim=dim)
+        check_at_least(1, dim=dim)
         self.output_size = dim
         self.sparse = sparse
         self.embedding = nn.Parameter(torch.zeros(vocab_size, dim))

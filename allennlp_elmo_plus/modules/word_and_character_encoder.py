@@ -5,7 +5,7 @@ from typing import Any, Optional, Union
 import torch
 from torch import Tensor, nn
 
-from allennlp_elmo_plus.errors import check_at_least_one
+from allennlp_elmo_plus.errors import check_at_least
 from allennlp_elmo_plus.kernels.dtypes import common_dtype
 from allennlp_elmo_plus.kernels.gemm.linear import affine, pad_rows_to_multiple
 from allennlp_elmo_plus.modules.initialization import normal_
@@ -36,7 +36,7 @@ class WordAndCharacterEncoder(nn.Module):
         super().__init__()
         if words is None and characters is None:
             raise ValueError("`words` or `characters` must be given, got None for both")
-        check_at_least_one(projection_dim=projection_dim)
+        check_at_least(1, projection_dim=projection_dim)
         self.words = words
         self.characters = characters
         self.output_size = projection_dim

@@ -8,7 +8,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from allennlp_elmo_plus.errors import check_at_least_one
+from allennlp_elmo_plus.errors import check_at_least
 
 MAX_CACHED_WORDS = 2**16
 
@@ -35,7 +35,7 @@ class WordVectorCache:
     """
 
     def __init__(self, max_words: int = MAX_CACHED_WORDS) -> None:
-        check_at_least_one(max_words=max_words)
+        check_at_least(1, max_words=max_words)
         self.max_words = max_words
         self._lock = Lock()
         self._table = _Table(None)

@@ -3,9 +3,9 @@
 import os
 import secrets
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from pathlib import Path
-from typing import Union
+from typing import Optional, Union
 
 from allennlp_elmo_plus.errors import InputError
 
@@ -78,3 +78,11 @@ def flush_to_disk(path: Path) -> None:
         os.fsync(descriptor)
     finally:
         os.close(descriptor)
+
+
+def optional_path(path: Optional[str]) -> AbstractContextManager[Optional[Path]]:
+    """Return `atomic_path(path)`, or a context of None for no path.
+
+    Commands enter it before their work, so that a file that cannot be written is refused at once.
+    """
+    return nullcontext() if path is None else atomic_path(path)

@@ -7,7 +7,7 @@ import re
 import zipfile
 from collections.abc import Mapping
 from pathlib import Path
-from typing import IO, NamedTuple
+from typing import IO
 
 import numpy as np
 import torch
@@ -25,13 +25,6 @@ _KNOWN_RECORDS = re.compile(
 
 # The pickles of a number and of a version, with which `torch.save` before PyTorch 1.6 begins a file.
 _LEGACY_START = b"\x80\x02\x8a\nl\xfc\x9cF\xf9 j\xa8P\x19.\x80\x02M\xe9\x03."
-
-
-class _LegacyFile(NamedTuple):
-    """The content of a file in the format before zip files."""
-
-    described: dict[str, StoredTensor]
-    offsets: dict[str, int]  # where the numbers of a storage begin in the file, by the storage's key
 
 
 def read_state(path: Path, shapes: Mapping[str, tuple[int, ...]]) -> dict[str, Tensor]:
@@ -90,8 +83,10 @@ def read_legacy_state(path: Path, shapes: Mapping[str, tuple[int, ...]]) -> dict
     return {name: _read_tensor(path, tensor, offsets[tensor.key]) for name, tensor in described.items()}
 
 
-def _describe_legacy(file: IO[bytes]) -> _LegacyFile:
-    """Return the content of `file`, which was read up to the end of `_LEGACY_START`.
+def _describe_legacy(file: IO[bytes]) -> tuple[dict[str, StoredTensor], dict[str, int]]:
+    """Return the tensors of `file` by name, and by the key of each storage where its numbers begin in the file.
+
+    `file` was read up to the end of `_LEGACY_START`.
 
     Raises:
         InputError: `file` is truncated, or holds anything else than tensors of floating-point numbers.
@@ -127,7 +122,7 @@ def _describe_legacy(file: IO[bytes]) -> _LegacyFile:
             break
     if offset != file_bytes:
         raise InputError(f"must have {offset:,} bytes, by the sizes of its tensors, got {file_bytes:,}")
-    return _LegacyFile(described, offsets)
+    return described, offsets
 
 
 def _read_tensor(path: Path, tensor: StoredTensor, offset: int) -> Tensor:

@@ -104,17 +104,13 @@ def _parameter_counts(options: BiLMOptions, vocab_size: int) -> dict[str, int]:
     return {"lstm": counts["`lstm`"], "encoder": encoder, "softmax": vocab_size * (width + 1)}
 
 
-def _num_directions(options: BiLMOptions) -> int:
-    return 2 if options.bidirectional else 1
-
-
 def _num_distinct(num_tokens: int) -> float:
     return min(num_tokens, _DISTINCT_SHARE * num_tokens + _DISTINCT_LEAST)
 
 
 def _softmax(options: BiLMOptions, vocab_size: int, num_tokens: int, on_accelerator: bool) -> _Stage:
     """Return the bytes of `kernels.softmax.sampled_softmax` or `kernels.softmax.exact_softmax`."""
-    width, directions = options.lstm.projection_dim, _num_directions(options)
+    width, directions = options.lstm.projection_dim, 1 + options.bidirectional
     hidden = num_tokens * width * _FLOAT
     if not options.sample_softmax:
         gradients = vocab_size * (width + 1) * _FLOAT
@@ -135,7 +131,7 @@ def _lstm_layer(
     options: BiLMOptions, batch_size: int, num_steps: int, num_parameters: int, on_accelerator: bool
 ) -> _Stage:
     """Return the bytes of one recurrent layer in all directions."""
-    lstm, directions, num_tokens = options.lstm, _num_directions(options), batch_size * num_steps
+    lstm, directions, num_tokens = options.lstm, 1 + options.bidirectional, batch_size * num_steps
     cell, width = lstm.dim, lstm.projection_dim
     saved = num_tokens * CELLS[lstm.cell_key].saved_widths * cell + batch_size * cell
     saved += (num_tokens + batch_size) * width
@@ -152,7 +148,7 @@ def _lstm_layer(
 def _token_encoder(options: BiLMOptions, num_tokens: int, num_parameters: int) -> _Stage:
     width, num_words = options.lstm.projection_dim, _num_distinct(num_tokens)
     # Each direction gathers its own rows from the table of distinct words.
-    rows = num_tokens * width * _num_directions(options)
+    rows = num_tokens * width * (1 + options.bidirectional)
     if options.char_cnn is None:
         gradients = num_words * width if options.sample_softmax else num_parameters
         return _Stage(_FLOAT * rows, _FLOAT * rows, _FLOAT * gradients)

@@ -2,7 +2,7 @@ import pytest
 
 from allennlp_elmo_plus.errors import (
     InputError,
-    check_at_least_one,
+    check_at_least,
     count_in_words,
     format_bytes,
     format_duration,
@@ -54,9 +54,9 @@ def test_the_noun_after_a_count_is_singular_or_plural():
 
 
 def test_a_number_below_one_is_named() -> None:
-    check_at_least_one(dim=1, num_layers=None)
+    check_at_least(1, dim=1, num_layers=None)
     with pytest.raises(InputError, match="^`num_layers` must be at least 1, got 0$"):
-        check_at_least_one(dim=1, num_layers=0)
+        check_at_least(1, dim=1, num_layers=0)
 
 
 def test_the_message_of_an_error_is_one_short_line():

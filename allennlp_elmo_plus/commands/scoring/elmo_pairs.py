@@ -3,13 +3,11 @@
 import argparse
 import json
 from collections.abc import Sequence
-from contextlib import AbstractContextManager, nullcontext
-from pathlib import Path
-from typing import Optional
 
 from overrides import overrides
+from tqdm import tqdm
 
-from allennlp_elmo_plus.commands.shared.command_line import ElmoCommand, progress_bar
+from allennlp_elmo_plus.commands.shared.command_line import ElmoCommand
 from allennlp_elmo_plus.commands.shared.model_arguments import MODEL_HELP, add_device_argument, add_vocab_file_argument
 from allennlp_elmo_plus.data.text.minimal_pairs import read_pairs
 from allennlp_elmo_plus.data.text.raw.segmentation import Segmenter
@@ -22,7 +20,7 @@ from allennlp_elmo_plus.inference.scoring.minimal_pairs import (
 )
 from allennlp_elmo_plus.inference.scoring.word_log_probs import WordScorer
 from allennlp_elmo_plus.report.pairs_page import Block, pairs_page
-from allennlp_elmo_plus.storage.atomic_files import atomic_path
+from allennlp_elmo_plus.storage.atomic_files import optional_path
 
 _NAME_WIDTH = 50
 
@@ -75,13 +73,9 @@ examples:
         split = _split_at_spaces if args.language is None else Segmenter(args.language).words
         # All files are read first, so that a damaged one is refused at once.
         pairs = [pair for spec in args.files for pair in read_pairs(spec, split)]
-        with _optional_file(args.output_file) as output_file, _optional_file(args.page) as page:
+        with optional_path(args.output_file) as output_file, optional_path(args.page) as page:
             scorer = WordScorer.from_source(ModelSource(args.model, vocab_file=args.vocab_file), args.cuda_device)
-            scores = []
-            with progress_bar("scoring", " pairs", len(pairs)) as advance:
-                for score in score_pairs(scorer, pairs):
-                    scores.append(score)
-                    advance(1)
+            scores = list(tqdm(score_pairs(scorer, pairs), "scoring", len(pairs), unit=" pairs"))
             if output_file is not None:
                 lines = (f"{json.dumps(score.as_dict(), ensure_ascii=False)}\n" for score in scores)
                 output_file.write_text("".join(lines), encoding="utf-8")
@@ -94,11 +88,6 @@ examples:
 
 def _split_at_spaces(texts: Sequence[str]) -> list[list[str]]:
     return [text.split() for text in texts]
-
-
-def _optional_file(path: Optional[str]) -> AbstractContextManager[Optional[Path]]:
-    # Opened before the scoring, so that a file that cannot be written is refused at once.
-    return nullcontext() if path is None else atomic_path(path)
 
 
 def _blocks(scores: Sequence[PairScore]) -> list[Block]:

@@ -4,6 +4,8 @@ from enum import IntEnum
 
 import numpy as np
 
+from allennlp_elmo_plus.errors import check_at_least
+
 # Sentences are shuffled within blocks of neighbours, and the blocks among each other, so no order of all sentences is in memory.
 BLOCK_SENTENCES = 16384
 
@@ -25,17 +27,6 @@ class Purpose(IntEnum):
 def random_generator(seed: int, purpose: Purpose, epoch: int, *details: int) -> np.random.Generator:
     """Return a generator whose numbers follow from the arguments alone."""
     return np.random.default_rng([seed, int(purpose), epoch, *details])
-
-
-def check_at_least(least: int, **arguments: int) -> None:
-    """Raise an error for an argument below `least`.
-
-    Raises:
-        ValueError: An argument is below `least`; the message names the argument.
-    """
-    for name, value in arguments.items():
-        if value < least:
-            raise ValueError(f"`{name}` must be at least {least}, got {value}")
 
 
 class EpochOrder:

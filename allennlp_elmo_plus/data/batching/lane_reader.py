@@ -9,9 +9,9 @@ from collections.abc import Iterator, Sequence
 
 import numpy as np
 
-from allennlp_elmo_plus.data.batching.epoch_order import check_at_least
 from allennlp_elmo_plus.data.batching.lane_plan import LanePlan, StreamPosition
 from allennlp_elmo_plus.data.batching.window import Segments, Streams, Window, gather_rows
+from allennlp_elmo_plus.errors import check_at_least
 
 # Positions of all lanes that are gathered at once: enough to spread the cost of a NumPy call, few enough to stay in the cache.
 CHUNK_POSITIONS = 1 << 16

@@ -5,7 +5,7 @@ from collections.abc import Iterable, Iterator
 from queue import SimpleQueue
 from typing import Generic, TypeVar
 
-from allennlp_elmo_plus.data.batching.epoch_order import check_at_least
+from allennlp_elmo_plus.errors import check_at_least
 
 Item = TypeVar("Item")
 

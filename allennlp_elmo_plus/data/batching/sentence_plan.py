@@ -9,8 +9,9 @@ from itertools import islice
 
 import numpy as np
 
-from allennlp_elmo_plus.data.batching.epoch_order import EpochOrder, Purpose, check_at_least
+from allennlp_elmo_plus.data.batching.epoch_order import EpochOrder, Purpose
 from allennlp_elmo_plus.data.batching.window import Segments, Streams, Window, gather_rows
+from allennlp_elmo_plus.errors import check_at_least
 
 
 class SentencePlan(EpochOrder):

@@ -82,7 +82,7 @@ def read_vocabulary(path: Union[str, "os.PathLike[str]"]) -> list[str]:
         InputError: As in `examine_vocabulary`; or a line is empty or has several words, a word occurs twice, or a special word is
             missing. bilm-tf accepts all of these, and trains with wrong ids.
     """
-    return _words_of(examine_vocabulary(path))
+    return parse_vocabulary(read_vocabulary_bytes(path), str(path))
 
 
 def examine_vocabulary(path: Union[str, "os.PathLike[str]"]) -> VocabularyFile:
@@ -110,11 +110,12 @@ def read_vocabulary_bytes(path: Union[str, "os.PathLike[str]"]) -> bytes:
 
 
 def parse_vocabulary(data: bytes, source: str) -> list[str]:
-    """Return the words of the vocabulary file with the content `data`; `source` is its name in errors."""
-    return _words_of(_examine(data, source))
+    """Return the words of the vocabulary file with the content `data`; `source` is its name in errors.
 
-
-def _words_of(file: VocabularyFile) -> list[str]:
+    Raises:
+        InputError: As in `read_vocabulary`.
+    """
+    file = _examine(data, source)
     if file.problems:
         raise InputError(file.problems[0])
     return file.words

@@ -6,7 +6,7 @@ import torch
 from overrides import overrides
 from torch import Tensor, nn
 
-from allennlp_elmo_plus.errors import check_at_least_one
+from allennlp_elmo_plus.errors import check_at_least
 from allennlp_elmo_plus.kernels.dtypes import common_dtype
 from allennlp_elmo_plus.modules.initialization import glorot_uniform_
 from allennlp_elmo_plus.modules.recurrent.layer import RecurrentLayer, RecurrentOutput, check_clips, projection_size_of
@@ -44,7 +44,7 @@ class HiddenStateLayer(RecurrentLayer):
         proj_clip: Optional[float] = None,
     ) -> None:
         super().__init__()
-        check_at_least_one(input_size=input_size, hidden_size=hidden_size, projection_size=projection_size)
+        check_at_least(1, input_size=input_size, hidden_size=hidden_size, projection_size=projection_size)
         check_clips(proj_clip=proj_clip)
         self.input_size = input_size
         self.hidden_size = hidden_size

@@ -7,7 +7,7 @@ import torch
 from overrides import overrides
 from torch import Tensor, nn
 
-from allennlp_elmo_plus.errors import check_at_least_one
+from allennlp_elmo_plus.errors import check_at_least
 from allennlp_elmo_plus.kernels.cuda_graph import GraphCapture
 from allennlp_elmo_plus.kernels.dtypes import common_dtype
 from allennlp_elmo_plus.kernels.lstm.clipped_lstm import clipped_lstm
@@ -49,7 +49,7 @@ class LstmLayer(RecurrentLayer):
         proj_clip: Optional[float] = None,
     ) -> None:
         super().__init__()
-        check_at_least_one(input_size=input_size, cell_size=cell_size, projection_size=projection_size)
+        check_at_least(1, input_size=input_size, cell_size=cell_size, projection_size=projection_size)
         check_clips(cell_clip=cell_clip, proj_clip=proj_clip)
         self.input_size = input_size
         self.cell_size = cell_size

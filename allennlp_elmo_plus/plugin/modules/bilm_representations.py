@@ -96,8 +96,7 @@ class BilmRepresentations(StrictFromParams, torch.nn.Module):
             )
         self._encoder = _load_encoder(options_file, weight_file, archive_file, options, pretrained_file)
         self._encoder.precision = check_precision(precision)
-        for parameter in self._encoder.parameters():
-            parameter.requires_grad_(requires_grad)
+        self._encoder.requires_grad_(requires_grad)
         self._mixes: list[ScalarMix] = []
         for number in range(num_output_representations):
             mix = _make_mix(

@@ -1,7 +1,5 @@
 """`ElmoEmbedder`'s pooled vectors, similarities, layers by number, progress bar and repr."""
 
-import sys
-
 import numpy as np
 import pytest
 
@@ -83,14 +81,6 @@ def test_a_progress_bar_counts_the_sentences(embedder: ElmoEmbedder, capsys: pyt
     assert "embedding: 100%" in (bar := capsys.readouterr().err) and "5/5" in bar
     embedder.embed_pooled(iter(SENTENCES), progress_bar=True)
     assert "embedding: 5 sentences" in capsys.readouterr().err
-
-
-def test_a_progress_bar_without_tqdm_is_refused_at_once(
-    embedder: ElmoEmbedder, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setitem(sys.modules, "tqdm.auto", None)
-    with pytest.raises(InputError, match="`progress_bar` needs the package tqdm, .*: pip install tqdm"):
-        embedder.embed_sentences(SENTENCES, progress_bar=True)
 
 
 def test_a_repr_describes_the_bilm(embedder: ElmoEmbedder) -> None:
