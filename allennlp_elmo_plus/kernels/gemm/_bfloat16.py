@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 from llvmlite import ir
-from numba.core import cgutils, types
+from numba.core import cgutils
 
 from allennlp_elmo_plus.kernels.gemm._microkernel import NR, SIMD_WIDTH, code_generator, transpose_tile
 from allennlp_elmo_plus.kernels.jit import jit_inline
@@ -51,52 +51,34 @@ def _rounded(builder: Any, low: Any, high: Any) -> Any:
 
 
 @code_generator
-def round_vector(typing_context: Any, target: Any, source: Any) -> Any:
-    """Store 32 float32 values, rounded to bfloat16, as 16 words."""  # noqa: DOC201
-
-    def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
-        words, values = (_array(context, builder, signature, arguments, n).data for n in (0, 1))
-        first = builder.bitcast(values, _FLOATS.as_pointer())
-        second = builder.gep(first, [ir.IntType(32)(1)])
-        halves = _rounded(builder, builder.load(first, align=4), builder.load(second, align=4))
-        builder.store(builder.bitcast(halves, _WORDS), builder.bitcast(words, _WORDS.as_pointer()), align=4)
-        return context.get_dummy_value()
-
-    return types.void(target, source), generate
+def round_vector(builder: Any, target: Any, source: Any) -> None:
+    """Store 32 float32 values, rounded to bfloat16, as 16 words."""
+    first = builder.bitcast(source.data, _FLOATS.as_pointer())
+    second = builder.gep(first, [ir.IntType(32)(1)])
+    halves = _rounded(builder, builder.load(first, align=4), builder.load(second, align=4))
+    builder.store(builder.bitcast(halves, _WORDS), builder.bitcast(target.data, _WORDS.as_pointer()), align=4)
 
 
 @code_generator
-def round_pairs(typing_context: Any, target: Any, low: Any, high: Any) -> Any:
-    """Store 16 words, each a value of `low` and the value of `high` at the same place, rounded to bfloat16."""  # noqa: DOC201
-
-    def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
-        words, low, high = (_array(context, builder, signature, arguments, n).data for n in range(3))
-        rows = [builder.load(builder.bitcast(row, _FLOATS.as_pointer()), align=4) for row in (low, high)]
-        shorts = ir.VectorType(ir.IntType(16), 32)
-        halves = builder.bitcast(_rounded(builder, *rows), shorts)
-        lanes = [half for pair in zip(range(16), range(16, 32)) for half in pair]
-        mask = ir.Constant(ir.VectorType(ir.IntType(32), 32), lanes)
-        pairs = builder.shuffle_vector(halves, ir.Constant(shorts, ir.Undefined), mask)
-        builder.store(builder.bitcast(pairs, _WORDS), builder.bitcast(words, _WORDS.as_pointer()), align=4)
-        return context.get_dummy_value()
-
-    return types.void(target, low, high), generate
+def round_pairs(builder: Any, target: Any, low: Any, high: Any) -> None:
+    """Store 16 words, each a value of `low` and the value of `high` at the same place, rounded to bfloat16."""
+    rows = [builder.load(builder.bitcast(row.data, _FLOATS.as_pointer()), align=4) for row in (low, high)]
+    shorts = ir.VectorType(ir.IntType(16), 32)
+    halves = builder.bitcast(_rounded(builder, *rows), shorts)
+    lanes = [half for pair in zip(range(16), range(16, 32)) for half in pair]
+    mask = ir.Constant(ir.VectorType(ir.IntType(32), 32), lanes)
+    pairs = builder.shuffle_vector(halves, ir.Constant(shorts, ir.Undefined), mask)
+    builder.store(builder.bitcast(pairs, _WORDS), builder.bitcast(target.data, _WORDS.as_pointer()), align=4)
 
 
 @code_generator
-def join_halves(typing_context: Any, target: Any, low: Any, high: Any) -> Any:
-    """Store 16 words, each a 16-bit value of `low` and, above it, the value of `high` at the same place."""  # noqa: DOC201
-
-    def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
-        words, low, high = (_array(context, builder, signature, arguments, n).data for n in range(3))
-        shorts = ir.VectorType(ir.IntType(16), 16).as_pointer()
-        low, high = (builder.zext(builder.load(builder.bitcast(row, shorts), align=2), _WORDS) for row in (low, high))
-        shift = ir.Constant(_WORDS, [16] * 16)
-        pairs = builder.or_(low, builder.shl(high, shift))
-        builder.store(pairs, builder.bitcast(words, _WORDS.as_pointer()), align=4)
-        return context.get_dummy_value()
-
-    return types.void(target, low, high), generate
+def join_halves(builder: Any, target: Any, low: Any, high: Any) -> None:
+    """Store 16 words, each a 16-bit value of `low` and, above it, the value of `high` at the same place."""
+    shorts = ir.VectorType(ir.IntType(16), 16).as_pointer()
+    low, high = (builder.zext(builder.load(builder.bitcast(row.data, shorts), align=2), _WORDS) for row in (low, high))
+    shift = ir.Constant(_WORDS, [16] * 16)
+    pairs = builder.or_(low, builder.shl(high, shift))
+    builder.store(pairs, builder.bitcast(target.data, _WORDS.as_pointer()), align=4)
 
 
 @jit_inline
@@ -118,69 +100,51 @@ def transposed(square: np.ndarray) -> np.ndarray:
 
 
 @code_generator
-def configure_tiles(typing_context: Any) -> Any:
-    """Set all eight tiles to 16 rows of 64 bytes, for this thread, until `release_tiles`."""  # noqa: DOC201
-
-    def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
-        settings = np.zeros(64, np.uint8)
-        settings[0] = 1
-        settings[16:32].view(np.uint16)[:] = 64
-        settings[48:56] = TILE_ROWS
-        constant = ir.Constant(ir.ArrayType(_BYTE, 64), [int(value) for value in settings])
-        memory = cgutils.alloca_once_value(builder, constant)
-        _call(builder, "llvm.x86.ldtilecfg", [builder.bitcast(memory, _ADDRESS)])
-        return context.get_dummy_value()
-
-    return types.void(), generate
+def configure_tiles(builder: Any) -> None:
+    """Set all eight tiles to 16 rows of 64 bytes, for this thread, until `release_tiles`."""
+    settings = np.zeros(64, np.uint8)
+    settings[0] = 1
+    settings[16:32].view(np.uint16)[:] = 64
+    settings[48:56] = TILE_ROWS
+    constant = ir.Constant(ir.ArrayType(_BYTE, 64), [int(value) for value in settings])
+    memory = cgutils.alloca_once_value(builder, constant)
+    _call(builder, "llvm.x86.ldtilecfg", [builder.bitcast(memory, _ADDRESS)])
 
 
 @code_generator
-def release_tiles(typing_context: Any) -> Any:
-    """Give the tiles back, so that Linux need not save them when it changes threads."""  # noqa: DOC201
-
-    def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
-        _call(builder, "llvm.x86.tilerelease", [])
-        return context.get_dummy_value()
-
-    return types.void(), generate
+def release_tiles(builder: Any) -> None:
+    """Give the tiles back, so that Linux need not save them when it changes threads."""
+    _call(builder, "llvm.x86.tilerelease", [])
 
 
 def tile_microkernel(num_tiles: int) -> Callable[..., None]:
     """Return the micro-kernel of `gemm_microkernel` for words, by AMX, for `num_tiles` * 16 rows; at most two tiles."""
 
     @code_generator
-    def multiply(typing_context: Any, out: Any, left: Any, panels: Any, bias: Any, i: Any, p: Any) -> Any:
-        def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
-            target, factor, weights, start = (_array(context, builder, signature, arguments, n) for n in range(4))
-            i, p = arguments[4:]
-            # Tiles 0 to 3 hold the sums, 4 and 5 the left factor, 6 and 7 the right one.
-            sums = [(row, column, 2 * row + column) for row in range(num_tiles) for column in range(2)]
-            rows = [builder.add(i, _WORD(TILE_ROWS * row)) for row in range(num_tiles)]
-            columns = [builder.add(builder.mul(p, _WORD(4 * NR)), _WORD(64 * column)) for column in range(2)]
-            for _, column, tile in sums:
-                # A distance of 0 between the rows: each row of the tile begins as the bias.
-                _load_tile(
-                    builder, tile, builder.gep(builder.bitcast(start.data, _ADDRESS), [columns[column]]), _WORD(0)
-                )
-            left_rows, panel = [_row(builder, factor, row) for row in rows], _row(builder, weights, p)
-            stride = builder.extract_value(factor.strides, 0)
-            num_blocks = builder.udiv(builder.extract_value(weights.shape, 1), _WORD(TILE_ROWS))
-            with cgutils.for_range(builder, num_blocks) as loop:
-                block = builder.mul(loop.index, _WORD(64))
-                for row, left_row in enumerate(left_rows):
-                    _load_tile(builder, 4 + row, builder.gep(left_row, [block]), stride)
-                for column in range(2):
-                    offset = builder.add(builder.mul(block, _WORD(TILE_ROWS * NR * 4 // 64)), _WORD(64 * column))
-                    _load_tile(builder, 6 + column, builder.gep(panel, [offset]), _WORD(4 * NR))
-                for row, column, tile in sums:
-                    _call(builder, "llvm.x86.tdpbf16ps", [_BYTE(tile), _BYTE(4 + row), _BYTE(6 + column)])
-            stride = builder.extract_value(target.strides, 0)
+    def multiply(builder: Any, out: Any, left: Any, panels: Any, bias: Any, i: Any, p: Any) -> None:
+        # Tiles 0 to 3 hold the sums, 4 and 5 the left factor, 6 and 7 the right one.
+        sums = [(row, column, 2 * row + column) for row in range(num_tiles) for column in range(2)]
+        rows = [builder.add(i, _WORD(TILE_ROWS * row)) for row in range(num_tiles)]
+        columns = [builder.add(builder.mul(p, _WORD(4 * NR)), _WORD(64 * column)) for column in range(2)]
+        for _, column, tile in sums:
+            # A distance of 0 between the rows: each row of the tile begins as the bias.
+            _load_tile(builder, tile, builder.gep(builder.bitcast(bias.data, _ADDRESS), [columns[column]]), _WORD(0))
+        left_rows, panel = [_row(builder, left, row) for row in rows], _row(builder, panels, p)
+        stride = builder.extract_value(left.strides, 0)
+        num_blocks = builder.udiv(builder.extract_value(panels.shape, 1), _WORD(TILE_ROWS))
+        with cgutils.for_range(builder, num_blocks) as loop:
+            block = builder.mul(loop.index, _WORD(64))
+            for row, left_row in enumerate(left_rows):
+                _load_tile(builder, 4 + row, builder.gep(left_row, [block]), stride)
+            for column in range(2):
+                offset = builder.add(builder.mul(block, _WORD(TILE_ROWS * NR * 4 // 64)), _WORD(64 * column))
+                _load_tile(builder, 6 + column, builder.gep(panel, [offset]), _WORD(4 * NR))
             for row, column, tile in sums:
-                address = builder.gep(_row(builder, target, rows[row]), [columns[column]])
-                _call(builder, "llvm.x86.tilestored64", [_BYTE(tile), address, stride])
-            return context.get_dummy_value()
-
-        return types.void(out, left, panels, bias, types.intp, types.intp), generate
+                _call(builder, "llvm.x86.tdpbf16ps", [_BYTE(tile), _BYTE(4 + row), _BYTE(6 + column)])
+        stride = builder.extract_value(out.strides, 0)
+        for row, column, tile in sums:
+            address = builder.gep(_row(builder, out, rows[row]), [columns[column]])
+            _call(builder, "llvm.x86.tilestored64", [_BYTE(tile), address, stride])
 
     return multiply
 
@@ -192,10 +156,6 @@ def _load_tile(builder: Any, tile: int, address: Any, stride: Any) -> None:
 def _call(builder: Any, name: str, arguments: list[Any]) -> None:
     signature = ir.FunctionType(ir.VoidType(), [argument.type for argument in arguments])
     builder.call(cgutils.get_or_insert_function(builder.module, signature, name), arguments)
-
-
-def _array(context: Any, builder: Any, signature: Any, arguments: Any, n: int) -> Any:
-    return context.make_array(signature.args[n])(context, builder, arguments[n])
 
 
 def _row(builder: Any, array: Any, index: Any) -> Any:

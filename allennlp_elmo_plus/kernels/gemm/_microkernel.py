@@ -4,6 +4,7 @@ From a loop in Python, numba makes vector instructions only sometimes, and never
 """
 
 from collections.abc import Callable
+from functools import wraps
 from itertools import chain
 from typing import Any
 
@@ -23,9 +24,30 @@ _INTEGER, _VECTOR = ir.IntType(64), ir.VectorType(ir.FloatType(), SIMD_WIDTH)
 _ZEROS = ir.Constant(_VECTOR, [0.0] * SIMD_WIDTH)
 
 
-def code_generator(function: Any) -> Any:
-    """Return numba's `intrinsic` of a function; numba's annotations say, wrongly, that callers pass the typing context."""
-    return intrinsic(function)
+def code_generator(generate: Callable[..., None]) -> Any:
+    """Return a function for compiled kernels, whose instructions `generate` writes.
+
+    Args:
+        generate: Called with LLVM's builder and the arguments: an array as numba's struct of its address, shape and strides, a number as
+            its value, an integer of 64 bits.
+    """
+
+    @intrinsic
+    @wraps(generate)  # numba reads the names of the arguments.
+    def define(typing_context: Any, *arguments: Any) -> Any:
+        kinds = [types.intp if isinstance(kind, types.Integer) else types.unliteral(kind) for kind in arguments]
+
+        def call(context: Any, builder: Any, signature: Any, values: Any) -> Any:
+            structs = (
+                context.make_array(kind)(context, builder, value) if isinstance(kind, types.Array) else value
+                for kind, value in zip(signature.args, values, strict=True)
+            )
+            generate(builder, *structs)
+            return context.get_dummy_value()
+
+        return types.void(*kinds), call
+
+    return define
 
 
 def vector_copy(width: int) -> Any:
@@ -35,47 +57,34 @@ def vector_copy(width: int) -> Any:
     """
 
     @code_generator
-    def copy(typing_context: Any, target: Any, source: Any) -> Any:
-        def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
-            vector = ir.VectorType(ir.FloatType(), width).as_pointer()
-            into, values = (
-                builder.bitcast(_array(context, builder, signature, arguments, n).data, vector) for n in (0, 1)
-            )
-            builder.store(builder.load(values, align=4), into, align=4)
-            return context.get_dummy_value()
-
-        return types.void(target, source), generate
+    def copy(builder: Any, target: Any, source: Any) -> None:
+        vector = ir.VectorType(ir.FloatType(), width).as_pointer()
+        values = builder.load(builder.bitcast(source.data, vector), align=4)
+        builder.store(values, builder.bitcast(target.data, vector), align=4)
 
     return copy
 
 
 @code_generator
-def transpose_tile(typing_context: Any, out: Any, square: Any, i: Any, j: Any, k: Any, m: Any) -> Any:
-    """Set `out[i + a, j + b] = square[k + b, m + a]` for a and b below SIMD_WIDTH; rows of both are contiguous."""  # noqa: DOC201
+def transpose_tile(builder: Any, out: Any, square: Any, i: Any, j: Any, k: Any, m: Any) -> None:
+    """Set `out[i + a, j + b] = square[k + b, m + a]` for a and b below SIMD_WIDTH; rows of both are contiguous."""
 
-    def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
-        target, source = (_array(context, builder, signature, arguments, n) for n in (0, 1))
-        i, j, k, m = arguments[2:]
+    def address(array: Any, row: Any, lane: int, column: Any) -> Any:
+        first = _row(builder, array, builder.add(row, _INTEGER(lane)))
+        return builder.bitcast(builder.gep(first, [column]), _VECTOR.as_pointer())
 
-        def address(array: Any, row: Any, lane: int, column: Any) -> Any:
-            first = _row(builder, array, builder.add(row, _INTEGER(lane)))
-            return builder.bitcast(builder.gep(first, [column]), _VECTOR.as_pointer())
-
-        rows = [builder.load(address(source, k, lane, m), align=4) for lane in range(SIMD_WIDTH)]
-        # Blocks of `step` by `step` change places across the diagonal of the blocks twice as large (Eklundh 1972, "A fast computer
-        # method for matrix transposing").
-        for step in (1 << power for power in range(SIMD_WIDTH.bit_length() - 1)):
-            for first in (lane for lane in range(SIMD_WIDTH) if not lane & step):
-                upper, lower = rows[first], rows[first + step]
-                stays = [lane if not lane & step else SIMD_WIDTH + lane - step for lane in range(SIMD_WIDTH)]
-                comes = [lane + step if not lane & step else SIMD_WIDTH + lane for lane in range(SIMD_WIDTH)]
-                rows[first] = builder.shuffle_vector(upper, lower, _mask(stays))
-                rows[first + step] = builder.shuffle_vector(upper, lower, _mask(comes))
-        for lane, values in enumerate(rows):
-            builder.store(values, address(target, i, lane, j), align=4)
-        return context.get_dummy_value()
-
-    return types.void(out, square, *[types.intp] * 4), generate
+    rows = [builder.load(address(square, k, lane, m), align=4) for lane in range(SIMD_WIDTH)]
+    # Blocks of `step` by `step` change places across the diagonal of the blocks twice as large (Eklundh 1972, "A fast computer
+    # method for matrix transposing").
+    for step in (1 << power for power in range(SIMD_WIDTH.bit_length() - 1)):
+        for first in (lane for lane in range(SIMD_WIDTH) if not lane & step):
+            upper, lower = rows[first], rows[first + step]
+            stays = [lane if not lane & step else SIMD_WIDTH + lane - step for lane in range(SIMD_WIDTH)]
+            comes = [lane + step if not lane & step else SIMD_WIDTH + lane for lane in range(SIMD_WIDTH)]
+            rows[first] = builder.shuffle_vector(upper, lower, _mask(stays))
+            rows[first + step] = builder.shuffle_vector(upper, lower, _mask(comes))
+    for lane, values in enumerate(rows):
+        builder.store(values, address(out, i, lane, j), align=4)
 
 
 # Generates `total + factors * weights` of vectors: (builder, factors, weights, total).
@@ -98,62 +107,44 @@ def gemm_microkernel(num_rows: int, multiply_add: MultiplyAdd) -> Any:
     """
 
     @code_generator
-    def tile(
-        typing_context: Any, out: Any, left: Any, panels: Any, bias: Any, i: Any, p: Any, starts_with_bias: Any
-    ) -> Any:
-        def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
-            target, factor, weights, first = (_array(context, builder, signature, arguments, n) for n in range(4))
-            i, p, starts_with_bias = arguments[4:]
-            rows = _rows_from(builder, i, num_rows, factor)
-            column = builder.mul(p, _INTEGER(NR))
-            addresses = [_row(builder, target, row) for row in rows]
-            starts = [builder.select(starts_with_bias, first.data, address) for address in addresses]
-            sums = _sums(builder, [_load_vectors(builder, _vectors(builder, start, column)) for start in starts])
-            left_rows = [_row(builder, factor, row) for row in rows]
-            ahead = _prefetch_slice(builder, factor, weights, i, p, num_rows)
-            _add_products(builder, sums, left_rows, 1, weights, p, ahead, multiply_add)
-            for row, row_sums in zip(addresses, sums, strict=True):
-                for address, total in zip(_vectors(builder, row, column), row_sums, strict=True):
-                    builder.store(builder.load(total), address, align=4)
-            return context.get_dummy_value()
-
-        return types.void(out, left, panels, bias, types.intp, types.intp, types.boolean), generate
+    def tile(builder: Any, out: Any, left: Any, panels: Any, bias: Any, i: Any, p: Any, starts_with_bias: Any) -> None:
+        rows = _rows_from(builder, i, num_rows, left)
+        column = builder.mul(p, _INTEGER(NR))
+        addresses = [_row(builder, out, row) for row in rows]
+        starts = [builder.select(starts_with_bias, bias.data, address) for address in addresses]
+        sums = _sums(builder, [_load_vectors(builder, _vectors(builder, start, column)) for start in starts])
+        left_rows = [_row(builder, left, row) for row in rows]
+        ahead = _prefetch_slice(builder, left, panels, i, p, num_rows)
+        _add_products(builder, sums, left_rows, 1, panels, p, ahead, multiply_add)
+        for row, row_sums in zip(addresses, sums, strict=True):
+            for address, total in zip(_vectors(builder, row, column), row_sums, strict=True):
+                builder.store(builder.load(total), address, align=4)
 
     return tile
 
 
 @code_generator
-def gemm_tn_microkernel(typing_context: Any, out: Any, columns: Any, panels: Any, i: Any, p: Any) -> Any:
+def gemm_tn_microkernel(builder: Any, out: Any, columns: Any, panels: Any, i: Any, p: Any) -> None:
     """Add `left.T[i:i+MR] @ panels[p]` to `out[i:i+MR, p*NR:(p+1)*NR]`, where `columns` holds `left` packed by `pack_a`.
 
     i is a multiple of MR. Where fewer rows of `out` remain, the last row is computed again, as in `gemm_microkernel`.
-    """  # noqa: DOC201
-
-    def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
-        target, factor, weights = (_array(context, builder, signature, arguments, n) for n in range(3))
-        i, p = arguments[3:]
-        rows = _rows_from(builder, i, MR, target)
-        column = builder.mul(p, _INTEGER(NR))
-        addresses = [_vectors(builder, _row(builder, target, row), column) for row in rows]
-        # Rows lie too far apart for the processor's own prefetching.
-        _prefetch(builder, list(chain(*addresses)), to_write=True)
-        sums = _sums(builder, [[_ZEROS] * NR_VECTORS] * MR)
-        first = _row(builder, factor, builder.udiv(i, _INTEGER(MR)))
-        left_rows = [builder.gep(first, [builder.sub(row, i)]) for row in rows]
-        ahead = _prefetch_slice(builder, target, weights, i, p, MR)
-        _add_products(builder, sums, left_rows, MR, weights, p, ahead, fused_multiply_add)
-        totals = [
-            [
-                builder.fadd(builder.load(address, align=4), builder.load(total))
-                for address, total in zip(*row, strict=True)
-            ]
-            for row in zip(addresses, sums, strict=True)
-        ]
-        for address, total in zip(chain(*addresses), chain(*totals), strict=True):
-            builder.store(total, address, align=4)
-        return context.get_dummy_value()
-
-    return types.void(out, columns, panels, types.intp, types.intp), generate
+    """
+    rows = _rows_from(builder, i, MR, out)
+    column = builder.mul(p, _INTEGER(NR))
+    addresses = [_vectors(builder, _row(builder, out, row), column) for row in rows]
+    # Rows lie too far apart for the processor's own prefetching.
+    _prefetch(builder, list(chain(*addresses)), to_write=True)
+    sums = _sums(builder, [[_ZEROS] * NR_VECTORS] * MR)
+    first = _row(builder, columns, builder.udiv(i, _INTEGER(MR)))
+    left_rows = [builder.gep(first, [builder.sub(row, i)]) for row in rows]
+    ahead = _prefetch_slice(builder, out, panels, i, p, MR)
+    _add_products(builder, sums, left_rows, MR, panels, p, ahead, fused_multiply_add)
+    totals = [
+        [builder.fadd(builder.load(address, align=4), builder.load(total)) for address, total in zip(*row, strict=True)]
+        for row in zip(addresses, sums, strict=True)
+    ]
+    for address, total in zip(chain(*addresses), chain(*totals), strict=True):
+        builder.store(total, address, align=4)
 
 
 def _rows_from(builder: Any, i: Any, num_rows: int, array: Any) -> list[Any]:
@@ -214,10 +205,6 @@ def _prefetch(builder: Any, addresses: list[Any], to_write: bool) -> None:
     for address in addresses:
         # The last numbers: into all caches, data and not instructions.
         builder.call(prefetch, [builder.bitcast(address, byte), number(int(to_write)), number(3), number(1)])
-
-
-def _array(context: Any, builder: Any, signature: Any, arguments: Any, n: int) -> Any:
-    return context.make_array(signature.args[n])(context, builder, arguments[n])
 
 
 def _row(builder: Any, array: Any, index: Any) -> Any:
