@@ -7,7 +7,6 @@
 | `token_embedder.pkl`, `encoder.pkl` | state dicts that `torch.save` wrote, mostly in its format before zip files |
 """
 
-import dataclasses
 from collections.abc import Sequence
 from pathlib import Path
 from typing import NamedTuple, Optional
@@ -53,20 +52,6 @@ class ManyLangsModel(NamedTuple):
         encoder = build_many_langs_encoder(self.options, len(words), len(characters), boundary_ids)
         fill_parameters(encoder, self.weights, self.source)
         return encoder
-
-    def check_same_model(self, options: ManyLangsOptions, source: str) -> None:
-        """Check that the options of the model, which is called `source` in the error, are `options`.
-
-        Raises:
-            InputError: some option differs; the message names all that do.
-        """
-        differing = [
-            f"`{field.metadata['key']}` {truncated_repr(ours)}, got {truncated_repr(theirs)}"
-            for field in dataclasses.fields(options)
-            if (ours := getattr(options, field.name)) != (theirs := getattr(self.options, field.name))
-        ]
-        if differing:
-            raise InputError(f"{source}: its options must be those of `options`: {'; '.join(differing)}")
 
 
 def is_many_langs(path: Path) -> bool:

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 from allennlp_elmo_plus.data.text.characters import BOS_WORD, EOS_WORD
 from allennlp_elmo_plus.data.text.vocabulary import SPECIAL_WORDS
-from allennlp_elmo_plus.errors import InputError, truncated_repr
+from allennlp_elmo_plus.errors import InputError
 from allennlp_elmo_plus.modules.build import build_encoder, build_language_model
 from allennlp_elmo_plus.modules.encoder import BiLMEncoder
 from allennlp_elmo_plus.modules.language_model import LanguageModel
@@ -70,24 +70,6 @@ class StoredModel:
         # After the zeros: a shared softmax is the word embedding.
         fill_parameters(model, self.weights, self.source, skip=self.missing_softmax)
         return PretrainedModel(model, options, words)
-
-    def check_same_model(self, options: BiLMOptions, source: str) -> None:
-        """Check that the options of the model, which is called `source` in the error, are `options`.
-
-        Raises:
-            InputError: some option differs; the message names all that do. Options of training alone are not compared.
-        """
-        if (options.char_cnn is None) != (self.options.char_cnn is None):
-            expected, got = ("missing", "is there") if options.char_cnn is None else ("there", "is missing")
-            raise InputError(f"{source}: its `char_cnn` must be {expected}, as in `options`, and {got}")
-        ours, theirs = options.architecture(), self.options.architecture()
-        differing = [
-            f"`{key}` {truncated_repr(ours[key])}, got {truncated_repr(theirs[key])}"
-            for key in ours
-            if ours[key] != theirs[key]
-        ]
-        if differing:
-            raise InputError(f"{source}: its options must be those of `options`: {'; '.join(differing)}")
 
     def _boundary_ids(self) -> tuple[int, int]:
         """Return the ids of `<S>` and `</S>`, which only word input needs."""

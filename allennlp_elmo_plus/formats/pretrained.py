@@ -33,7 +33,7 @@ from allennlp_elmo_plus.formats.parameters import SOFTMAX_NAMES, PretrainedModel
 from allennlp_elmo_plus.modules.build import build_encoder, build_many_langs_encoder
 from allennlp_elmo_plus.modules.encoder import BiLMEncoder
 from allennlp_elmo_plus.options.bilm_options import BiLMOptions
-from allennlp_elmo_plus.options.many_langs_options import ManyLangsOptions, Options
+from allennlp_elmo_plus.options.many_langs_options import ManyLangsOptions, Options, check_same_options
 
 logger = logging.getLogger(__name__)
 
@@ -142,9 +142,7 @@ def _read_source(
                 message = message.replace(str(file), str(name), 1)
         raise InputError(message) from None
     if options is not None:
-        if type(options) is not type(stored.options):
-            raise InputError(f"{source.path}: must be a model of the kind that `options` describe, got another kind")
-        stored.check_same_model(options, str(source.path))  # type: ignore[arg-type]
+        check_same_options(options, stored.options, str(source.path))
     return stored
 
 

@@ -38,7 +38,7 @@ class CharacterOptions:
     n_highway: int = option("char_cnn.n_highway", rules.integer(0, 64), default=0)
 
     def __post_init__(self) -> None:
-        _check_fields(self)
+        check_fields(self)
         object.__setattr__(self, "filters", tuple((width, number) for width, number in self.filters))
         widest = max(width for width, _ in self.filters)
         if widest > self.max_characters:
@@ -71,7 +71,7 @@ class LstmOptions:
     layer_norm: bool = option("lstm.layer_norm", rules.BOOLEAN, default=False, in_bilm_tf=False)
 
     def __post_init__(self) -> None:
-        _check_fields(self)
+        check_fields(self)
         for name in (*CELLS[self.cell].refused, "layer_norm"):
             cells = cells_that_take(name)
             if getattr(self, name) and self.cell not in cells:
@@ -127,7 +127,7 @@ class BiLMOptions:
     share_embedding_softmax: bool = option("share_embedding_softmax", rules.BOOLEAN, default=False)
 
     def __post_init__(self) -> None:
-        _check_fields(self)
+        check_fields(self)
         if self.share_embedding_softmax and self.char_cnn is not None:
             raise InputError("`share_embedding_softmax` needs word input: leave it out, or leave out `char_cnn`")
         counts = self.parameter_counts()
@@ -165,9 +165,9 @@ class BiLMOptions:
             if "lstm" not in sections:
                 raise InputError("`lstm` is missing")
             return cls(
-                lstm=LstmOptions(**_arguments(LstmOptions, flat)),
-                char_cnn=CharacterOptions(**_arguments(CharacterOptions, flat)) if "char_cnn" in sections else None,
-                **_arguments(cls, flat),
+                lstm=LstmOptions(**arguments(LstmOptions, flat)),
+                char_cnn=CharacterOptions(**arguments(CharacterOptions, flat)) if "char_cnn" in sections else None,
+                **arguments(cls, flat),
             )
         except InputError as error:
             raise InputError(f"{source}: {error}") from None
@@ -255,19 +255,29 @@ def _rules() -> dict[str, rules.Rule]:
     return {field.metadata["key"]: field.metadata["rule"] for field in fields}
 
 
-def _check_fields(options: Any) -> None:
+def check_fields(options: Any) -> None:
+    """Check each option of the dataclass `options` by its rule; None is right where it is the default.
+
+    Raises:
+        InputError: A value is out of range.
+    """
     for field in _option_fields(options):
         value = getattr(options, field.name)
         if value is not None or field.default is not None:
             field.metadata["rule"].check(field.metadata["key"], value)
 
 
-def _arguments(options: type[Any], flat: Mapping[str, Any]) -> dict[str, Any]:
-    arguments = {}
+def arguments(options: type[Any], flat: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the arguments of the dataclass `options` that `flat` has by their keys.
+
+    Raises:
+        InputError: An option without a default is missing.
+    """
+    found = {}
     for field in _option_fields(options):
         key = field.metadata["key"]
         if key in flat:
-            arguments[field.name] = flat[key]
+            found[field.name] = flat[key]
         elif field.default is dataclasses.MISSING:
             raise InputError(f"`{key}` is missing")
-    return arguments
+    return found

@@ -7,7 +7,7 @@ from typing import Any, Optional, Union
 
 from allennlp_elmo_plus.errors import InputError, truncated_repr
 from allennlp_elmo_plus.options import rules
-from allennlp_elmo_plus.options.bilm_options import BiLMOptions
+from allennlp_elmo_plus.options.bilm_options import BiLMOptions, arguments, check_fields
 from allennlp_elmo_plus.options.rules import option
 
 CONFIG_PATH = "config_path"
@@ -56,10 +56,7 @@ class ManyLangsOptions:
     proj_clip: Optional[float] = option("encoder.proj_clip", rules.number(0, above=True), default=None)
 
     def __post_init__(self) -> None:
-        for field in dataclasses.fields(self):
-            value = getattr(self, field.name)
-            if value is not None or field.default is dataclasses.MISSING:
-                field.metadata["rule"].check(field.metadata["key"], value)
+        check_fields(self)
         object.__setattr__(self, "filters", tuple((width, number) for width, number in self.filters))
         if self.word_dim == self.char_dim == 0:
             raise InputError("`token_embedder.word_dim` or `token_embedder.char_dim` must be above 0, got 0 for both")
@@ -96,14 +93,12 @@ class ManyLangsOptions:
                 raise InputError(f"`{name}` must be an object of options, got {truncated_repr(section)}")
             if section.get("name") != kind:
                 raise InputError(f"`{name}.name` must be {kind}, got {truncated_repr(section.get('name'))}")
-        arguments = {}
-        for field in dataclasses.fields(cls):
-            section_name, key = field.metadata["key"].split(".")
-            if key in mapping[section_name]:
-                arguments[field.name] = mapping[section_name][key]
-            elif field.default is dataclasses.MISSING:
-                raise InputError(f"`{section_name}.{key}` is missing")
-        return cls(**arguments)
+        flat = {f"{name}.{key}": value for name in _SECTIONS for key, value in mapping[name].items()}
+        return cls(**arguments(cls, flat))
+
+    def architecture(self) -> dict[str, Any]:
+        """Return all options by their keys."""
+        return {field.metadata["key"]: getattr(self, field.name) for field in dataclasses.fields(self)}
 
 
 Options = Union[BiLMOptions, ManyLangsOptions]
@@ -118,6 +113,27 @@ def parse_options(mapping: Mapping[str, Any], source: str) -> Options:
     if any(name in mapping for name in (CONFIG_PATH, *_SECTIONS)):
         return ManyLangsOptions.from_dict(mapping, source)
     return BiLMOptions.from_dict(mapping, source)
+
+
+def check_same_options(expected: Options, options: Options, source: str) -> None:
+    """Check that `options`, those of the model at `source`, are `expected`. Options of training alone are not compared.
+
+    Raises:
+        InputError: The model is of another kind, or some option differs; the message names all that do.
+    """
+    if type(expected) is not type(options):
+        raise InputError(f"{source}: must be a model of the kind that `options` describe, got another kind")
+    ours, theirs = expected.architecture(), options.architecture()
+    if ours.keys() != theirs.keys():
+        must_be, got = ("there", "is missing") if ours.keys() > theirs.keys() else ("missing", "is there")
+        raise InputError(f"{source}: its `char_cnn` must be {must_be}, as in `options`, and {got}")
+    differing = [
+        f"`{key}` {truncated_repr(value)}, got {truncated_repr(theirs[key])}"
+        for key, value in ours.items()
+        if value != theirs[key]
+    ]
+    if differing:
+        raise InputError(f"{source}: its options must be those of `options`: {'; '.join(differing)}")
 
 
 def config_name(mapping: Mapping[str, Any]) -> str:
