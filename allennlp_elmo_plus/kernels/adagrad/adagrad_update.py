@@ -11,7 +11,7 @@ from torch.autograd.graph import increment_version
 
 from allennlp_elmo_plus.kernels.adagrad import reference
 from allennlp_elmo_plus.kernels.arrays import arrays, arrays_to_fill
-from allennlp_elmo_plus.kernels.backend import run
+from allennlp_elmo_plus.kernels.backend import forced_backend, run
 from allennlp_elmo_plus.kernels.threads import balanced_groups, num_threads, run_in_threads
 
 # Elements updated at once on a CPU, so that parameter, gradient and sum stay in the cache between operations.
@@ -36,18 +36,14 @@ def adagrad_update(
     batched: list[tuple[Tensor, Tensor, Tensor]] = []
     others: list[tuple[Tensor, Tensor, Tensor]] = []
     for param, grad, grad_sum in zip(params, grads, sums, strict=True):
-        is_batched = param.device.type != "cpu" and not grad.is_sparse
+        is_batched = param.device.type != "cpu" and not grad.is_sparse and forced_backend() != "reference"
         (batched if is_batched else others).append((param, grad, grad_sum))
     if others:
         groups = balanced_groups([_num_values(grad) for _, grad, _ in others], num_threads())
         tasks = [partial(_update_each, [others[index] for index in group], lr, scale) for group in groups]
         run_in_threads(tasks, others[0][0].device)
     if batched:
-        batched_implementations = {
-            "torch": lambda: _batched_update(batched, lr, scale),
-            "reference": lambda: _reference_updates(batched, lr, scale),
-        }
-        run("adagrad", batched[0][0], batched_implementations)
+        _batched_update(batched, lr, scale)
 
 
 def _num_values(grad: Tensor) -> int:
@@ -99,11 +95,6 @@ def _batched_update(batched: Sequence[tuple[Tensor, Tensor, Tensor]], lr: float,
     params, grads, sums = (list(tensors) for tensors in zip(*batched))
     torch._foreach_addcmul_(sums, grads, grads, value=scale**2)
     torch._foreach_addcdiv_(params, grads, torch._foreach_sqrt(sums), value=-lr * scale)
-
-
-def _reference_updates(batched: Sequence[tuple[Tensor, Tensor, Tensor]], lr: float, scale: float) -> None:
-    for tensors in batched:
-        reference.adagrad_update(*tensors, lr, scale)
 
 
 def _blocks(tensor: Tensor) -> tuple[Tensor, ...]:

@@ -9,7 +9,7 @@ gradient to that n-gram and ends in two matrix products of the same size.
 from collections.abc import Sequence
 from functools import partial
 from itertools import accumulate
-from typing import Any, NamedTuple, Optional
+from typing import Any, Optional
 
 import torch
 from torch import Tensor
@@ -92,14 +92,15 @@ class _ConvMaxPool(torch.autograd.Function):
             embedded = _embed(characters, embedding)
             grad_weights: list[Tensor] = [torch.empty(0)] * len(weights)
 
-            def backward_of_group(group: Sequence[_FilterColumns]) -> Tensor:
+            first_columns = _first_columns(weights)
+
+            def backward_of_group(group: Sequence[int]) -> Tensor:
                 """Return the gradient of the characters that the widest filters of `group` read, (W, width * d)."""
-                num_read = max(weights[filters.number][0].numel() for filters in group)
+                num_read = max(weights[number][0].numel() for number in group)
                 grad_read = embedded.new_zeros(len(embedded), num_read)
-                for filters in group:
-                    weight = weights[filters.number]
-                    grad_weights[filters.number] = _conv_backward(
-                        embedded, weight, grad, argmax, filters.first, grad_read
+                for number in group:
+                    grad_weights[number] = _conv_backward(
+                        embedded, weights[number], grad, argmax, first_columns[number], grad_read
                     )
                 return grad_read
 
@@ -122,36 +123,33 @@ def _forward(
     maxima = embedded.new_empty(num_words, num_filters)
     argmax = ngrams.index.new_empty(num_words, num_filters, dtype=torch.int32) if saves_argmax else None
 
-    def forward_of_group(group: Sequence[_FilterColumns]) -> None:
-        for filters in group:
-            weight, bias = weights[filters.number], biases[filters.number]
-            _conv_forward(embedded, weight, bias, ngrams, filters.first, maxima, argmax)
+    first_columns = _first_columns(weights)
+
+    def forward_of_group(group: Sequence[int]) -> None:
+        for number in group:
+            _conv_forward(embedded, weights[number], biases[number], ngrams, first_columns[number], maxima, argmax)
 
     groups = _group_by_thread(weights, embedded.device)
     run_in_threads([partial(forward_of_group, group) for group in groups], embedded.device)
     return maxima, argmax
 
 
-class _FilterColumns(NamedTuple):
-    """The filters of one width."""
-
-    number: int  # index of the width
-    first: int  # the filters' first column in the result
+def _first_columns(weights: Sequence[Tensor]) -> list[int]:
+    """Return the column of the result at which the filters of each width begin."""
+    return [0, *accumulate(len(weight) for weight in weights)]
 
 
-def _group_by_thread(weights: Sequence[Tensor], device: torch.device) -> list[list[_FilterColumns]]:
-    """Return the widths in a group for each thread, or in one group where one width is most of the work.
+def _group_by_thread(weights: Sequence[Tensor], device: torch.device) -> list[list[int]]:
+    """Return the indices of the widths, in a group for each thread, or in one group where one width is most of the work.
 
     The widths share nothing but the n-grams. The products of a single group are computed by all threads.
     """
     work = [weight.numel() for weight in weights]
-    first_columns = [0, *accumulate(len(weight) for weight in weights)]
-    columns = [_FilterColumns(number, first) for number, first in enumerate(first_columns[:-1])]
     groups = balanced_groups(work, num_threads() if device.type == "cpu" else 1)
     most = max(sum(work[number] for number in group) for group in groups)
     if most * len(groups) > MAX_IMBALANCE * sum(work):
-        return [columns]
-    return [[columns[number] for number in group] for group in groups]
+        return [list(range(len(weights)))]
+    return groups
 
 
 def _conv_forward(

@@ -34,28 +34,23 @@ def dropout(inputs: Tensor, prob: float, training: bool) -> Tensor:
     if not training or not 0 < prob < 1:
         return F.dropout(inputs, prob, training)
     implementations = {
-        "numba": partial(_numba_dropout, inputs, prob),
+        "numba": partial(_Dropout.apply, inputs, prob),
         "torch": partial(F.dropout, inputs, prob),
         "reference": partial(reference.dropout, inputs, prob),
     }
     return run("dropout", inputs, implementations, num_values=inputs.numel())
 
 
-def _numba_dropout(inputs: Tensor, prob: float) -> Tensor:
-    keys = torch.randint(_NUM_KEYS, (2,)).numpy().astype(np.uint32)
-    return _Dropout.apply(inputs, prob, keys)  # type: ignore[no-any-return]
-
-
 class _Dropout(torch.autograd.Function):
     @staticmethod
-    def forward(ctx: Any, inputs: Tensor, prob: float, keys: np.ndarray) -> Tensor:
-        ctx.prob, ctx.keys = prob, keys
-        return _masked(inputs, prob, keys)
+    def forward(ctx: Any, inputs: Tensor, prob: float) -> Tensor:
+        ctx.prob, ctx.keys = prob, torch.randint(_NUM_KEYS, (2,)).numpy().astype(np.uint32)
+        return _masked(inputs, prob, ctx.keys)
 
     @staticmethod
     @once_differentiable
-    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor, None, None]:
-        return _masked(grad, ctx.prob, ctx.keys), None, None
+    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor, None]:
+        return _masked(grad, ctx.prob, ctx.keys), None
 
 
 def _masked(values: Tensor, prob: float, keys: np.ndarray) -> Tensor:

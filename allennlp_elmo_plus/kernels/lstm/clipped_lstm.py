@@ -72,7 +72,7 @@ def _products_dtype(direction: LstmTensors) -> torch.dtype:
 def _run_reference(batch_sizes: list[int], clips: Clips, directions: Sequence[LstmTensors]) -> list[Results]:
     results = []
     for direction in directions:
-        tensors = _convert(direction, widest_dtype([direction.kernel]))
+        tensors = direction.converted(widest_dtype([direction.kernel]))
         outputs, hidden, cell = reference.lstm(batch_sizes, clips.cell, clips.projection, *tensors)
         results.append((outputs.to(direction.kernel.dtype), hidden, cell))
     return results
@@ -147,34 +147,12 @@ def _forward_in_threads(
     dtypes: Sequence[torch.dtype],
     saves: bool,
 ) -> list[tuple[Results, Optional[SavedForBackward]]]:
-    # Conversion is part of a direction's task: a large kernel takes as long to convert as a step of the LSTM.
-    return run_in_threads(
-        [
-            partial(_convert_and_forward, direction, dtype, clips, batch_sizes, saves)
-            for direction, dtype in zip(directions, dtypes, strict=True)
-        ],
-        directions[0].inputs.device,
-    )
+    def run_direction(direction: LstmTensors, dtype: torch.dtype) -> tuple[Results, Optional[SavedForBackward]]:
+        # Conversion is part of a direction's task: a large kernel takes as long to convert as a step of the LSTM.
+        return forward(direction.converted(dtype), clips, batch_sizes, saves)
 
-
-def _convert_and_forward(
-    direction: LstmTensors, dtype: torch.dtype, *arguments: Any
-) -> tuple[Results, Optional[SavedForBackward]]:
-    return forward(_convert(direction, dtype), *arguments)
-
-
-def _convert(direction: LstmTensors, dtype: torch.dtype) -> LstmTensors:
-    """Return the tensors of a direction with products in `dtype`, and the state in the weights' dtype, float32 or wider."""
-    inputs, hidden, cell, kernel, bias, projection = direction
-    state_dtype = widest_dtype([kernel])
-    return LstmTensors(
-        inputs.to(dtype),
-        hidden.to(state_dtype),
-        cell.to(state_dtype),
-        kernel.to(dtype),
-        bias.to(state_dtype),
-        None if projection is None else projection.to(dtype),
-    )
+    tasks = [partial(run_direction, *arguments) for arguments in zip(directions, dtypes, strict=True)]
+    return run_in_threads(tasks, directions[0].inputs.device)
 
 
 def _grouped(values: Sequence[Any], size: int) -> list[Any]:

@@ -16,7 +16,6 @@ from torch.autograd.function import once_differentiable
 
 from allennlp_elmo_plus.errors import InputError
 from allennlp_elmo_plus.kernels.cuda_graph import GraphCapture
-from allennlp_elmo_plus.kernels.dtypes import widest_dtype
 from allennlp_elmo_plus.kernels.gemm.float32_sums import sums_in_float32
 from allennlp_elmo_plus.kernels.jit import KernelUnavailableError
 from allennlp_elmo_plus.kernels.lstm.window import Clips, LstmTensors, previous_rows
@@ -204,32 +203,21 @@ def run_stacked(
         InputError: The directions' products differ in dtype.
         KernelUnavailableError: Triton does not work on this device.
     """
-    inputs, hidden, cell, kernels, biases, projections = zip(*directions, strict=True)
     if any(dtype is not dtypes[0] for dtype in dtypes):
         raise InputError(
             f"both directions of a layer must have weights of one type on a GPU, got {' and '.join(map(str, dtypes))}"
         )
-    check_kernels(kernels[0].device, dtypes[0])
-    state_dtype = widest_dtype([kernels[0]])
-
-    def stacked(tensors: Sequence[Tensor], dtype: torch.dtype) -> Tensor:
-        return torch.stack([tensor.to(dtype) for tensor in tensors])
+    device = directions[0].kernel.device
+    check_kernels(device, dtypes[0])
 
     def run(inputs: Tensor, hidden: Tensor, cell: Tensor, kernel: Tensor, bias: Tensor, *projection: Tensor) -> Any:
         return _StackedLstm.apply(
             inputs, batch_sizes, hidden, cell, kernel, bias, projection[0] if projection else None, *clips
         )
 
-    tensors = [
-        stacked(inputs, dtypes[0]),
-        stacked(hidden, state_dtype),
-        stacked(cell, state_dtype),
-        stacked(kernels, dtypes[0]),
-        stacked(biases, state_dtype),
-    ]
-    if projections[0] is not None:
-        tensors.append(stacked(projections, dtypes[0]))
+    converted = zip(*(direction.converted(dtypes[0]) for direction in directions), strict=True)
+    tensors = [torch.stack(group) for group in converted if group[0] is not None]
     # Triton launches on the current device, which need not be the tensors'.
-    with torch.cuda.device_of(kernels[0]):
+    with torch.cuda.device_of(tensors[0]):
         results = capture(run, (tuple(batch_sizes), *clips), *tensors)
     return list(zip(*results))

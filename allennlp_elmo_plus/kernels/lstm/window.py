@@ -8,6 +8,7 @@ from typing import Any, NamedTuple, Optional
 import torch
 from torch import Tensor
 
+from allennlp_elmo_plus.kernels.dtypes import widest_dtype
 from allennlp_elmo_plus.kernels.gemm.linear import linear, matmul_tn
 
 
@@ -30,6 +31,19 @@ class LstmTensors(NamedTuple):
     def recurrent_kernel(self) -> Tensor:
         """(P, 4C)."""
         return self.kernel[self.inputs.shape[1] :]
+
+    def converted(self, dtype: torch.dtype) -> "LstmTensors":
+        """Return the tensors with products in `dtype`, and the state in the weights' dtype, float32 or wider."""
+        inputs, hidden, cell, kernel, bias, projection = self
+        state_dtype = widest_dtype([kernel])
+        return LstmTensors(
+            inputs.to(dtype),
+            hidden.to(state_dtype),
+            cell.to(state_dtype),
+            kernel.to(dtype),
+            bias.to(state_dtype),
+            None if projection is None else projection.to(dtype),
+        )
 
 
 class Clips(NamedTuple):

@@ -80,7 +80,9 @@ def sampled_softmax_nll(
             is_packed_bfloat16(hidden.dtype, hidden.shape[1], len(negatives.ids)) and weight.dtype == bias.dtype
         ),
     }
-    return run("sampled_softmax", weight, implementations, **sizes)
+    # Autocast would round float32 factors, such as those of the bias's gradient, a sum over all tokens.
+    with torch.autocast(hidden.device.type, enabled=False):
+        return run("sampled_softmax", weight, implementations, **sizes)
 
 
 class _SampledSoftmax(torch.autograd.Function):
@@ -147,8 +149,7 @@ def _reference_nll(
     dtype = torch.promote_types(hidden.dtype, torch.float32)
     if sparse:
         weight, bias = _SparseGradient.apply(weight), _SparseGradient.apply(bias)
-    with torch.autocast(hidden.device.type, enabled=False):
-        return reference.sampled_softmax_nll(hidden.to(dtype), targets, weight.to(dtype), bias.to(dtype), negatives)
+    return reference.sampled_softmax_nll(hidden.to(dtype), targets, weight.to(dtype), bias.to(dtype), negatives)
 
 
 def _numba_nll_and_gradients(
@@ -191,14 +192,6 @@ def split_targets(targets: np.ndarray, ids: np.ndarray) -> tuple[np.ndarray, np.
 
 
 def _torch_nll_and_gradients(
-    hidden: Tensor, targets: Tensor, weight: Tensor, bias: Tensor, negatives: NegativeSample, needs_gradients: bool
-) -> tuple[Tensor, Optional[_Gradients]]:
-    # Autocast would round float32 factors, such as those of the bias's gradient, a sum over all tokens.
-    with torch.autocast(hidden.device.type, enabled=False):
-        return _nll_and_gradients_of_blocks(hidden, targets, weight, bias, negatives, needs_gradients)
-
-
-def _nll_and_gradients_of_blocks(
     hidden: Tensor, targets: Tensor, weight: Tensor, bias: Tensor, negatives: NegativeSample, needs_gradients: bool
 ) -> tuple[Tensor, Optional[_Gradients]]:
     """Return the nll and its gradients, computed by blocks of tokens, so that not all logits are held at once."""
