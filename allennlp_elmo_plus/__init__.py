@@ -6,7 +6,7 @@ Importing this package imports neither PyTorch nor AllenNLP; `from allennlp_elmo
 from importlib import import_module
 from typing import Any
 
-__version__ = "0.1.0"
+__version__ = "0.2.0.dev0"
 
 HOW_TO_GET_ALLENNLP = (
     "AllenNLP is not installed (of this package, all but allennlp_elmo_plus.plugin works without it): "

@@ -72,7 +72,7 @@ def test_the_run_ends_and_names_the_batch(
         make_nonfinite(patch, value, part)
         with pytest.raises(
             FloatingPointError,
-            match=f"^the {cause} in batch {BAD_BATCH} of epoch 0: the run ends, and its last checkpoint stands$",
+            match=f"^the {cause} in batch {BAD_BATCH} of epoch 1: the run ends, and its last checkpoint stands$",
         ):
             train(tmp_path, **changes)
     assert [path.name for path in (tmp_path / "out").glob("model_state*")] == [f"model_state_e0_b{SAVE_EVERY}.th"]
@@ -104,7 +104,7 @@ def test_a_run_with_a_skipped_batch_is_that_of_a_text_without_the_batch(
     assert losses == expected
     assert_same_as_uninterrupted(tmp_path / "run", tmp_path / "uninterrupted", num_epochs=1)
     assert (
-        f"the loss is nan in batch {BAD_BATCH} of epoch 0: it is skipped, as 1 of 1 may be"
+        f"the loss is nan in batch {BAD_BATCH} of epoch 1: it is skipped, as 1 of 1 may be"
         in (tmp_path / "run" / "out" / "out.log").read_text()
     )
 
@@ -135,7 +135,7 @@ def test_batches_skipped_before_a_recovery_count(tmp_path: Path, monkeypatch: py
         make_nonfinite(patch, math.nan, "loss", bad_batch=2)
         with pytest.raises(
             FloatingPointError,
-            match=f"loss is nan in batch {2 * SAVE_EVERY + 2} of epoch 0 after 1 skipped batch: the run ends",
+            match=f"loss is nan in batch {2 * SAVE_EVERY + 2} of epoch 1 after 1 skipped batch: the run ends",
         ):
             train(tmp_path, recover=True, **changes)
 

@@ -23,7 +23,7 @@ class NonfiniteBatches:
         """
         message = (
             f"the {quantity} is {value} in batch {trainer._batches_in_epoch_completed + 1} of epoch "
-            f"{trainer._epochs_completed}"
+            f"{trainer._epochs_completed + 1}"
         )
         if self.num_skipped == self._max_skipped:
             if self.num_skipped:
