@@ -50,7 +50,9 @@ def main() -> None:
         try:
             _run_command()
         finally:
-            sys.stdout.flush()
+            # None where the program was started without an output.
+            if sys.stdout is not None:
+                sys.stdout.flush()
     except BrokenPipeError:
         if not _reader_has_ended():
             raise

@@ -11,7 +11,7 @@ from typing import Any, NamedTuple, Union
 from allennlp_elmo_plus.cluster.shards import ShardRunner, shard_files
 from allennlp_elmo_plus.data.text.tokenized_file import TokenizedFile
 from allennlp_elmo_plus.errors import InputError
-from allennlp_elmo_plus.inference.embed_file import EmbedSettings, describe_settings, embed_file, weights_digest
+from allennlp_elmo_plus.inference.embed_file import EmbedSettings, describe_settings, embed_file
 from allennlp_elmo_plus.inference.embedder import EmbedderFiles, load_embedder
 from allennlp_elmo_plus.storage.atomic_files import atomic_path
 from allennlp_elmo_plus.storage.resumable_hdf5 import check_new
@@ -56,7 +56,8 @@ def embed_shards(
                 f"`{os.fspath(spec)}`: two files have the name {target.stem}, and the vectors of both would go to {target}"
             )
     Path(directory).mkdir(parents=True, exist_ok=True)
-    run = {"biLM": weights_digest(_embedder(files).encoder), **describe_settings(settings)}
+    digest = load_embedder(files).digest()
+    run = {"biLM": digest, **describe_settings(settings)}
     manifest = _Manifest(Path(directory), run, targets)
     todo = []
     for source, target in zip(sources, targets, strict=True):
@@ -64,7 +65,7 @@ def embed_shards(
             report(os.path.getsize(source))
         else:
             todo.append((source, target))
-    embed_one = partial(_embed_shard, files=files, settings=settings)
+    embed_one = partial(_embed_shard, files=files, digest=digest, settings=settings)
     for index, scan in runner.run(embed_one, todo):
         source, target = todo[index]
         manifest.add(target, scan)
@@ -77,13 +78,8 @@ class _Manifest:
 
     def __init__(self, directory: Path, run: dict[str, Any], targets: list[Path]) -> None:
         self._path = directory / _MANIFEST
-        self._content: dict[str, Any] = {"run": run, "shards": {}}
-        if not self._path.exists():
-            for target in targets:
-                check_new(target)
-            # Written before the first shard: a finished shard that is not listed yet can then only come from this run.
-            self._write()
-        else:
+        self._content: dict[str, Any] = {"run": run, "begun": [], "shards": {}}
+        if self._path.exists():
             try:
                 content = json.loads(self._path.read_text("utf-8"))
                 former, _ = content["run"], content["shards"].items()
@@ -95,6 +91,13 @@ class _Manifest:
                         f"{directory}: holds shards of a run with another {name}; write to another directory"
                     )
             self._content = content
+        begun = self._content.setdefault("begun", list(self._content["shards"]))
+        for target in targets:
+            if target.name not in begun:
+                check_new(target)
+                begun.append(target.name)
+        # Written before the first shard: a finished shard that is not listed yet can then only come from this run.
+        self._write()
 
     def has(self, source: Path, target: Path) -> bool:
         """Return whether `target` exists and is the finished shard of `source`.
@@ -126,11 +129,21 @@ class _Manifest:
             temporary.write_text(json.dumps(self._content, indent=1) + "\n", encoding="utf-8")
 
 
-def _embed_shard(shard: tuple[Path, Path], files: EmbedderFiles, settings: EmbedSettings) -> dict[str, Any]:
+def _embed_shard(
+    shard: tuple[Path, Path], files: EmbedderFiles, digest: str, settings: EmbedSettings
+) -> dict[str, Any]:
     source, target = shard
     # A file that exists is complete, but the run was interrupted before it was listed.
     Path(os.path.realpath(target)).unlink(missing_ok=True)
     embedder = _embedder(files)
+    if embedder.digest() != digest:
+        # The files have changed since this worker read them.
+        _embedder.cache_clear()
+        embedder = _embedder(files)
+        if embedder.digest() != digest:
+            raise InputError(
+                f"{files.path}: a worker reads another biLM from these files than the program that started it"
+            )
     embedder.encoder.forget_words()
     scan = embed_file(embedder, source, target, settings, lambda *_: nullcontext(lambda steps: None))
     return {"text": scan.digest, "sentences": scan.num_sentences, "words": scan.num_words}

@@ -1,8 +1,10 @@
 """Encode a corpus on a cluster, one task per file."""
 
+import hashlib
 import os
 import shutil
 from collections.abc import Callable
+from contextlib import suppress
 from functools import partial
 from pathlib import Path
 from typing import Union
@@ -34,7 +36,9 @@ def encode_shards(
         InputError: `open_or_encode` or `shard_files` refuses a file.
     """
     sources = shard_files(spec)
-    shards = Path(cache_directory).absolute() / _SHARDS
+    # Another text may be encoded into the same cache at the same time.
+    name = hashlib.blake2b(os.fsencode(spec), digest_size=8).hexdigest()
+    shards = Path(cache_directory).absolute() / _SHARDS / name
 
     def encode(
         spec: Union[str, "os.PathLike[str]"], directory: Path, encoding_errors: str, max_characters: int
@@ -50,6 +54,8 @@ def encode_shards(
 
     corpus = open_or_encode(spec, cache_directory, encoding_errors, max_characters, encode)
     shutil.rmtree(shards, ignore_errors=True)
+    with suppress(OSError):  # Shards of another text are there.
+        shards.parent.rmdir()
     return corpus
 
 

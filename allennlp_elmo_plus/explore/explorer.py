@@ -12,10 +12,10 @@ from allennlp_elmo_plus.formats.parameters import StoredModel
 from allennlp_elmo_plus.inference.embedder import ElmoEmbedder
 from allennlp_elmo_plus.inference.neighbor_index import NeighborIndex
 from allennlp_elmo_plus.inference.neighbors import Neighbors, TokenInContext
+from allennlp_elmo_plus.inference.predictions import encoder_of
 from allennlp_elmo_plus.inference.scoring.word_log_probs import WordScorer
 from allennlp_elmo_plus.inference.substitutes import substitutes
 from allennlp_elmo_plus.inference.top_words import ProbableWord, TopWords, probable_words
-from allennlp_elmo_plus.modules.encoder import BiLMEncoder
 
 NUM_SUBSTITUTES = 10
 NUM_NEIGHBORS = 5
@@ -57,8 +57,8 @@ class Explorer:
         self._scorer = WordScorer(pretrained)
         self._max_characters = None if options.char_cnn is None else options.char_cnn.max_characters
         self._word_ids = {word: number for number, word in enumerate(self._vocabulary)}
-        encoder = BiLMEncoder(self._model.token_encoder, self._model.bilm, self._max_characters).to(device)
-        self._embedder = ElmoEmbedder(encoder, self._vocabulary)
+        self._encoder = encoder_of(self._model, self._vocabulary, self._max_characters).eval()
+        self._embedder = ElmoEmbedder(self._encoder, self._vocabulary)
         self._index = None if text is None else NeighborIndex(self._embedder, text)
         self.num_text_words = 0 if self._index is None else self._index.num_words
         self.example = None if self._index is None else self._index.sentence_of(5, 12)
@@ -78,7 +78,7 @@ class Explorer:
         """Return the most probable words in place of the one at `position` of the sentence `words`."""
         ids = sentence_ids([words], self._max_characters, self._word_ids).to(self._model.softmax.weight.device)
         num_words = min(NUM_SUBSTITUTES, len(self._vocabulary))
-        ((forward, backward),) = substitutes(self._model, ids, [len(words)], self._max_characters, num_words)
+        ((forward, backward),) = substitutes(self._encoder, self._model.softmax, ids, [len(words)], num_words)
         return WordSubstitutes(
             self._probable_words(forward, position),
             # Position 0 of the backward direction is `<S>`.

@@ -136,7 +136,8 @@ def _unpack(archive: zipfile.ZipFile, directory: Path, max_bytes: int) -> None:
         raise InputError(f"must hold at most {_MAX_MEMBERS:,} members, got {len(members):,}")
     num_bytes = 0
     for member in members:
-        if member.is_dir():
+        # macOS adds a second file with properties for each file.
+        if member.is_dir() or "__MACOSX" in member.filename.split("/") or "/._" in f"/{member.filename}":
             continue
         if member.filename.startswith("/") or "\\" in member.filename or ".." in member.filename.split("/"):
             raise InputError(f"the member {truncated_repr(member.filename)} must have a relative path without `..`")

@@ -1,6 +1,5 @@
 """Embed a file of tokenized text into a file of vectors, in the format of AllenNLP 0.9's `elmo` command."""
 
-import hashlib
 import json
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -9,16 +8,14 @@ from pathlib import Path
 from typing import Any, NamedTuple, Protocol
 
 import numpy as np
-import torch
 
 from allennlp_elmo_plus.data.text.text_files import TextSource
 from allennlp_elmo_plus.data.text.tokenized_file import TextSurvey, TokenizedFile
 from allennlp_elmo_plus.errors import InputError
 from allennlp_elmo_plus.inference.embedder import ElmoEmbedder
 from allennlp_elmo_plus.inference.pooling import mean_of_words
-from allennlp_elmo_plus.modules.encoder import BiLMEncoder
 from allennlp_elmo_plus.modules.layer_mix import ALL, LayerMix, LayerOutput, check_layer_output, num_vectors
-from allennlp_elmo_plus.storage.npz import write_npz
+from allennlp_elmo_plus.storage.npz import MAX_NAME_BYTES, write_npz
 from allennlp_elmo_plus.storage.resumable_hdf5 import (
     Layout,
     LayoutError,
@@ -96,7 +93,7 @@ def _embed_text(
     num_rows = scan.num_sentences if settings.pool else scan.num_words
     num_numbers = num_vectors(settings.layers, embedder.num_layers) * embedder.output_size * num_rows
     num_bytes = np.dtype(settings.dtype).itemsize * num_numbers
-    run = {"text": scan.digest, "biLM": weights_digest(embedder.encoder), **describe_settings(settings)}
+    run = {"text": scan.digest, "biLM": embedder.digest(), **describe_settings(settings)}
     with ResumableHdf5Writer(output_file, run, _layout(embedder, text, settings), num_bytes) as file:
         try:
             with progress("embedding", "word", scan.num_words, file.written.num_words) as advance:
@@ -108,20 +105,11 @@ def _embed_text(
             # It is unknown which vectors belong to the old text and which to the new.
             file.discard()
             raise InputError(f"{text.name}: changed while it was read; its vectors are removed; start again")
-        with file.finished() as hdf5_file:
+        with file.finished(is_converted=settings.output_format == NPZ) as hdf5_file:
             if settings.output_format == NPZ:
                 with progress("writing the npz", "array", scan.num_sentences, 0) as advance:
                     write_npz(hdf5_file, output_file, advance)
     return scan
-
-
-def weights_digest(encoder: BiLMEncoder) -> str:
-    """Return a hash of the names, shapes, types and values of all weights of `encoder`."""
-    digest = hashlib.blake2b(digest_size=16)
-    for name, parameter in encoder.named_parameters():
-        digest.update(f"{name} {tuple(parameter.shape)} {parameter.dtype}".encode())
-        digest.update(parameter.detach().cpu().contiguous().view(torch.uint8).numpy().tobytes())
-    return digest.hexdigest()
 
 
 def _embed_rest(
@@ -152,6 +140,10 @@ def _layout(embedder: ElmoEmbedder, text: TokenizedFile, settings: EmbedSettings
                 sentence_to_index[line.text] = str(number)
             shape = (embedder.output_size,) if settings.pool else (len(line.words), embedder.output_size)
             key = line.text if settings.use_sentence_keys else str(number)
+            if settings.output_format == NPZ and len(key.encode("utf-8")) > MAX_NAME_BYTES:
+                raise InputError(
+                    f"{text.name}, line {number + 1}: a key in an .npz has at most {MAX_NAME_BYTES:,} bytes, got more"
+                )
             yield key, (embedder.num_layers, *shape) if settings.layers == ALL else shape
 
     def texts() -> dict[str, str]:

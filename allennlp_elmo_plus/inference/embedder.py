@@ -1,5 +1,6 @@
 """`ElmoEmbedder`: lists of words in, arrays of vectors out."""
 
+import hashlib
 from collections.abc import Iterable, Iterator, Sequence, Sized
 from typing import NamedTuple, Optional, Union
 
@@ -135,6 +136,19 @@ class ElmoEmbedder(PooledVectors):
             f"{weight.dtype} on {weight.device}".removeprefix("torch."),
         ]
         return f"{type(self).__name__}({', '.join(parts)})"
+
+    def digest(self) -> str:
+        """Return a hash of all that vectors depend on: names, types and values of the weights, the vocabulary, the precision."""
+        digest = hashlib.blake2b(digest_size=16)
+        for name, parameter in self.encoder.named_parameters():
+            digest.update(f"{name} {tuple(parameter.shape)} {parameter.dtype}".encode())
+            digest.update(parameter.detach().cpu().contiguous().view(torch.uint8).numpy().tobytes())
+        # Left out where they are the default, so that unfinished files of earlier versions can be finished.
+        if self.encoder.max_characters is None:
+            digest.update(repr(vars(self._indexer)).encode())
+        if self.encoder.precision != "fp32":
+            digest.update(self.encoder.precision.encode())
+        return digest.hexdigest()
 
     @property
     def num_layers(self) -> int:

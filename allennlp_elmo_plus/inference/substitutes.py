@@ -8,7 +8,8 @@ from torch import Tensor
 
 from allennlp_elmo_plus.inference.predictions import predictions
 from allennlp_elmo_plus.inference.top_words import TopWords, top_words
-from allennlp_elmo_plus.modules.language_model import LanguageModel
+from allennlp_elmo_plus.modules.encoder import BiLMEncoder
+from allennlp_elmo_plus.modules.softmax import SoftmaxLayer
 
 
 class Substitutes(NamedTuple):
@@ -20,30 +21,30 @@ class Substitutes(NamedTuple):
 
 @torch.no_grad()
 def substitutes(
-    model: LanguageModel,
+    encoder: BiLMEncoder,
+    softmax: SoftmaxLayer,
     ids: Tensor,
     lengths: Sequence[int],
-    max_characters: Optional[int],
     num_words: int,
     chunk_size: int = 1024,
 ) -> list[Substitutes]:
     """Return the `num_words` most probable words at each position of B sentences.
 
     Args:
-        model: the language model, in evaluation mode.
+        encoder: the biLM, in evaluation mode, see `predictions.encoder_of`.
+        softmax: its softmax.
         ids: (B, T, C) or (B, T), of `data.batching.sentences.sentence_ids`.
         lengths: the number of words of each sentence.
-        max_characters: C; None for word input.
         num_words: the number of words per position.
         chunk_size: see `top_words`.
 
     Raises:
-        ValueError: `model` is in training mode, where dropout would change the result; or `top_words` refuses an argument.
+        ValueError: `encoder` is in training mode, where dropout would change the result; or `top_words` refuses an argument.
     """
-    states = predictions(model, ids, lengths, max_characters)
+    states = predictions(encoder, ids, lengths)
 
     def top_words_by_sentence(hidden: Tensor) -> list[TopWords]:
-        ids, log_probs = top_words(hidden, model.softmax.weight, model.softmax.bias, num_words, chunk_size)
+        ids, log_probs = top_words(hidden, softmax.weight, softmax.bias, num_words, chunk_size)
         return list(map(TopWords, ids.split(states.num_targets), log_probs.split(states.num_targets)))
 
     forward = top_words_by_sentence(states.forward)

@@ -5,6 +5,7 @@ spaCy finds the component by this package's entry point in the group `spacy_fact
 
 import os
 import shutil
+import tempfile
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from functools import cached_property
 from pathlib import Path
@@ -96,15 +97,19 @@ class ElmoPlus:
         source, target = local_path(self.model), Path(path) / _MODEL
         if os.path.realpath(source) == os.path.realpath(target):
             return
-        if target.is_dir():
-            shutil.rmtree(target)
         target.parent.mkdir(parents=True, exist_ok=True)
-        if source.is_file():
-            shutil.copyfile(source, target)
-            return
-        target.mkdir()
-        for file in _model_files(source):
-            shutil.copyfile(file, target / file.name)
+        # The former model may be the source: it goes when the copy is complete.
+        with tempfile.TemporaryDirectory(dir=target.parent) as temporary:
+            copy = Path(temporary) / _MODEL
+            if source.is_file():
+                shutil.copyfile(source, copy)
+            else:
+                copy.mkdir()
+                for file in _model_files(source):
+                    shutil.copyfile(file, copy / file.name)
+            if target.exists():
+                os.replace(target, Path(temporary) / "former")
+            os.replace(copy, target)
 
     def from_disk(self, path: Union[str, Path], *, exclude: Iterable[str] = ()) -> "ElmoPlus":
         """Return the component, which then uses the biLM that `to_disk` copied into `path`."""

@@ -167,8 +167,13 @@ def _write_model(directory: Path, pretrained: PretrainedModel, model: nn.Module)
     except InputError:
         directory.mkdir(parents=True, exist_ok=True)
         write_archive(directory / ARCHIVE_NAME, pretrained, lambda num_bytes: nullcontext(lambda size: None))
-        return [directory / ARCHIVE_NAME]
-    return list(export_model(model, pretrained.options, pretrained.vocabulary, directory))
+        files = [directory / ARCHIVE_NAME]
+    else:
+        files = list(export_model(model, pretrained.options, pretrained.vocabulary, directory))
+    # An earlier biLM in the other form would be loaded in place of this one.
+    for name in {ARCHIVE_NAME, *EXPORTED_NAMES} - {file.name for file in files}:
+        (directory / name).unlink(missing_ok=True)
+    return files
 
 
 def _write_safetensors(path: Path, model: nn.Module) -> None:

@@ -27,7 +27,7 @@ from typing import NamedTuple, Optional, TypeVar
 import torch
 from torch import Tensor
 
-from allennlp_elmo_plus.errors import one_line_message
+from allennlp_elmo_plus.errors import InputError, one_line_message
 from allennlp_elmo_plus.kernels.jit import KernelUnavailableError
 from allennlp_elmo_plus.kernels.processor import instruction_sets
 
@@ -125,11 +125,11 @@ def forced_backend() -> Optional[str]:
     """Return the backend that `ELMO_PLUS_BACKEND` or `force` names, or None.
 
     Raises:
-        ValueError: The variable names no backend.
+        InputError: The variable names no backend.
     """
     name = _forced or os.environ.get(VARIABLE)
     if name and name not in BACKENDS:
-        raise ValueError(f"`{VARIABLE}` must be one of {', '.join(BACKENDS)}, got {name!r}")
+        raise InputError(f"`{VARIABLE}` must be one of {', '.join(BACKENDS)}, got {name!r}")
     return name or None
 
 

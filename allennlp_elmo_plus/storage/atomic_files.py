@@ -42,7 +42,8 @@ def atomic_path(path: Union[str, "os.PathLike[str]"]) -> Iterator[Path]:
     directory read as a corpus skips it. If `path` is a symbolic link, the file it points to is replaced, not the link.
 
     Raises:
-        InputError: The directory of `path` is missing, or `path` exists and is not a regular file. The block is not run.
+        InputError: The directory of `path` is missing or cannot be written, or `path` exists and is not a regular file. The block is
+            not run.
     """
     target = Path(os.path.realpath(path))
     if not target.parent.is_dir():
@@ -50,6 +51,10 @@ def atomic_path(path: Union[str, "os.PathLike[str]"]) -> Iterator[Path]:
     if target.exists() and not target.is_file():
         raise InputError(f"cannot write `{path}`: it exists and is not a regular file")
     temporary = target.with_name(f".{target.stem}.{secrets.token_hex(6)}.tmp{target.suffix}")
+    try:
+        temporary.touch()
+    except OSError as error:
+        raise InputError(f"cannot write `{path}`: {error.strerror or error}") from None
     try:
         yield temporary
         flush_to_disk(temporary)
@@ -67,7 +72,7 @@ def remove_unfinished(directory: Path, suffix: str, stem: str = "*") -> None:
         suffix: A glob pattern for their suffix.
         stem: A glob pattern for their name without the suffix.
     """
-    for path in directory.glob(f".{stem}.*.tmp{suffix}"):
+    for path in directory.glob(f".{stem}.{12 * '[0-9a-f]'}.tmp{suffix}"):
         path.unlink(missing_ok=True)
 
 

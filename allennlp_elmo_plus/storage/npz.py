@@ -9,6 +9,9 @@ import numpy as np
 
 from allennlp_elmo_plus.storage.atomic_files import atomic_path
 
+# A zip has 16 bits for the length of a name, which ends in `.npy`.
+MAX_NAME_BYTES = (1 << 16) - 1 - len(".npy")
+
 
 def write_npz(source: Path, path: Path, on_array: Callable[[int], object] = lambda _: None) -> None:
     """Write the datasets of the HDF5 file `source` to the .npz `path`, atomically and uncompressed.

@@ -97,12 +97,16 @@ class ResumableHdf5Writer:
 
         Raises:
             LayoutError: The file has no dataset `key`, or one of another shape.
+            InputError: A number of `array` is too large for the file's type.
         """
         dataset = self._datasets.get(key)
         if dataset is None or dataset.shape != array.shape:
             raise LayoutError(f"{self.path}: no dataset for an array of shape {array.shape}: the text has changed")
         if array.size:
-            numbers = np.ascontiguousarray(array, dtype=self._dtype).reshape(-1)
+            with np.errstate(over="ignore"):
+                numbers = np.ascontiguousarray(array, dtype=self._dtype).reshape(-1)
+            if not np.isfinite(numbers).all() and np.isfinite(array).all():
+                raise InputError(f"cannot write `{self.path}`: a number is too large for {self._dtype.name}")
             _write_all(self._data, numbers.view(np.uint8).data, dataset.id.get_offset())
         self.written = Progress(self.written.num_arrays + 1, self.written.num_words + num_words)
         if time.monotonic() - self._recorded_at >= _SECONDS_BETWEEN_RECORDS:
@@ -117,15 +121,21 @@ class ResumableHdf5Writer:
         self._recorded_at = time.monotonic()
 
     @contextmanager
-    def finished(self) -> Iterator[Path]:
+    def finished(self, is_converted: bool) -> Iterator[Path]:
         """Yield the path of the unfinished file, which has all arrays, and rename it to `path` when the block ends.
 
-        If the block has created `path`, in another format, the unfinished file is removed instead. So is the journal.
+        Args:
+            is_converted: Whether the block creates `path`, in another format; the unfinished file is then removed instead.
+
+        Raises:
+            InputError: Another program has created `path` meanwhile. The unfinished file is kept.
         """
         self.record()
         self._close()
+        check_new(self.path)
         yield self.part
-        if not self.path.exists():
+        if not is_converted:
+            check_new(self.path)
             os.replace(self.part, self.path)
             flush_to_disk(self.path.parent)
         self.part.unlink(missing_ok=True)

@@ -13,9 +13,8 @@ from allennlp_elmo_plus.errors import InputError
 from allennlp_elmo_plus.formats.parameters import StoredModel
 from allennlp_elmo_plus.inference.embedder import ElmoEmbedder
 from allennlp_elmo_plus.inference.neighbors import BATCH_TOKENS, TokenInContext
-from allennlp_elmo_plus.inference.predictions import predictions
+from allennlp_elmo_plus.inference.predictions import encoder_of, predictions
 from allennlp_elmo_plus.inference.top_words import ProbableWord, probable_words
-from allennlp_elmo_plus.modules.encoder import BiLMEncoder
 
 NUM_SUBSTITUTES = 10
 # Logits in memory together.
@@ -43,7 +42,7 @@ class UsageModel:
         self._model = model.to(device).eval().requires_grad_(False)
         self._max_characters = None if options.char_cnn is None else options.char_cnn.max_characters
         self._word_ids = {word: number for number, word in enumerate(self._vocabulary)}
-        encoder = BiLMEncoder(self._model.token_encoder, self._model.bilm, self._max_characters).to(device)
+        self._encoder = encoder = encoder_of(self._model, self._vocabulary, self._max_characters)
         self._embedder = ElmoEmbedder(encoder, self._vocabulary)
         if not -1 <= layer < encoder.num_layers:
             raise InputError(
@@ -77,7 +76,7 @@ class UsageModel:
     def _top_words(self, tokens: Sequence[TokenInContext]) -> list[tuple[Tensor, Tensor]]:
         sentences = [token.sentence for token in tokens]
         ids = sentence_ids(sentences, self._max_characters, self._word_ids).to(self._model.softmax.weight.device)
-        states = predictions(self._model, ids, list(map(len, sentences)), self._max_characters)
+        states = predictions(self._encoder, ids, list(map(len, sentences)))
         starts = np.cumsum([0, *states.num_targets[:-1]])
         rows = torch.from_numpy(starts + [token.position for token in tokens]).to(ids.device)
         # Position 0 of the backward direction is `<S>`.

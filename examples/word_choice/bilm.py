@@ -13,9 +13,8 @@ from allennlp_elmo_plus.data.text.characters import BOS_WORD, EOS_WORD
 from allennlp_elmo_plus.data.text.vocabulary import look_up_words
 from allennlp_elmo_plus.formats.pretrained import load_language_model
 from allennlp_elmo_plus.inference.embedder import ElmoEmbedder
-from allennlp_elmo_plus.inference.predictions import predictions
+from allennlp_elmo_plus.inference.predictions import encoder_of, predictions
 from allennlp_elmo_plus.kernels.softmax.exact_softmax import exact_nll
-from allennlp_elmo_plus.modules.encoder import BiLMEncoder
 from examples.word_choice.data import Item
 
 _BATCH_TOKENS = 2048
@@ -49,7 +48,8 @@ class CandidateModel:
         self._model = model.eval().requires_grad_(False)
         self._max_characters = options.char_cnn.max_characters
         self._word_ids = {word: number for number, word in enumerate(vocabulary)}
-        self._embedder = ElmoEmbedder(BiLMEncoder(model.token_encoder, model.bilm, self._max_characters))
+        self._encoder = encoder_of(model, vocabulary, self._max_characters)
+        self._embedder = ElmoEmbedder(self._encoder)
 
     def is_known(self, word: str) -> bool:
         """Return whether `word` is in the vocabulary of the softmax."""
@@ -111,7 +111,7 @@ class CandidateModel:
     def _predictions(self, sentences: Sequence[Sequence[str]]) -> tuple[Sequence[Tensor], Sequence[Tensor]]:
         """Return, for each sentence of n words, the vectors that predict w1 .. wn </S>, and those that predict <S> w1 .. wn."""
         ids = sentence_ids(sentences, self._max_characters)
-        states = predictions(self._model, ids, list(map(len, sentences)), self._max_characters)
+        states = predictions(self._encoder, ids, list(map(len, sentences)))
         assert states.backward is not None, "the biLM must have two directions"
         return states.forward.split(states.num_targets), states.backward.split(states.num_targets)
 

@@ -11,7 +11,7 @@ from scipy.spatial.distance import cosine
 
 from allennlp_elmo_plus.data.batching.sentences import sentence_ids
 from allennlp_elmo_plus.formats.pretrained import load_language_model
-from allennlp_elmo_plus.inference.predictions import predictions
+from allennlp_elmo_plus.inference.predictions import encoder_of, predictions
 from allennlp_elmo_plus.inference.scoring.word_log_probs import WordLogProbs, WordScorer
 from examples.shared.figures import Figures
 from examples.word_choice import __main__ as word_choice
@@ -121,7 +121,7 @@ def test_the_evidence_is_that_of_the_bilm(tmp_path: Path) -> None:
         at_target = [(log_probs(word)[0][item.position], log_probs(word)[1][item.position + 1]) for word in vocabulary]
         lowest = np.array(at_target).min(0)
         ids = sentence_ids([item.sentence], options.char_cnn.max_characters)
-        states = predictions(language_model, ids, [len(item.sentence)], options.char_cnn.max_characters)
+        states = predictions(encoder_of(language_model, vocabulary, 50), ids, [len(item.sentence)])
         contexts = states.forward[item.position], states.backward[item.position + 1]
         near = [[1 - cosine(context, row) for row in language_model.softmax.weight.detach()] for context in contexts]
         for number, word in enumerate(item.candidates):

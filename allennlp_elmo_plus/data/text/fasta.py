@@ -26,8 +26,8 @@ class FastaRecord(NamedTuple):
 
 
 def is_fasta(name: str) -> bool:
-    """Return whether the file `name` is a FASTA file, by its suffix; `.gz` may follow."""
-    return name.removesuffix(".gz").endswith(FASTA_SUFFIXES)
+    """Return whether the file `name` is a FASTA file, by its suffix, in capitals or not; `.gz` may follow."""
+    return name.removesuffix(".gz").lower().endswith(FASTA_SUFFIXES)
 
 
 class FastaFile:

@@ -14,9 +14,9 @@ from allennlp_elmo_plus.formats.model_files import ModelSource
 from allennlp_elmo_plus.formats.parameters import PretrainedModel
 from allennlp_elmo_plus.formats.pretrained import read_model
 from allennlp_elmo_plus.inference.chunks import pack_sentences, run_in_chunks
+from allennlp_elmo_plus.inference.predictions import encoder_of
 from allennlp_elmo_plus.kernels.dtypes import widest_dtype
 from allennlp_elmo_plus.kernels.softmax.exact_softmax import exact_nll
-from allennlp_elmo_plus.modules.encoder import BiLMEncoder
 from allennlp_elmo_plus.modules.softmax import SoftmaxLayer
 
 _BATCH_TOKENS = 8192
@@ -50,7 +50,7 @@ class WordScorer:
         model, options, vocabulary = pretrained
         model.eval().requires_grad_(False)
         max_characters = None if options.char_cnn is None else options.char_cnn.max_characters
-        self._encoder = BiLMEncoder(model.token_encoder, model.bilm, max_characters)
+        self._encoder = encoder_of(model, vocabulary, max_characters)
         self._indexer = VocabularyIndexer(vocabulary) if max_characters is None else CharacterIndexer(max_characters)
         self._softmax = model.softmax
         self._word_ids = {word: number for number, word in enumerate(vocabulary)}

@@ -15,6 +15,7 @@ from allennlp_elmo_plus.data.batching.sentences import sentence_ids
 from allennlp_elmo_plus.data.text.characters import BOS_WORD, EOS_WORD
 from allennlp_elmo_plus.errors import InputError, truncated_repr
 from allennlp_elmo_plus.inference.generation import Continuation, DirectionalLM, beam_search, sample
+from allennlp_elmo_plus.inference.predictions import encoder_of
 from allennlp_elmo_plus.inference.substitutes import Substitutes, substitutes
 from allennlp_elmo_plus.inference.top_words import TopWords
 from allennlp_elmo_plus.plugin.data.vocabulary import words_of
@@ -153,10 +154,10 @@ class BilmPredictor(Predictor):
             None if max_characters else {word: number for number, word in enumerate(self._vocabulary)},
         )
         return substitutes(
-            model,
+            encoder_of(model, self._vocabulary, max_characters),
+            model.softmax,
             ids.to(model.softmax.weight.device),
             [len(request.words) for request in requests],
-            max_characters,
             max(request.num_substitutes or 0 for request in requests),
             self._model.exact_chunk_size,
         )

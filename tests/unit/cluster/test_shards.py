@@ -6,13 +6,19 @@ import subprocess
 import sys
 from pathlib import Path
 
+import h5py
+import numpy as np
 import pytest
 
+from allennlp_elmo_plus.cluster import embedding
 from allennlp_elmo_plus.cluster.encoding import encode_shards
 from allennlp_elmo_plus.cluster.shards import LOCAL, ShardRunner, open_cluster
 from allennlp_elmo_plus.data.corpus.cache import open_or_encode
 from allennlp_elmo_plus.data.corpus.encoded_corpus import ARRAY_TYPES, WORDS_FILE
 from allennlp_elmo_plus.errors import InputError
+from allennlp_elmo_plus.inference.embed_file import EmbedSettings
+from allennlp_elmo_plus.inference.embedder import ElmoEmbedder
+from tests.helpers.saved_bilm import saved
 
 pytest.importorskip("distributed")
 
@@ -89,7 +95,7 @@ def test_finished_shards_are_not_encoded_again(runner: ShardRunner, tmp_path: Pa
     shard.write_bytes(b"\xff\n")
     with pytest.raises(InputError, match="1.txt, line 1: byte 0xff is not UTF-8"):
         encode_shards(spec, tmp_path / "cache", runner, [].append)
-    finished_inodes = {path.stat().st_ino for path in (tmp_path / "cache" / "shards").glob("*/tokens")}
+    finished_inodes = {path.stat().st_ino for path in (tmp_path / "cache" / "shards").glob("*/*/tokens")}
     shard.write_bytes(content)
 
     class RecordingRunner(ShardRunner):
@@ -110,3 +116,37 @@ def test_dask_is_not_imported_with_the_package() -> None:
         f"import sys, {', '.join(modules)}; sys.exit(sum(name in sys.modules for name in ('dask', 'distributed')))"
     )
     assert subprocess.run([sys.executable, "-c", program]).returncode == 0
+
+
+def test_a_worker_reads_a_bilm_again_that_has_changed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    saved(tmp_path)
+    files = embedding.EmbedderFiles(str(tmp_path / "model.tar.gz"))
+    (tmp_path / "text.txt").write_text("the mill\n", "utf-8")
+    embedding._embedder.cache_clear()
+    old = embedding._embedder(files)
+    saved(tmp_path, scale=1.5)
+    new = ElmoEmbedder.from_pretrained(files.path)
+    assert new.digest() != old.digest()
+    shard = tmp_path / "text.txt", tmp_path / "text.hdf5"
+    embedding._embed_shard(shard, files=files, digest=new.digest(), settings=EmbedSettings())
+    with h5py.File(shard[1]) as file:
+        np.testing.assert_array_equal(file["0"][...], new.embed_sentence(["the", "mill"]))
+    with pytest.raises(InputError, match="a worker reads another biLM from these files"):
+        embedding._embed_shard(shard, files=files, digest="0", settings=EmbedSettings())
+
+
+def test_a_file_of_the_user_is_not_replaced_when_the_text_gets_another_shard(
+    runner: ShardRunner, tmp_path: Path
+) -> None:
+    saved(tmp_path)
+    files = embedding.EmbedderFiles(str(tmp_path / "model.tar.gz"))
+    text, out = tmp_path / "text", tmp_path / "out"
+    text.mkdir()
+    (text / "a.txt").write_text("the mill\n", "utf-8")
+    embedding.embed_shards(text, out, files, EmbedSettings(), runner, [].append)
+    (text / "b.txt").write_text("the river\n", "utf-8")
+    (out / "b.txt.hdf5").write_text("mine")
+    with pytest.raises(InputError, match="b.txt.hdf5`: it is there already"):
+        embedding.embed_shards(text, out, files, EmbedSettings(), runner, [].append)
+    (out / "b.txt.hdf5").unlink()
+    assert embedding.embed_shards(text, out, files, EmbedSettings(), runner, [].append)[:2] == (2, 2)

@@ -98,6 +98,14 @@ def test_a_zip_writes_nowhere_else(tmp_path, name):
     assert "must have a relative path without `..`" in refusal(path)
 
 
+def test_a_zip_of_macos_is_read_without_its_extra_files(tmp_path):
+    path = write_form(tmp_path, "zip", trained(), small_options()).path
+    with zipfile.ZipFile(path, "a") as archive:
+        for name in ("__MACOSX/._options.json", "._options.json"):
+            archive.writestr(name, b"")
+    read_model(ModelSource(path))
+
+
 def test_a_zip_that_grows_or_is_damaged_is_refused(tmp_path):
     path = tmp_path / "model.zip"
     with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as archive:

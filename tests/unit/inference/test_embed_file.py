@@ -1,5 +1,6 @@
 """Vectors of a text file, written to HDF5 or npz: the layout, refusals, and runs that are interrupted and resumed."""
 
+import copy
 import gzip
 import json
 from contextlib import contextmanager
@@ -10,9 +11,11 @@ import pytest
 from allennlp_elmo_plus import ElmoEmbedder
 from allennlp_elmo_plus.errors import InputError
 from allennlp_elmo_plus.inference.embed_file import EmbedSettings, embed_file
+from allennlp_elmo_plus.inference.predictions import encoder_of
 from allennlp_elmo_plus.modules.layer_mix import LayerMix
 from allennlp_elmo_plus.storage import resumable_hdf5 as vector_file
 from tests.helpers.small_encoders import options_of, random_encoder
+from tests.helpers.small_models import VOCABULARY, small_model
 from tests.unit.inference.embedding_runs import (
     LINES,
     TEXT,
@@ -186,6 +189,7 @@ def test_an_interrupted_run_is_not_resumed_with_another_bilm_text_or_setting(
     other_bilm = ElmoEmbedder(random_encoder(options_of("usual"), seed=9))
     for embedder_of_resume, settings, difference in (
         (other_bilm, EmbedSettings(), "biLM"),
+        (ElmoEmbedder(copy.deepcopy(embedder.encoder), precision="bf16"), EmbedSettings(), "biLM"),
         (embedder, EmbedSettings("top"), "choice of layers"),
         (embedder, EmbedSettings(forget_sentences=True), "use of `sentence_to_index`"),
     ):
@@ -211,3 +215,20 @@ def test_a_text_that_changes_while_it_is_read_is_refused(embedder, text, tmp_pat
         embed_file(embedder, text, tmp_path / "vectors.hdf5", EmbedSettings(), change_text)
     # No file may hold vectors of either text.
     assert output_files(tmp_path) == set()
+
+
+def test_a_bilm_of_word_input_is_another_one_with_another_vocabulary() -> None:
+    model = small_model(5, char_cnn=None)
+    encoder = encoder_of(model, VOCABULARY, None)
+    words = [*VOCABULARY[:-2], *VOCABULARY[:-3:-1]]
+    digests = [ElmoEmbedder(encoder, vocabulary).digest() for vocabulary in (VOCABULARY, list(VOCABULARY), words)]
+    assert digests[0] == digests[1] != digests[2]
+
+
+def test_a_key_that_an_npz_cannot_hold_is_refused_before_anything_is_written(embedder, tmp_path) -> None:
+    long = " ".join(["word"] * 14_000)
+    (tmp_path / "text.txt").write_text(f"a b\n{long}\n", encoding="utf-8")
+    settings = EmbedSettings("top", output_format="npz", use_sentence_keys=True)
+    with pytest.raises(InputError, match="text.txt, line 2: a key in an .npz has at most 65,531 bytes, got more$"):
+        embed_file(embedder, tmp_path / "text.txt", tmp_path / "vectors.npz", settings, no_progress)
+    assert [path.name for path in tmp_path.iterdir() if not path.name.endswith(".journal")] == ["text.txt"]

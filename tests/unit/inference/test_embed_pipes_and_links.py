@@ -128,5 +128,5 @@ def test_a_repeated_shard_writes_to_the_target_of_a_link(embedder, text, tmp_pat
     target, link = tmp_path / "disk", tmp_path / "text.txt.hdf5"
     target.write_bytes(b"left by a run that was killed before it could record this shard as finished")
     link.symlink_to(target)
-    sharded_embedding._embed_shard((text, link), files=None, settings=EmbedSettings())
+    sharded_embedding._embed_shard((text, link), files=None, digest=embedder.digest(), settings=EmbedSettings())
     assert link.is_symlink() and "0" in read_arrays(target)

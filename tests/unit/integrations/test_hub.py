@@ -89,6 +89,15 @@ def test_a_bilm_that_bilm_tfs_files_cannot_hold_is_written_as_an_archive(
     assert "- `model.tar.gz`: " in (tmp_path / "out" / "README.md").read_text("utf-8")
 
 
+def test_a_bilm_in_the_other_form_is_replaced(run_directory: Path, tmp_path: Path) -> None:
+    other = write_form(tmp_path, "archive", small_model(**GRU).float(), small_options(**GRU))
+    out = tmp_path / "out"
+    for source in (run_directory, other.path, run_directory):
+        write_repository(source, REPOSITORY, out)
+        expected = ElmoEmbedder.from_pretrained(source).embed_sentence(SENTENCES[0])
+        np.testing.assert_array_equal(ElmoEmbedder.from_pretrained(out).embed_sentence(SENTENCES[0]), expected)
+
+
 def test_the_card_names_the_facts_and_how_to_load(run_directory: Path, tmp_path: Path) -> None:
     write_repository(
         run_directory / "model.tar.gz", REPOSITORY, tmp_path, language=["en", "ko"], license="apache-2.0", tags=["news"]

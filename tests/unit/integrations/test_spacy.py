@@ -1,5 +1,6 @@
 """The spaCy component `elmo_plus`, compared with `ElmoEmbedder`."""
 
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -176,6 +177,21 @@ def test_a_pipeline_saved_over_another_replaces_its_model(directory: Path, tmp_p
     nlp = pipeline(directory / "model.tar.gz")
     nlp.to_disk(tmp_path / "pipeline")
     close(spacy.load(tmp_path / "pipeline")(TEXT).tensor, nlp(TEXT).tensor)
+
+
+def test_a_pipeline_may_be_saved_over_the_model_that_it_uses(directory: Path, tmp_path: Path) -> None:
+    inside = tmp_path / "pipeline" / "elmo_plus" / "model"
+    inside.mkdir(parents=True)
+    shutil.copy(directory / "model.tar.gz", inside)
+    nlp = pipeline(inside / "model.tar.gz")
+    expected = nlp(TEXT).tensor
+    for _ in range(2):
+        nlp.to_disk(tmp_path / "pipeline")
+        nlp = spacy.load(tmp_path / "pipeline")
+        close(nlp(TEXT).tensor, expected)
+    # A directory takes the place of a file.
+    pipeline(directory).to_disk(tmp_path / "pipeline")
+    close(spacy.load(tmp_path / "pipeline")(TEXT).tensor, pipeline(directory)(TEXT).tensor)
 
 
 def test_a_missing_model_is_named_when_the_first_document_comes(tmp_path: Path) -> None:

@@ -48,6 +48,11 @@ def test_the_file_is_on_disk_before_its_name_and_then_the_directory(tmp_path, mo
 def test_only_temporary_files_are_removed(tmp_path):
     for name in (".a.0123456789ab.tmp.th", "mine.tmp.th", ".a.0123456789ab.tmp.txt", ".hidden.th"):
         (tmp_path / name).touch()
+    # Another process writes `b.th.zip`, or `b.c.th`.
+    for name in (".b.th.0123456789ab.tmp.zip", ".b.c.0123456789ab.tmp.th"):
+        (tmp_path / name).touch()
+        remove_unfinished(tmp_path, ".th", stem="b")
+        (tmp_path / name).unlink()
     remove_unfinished(tmp_path, ".th", stem="b")
     assert ".a.0123456789ab.tmp.th" in names(tmp_path)
     remove_unfinished(tmp_path, ".th")
@@ -78,12 +83,17 @@ def test_a_link_is_followed(tmp_path):
     assert (tmp_path / "real.txt").read_text() == "new"
 
 
+needs_proc = pytest.mark.skipif(not Path("/proc/self").exists(), reason="the system has no /proc")
+
+
 @pytest.mark.parametrize(
     "name, message",
     [
         ("absent/a.txt", "there is no directory `.*absent`"),
         ("folder", "is not a regular file"),
         ("pipe", "is not a regular file"),
+        # Not even root can create a file there.
+        pytest.param("../" * 20 + "proc/a.txt", "No such file or directory", marks=needs_proc),
     ],
 )
 def test_a_path_that_cannot_be_written_is_refused_first(tmp_path, name, message):

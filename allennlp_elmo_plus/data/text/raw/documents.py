@@ -87,7 +87,7 @@ def _paragraphs(lines: Iterable[str], paragraph_per_line: bool, place: str) -> I
     num_characters = 0
     for line in chain(lines, [""]):
         line_words = line.split()
-        num_characters += len(line)
+        num_characters += len(line) + bool(words and line_words)
         if num_characters > MAX_PARAGRAPH_CHARACTERS:
             remedy = "" if paragraph_per_line else "; if each line is a paragraph, use `--paragraph-per-line`"
             beginning = truncated_repr(" ".join([*words[:10], *line_words[:10]]))

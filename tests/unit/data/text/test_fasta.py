@@ -21,7 +21,7 @@ def write(path: Path, data: bytes = RECORDS) -> Path:
     return path
 
 
-@pytest.mark.parametrize("name", ["a.fasta", "a.faa", "a.fna.gz", "a.fasta.gz"])
+@pytest.mark.parametrize("name", ["a.fasta", "a.faa", "a.fna.gz", "a.fasta.gz", "A.FASTA"])
 def test_each_character_of_a_sequence_is_a_word(tmp_path: Path, name: str) -> None:
     path = write(tmp_path / name)
     assert list(iter_sentences(path)) == SENTENCES

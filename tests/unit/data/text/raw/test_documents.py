@@ -111,5 +111,9 @@ def test_too_long_a_paragraph_is_refused(tmp_path: Path, monkeypatch: pytest.Mon
     with pytest.raises(InputError, match=message):
         documents(tmp_path, "a.txt", "It rains.\nIt snows.\nIt blows.\n")
     assert len(documents(tmp_path, "a.txt", "It rains.\nIt snows.\nIt blows.\n", paragraph_per_line=True)) == 3
+    # spaCy gets a space between two lines.
+    assert len(documents(tmp_path, "a.txt", "1234\n" * 4)) == 1
+    with pytest.raises(InputError, match="at most 20 characters"):
+        documents(tmp_path, "a.txt", "123\n" * 6)
     with pytest.raises(InputError, match="a.jsonl, line 2: a paragraph must have at most 20 characters"):
         documents(tmp_path, "a.jsonl", '{"a": ""}\n{"a": "It rains in the mountains."}\n', field="a")
