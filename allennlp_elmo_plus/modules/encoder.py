@@ -17,7 +17,7 @@ from allennlp_elmo_plus.kernels.precision import products_in
 from allennlp_elmo_plus.modules.bilm import BiLM, BiLMState
 from allennlp_elmo_plus.modules.token_encoder import CharacterEncoder, WordEncoder
 from allennlp_elmo_plus.modules.word_and_character_encoder import WordAndCharacterEncoder
-from allennlp_elmo_plus.modules.word_cache import MAX_CACHED_WORDS, Compute, Words, WordVectorCache
+from allennlp_elmo_plus.modules.word_cache import MAX_CACHED_WORDS, Words, WordVectorCache
 
 TokenEncoder = Union[CharacterEncoder, WordEncoder, WordAndCharacterEncoder]
 
@@ -187,19 +187,23 @@ class BiLMEncoder(nn.Module):
         if any(weight.requires_grad for weight in weights):
             return self.token_encoder(words)
 
-        def compute(missing: np.ndarray) -> Tensor:
-            # Without the caller's autocast, so that cached vectors are the same before, under and after it.
-            device = words.device
-            with torch.no_grad(), torch.autocast(device.type, enabled=False), products_in(self.precision, device):
-                return self.token_encoder(torch.from_numpy(missing).to(words.device))
-
         # As bytes of these a word is a key of the cache. Ids of a vocabulary may be above 32,767.
         key_dtype = torch.int32 if self.max_characters is None else torch.int16
         return self._cache.vectors(
-            words.to(key_dtype).cpu().numpy(), compute, fingerprint(weights), partial(self._first_words, compute)
+            words.to(key_dtype).cpu().numpy(),
+            partial(self._compute, self.precision),
+            fingerprint(weights),
+            self._first_words,
         )
 
-    def _first_words(self, compute: Compute) -> Iterator[Words]:
+    @torch.no_grad()
+    def _compute(self, precision: str, words: np.ndarray) -> Tensor:
+        device = next(self.token_encoder.parameters()).device
+        # Without the caller's autocast, so that cached vectors are the same before, under and after it.
+        with torch.autocast(device.type, enabled=False), products_in(precision, device):
+            return self.token_encoder(torch.from_numpy(words).to(device))
+
+    def _first_words(self) -> Iterator[Words]:
         """Yield the words of `cache_words` and their vectors, in chunks.
 
         Raises:
@@ -210,13 +214,13 @@ class BiLMEncoder(nn.Module):
             return
         if known is not None:
             sample = np.linspace(0, len(words) - 1, num=min(_SAMPLED_WORDS, len(words)), dtype=np.int64)
-            computed = compute(words[sample])
+            computed = self._compute("fp32", words[sample])
             known = known.to(computed)
             if not torch.allclose(known[torch.from_numpy(sample)], computed, rtol=1e-3, atol=1e-4):
                 raise InputError("the cached vectors of words are those of another biLM: make them again from this one")
         for start in range(0, min(len(words), self._cache.max_words), _CACHING_CHUNK):
             chunk = slice(start, start + _CACHING_CHUNK)
-            yield words[chunk], compute(words[chunk]) if known is None else known[chunk]
+            yield words[chunk], self._compute(self.precision, words[chunk]) if known is None else known[chunk]
 
     def _checked_lengths(self, ids: Tensor) -> list[int]:
         """Return the number of words of each sentence of `ids`; see `forward` for the errors.

@@ -2,6 +2,7 @@
 
 import errno
 import itertools
+import json
 from pathlib import Path
 from typing import Any, Optional
 
@@ -129,7 +130,7 @@ def test_a_checkpoint_that_meets_a_full_disk_leaves_the_earlier_checkpoints(
         with pytest.raises(OSError, match="No space left"):
             train(tmp_path)
     assert not list((tmp_path / "out").glob(".*.tmp.th"))
-    (tmp_path / "out" / ".model_state_e0_b6.0123.tmp.th").write_bytes(b"left by a process that was killed")
+    (tmp_path / "out" / ".model_state_e0_b6.0123456789ab.tmp.th").write_bytes(b"left by a process that was killed")
     train(tmp_path, recover=True)
     assert not list((tmp_path / "out").glob(".*.tmp.th"))
     assert_same_as_uninterrupted(tmp_path, uninterrupted[0])
@@ -184,3 +185,16 @@ def test_the_callback_refuses_a_loader_of_another_type(tmp_path: Path) -> None:
         ConfigurationError, match='callback "bilm" needs the model and the data loader "bilm", got a BilmModel and'
     ):
         train(tmp_path, data_loader=loader, validation_data_loader=loader)
+
+
+def test_a_shuffled_validation_goes_on_in_the_order_of_its_epoch(tmp_path: Path) -> None:
+    loader = {**config_of(tmp_path)["validation_data_loader"], "shuffle": True}
+    metrics = []
+    # After the first epoch with its validation of two batches, and in the second validation.
+    for name, stops in (("whole", []), ("stopped", [epoch_length(0) + 4, epoch_length(1)])):
+        for stop in stops:
+            train(tmp_path / name, stop, recover=stop != stops[0], validation_data_loader=loader)
+        train(tmp_path / name, recover=bool(stops), validation_data_loader=loader)
+        paths = sorted((tmp_path / name / "out").glob("metrics_epoch_*.json"))
+        metrics.append([json.loads(path.read_text())["validation_loss"] for path in paths])
+    assert metrics[0] == metrics[1] and len(set(metrics[0])) == NUM_EPOCHS

@@ -140,6 +140,19 @@ class BilmCheckpointer(StrictFromParams, Checkpointer):
             )
         return None
 
+    @overrides
+    def _find_all_checkpoints(self) -> set[tuple[int, int]]:
+        # AllenNLP's search takes brackets in the name of the directory for a pattern, and then finds nothing.
+        found = map(self._parse_model_state_path, os.listdir(self._serialization_dir))
+        return {position for position in found if position is not None}
+
+    @overrides
+    def _remove_checkpoint(self, epochs_completed: int, batches_in_epoch_completed: int) -> None:
+        # With the checkpoint of batch 12 AllenNLP also removes those of batches 120 to 129 and 1200 to 1299.
+        position = epochs_completed, batches_in_epoch_completed
+        for path in (self._model_state_path(*position), self._training_state_path(*position)):
+            Path(path).unlink(missing_ok=True)
+
     def _read(self, position: tuple[int, int]) -> Optional[TrainerCheckpoint]:
         """Return the checkpoint at `position`, epochs and batches; None where it cannot be read, which is logged."""
         paths = self._model_state_path(*position), self._training_state_path(*position)

@@ -1,6 +1,7 @@
 """Gradients of the sampled softmax for optimizers and clips that cannot take sparse ones."""
 
 import logging
+from functools import partial
 from typing import Optional
 
 import torch
@@ -10,7 +11,7 @@ from allennlp.training.optimizers import DenseSparseAdam, MultiOptimizer
 
 from allennlp_elmo_plus.plugin.models.bilm_model import BilmModel
 from allennlp_elmo_plus.training.adagrad import Adagrad
-from allennlp_elmo_plus.training.distributed.sparse_gradients import SparseGradientAllReduce
+from allennlp_elmo_plus.training.distributed.sparse_gradients import SparseGradientAllReduce, is_excluded_from_ddp
 from allennlp_elmo_plus.training.distributed.world import world
 
 logger = logging.getLogger(__name__)
@@ -30,10 +31,17 @@ def adapt_gradients(trainer: GradientDescentTrainer) -> None:
     model = trainer.model
     if not isinstance(model, BilmModel):
         return
-    sparse_parameters = model.language_model.sparse_parameters()
+    if isinstance(trainer.optimizer, MultiOptimizer):
+        # By itself it leaves zeros, which are dense.
+        trainer.optimizer.zero_grad = partial(trainer.optimizer.zero_grad, set_to_none=True)
+    # Also those that gradual unfreezing has frozen until a later epoch.
+    groups = [group for part in _parts(trainer.optimizer) for group in part.param_groups]
+    sparse_parameters = [param for group in groups for param in group["params"] if is_excluded_from_ddp(param)]
     reason = reason_for_dense_gradients(trainer) if sparse_parameters else None
     _refuse_sparse_adam(trainer.optimizer, set() if reason else set(map(id, sparse_parameters)))
-    all_reduce = _all_reduce_for(trainer.optimizer, sparse_parameters, needs_dense=reason is not None)
+    all_reduce = _all_reduce_for(
+        trainer.optimizer, model.language_model.sparse_parameters(), needs_dense=reason is not None
+    )
     if reason is None and all_reduce is None:
         return
     if reason is not None:

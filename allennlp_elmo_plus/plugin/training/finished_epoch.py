@@ -36,6 +36,7 @@ def _write_weights(trainer: Any, path: Path) -> None:
     """Write the weights that the trainer was restored with to `path`, or their moving average where there is one."""
     average = trainer._moving_average
     if average is None:
+        path.unlink()
         hardlink_or_copy(trainer._checkpointer._model_state_path(trainer._start_after_epochs_completed, 0), path)
         return
     average.assign_average_value()
@@ -52,3 +53,9 @@ def add_metrics_of_epoch(metrics: dict[str, Any], epoch: int, serialization_dir:
     except InputError:
         return
     metrics.update({**written, **metrics})
+
+
+def metrics_of_training(model: Any) -> dict[str, Any]:
+    """Return the metrics of the training batches since the last reset, named as the trainer names them, and reset them."""
+    model.train()
+    return {f"training_{name}": value for name, value in model.get_metrics(reset=True).items()}

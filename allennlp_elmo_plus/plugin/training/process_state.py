@@ -18,6 +18,7 @@ class ProcessState(TypedDict):
     model: dict[str, Any]  # as `BilmModel.state_to_resume` returns it
     loss_sum: float  # of the epoch so far
     batches_without_loss: float  # of the epoch so far
+    held_out_epoch: int  # the next one of the loader of held-out text; checkpoints of earlier versions lack it
     generators: Optional[dict[str, Any]]  # the states of the random number generators
     environment: Environment  # the settings on which the last bits depend; checkpoints of earlier versions lack it
 
@@ -73,6 +74,7 @@ def select_state(process: World, states: Sequence[ProcessState]) -> ProcessState
         "loss_sum": sum(state["loss_sum"] for state in states) / len(states),
         # All processes skip the same batches.
         "batches_without_loss": states[0]["batches_without_loss"],
+        "held_out_epoch": states[0].get("held_out_epoch", 0),
         "generators": states[rank]["generators"] if rank < len(states) else None,
         "environment": states[0].get("environment", {}),
     }

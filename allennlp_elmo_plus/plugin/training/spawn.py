@@ -117,4 +117,4 @@ def _spawn_and_pass_on(function: Callable[..., Any], args: tuple[Any, ...], npro
 
 def _has_callback(params: Params) -> bool:
     callbacks = params.as_dict(quiet=True).get("trainer", {}).get("callbacks") or []
-    return any(callback == "bilm" or callback.get("type") == "bilm" for callback in callbacks)
+    return any("bilm" in (callback, isinstance(callback, dict) and callback.get("type")) for callback in callbacks)

@@ -18,6 +18,7 @@ from allennlp_elmo_plus.data.text.characters import encode_words
 from allennlp_elmo_plus.errors import InputError
 from allennlp_elmo_plus.inference.chunks import PackedSentences, run_in_chunks
 from allennlp_elmo_plus.modules.layer_mix import LayerMix
+from tests.helpers.bfloat16 import use_bfloat16
 from tests.helpers.saved_bilm import SENTENCES, VOCABULARY, saved
 from tests.helpers.small_encoders import options_of, random_encoder, variants
 
@@ -232,3 +233,16 @@ def test_a_path_or_url_without_a_pretrained_bilm_is_refused_by_name(tmp_path, mo
         ElmoEmbedder.from_pretrained("https://example.com/model.tar.gz")
     with pytest.raises(InputError, match="`vocabulary` must be given for a biLM of word input, got None"):
         ElmoEmbedder(random_encoder(options_of("words")))
+
+
+def test_a_table_of_words_in_float32_serves_bfloat16_too(monkeypatch: pytest.MonkeyPatch) -> None:
+    use_bfloat16(monkeypatch)
+    encoder = random_encoder(options_of("usual"))
+    words, width = ["the", "mill", "turns"], encoder.bilm.output_size
+    vectors = ElmoEmbedder(encoder).embed_sentence(words, 0)[:, :width].copy()
+    encoder.forget_words()
+    rounded = ElmoEmbedder(encoder, precision="bf16").embed_sentence(words, 0)[:, :width]
+    assert not np.allclose(rounded, vectors, 1e-3)
+    encoder.cache_words(words, torch.from_numpy(vectors))
+    embedded = ElmoEmbedder(encoder, precision="bf16").embed_sentence(words, 0)[:, :width]
+    np.testing.assert_array_equal(embedded, vectors)

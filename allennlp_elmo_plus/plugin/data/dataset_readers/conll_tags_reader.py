@@ -55,8 +55,13 @@ class ConllTagsReader(StrictFromParams, DatasetReader):
     def text_to_instance(self, words: list[str], tags: Optional[list[str]] = None) -> Instance:
         """Return the instance of a sentence, a list of strings, with `tags` where they are known."""
         check_sentence(words, "words")
-        tokens = TextField([Token(word) for word in words], self._token_indexers)
+        tokens = TextField([Token(word) for word in words])
         fields: dict[str, Field] = {"tokens": tokens, "metadata": MetadataField({"words": words})}
         if tags is not None:
             fields["tags"] = SequenceLabelField(tags, tokens)
         return Instance(fields)
+
+    @overrides
+    def apply_token_indexers(self, instance: Instance) -> None:
+        """Give the words of `instance` their indexers: with `num_workers`, in the process that makes the batches."""
+        instance["tokens"].token_indexers = self._token_indexers

@@ -163,7 +163,9 @@ class BilmPlan(StrictFromParams, TrainerCallback):
                     format_duration(seconds * self._steps_per_epoch),
                     format_duration(self._seconds_left),
                 )
-        batch_metrics["learning_rate"] = trainer.optimizer.param_groups[0]["lr"]
+        # Adafactor may choose it by itself.
+        if (learning_rate := trainer.optimizer.param_groups[0].get("lr")) is not None:
+            batch_metrics["learning_rate"] = learning_rate
         norm = getattr(trainer.optimizer, "last_grad_norm", None)
         if norm is not None:
             batch_metrics["gradient_norm"] = norm

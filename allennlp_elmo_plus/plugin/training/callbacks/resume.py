@@ -22,7 +22,7 @@ from allennlp_elmo_plus.plugin.strict_from_params import StrictFromParams
 from allennlp_elmo_plus.plugin.training.callbacks.distributed_guard import DistributedGuard
 from allennlp_elmo_plus.plugin.training.callbacks.nonfinite_batches import NonfiniteBatches
 from allennlp_elmo_plus.plugin.training.epoch_loss import EpochLoss
-from allennlp_elmo_plus.plugin.training.finished_epoch import add_metrics_of_epoch, finish_epoch
+from allennlp_elmo_plus.plugin.training.finished_epoch import add_metrics_of_epoch, finish_epoch, metrics_of_training
 from allennlp_elmo_plus.plugin.training.optimizer import BilmOptimizer
 from allennlp_elmo_plus.plugin.training.process_state import (
     ProcessState,
@@ -65,9 +65,8 @@ class BilmResume(StrictFromParams, TrainerCallback):
     A training batch whose loss is not finite, or with the optimizer "bilm" whose gradient norm is not, ends the run with a
     `FloatingPointError` that names epoch and batch, before the batch changes weights or checkpoints.
 
-    In distributed training, which needs the checkpointer "bilm" too, a checkpoint holds all this of each process. A signal to one
-    process ends all at the same batch. A batch is skipped, or ends the run, where the loss of one process is not finite. Each
-    process gets random numbers of its own, and all end when one fails or is gone, see `DistributedGuard`.
+    In distributed training, which needs the checkpointer "bilm" too, a checkpoint holds all this of each process, and a signal or a
+    loss that is not finite in one process counts for all. All end when one fails or is gone, see `DistributedGuard`.
 
     Args:
         max_skipped_batches: batches that are not finite, in the whole run, to skip: their gradient is not applied, and neither
@@ -96,7 +95,9 @@ class BilmResume(StrictFromParams, TrainerCallback):
         self._environment: Environment = {}
         # Seconds of training before this process, and the clock at its start.
         self._seconds_before = self._started = 0.0
+        # Both as after the last training batch: a validation that was interrupted is repeated.
         self._model_state: dict[str, Any] = {}
+        self._held_out_epoch = 0
         # The epoch that was interrupted: the trainer divides the losses since the resumption by all batches.
         self._epoch_to_correct: Optional[int] = None
         self._metrics_to_report: dict[str, float] = {}
@@ -123,7 +124,7 @@ class BilmResume(StrictFromParams, TrainerCallback):
         if trainer._start_after_epochs_completed or trainer._start_after_batches_in_epoch_completed:
             self._resume(trainer)
         else:
-            self._model_state = self._model.state_to_resume()
+            self._record()
         self._model.on_nonfinite_loss = self._skip_nonfinite_loss
         if isinstance(trainer.optimizer, BilmOptimizer):
             trainer.optimizer.on_nonfinite_norm = partial(
@@ -151,6 +152,8 @@ class BilmResume(StrictFromParams, TrainerCallback):
         self._epoch_loss.loss_sum = own["loss_sum"]
         self._epoch_loss.batches_without_loss = own["batches_without_loss"]
         self._model.resume(self._model_state)
+        if isinstance(held_out := trainer._validation_data_loader, BilmDataLoader):
+            self._held_out_epoch = held_out.epoch = own.get("held_out_epoch", 0)
         state_of_trainer = restored.get("trainer")
 
         def on_arrival() -> None:
@@ -167,9 +170,7 @@ class BilmResume(StrictFromParams, TrainerCallback):
             self._epoch_to_correct = epochs
             if windows >= self._loader.num_batches(epochs):
                 # The trainer reports nothing of an epoch without batches left: its sums would count for the next one.
-                self._model.train()
-                metrics = self._model.get_metrics(reset=True)
-                self._metrics_to_report = {f"training_{name}": value for name, value in metrics.items()}
+                self._metrics_to_report = metrics_of_training(self._model)
 
     @overrides
     def on_batch(
@@ -189,8 +190,7 @@ class BilmResume(StrictFromParams, TrainerCallback):
             mean_loss = self._epoch_loss.add(batch_metrics["batch_loss"], batch_number)
             if mean_loss is not None:
                 batch_metrics["loss"] = mean_loss
-            # For a checkpoint in the middle of the validation that may follow, whose sums are others.
-            self._model_state = self._model.state_to_resume()
+            self._record()
         if world().num_processes > 1 and self._stop is None:
             signal = dist_reduce(self._signal, dist.ReduceOp.MAX)
             if signal:
@@ -212,7 +212,7 @@ class BilmResume(StrictFromParams, TrainerCallback):
             dump_metrics(os.path.join(self.serialization_dir, f"metrics_epoch_{epoch}.json"), metrics)
         self._metrics_to_report = {}
         self._epoch_loss = EpochLoss()
-        self._model_state = self._model.state_to_resume()
+        self._record()
         self._has_finished_an_epoch = True
 
     @overrides
@@ -235,7 +235,6 @@ class BilmResume(StrictFromParams, TrainerCallback):
                 error = None
                 logger.warning(
                     "stopped by a signal: `--recover` continues in epoch %d after batch %d",
-                    # The other lines on the terminal count epochs from 1 too.
                     trainer._epochs_completed + 1,
                     trainer._batches_in_epoch_completed,
                 )
@@ -248,6 +247,10 @@ class BilmResume(StrictFromParams, TrainerCallback):
             self._signals.restore()
             self._model.on_nonfinite_loss = None
             self._guard.end(error)
+
+    def _record(self) -> None:
+        self._model_state = self._model.state_to_resume()
+        self._held_out_epoch = getattr(self.trainer._validation_data_loader, "epoch", 0)
 
     def gather(self) -> None:
         """Have `state_dict` hold the state of every process, which call this together before the checkpointer "bilm" saves."""
@@ -268,6 +271,7 @@ class BilmResume(StrictFromParams, TrainerCallback):
             "model": move_to_device(self._model_state, torch.device("cpu")),
             "loss_sum": self._epoch_loss.loss_sum,
             "batches_without_loss": self._epoch_loss.batches_without_loss,
+            "held_out_epoch": self._held_out_epoch,
             "generators": random_states(),
             "environment": self._environment,
         }

@@ -120,7 +120,7 @@ def test_files_are_written_atomically(corpus, tmp_path, monkeypatch):
     vocabulary = build(corpus, tmp_path)
     directory = tmp_path / "out" / "vocabulary"
     before = sorted(os.listdir(directory))
-    (directory / ".tokens.0123.tmp.txt").write_text("left by a process that was killed")
+    (directory / ".tokens.0123456789ab.tmp.txt").write_text("left by a process that was killed")
 
     def copy_half(source, target):
         target.write_text("half")

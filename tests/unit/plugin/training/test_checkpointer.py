@@ -141,3 +141,16 @@ def test_another_held_out_text_is_refused(tmp_path: Path) -> None:
     other = str(write_text(tmp_path / "other.txt", SENTENCES[:3]))
     with pytest.raises(ConfigurationError, match=r"run with another held-out text \(`validation_data_path`\), "):
         train(tmp_path, recover=True, validation_data_path=other)
+
+
+def test_one_checkpoint_is_removed_and_found_whatever_the_directory_is_called(tmp_path: Path) -> None:
+    directory = tmp_path / "lr[0.2]"
+    directory.mkdir()
+    keeper = BilmCheckpointer(str(directory))
+    for batch in (12, 120, 1212):
+        for kind in ("model", "training"):
+            (directory / f"{kind}_state_e0_b{batch}.th").touch()
+    assert keeper._find_all_checkpoints() == {(0, 12), (0, 120), (0, 1212)}
+    keeper._remove_checkpoint(0, 12)
+    assert keeper._find_all_checkpoints() == {(0, 120), (0, 1212)}
+    assert len(list(directory.glob("*.th"))) == 4

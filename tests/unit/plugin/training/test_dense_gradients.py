@@ -37,6 +37,13 @@ OPTIMIZERS: dict[str, dict[str, Any]] = {
 SPARSE: dict[str, dict[str, Any]] = {"bilm": {}, "adagrad": {}, "sgd": {"lr": 0.1}, "dense_sparse_adam": {}}
 
 
+MULTI = {
+    "type": "multi",
+    "optimizers": {"default": {"type": "bilm"}, "softmax": {"type": "adam", "lr": 1e-2}},
+    "parameter_groups": [[["softmax"], {"optimizer_name": "softmax"}]],
+}
+
+
 def config_of(directory: Path, optimizer: dict[str, Any], words: bool = False, **trainer: Any) -> dict[str, Any]:
     config = small_config(directory)
     config["trainer"] |= {"optimizer": optimizer, "num_epochs": 1, **trainer}
@@ -135,12 +142,7 @@ def test_optimizers_that_accept_sparse_gradients_get_them(name: str, tmp_path: P
 
 
 def test_a_multi_optimizer_trains_as_with_dense_gradients(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    optimizer = {
-        "type": "multi",
-        "optimizers": {"default": {"type": "bilm"}, "softmax": {"type": "adam", "lr": 1e-2}},
-        "parameter_groups": [[["softmax"], {"optimizer_name": "softmax"}]],
-    }
-    config = config_of(tmp_path, optimizer)
+    config = config_of(tmp_path, MULTI)
     expected = dense_reference(config, tmp_path / "dense", monkeypatch)
     actual = trained(config, tmp_path / "ours")
     for key, value in expected.items():
@@ -162,15 +164,41 @@ def test_the_log_names_the_option_that_needs_dense_gradients(
     assert (len(lines) == 1 and option in lines[0]) if option else not lines
 
 
-@pytest.mark.parametrize("optimizer, clip", [("adam", None), ("adagrad", None), ("bilm", 0.5)])
+def test_what_gradual_unfreezing_trains_later_is_trained_as_with_dense_gradients(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    groups = [[[f"language_model\\.{part}\\."], {}] for part in ("token_encoder", "bilm", "softmax")]
+    unfreezing = {"type": "slanted_triangular", "gradual_unfreezing": True}
+    config = config_of(
+        tmp_path,
+        {"type": "adam", "lr": 1e-2, "parameter_groups": groups},
+        words=True,
+        learning_rate_scheduler=unfreezing,
+    )
+    config["trainer"]["num_epochs"] = 4
+    expected = dense_reference(config, tmp_path / "dense", monkeypatch)
+    actual = trained(config, tmp_path / "ours")
+    for key, value in expected.items():
+        torch.testing.assert_close(actual[key], value, rtol=0, atol=1e-5, msg=key)
+
+
+@pytest.mark.parametrize(
+    "optimizer, clip",
+    [
+        ({"type": "adam", "lr": 0.05}, None),
+        ({"type": "adagrad", "lr": 0.05}, None),
+        ({"type": "bilm", "lr": 0.05}, 0.5),
+        (MULTI, None),
+    ],
+)
 def test_several_processes_train_as_one(
-    optimizer: str, clip: Optional[float], processes: ProcessPool, tmp_path: Path
+    optimizer: dict[str, Any], clip: Optional[float], processes: ProcessPool, tmp_path: Path
 ) -> None:
     states = []
     for num_processes in (1, 2):
         directory = tmp_path / str(num_processes)
         directory.mkdir()
-        config = config_of(directory, {"type": optimizer, "lr": 0.05}, grad_norm=clip or False)
+        config = config_of(directory, optimizer, grad_norm=clip or False)
         config["model"]["dropout"] = 0.0
         config["data_loader"] |= {"batch_size": 6 // num_processes, "shared_negatives": True}
         config["trainer"] |= {"checkpointer": {"type": "bilm"}, "callbacks": [{"type": "bilm"}]}

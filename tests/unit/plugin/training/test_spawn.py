@@ -78,3 +78,10 @@ def test_the_first_error_is_raised(
         (tmp_path / "training_state_e1_b0.th").touch()
         with pytest.raises(raised, match=r"; the same command with --recover continues from the last checkpoint\)$"):
             spawn.spawn(print, (Params({}), str(tmp_path)), 2)
+
+
+@pytest.mark.parametrize(
+    "callbacks, expected", [(["tensorboard", "bilm"], True), (["bilm_plan", {"type": "bilm"}], True), ([{}], False)]
+)
+def test_a_callback_may_be_given_by_its_name(callbacks: list[Any], expected: bool) -> None:
+    assert spawn._has_callback(Params({"trainer": {"callbacks": callbacks}})) == expected

@@ -171,3 +171,12 @@ def test_bad_options_and_texts_are_refused(tmp_path, corpus):
 def test_allennlps_own_vocabulary_counts_the_words(corpus):
     plain = Vocabulary.from_instances(BilmReader().read(corpus))
     assert plain.get_token_index("dog") != plain.get_token_index("unseen")
+
+
+def test_words_with_tags_get_their_indexers_where_batches_are_made(tmp_path):
+    (tmp_path / "tags.conllu").write_text("1\tthe\tthe\tDET\t_\t_\t0\t_\t_\t_\n\n", "utf-8")
+    reader = ConllTagsReader({"tokens": SingleIdTokenIndexer()})
+    loader = MultiProcessDataLoader(reader, str(tmp_path / "tags.conllu"), batch_size=1, num_workers=1)
+    loader.index_with(Vocabulary.from_instances(loader.iter_instances()))
+    (batch,) = loader
+    assert batch["tokens"]["tokens"]["tokens"].shape == (1, 1)
