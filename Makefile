@@ -82,15 +82,15 @@ fuzz: $(STAMP)
 
 results: $(STAMP)
 	@test -n "$(DATA)" || { echo "DATA is missing: make results DATA=DIR" >&2; exit 1; }
-	for folder in $(DATA)/low_resource/*/; do $(BIN)/python -m examples.low_resource $$folder || exit 1; done
-	$(BIN)/python -m examples.english $(DATA)/english
-	$(BIN)/python -m examples.chunking $(DATA)/english --models runs/english/seed*/model.tar.gz
+	for folder in $(DATA)/low_resource/*/; do $(BIN)/python -m examples.low_resource --figures examples/low_resource/figures.jsonl $$folder || exit 1; done
+	$(BIN)/python -m examples.english --figures examples/english/figures.jsonl $(DATA)/english
+	$(BIN)/python -m examples.chunking --figures examples/chunking/figures.jsonl $(DATA)/english --models runs/english/seed*/model.tar.gz
 	$(BIN)/python -m examples.chunking.plot
-	$(BIN)/python -m examples.grammar $(DATA)/minimal_pairs runs/english/seed*/model.tar.gz --text $(DATA)/english/train.txt.gz
-	$(BIN)/python -m examples.word_choice $(DATA)/lexical_substitution runs/english/seed*/model.tar.gz --text $(DATA)/english/train.txt.gz
-	$(BIN)/python -m examples.petitions $(DATA)/ko_petitions
-	$(BIN)/python -m examples.petitions $(DATA)/ko_petitions --words morphemes
-	$(BIN)/python -m examples.meaning_over_time $(DATA)/ko_petitions runs/petitions/spaces/bilm/model.tar.gz
+	$(BIN)/python -m examples.grammar --figures examples/grammar/figures.jsonl $(DATA)/minimal_pairs runs/english/seed*/model.tar.gz --text $(DATA)/english/train.txt.gz
+	$(BIN)/python -m examples.word_choice --figures examples/word_choice/figures.jsonl $(DATA)/lexical_substitution runs/english/seed*/model.tar.gz --text $(DATA)/english/train.txt.gz
+	$(BIN)/python -m examples.petitions --figures examples/petitions/figures.jsonl $(DATA)/ko_petitions
+	$(BIN)/python -m examples.petitions --figures examples/petitions/figures.jsonl $(DATA)/ko_petitions --words morphemes
+	$(BIN)/python -m examples.meaning_over_time --figures examples/meaning_over_time/figures.jsonl $(DATA)/ko_petitions runs/petitions/spaces/bilm/model.tar.gz
 	$(BIN)/python -m examples.shared.tables low_resource english chunking grammar word_choice petitions meaning_over_time
 
 # MkDocs reads the docstrings without importing the package, so its environment needs only the extra `docs` itself.

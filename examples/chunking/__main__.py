@@ -2,8 +2,8 @@
 
     python -m examples.chunking FOLDER --models MODEL.tar.gz ...
 
-The page `examples/chunking/README.md` says what FOLDER must hold. The figures are added to `figures.jsonl` beside that page. Runs
-whose figures are there are not repeated.
+The page `examples/chunking/README.md` says what FOLDER must hold. The figures are added to `figures.jsonl` in the directory `--work`.
+Runs whose figures are there are not repeated.
 """
 
 import argparse
@@ -19,10 +19,9 @@ from allennlp_elmo_plus.errors import InputError
 from examples.chunking.chunks import Chunks, choose, read_chunks
 from examples.chunking.tagger import Schedule, Vectors, train_and_measure
 from examples.chunking.vectors import NONE, VECTORS, Inputs, embed, pretrain
-from examples.shared.figures import Figures
+from examples.shared.figures import Figures, add_figures_argument
 from examples.shared.files import find
 
-FIGURES = Path(__file__).with_name("figures.jsonl")
 # For each share of the training sentences. A tagger learns more slowly without pretrained vectors.
 SCHEDULES = {0.01: Schedule(8, 30), 0.1: Schedule(16, 12), 1.0: Schedule(64, 4)}
 SCHEDULES_WITHOUT_VECTORS = {0.01: Schedule(8, 60), 0.1: Schedule(16, 25), 1.0: Schedule(64, 12)}
@@ -98,6 +97,7 @@ def main() -> None:
     parser.add_argument("--seeds", nargs="+", type=int, default=[1, 2, 3])
     parser.add_argument("--flair-minutes", type=float, default=30, help="processor time to train flair (default: 30)")
     parser.add_argument("--work", type=Path, default=Path("runs/chunking"), help="for models (default: runs/chunking)")
+    add_figures_argument(parser)
     arguments = parser.parse_args()
     try:
         text, heldout = (find(arguments.folder, name) for name in ("train.txt", "heldout.txt"))
@@ -107,7 +107,9 @@ def main() -> None:
             # The first gives its shape to the untrained biLM.
             for model in arguments.models if kind == "bilm" else arguments.models[:1]:
                 inputs = Inputs(text, heldout, model, arguments.work, arguments.flair_minutes)
-                measurement = Measurement(chunks, inputs, Figures(FIGURES))
+                measurement = Measurement(
+                    chunks, inputs, Figures(arguments.figures or arguments.work / "figures.jsonl")
+                )
                 measurement.run(kind, arguments.seeds, {share: schedules[share] for share in arguments.shares})
     except InputError as error:
         sys.exit(f"error: {error}")

@@ -1,7 +1,7 @@
 """Pretrain the English biLM of bilm.jsonnet, once for each seed:  python -m examples.english FOLDER
 
 FOLDER has the files train.txt and heldout.txt, plain or `.gz`. The models are runs/english/seedN/model.tar.gz. An interrupted training is
-resumed. The figures are added to `figures.jsonl` beside this file.
+resumed. The figures are added to `figures.jsonl` in the directory `--work`.
 """
 
 import argparse
@@ -14,7 +14,7 @@ from typing import Any, Optional
 
 from allennlp_elmo_plus.errors import InputError
 from examples.shared.commands import train
-from examples.shared.figures import Figures
+from examples.shared.figures import Figures, add_figures_argument
 from examples.shared.files import find
 
 FOLDER = Path(__file__).parent
@@ -51,9 +51,15 @@ def main() -> None:
     parser.add_argument("folder", type=Path, help="the text")
     parser.add_argument("--seeds", nargs="+", type=int, default=[1, 2, 3])
     parser.add_argument("--work", type=Path, default=Path("runs/english"), help="for models (default: runs/english)")
+    add_figures_argument(parser)
     arguments = parser.parse_args()
     try:
-        pretrain(arguments.folder, arguments.work, arguments.seeds, Figures(FOLDER / "figures.jsonl"))
+        pretrain(
+            arguments.folder,
+            arguments.work,
+            arguments.seeds,
+            Figures(arguments.figures or arguments.work / "figures.jsonl"),
+        )
     except InputError as error:
         sys.exit(f"error: {error}")
 

@@ -15,7 +15,7 @@ local config = pretraining(
   },
   train='train.txt.gz',
   heldout='heldout.txt.gz',
-  // A form that occurs less often is <UNK> as a target: 40,891 of 127,265 forms are left, 97.4% of the words.
+  // A form that occurs less often is <UNK> as a target: 40,891 of 125,958 forms are left, 97.4% of the words.
   vocabulary={ min_count: 4 },
 );
 local sentences = { type: 'bilm_sentences', batch_tokens: config.model.batch_size * config.model.unroll_steps };

@@ -2,8 +2,8 @@
 
     python -m examples.grammar FOLDER MODEL... --text TRAIN
 
-The page `examples/grammar/README.md` says what FOLDER must hold. The figures are added to `figures.jsonl` beside that page. What is there
-already is not measured again.
+The page `examples/grammar/README.md` says what FOLDER must hold. The figures are added to `figures.jsonl` in the directory `--work`. What
+is there already is not measured again.
 """
 
 import argparse
@@ -22,9 +22,8 @@ from allennlp_elmo_plus.formats.pretrained import read_model
 from allennlp_elmo_plus.inference.scoring.minimal_pairs import BACKWARD, BOTH, FORWARD, PairLogProbs
 from examples.grammar.kneser_ney import KneserNey
 from examples.shared.commands import elmo_plus
-from examples.shared.figures import Figures
+from examples.shared.figures import Figures, add_figures_argument
 
-FIGURES = Path(__file__).with_name("figures.jsonl")
 # The order with the lowest perplexity on the held-out text: 190.6 with 3, 183.3 with 4, 182.0 with 5.
 ORDER = 5
 N_GRAM = f"{ORDER}-gram"
@@ -100,7 +99,8 @@ def _add(figures: Figures, key: Mapping[str, str], judgements: Sequence[Judgemen
         for words, is_in in ((KNOWN, lambda line: not line["unknown_words"]), (ALL, lambda line: True)):
             lines = list(filter(is_in, of_phenomenon))
             name = phenomenon.removeprefix("zorro_")
-            print(figures.once({**key, "phenomenon": name, "words": words}, partial(_accuracy, lines)))
+            if lines:
+                print(figures.once({**key, "phenomenon": name, "words": words}, partial(_accuracy, lines)))
 
 
 def _accuracy(lines: Sequence[Judgement]) -> dict[str, float]:
@@ -118,8 +118,10 @@ def main() -> None:
     parser.add_argument("models", type=Path, nargs="+", metavar="MODEL", help="the model.tar.gz of a biLM")
     parser.add_argument("--text", type=Path, required=True, help="the text that the biLMs were trained on")
     parser.add_argument("--work", type=Path, default=Path("runs/grammar"), help="for the scores of each pair")
+    add_figures_argument(parser)
     arguments = parser.parse_args()
-    measure(arguments.folder, arguments.models, arguments.text, arguments.work, Figures(FIGURES))
+    figures = Figures(arguments.figures or arguments.work / "figures.jsonl")
+    measure(arguments.folder, arguments.models, arguments.text, arguments.work, figures)
 
 
 if __name__ == "__main__":

@@ -2,9 +2,11 @@
 
 from pathlib import Path
 
-from examples.grammar.__main__ import ALL, BILM, FIGURES, KNOWN, N_GRAM
+from examples.grammar.__main__ import ALL, BILM, KNOWN, N_GRAM
 from examples.shared.figures import Figures
 from examples.shared.tables import Table, markdown_table
+
+FOLDER = Path(__file__).parent
 
 _SCORES = ("forward", "backward", "both")
 # The pages say how many biLMs were measured.
@@ -13,11 +15,11 @@ _ONE_RUN = " (one run)"
 
 def tables() -> list[Table]:
     """Return the tables of the pages, from the file of figures."""
-    figures = Figures(FIGURES)
-    root = Path(__file__).parents[2]
+    figures = Figures(FOLDER / "figures.jsonl")
+    root = FOLDER.parents[1]
     return [
-        Table(FIGURES.with_name("README.md"), "grammar phenomena", _by_phenomenon(figures)),
-        Table(FIGURES.with_name("README.md"), "grammar time", _time(figures)),
+        Table(FOLDER / "README.md", "grammar phenomena", _by_phenomenon(figures)),
+        Table(FOLDER / "README.md", "grammar time", _time(figures)),
         Table(root / "docs" / "results.md", "grammar", _summary(figures)),
     ]
 

@@ -2,8 +2,8 @@
 
     python -m examples.low_resource FOLDER
 
-The page `examples/low_resource/README.md` says what FOLDER must hold. The figures are added to `figures.jsonl` beside that page. Runs
-whose figures are there are not repeated, and the trainings in `--work` are resumed.
+The page `examples/low_resource/README.md` says what FOLDER must hold. The figures are added to `figures.jsonl` in the directory `--work`.
+Runs whose figures are there are not repeated, and the trainings in `--work` are resumed.
 """
 
 import argparse
@@ -17,8 +17,8 @@ from allennlp_elmo_plus import plugin  # noqa: F401
 from allennlp_elmo_plus.errors import InputError
 from examples.low_resource.language import read_language
 from examples.low_resource.tasks import TASKS, run_task
-from examples.low_resource.vectors import CONFIGS, VECTORS, make_vectors
-from examples.shared.figures import Figures
+from examples.low_resource.vectors import VECTORS, make_vectors
+from examples.shared.figures import Figures, add_figures_argument
 
 DEFAULT_TASKS = ("pos", "names", "parser_small")
 DEFAULT_VECTORS = ("bilm", "untrained", "fasttext", "word2vec", "bilm+fasttext")
@@ -64,9 +64,10 @@ def main() -> None:
     parser.add_argument("--vectors", nargs="+", choices=VECTORS, default=DEFAULT_VECTORS)
     parser.add_argument("--seeds", nargs="+", type=int, default=[1, 2, 3])
     parser.add_argument("--work", type=Path, help="for models and data; by default runs/low_resource/NAME")
+    add_figures_argument(parser)
     arguments = parser.parse_args()
     work = arguments.work or Path("runs/low_resource") / arguments.folder.resolve().name
-    figures = Figures(CONFIGS / "figures.jsonl")
+    figures = Figures(arguments.figures or work / "figures.jsonl")
     try:
         measure(arguments.folder, work, arguments.tasks, arguments.vectors, arguments.seeds, figures)
     except InputError as error:

@@ -68,7 +68,13 @@ def to_bioul(tags: Sequence[str]) -> list[str]:
     """Return the `tags` of a sentence in BIOUL: first (B), inner (I) and last word (L) of a name, or its only word (U), or none (O).
 
     The tags may be in BIOUL themselves, in BIO, or in IOB1, where B marks only a name that follows another of its kind.
+
+    Raises:
+        InputError: a tag is in none of these schemes.
     """
+    for tag in tags:
+        if tag != "O" and tag[:2] not in ("B-", "I-", "U-", "L-"):
+            raise InputError(f"a tag must be O, or begin with B-, I-, U- or L-, got {tag}")
     starts = [tag[0] in "BU" or before[2:] != tag[2:] for before, tag in zip(["O", *tags], tags)]
     ends = [after == "O" or is_start for after, is_start in zip([*tags[1:], "O"], [*starts[1:], True])]
     letters = {(True, True): "U", (True, False): "B", (False, True): "L", (False, False): "I"}

@@ -2,8 +2,8 @@
 
     python -m examples.meaning_over_time FOLDER MODEL
 
-The page `examples/meaning_over_time/README.md` says what FOLDER and MODEL are. The figures are added to `figures.jsonl` beside that
-page. Runs whose figures are there are not repeated.
+The page `examples/meaning_over_time/README.md` says what FOLDER and MODEL are. The figures are added to `figures.jsonl` in the directory
+`--work`. Runs whose figures are there are not repeated.
 """
 
 import argparse
@@ -18,7 +18,7 @@ from typing import Any
 from allennlp_elmo_plus.errors import InputError
 from examples.meaning_over_time.corpora import Petition, prepare, read_petitions, split_by_hash, split_by_year
 from examples.shared.commands import elmo_plus
-from examples.shared.figures import Figures
+from examples.shared.figures import Figures, add_figures_argument
 
 FOLDER = Path(__file__).parent
 # In both years and in each half, nearly every word occurs this often, so all comparisons are of samples of the same size.
@@ -64,9 +64,10 @@ def main() -> None:
     parser.add_argument("--words", type=Path, default=FOLDER / "words.txt", help="the words, one per line")
     parser.add_argument("--seeds", type=int, default=3, help="the number of samples, and of pairs of halves")
     parser.add_argument("--work", type=Path, default=Path("runs/meaning_over_time"), help="for texts and pages")
+    add_figures_argument(parser)
     arguments = parser.parse_args()
     seeds = range(1, arguments.seeds + 1)
-    figures = Figures(FOLDER / "figures.jsonl")
+    figures = Figures(arguments.figures or arguments.work / "figures.jsonl")
     try:
         measure(arguments.folder, arguments.model, arguments.work, arguments.words, seeds, figures)
     except InputError as error:

@@ -64,6 +64,7 @@ def prepare(petitions: list[Petition], directory: Path) -> None:
 
 
 def _read(file: Path) -> Iterator[Petition]:
-    for line in file.read_text("utf-8").splitlines():
+    # JSON may hold other line ends than this one.
+    for line in filter(None, file.read_text("utf-8").split("\n")):
         petition = json.loads(line)
         yield Petition(petition["begin"][:4], f"{petition['title']}\n\n{petition['content']}")

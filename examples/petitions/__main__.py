@@ -2,8 +2,8 @@
 
     python -m examples.petitions FOLDER
 
-The page `examples/petitions/README.md` says what FOLDER must hold. The figures are added to `figures.jsonl` beside that page. Runs whose
-figures are there are not repeated, and a training of the biLM in `--work` is resumed.
+The page `examples/petitions/README.md` says what FOLDER must hold. The figures are added to `figures.jsonl` in the directory `--work`.
+Runs whose figures are there are not repeated, and a training of the biLM in `--work` is resumed.
 """
 
 import argparse
@@ -21,11 +21,9 @@ from examples.petitions.classifiers import CONFIGS, Variant, train_classifier, t
 from examples.petitions.text import WORDS, write_words
 from examples.petitions.vectors import POOLED, POOLINGS, write_pooled, write_vectors
 from examples.shared.commands import elmo_plus, train
-from examples.shared.figures import Figures
+from examples.shared.figures import Figures, add_figures_argument
 
 MAX_WORDS = {"spaces": 300, "morphemes": 600}
-# A petition has more than twice as many morphemes as words, so an epoch takes more than twice the time.
-NUM_EPOCHS = {"spaces": 5, "morphemes": 2}
 
 # The name of each classifier over stored vectors, in the part that it belongs to.
 VARIANTS = {
@@ -60,7 +58,7 @@ def measure(
     """Add the figures of each of `parts` and `seeds` to `figures`, and print them. Overrides change the configs, for tests."""
     directory = work / words
     prepare(folder, directory, words)
-    bilm = partial(pretrain, directory, {"trainer.num_epochs": NUM_EPOCHS[words], **(bilm_overrides or {})})
+    bilm = partial(pretrain, directory, bilm_overrides or {})
     _print(figures.once({"words": words, "part": "bilm"}, bilm))
     minutes = write_vectors(directory, MAX_WORDS[words])
     _print(figures.once({"words": words, "part": "vectors"}, lambda: {"minutes": minutes}))
@@ -125,8 +123,9 @@ def main() -> None:
     parser.add_argument("--parts", nargs="+", choices=PARTS, default=PARTS, help="fasttext needs the library fasttext")
     parser.add_argument("--seeds", nargs="+", type=int, default=[1, 2, 3])
     parser.add_argument("--work", type=Path, default=Path("runs/petitions"), help="for texts, models and vectors")
+    add_figures_argument(parser)
     arguments = parser.parse_args()
-    figures = Figures(CONFIGS / "figures.jsonl")
+    figures = Figures(arguments.figures or arguments.work / "figures.jsonl")
     try:
         measure(arguments.folder, arguments.work, arguments.words, arguments.parts, arguments.seeds, figures)
     except InputError as error:

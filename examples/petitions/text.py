@@ -30,11 +30,11 @@ def read_parts(folder: Path) -> dict[str, list[Petition]]:
     where an earlier one, or one of the part "test", has the same text, so that no text of "test" is seen before the test.
 
     Raises:
-        InputError: `folder` has fewer than two files, or a line lacks a field.
+        InputError: `folder` has fewer than three files, or a line lacks a field.
     """
     files = sorted(folder.glob("*.jsonl"))
-    if len(files) < 2:
-        raise InputError(f"`folder` must have at least two files *.jsonl, got {len(files)} in {folder}")
+    if len(files) < 3:
+        raise InputError(f"`folder` must have at least three files *.jsonl, got {len(files)} in {folder}")
     parts: dict[str, list[Petition]] = {part: [] for part in PARTS}
     parts["test"] = list(_read(files[-1]))
     seen = {_text(petition) for petition in parts["test"]}
@@ -90,11 +90,16 @@ def _in_morphemes(petitions: list[Petition]) -> list[Petition]:
 
 
 def _read(file: Path) -> Iterator[Petition]:
-    for number, line in enumerate(file.read_text("utf-8").splitlines(), 1):
+    # JSON may hold other line ends than this one.
+    for number, line in enumerate(file.read_text("utf-8").split("\n"), 1):
+        if not line:
+            continue
         record = json.loads(line)
         for name in ("category", "title", "content"):
             if name not in record:
                 raise InputError(f"{file}, line {number}: a petition must have the field {name!r}")
+        if not (record["title"] + record["content"]).strip():
+            continue
         yield Petition(record["category"], file.stem, [record["title"], *record["content"].split("\n\n")])
 
 

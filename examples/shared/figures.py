@@ -2,11 +2,22 @@
 
 import json
 import statistics
+from argparse import ArgumentParser
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
 Key = Mapping[str, Any]
+
+
+def add_figures_argument(parser: ArgumentParser) -> None:
+    """Add the option `--figures`; without it, `arguments.figures` is None."""
+    parser.add_argument(
+        "--figures",
+        type=Path,
+        metavar="FILE",
+        help="a file of figures to add to; what is there is not measured again (default: figures.jsonl in the directory --work)",
+    )
 
 
 class Figures:
@@ -23,6 +34,7 @@ class Figures:
         for line in self.lines(key):
             return line
         line = {**key, **measure()}
+        self._path.parent.mkdir(parents=True, exist_ok=True)
         with self._path.open("a", encoding="utf-8") as file:
             file.write(json.dumps(line, ensure_ascii=False) + "\n")
         return line

@@ -2,8 +2,8 @@
 
     python -m examples.word_choice FOLDER MODEL... --text TEXT
 
-The page `examples/word_choice/README.md` says what FOLDER, MODEL and TEXT are. The figures are added to `figures.jsonl` beside that page.
-Runs whose figures are there are not repeated.
+The page `examples/word_choice/README.md` says what FOLDER, MODEL and TEXT are. The figures are added to `figures.jsonl` in the directory
+`--work`. Runs whose figures are there are not repeated.
 """
 
 import argparse
@@ -19,7 +19,7 @@ import numpy as np
 
 from allennlp_elmo_plus.data.text.text_files import iter_sentences
 from allennlp_elmo_plus.errors import InputError
-from examples.shared.figures import Figures
+from examples.shared.figures import Figures, add_figures_argument
 from examples.word_choice.bilm import CandidateModel
 from examples.word_choice.data import Item, read_items
 from examples.word_choice.gap import score_ranking
@@ -114,9 +114,16 @@ def main() -> None:
     parser.add_argument(
         "--text", type=Path, required=True, help="the text of the pretraining, for word2vec and frequencies"
     )
+    parser.add_argument("--work", type=Path, default=Path("runs/word_choice"), help="for figures")
+    add_figures_argument(parser)
     arguments = parser.parse_args()
     try:
-        measure(arguments.folder, arguments.models, arguments.text, Figures(FOLDER / "figures.jsonl"))
+        measure(
+            arguments.folder,
+            arguments.models,
+            arguments.text,
+            Figures(arguments.figures or arguments.work / "figures.jsonl"),
+        )
     except InputError as error:
         sys.exit(f"error: {error}")
 

@@ -61,3 +61,9 @@ def test_a_written_table_replaces_the_one_before(tmp_path):
     assert page.read_text("utf-8") == expected
     with pytest.raises(ValueError, match="<!-- table two -->"):
         tables.replace_table(page, "two", text)
+
+
+def test_figures_are_kept_in_a_directory_that_does_not_exist_yet(tmp_path):
+    figures = Figures(tmp_path / "runs" / "figures.jsonl")
+    measure = iter([{"F1": 2.0}, {"F1": 3.0}]).__next__
+    assert [figures.once({"seed": 1}, measure) for _ in range(2)] == [{"seed": 1, "F1": 2.0}] * 2

@@ -51,6 +51,8 @@ def test_pairs_become_figures_once(tmp_path: Path) -> None:
         "mill the turns\nthe mill turns\nriver the rises\nthe river rises\n", "utf-8"
     )
     (pairs / "zorro_agreement.txt").write_text("the mill turn\nthe mill turns\nthe mill and\nand the mill\n", "utf-8")
+    # No pair has only words of the vocabulary.
+    (pairs / "zorro_unknown.txt").write_text("the zebra turn\nthe zebra turns\n", "utf-8")
     # Every word of the vocabulary occurs.
     text.write_text(f"the mill turns\nthe river rises\n{' '.join(VOCABULARY[3:])}\nunheard\n", "utf-8")
     models = [tmp_path / seed / "model.tar.gz" for seed in ("seed1", "seed2")]
@@ -60,7 +62,7 @@ def test_pairs_become_figures_once(tmp_path: Path) -> None:
     figures = Figures(tmp_path / "figures.jsonl")
     measure(pairs, models, text, tmp_path / "work", figures)
     # Two parts of each phenomenon and of all pairs, and the time.
-    assert len(figures.lines({"scorer": "biLM", "seed": "seed2"})) == len(figures.lines({"scorer": "5-gram"})) == 7
+    assert len(figures.lines({"scorer": "biLM", "seed": "seed2"})) == len(figures.lines({"scorer": "5-gram"})) == 8
     key = {"scorer": "5-gram", "seed": "", "words": "known"}
     assert figures.lines(key) == [
         {**key, "phenomenon": "agreement", "pairs": 1, "forward": 0.0},

@@ -83,6 +83,9 @@ def test_tags_of_each_scheme_become_bioul():
     bio = ["B-PER", "O", "B-LOC", "I-LOC", "I-LOC", "B-LOC", "B-ORG"]
     iob1 = ["I-PER", "O", "I-LOC", "I-LOC", "I-LOC", "B-LOC", "I-ORG"]
     assert to_bioul(bioul) == to_bioul(bio) == to_bioul(iob1) == bioul
+    for tags in (["B-PER", "E-PER"], ["LOC"]):
+        with pytest.raises(InputError, match=f"^a tag must be O, or begin with .*, got {tags[-1]}$"):
+            to_bioul(tags)
 
 
 @pytest.mark.slow

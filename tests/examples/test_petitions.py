@@ -50,16 +50,20 @@ def test_the_last_file_is_for_the_test_and_no_text_of_it_is_elsewhere(folder):
     assert len(parts["test"]) == 15 and len(parts["train"]) + len(parts["dev"]) == 55 and len(parts["dev"]) > 2
     assert parts["test"][0].paragraphs == ["Help the river", "The river needs help . We ask for it 55 times ."]
     assert {petition.month for petition in parts["train"]} == {"2019-05", "2019-06"}
+    # A petition without words, one with a line end that only JSON takes for a character, and one of a topic that only this month has.
+    with (folder / "2019-07.jsonl").open("a", encoding="utf-8") as file:
+        for content in ("", "one\u2028two"):
+            file.write(json.dumps({"category": "new", "title": "", "content": content}, ensure_ascii=False) + "\n")
+    assert [petition.paragraphs for petition in read_parts(folder)["test"][15:]] == [["", "one\u2028two"]]
     (folder / "2019-05.jsonl").unlink()
-    (folder / "2019-06.jsonl").unlink()
-    with pytest.raises(InputError, match="`folder` must have at least two files"):
+    with pytest.raises(InputError, match="`folder` must have at least three files"):
         read_parts(folder)
 
 
 def test_morphemes_are_words_and_a_sentence_ends_at_its_mark(tmp_path):
     pytest.importorskip("kiwipiepy")
     (tmp_path / "months").mkdir()
-    for month in ("2019-06", "2019-07"):
+    for month in ("2019-05", "2019-06", "2019-07"):
         petition = {
             "category": "교육",
             "title": f"{month} 학교를 도와주세요",
@@ -75,6 +79,8 @@ def test_morphemes_are_words_and_a_sentence_ends_at_its_mark(tmp_path):
 @pytest.mark.slow
 def test_each_part_of_the_example_adds_its_figures_once(folder, tmp_path, monkeypatch):
     monkeypatch.setitem(MAX_WORDS, "spaces", 12)
+    with (folder / "2019-07.jsonl").open("a", encoding="utf-8") as file:
+        file.write(json.dumps({"category": "a new topic", "title": "Help", "content": "the mill"}) + "\n")
     figures = Figures(tmp_path / "figures.jsonl")
     arguments = (folder, tmp_path / "work", "spaces", ["baselines", "rnn", "finetuned"], [1])
     measure(*arguments, figures, BILM, CLASSIFIER)
