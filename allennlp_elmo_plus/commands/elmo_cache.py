@@ -4,7 +4,11 @@ import argparse
 
 from overrides import overrides
 
-from allennlp_elmo_plus.commands.shared.command_line import ElmoCommand, progress_bar
+from allennlp_elmo_plus.commands.shared.command_line import (
+    ElmoCommand,
+    progress_bar,
+    refuse_to_replace,
+)
 from allennlp_elmo_plus.commands.shared.model_arguments import add_model_arguments, check_model_arguments
 from allennlp_elmo_plus.errors import InputError, count_in_words
 from allennlp_elmo_plus.formats.model_files import ModelSource
@@ -42,6 +46,7 @@ example:
     @overrides
     def run(self, args: argparse.Namespace) -> None:
         check_model_arguments(args)
+        refuse_to_replace(args.output_file, files=[args.model, args.options_file, args.weight_file, args.vocab_file])
         check_suffix(args.output_file, "output_file", (*HDF5_SUFFIXES, *TEXT_SUFFIXES))
         source = ModelSource(args.model or args.options_file, args.weight_file, args.vocab_file)
         stored = read_model(source, with_softmax=False)

@@ -14,6 +14,7 @@ from allennlp_elmo_plus.commands.shared.command_line import (
     UsageError,
     integer_from,
     progress_bar,
+    refuse_to_replace,
 )
 from allennlp_elmo_plus.commands.shared.model_arguments import MODEL_HELP, add_device_argument
 from allennlp_elmo_plus.data.text.text_files import iter_sentence_blocks, resolve_paths
@@ -82,6 +83,7 @@ example:
             if word not in words:
                 raise UsageError(f"--query: {word!r} is not a word of the sentence {sentence!r}")
             queries.append(TokenInContext(words, words.index(word)))
+        refuse_to_replace(args.output, [args.text], [args.model, args.vocab])
         with optional_path(args.output) as temporary:
             results = _search(args, queries)
             if temporary is not None:

@@ -14,6 +14,7 @@ from allennlp_elmo_plus.commands.shared.command_line import (
     UsageError,
     integer_from,
     progress_bar,
+    refuse_to_replace,
 )
 from allennlp_elmo_plus.commands.shared.model_arguments import MODEL_HELP, add_device_argument, add_vocab_file_argument
 from allennlp_elmo_plus.data.text.text_files import STANDARD_INPUT, iter_sentence_blocks, resolve_paths
@@ -99,6 +100,8 @@ example:
         if suffix is not None and suffix not in _FORMATS:
             raise UsageError(f"--output must end in {' or '.join(_FORMATS)}, got {args.output}")
         words = read_target_words(args.words)
+        for output in (args.output, args.page):
+            refuse_to_replace(output, [args.corpus_a, args.corpus_b], [args.model, args.words])
         with optional_path(args.output) as output, optional_path(args.page) as page:
             comparisons = _compare(args, words)
             if output is not None and suffix is not None:

@@ -22,6 +22,7 @@ from allennlp_elmo_plus.commands.shared.command_line import (
     add_encoding_errors_argument,
     integer_from,
     progress_bar,
+    refuse_to_replace,
 )
 from allennlp_elmo_plus.data.text.characters import DEFAULT_MAX_CHARACTERS
 from allennlp_elmo_plus.data.text.truncation import truncated_words
@@ -92,6 +93,7 @@ examples:
         if args.output is not None:
             if args.text is None:
                 raise UsageError("--output needs a text")
+            refuse_to_replace(args.output, [args.text])
             _write(args)
             return
         for name in ("scheduler", "min_count", "max_size"):

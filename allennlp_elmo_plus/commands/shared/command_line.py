@@ -2,10 +2,11 @@
 
 import argparse
 import inspect
+import os
 import shutil
 import sys
 import textwrap
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from functools import partial
 from typing import Any, NoReturn, Optional
@@ -13,6 +14,7 @@ from typing import Any, NoReturn, Optional
 from tqdm import tqdm
 
 from allennlp_elmo_plus.commands.shared.catalog import typed_name
+from allennlp_elmo_plus.data.text.text_files import resolve_paths
 
 TEXT_HELP = (
     "one sentence per line, white space between words; a file, a directory, a pattern such as 'corpus/*.txt.gz' in quotes, or "
@@ -112,6 +114,25 @@ def add_encoding_errors_argument(parser: argparse.ArgumentParser) -> None:
         default="strict",
         help="at bytes that are not UTF-8: stop with an error, or read the character U+FFFD; use the same value in the config",
     )
+
+
+def refuse_to_replace(output: Optional[str], texts: Iterable[str] = (), files: Iterable[Optional[str]] = ()) -> None:
+    """Check that a command does not write over what it reads.
+
+    Args:
+        output: The file to write; None writes nothing.
+        texts: The texts to read, see `resolve_paths`.
+        files: Other files to read; None, and what is no file, is passed over.
+
+    Raises:
+        UsageError: `output` is one of them.
+    """
+    if output is None or not os.path.isfile(output):
+        return
+    sources = [source for text in texts for source in resolve_paths(text)]
+    for source in (*sources, *(file for file in files if file is not None)):
+        if os.path.isfile(source) and os.path.samefile(source, output):
+            raise UsageError(f"the output must be another file than the input, got {output} for both")
 
 
 @contextmanager

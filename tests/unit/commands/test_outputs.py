@@ -1,0 +1,30 @@
+"""No command writes over a file that it reads."""
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.helpers.command_line import only_line
+
+
+@pytest.mark.parametrize(
+    "command",
+    [
+        "elmo-vocab text.txt --output text.txt",
+        "elmo-vocab DIRECTORY --output text.txt",
+        "elmo-pairs model.tar.gz text.txt --output-file text.txt",
+        "elmo-pairs model.tar.gz text.txt --page text.txt",
+        "elmo-cache weights.hdf5 --options-file options.json --weight-file weights.hdf5",
+        "elmo-neighbors model.tar.gz text.txt --output text.txt --query the the",
+        "elmo-usages model.tar.gz mill text.txt other.txt --page other.txt",
+        "elmo-import options.json weights.hdf5 weights.hdf5",
+    ],
+)
+def test_an_output_that_is_an_input_is_refused_and_stays(command: str, tmp_path: Path, run: Any) -> None:
+    for name in ("text.txt", "other.txt", "model.tar.gz", "weights.hdf5", "options.json"):
+        (tmp_path / name).write_text("precious\n")
+    words = ["." if word == "DIRECTORY" else word for word in command.split()]
+    ended = run(*(tmp_path / word if word == "." or "." in word else word for word in words))
+    assert ended.status == 2 and "the output must be another file than the input, got " in only_line(ended.err)
+    assert {path.read_text() for path in tmp_path.iterdir()} == {"precious\n"}
