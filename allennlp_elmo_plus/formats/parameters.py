@@ -51,7 +51,9 @@ class StoredModel:
     @property
     def missing_softmax(self) -> list[str]:
         """Return the names of the softmax's weights that `weights` lacks."""
-        return [name for name in SOFTMAX_NAMES if name not in self.weights]
+        # A shared softmax is the word embedding, and bilm-tf's files hold only its bias.
+        names = SOFTMAX_NAMES[self.options.share_embedding_softmax :]
+        return [name for name in names if name not in self.weights]
 
     def build_encoder(self) -> BiLMEncoder:
         """Return the biLM without its softmax. An InputError is raised where a weight is not finite."""

@@ -55,7 +55,9 @@ class ConllTagsReader(StrictFromParams, DatasetReader):
     def text_to_instance(self, words: list[str], tags: Optional[list[str]] = None) -> Instance:
         """Return the instance of a sentence, a list of strings, with `tags` where they are known."""
         check_sentence(words, "words")
-        tokens = TextField([Token(word) for word in words])
+        # AllenNLP refuses instances with indexers from another process, to which they would be copied with each instance.
+        indexers = self._token_indexers if self._worker_info is None else None
+        tokens = TextField([Token(word) for word in words], indexers)
         fields: dict[str, Field] = {"tokens": tokens, "metadata": MetadataField({"words": words})}
         if tags is not None:
             fields["tags"] = SequenceLabelField(tags, tokens)

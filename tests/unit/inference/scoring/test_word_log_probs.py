@@ -1,5 +1,7 @@
 """The log-probability of each word, compared with the exact softmax at each position, one sentence at a time."""
 
+from pathlib import Path
+
 import pytest
 import torch
 
@@ -8,6 +10,7 @@ from allennlp_elmo_plus.formats.parameters import PretrainedModel
 from allennlp_elmo_plus.inference.scoring import word_log_probs
 from allennlp_elmo_plus.inference.scoring.word_log_probs import WordScorer
 from tests.helpers.small_models import VOCABULARY, batch_of, small_model, small_options
+from tests.helpers.stored_bilms import write_form
 
 SENTENCES = [
     ["the", "river", "rises"],
@@ -83,3 +86,15 @@ def test_a_word_outside_the_vocabulary_is_scored_as_unknown() -> None:
     (unheard,), (unknown,) = ours.log_probs([["unheard"]]), ours.log_probs([["<UNK>"]])
     # Before the word is read, both are the same target; the state after it is that of its characters.
     assert unheard.forward[0] == unknown.forward[0] and unheard.forward[1] != unknown.forward[1]
+
+
+def test_a_shared_softmax_is_found_in_the_files_of_bilm_tf(tmp_path: Path) -> None:
+    shared = {"char_cnn": None, "share_embedding_softmax": True}
+    model, options = small_model(5, **shared).float(), small_options(**shared)
+    expected = list(WordScorer(PretrainedModel(model, options, VOCABULARY)).log_probs(SENTENCES))
+    source = write_form(tmp_path, "export", model, options)
+    for ours, (forward, backward) in zip(
+        WordScorer.from_source(source, torch.device("cpu")).log_probs(SENTENCES), expected, strict=True
+    ):
+        torch.testing.assert_close(ours.forward, forward)
+        torch.testing.assert_close(ours.backward, backward)
