@@ -42,7 +42,7 @@ def adapt_gradients(trainer: GradientDescentTrainer) -> None:
     all_reduce = _all_reduce_for(
         trainer.optimizer, model.language_model.sparse_parameters(), needs_dense=reason is not None
     )
-    if reason is None and all_reduce is None:
+    if reason is None and all_reduce is None and trainer._grad_norm is not True:
         return
     if reason is not None:
         logger.info(
@@ -60,7 +60,9 @@ def adapt_gradients(trainer: GradientDescentTrainer) -> None:
             for parameter in sparse_parameters:
                 if parameter.grad is not None and parameter.grad.is_sparse:
                     parameter.grad = parameter.grad.to_dense()
-        return rescale_gradients()
+        # A batch that is skipped has no gradients, and AllenNLP fails to compute the norm of none.
+        has_gradients = any(parameter.grad is not None for parameter in model.parameters())
+        return rescale_gradients() if has_gradients else None
 
     trainer.rescale_gradients = average_make_dense_and_rescale  # type: ignore[method-assign]
 

@@ -154,6 +154,15 @@ def test_an_optimizer_that_needs_sparse_gradients_is_refused_when_the_trainer_is
         built(config_of(tmp_path, {"type": "sparse_adam"}), tmp_path)
 
 
+@pytest.mark.parametrize("optimizer", ["bilm", "adam"])
+def test_a_batch_without_gradients_has_no_norm(optimizer: str, tmp_path: Path) -> None:
+    trainer = built(config_of(tmp_path, {"type": optimizer}, grad_norm=True), tmp_path)
+    assert trainer.rescale_gradients() is None
+    for parameter in trainer.model.parameters():
+        parameter.grad = torch.ones_like(parameter)
+    assert trainer.rescale_gradients() > 1
+
+
 @pytest.mark.parametrize("trainer, option", [({"grad_norm": 5.0}, "`grad_norm`"), ({}, None)])
 def test_the_log_names_the_option_that_needs_dense_gradients(
     trainer: dict[str, Any], option: Optional[str], tmp_path: Path, caplog: pytest.LogCaptureFixture
