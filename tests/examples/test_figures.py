@@ -32,7 +32,7 @@ def test_the_results_in_the_readme_are_the_means_of_the_figures():
         for language in ("wolof", "maltese", "tamil")
     ]
     zorro = {"phenomenon": "all", "words": "known"}
-    topics = [{"words": "morphemes", "name": "matches"}, {"words": "spaces", "name": "TF-IDF"}]
+    topics = [{"words": "morphemes", "name": "idf_mean"}, {"words": "spaces", "name": "TF-IDF"}]
     expected = {
         "chunks": [mean("chunking", "F1", task="chunks", vectors=vectors, share=share) for vectors, share in chunks],
         "parsing": [
