@@ -243,7 +243,7 @@ def nonfinite_callbacks(max_skipped: int, rank: int) -> list[dict[str, Any]]:
 
 def test_a_loss_that_is_not_finite_in_one_process_ends_all_processes(processes: ProcessPool, tmp_path: Path) -> None:
     results = run(processes, 2, tmp_path, callbacks=nonfinite_callbacks(0, rank=1))
-    batch = f"batch {2 * SAVE_EVERY - 1} of epoch 0"
+    batch = f"batch {2 * SAVE_EVERY - 1} of epoch 1"
     error = f"FloatingPointError: the loss is inf in {batch}: the run ends, and its last checkpoint stands"
     assert [result["error"] for result in results] == [error] * 2
     (saved,) = (tmp_path / "out").glob("model_state_*")
