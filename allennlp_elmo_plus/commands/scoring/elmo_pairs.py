@@ -83,7 +83,7 @@ examples:
             scores = list(tqdm(score_pairs(scorer, pairs), "scoring", len(pairs), unit=" pairs"))
             if output_file is not None:
                 lines = (f"{json.dumps(score.as_dict(), ensure_ascii=False)}\n" for score in scores)
-                output_file.write_text("".join(lines), encoding="utf-8", errors="replace")
+                output_file.write_text("".join(lines), encoding="utf-8")
             blocks = _blocks(scores)
             if page is not None:
                 page.write_text(pairs_page(args.model, blocks), encoding="utf-8", errors="replace")

@@ -62,8 +62,8 @@ def source_of(path: Union[str, "os.PathLike[str]"]) -> TextSource:
 
 
 def name_of(source: TextSource) -> str:
-    """Return the name of `source` in messages."""
-    return "standard input" if source == STANDARD_INPUT else str(source)
+    """Return the name of `source` in messages, with U+FFFD for bytes that are no UTF-8."""
+    return "standard input" if source == STANDARD_INPUT else os.fsencode(source).decode("utf-8", "replace")
 
 
 def _resolve_one(part: str, spec: str) -> list[TextSource]:

@@ -2,6 +2,7 @@
 
 import io
 import json
+import os
 import sys
 from pathlib import Path
 
@@ -105,3 +106,13 @@ def test_failures_have_status_1_and_one_line(model: Path, pairs: Path, tmp_path:
     assert "there is no directory" in failure(model, pairs / "order.txt", "--page", tmp_path / "no" / "page.html")
     assert "`--language` must be a language code of spaCy" in failure(model, pairs / "order.txt", "--language", "qq")
     assert not output.exists()
+
+
+def test_the_name_of_a_file_may_be_no_utf_8(model: Path, tmp_path: Path, run) -> None:
+    path = tmp_path / os.fsdecode(b"caf\xe9.txt")
+    path.write_text(ORDER, "utf-8")
+    ended = run("elmo-pairs", model, path, "--output-file", tmp_path / "scores.jsonl")
+    assert ended.status == 0
+    assert [json.loads(line)["phenomenon"] for line in (tmp_path / "scores.jsonl").read_text("utf-8").splitlines()] == [
+        "caf\ufffd"
+    ] * 2

@@ -158,3 +158,8 @@ def test_wrong_options_are_refused(tmp_path: Path) -> None:
         TrainerCallback.from_params(
             Params({"type": "bilm_plan", "num_measured_batch": 3}), serialization_dir=str(tmp_path)
         )
+
+
+def test_an_optimizer_may_choose_its_learning_rate_by_itself(tmp_path: Path) -> None:
+    metrics = train(tmp_path, optimizer={"type": "huggingface_adafactor"}, num_epochs=1)
+    assert metrics and not any("learning_rate" in batch for batch in metrics)
