@@ -4,11 +4,7 @@ import argparse
 
 from overrides import overrides
 
-from allennlp_elmo_plus.commands.shared.command_line import (
-    ElmoCommand,
-    progress_bar,
-    refuse_to_replace,
-)
+from allennlp_elmo_plus.commands.shared.command_line import ElmoCommand, progress_bar, refuse_to_replace
 from allennlp_elmo_plus.commands.shared.model_arguments import add_model_arguments, check_model_arguments
 from allennlp_elmo_plus.errors import InputError, count_in_words
 from allennlp_elmo_plus.formats.model_files import ModelSource

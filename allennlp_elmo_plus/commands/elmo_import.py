@@ -7,11 +7,7 @@ from typing import Any
 
 from overrides import overrides
 
-from allennlp_elmo_plus.commands.shared.command_line import (
-    ElmoCommand,
-    progress_bar,
-    refuse_to_replace,
-)
+from allennlp_elmo_plus.commands.shared.command_line import ElmoCommand, progress_bar, refuse_to_replace
 from allennlp_elmo_plus.commands.shared.model_arguments import MODEL_HELP
 from allennlp_elmo_plus.formats.archive import write_archive
 from allennlp_elmo_plus.formats.model_files import ModelSource

@@ -12,6 +12,7 @@ from allennlp_elmo_plus.formats.parameters import StoredModel
 from allennlp_elmo_plus.inference.embedder import ElmoEmbedder
 from allennlp_elmo_plus.inference.neighbor_index import NeighborIndex
 from allennlp_elmo_plus.inference.neighbors import Neighbors, TokenInContext
+from allennlp_elmo_plus.inference.pooling import unit_vectors
 from allennlp_elmo_plus.inference.predictions import encoder_of
 from allennlp_elmo_plus.inference.scoring.word_log_probs import WordScorer
 from allennlp_elmo_plus.inference.substitutes import substitutes
@@ -94,13 +95,8 @@ class Explorer:
     def similarities(self, words: Sequence[str], others: Sequence[str]) -> np.ndarray:
         """Return the cosine of each of `words` (n) and each of `others` (m) at each layer, (L + 1, n, m)."""
         left, right = (self._embedder.embed_sentence(sentence) for sentence in (words, others))
-        left, right = map(_unit_vectors, (left, right))
+        left, right = map(unit_vectors, (left, right))
         return left @ right.swapaxes(1, 2)
 
     def _probable_words(self, top: TopWords, position: int) -> list[ProbableWord]:
         return probable_words(top.ids[position], top.log_probs[position], self._vocabulary)
-
-
-def _unit_vectors(vectors: np.ndarray) -> np.ndarray:
-    """Return `vectors` divided by their lengths; a vector of zeros stays."""
-    return vectors / np.maximum(np.linalg.norm(vectors, axis=-1, keepdims=True), np.finfo(vectors.dtype).tiny)

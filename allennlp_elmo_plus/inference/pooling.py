@@ -78,3 +78,9 @@ def cosine(first: np.ndarray, second: np.ndarray) -> float:
     first, second = first.ravel().astype(np.float64), second.ravel().astype(np.float64)
     norms = np.linalg.norm(first) * np.linalg.norm(second)
     return float(first @ second / norms) if norms else 0.0
+
+
+def unit_vectors(vectors: np.ndarray) -> np.ndarray:
+    """Return `vectors` divided by their lengths; a vector of zeros stays."""
+    vectors = vectors.astype(np.float64)
+    return vectors / np.maximum(np.linalg.norm(vectors, axis=-1, keepdims=True), np.finfo(np.float64).tiny)

@@ -7,6 +7,8 @@ from collections.abc import Sequence
 
 import numpy as np
 
+from allennlp_elmo_plus.inference.pooling import unit_vectors
+
 
 def average_pairwise_distance(first: np.ndarray, second: np.ndarray) -> float:
     """Return APD: the mean cosine distance, 1 - cosine, over all pairs of a usage of `first` and a usage of `second`."""
@@ -32,12 +34,6 @@ def jensen_shannon_divergence(first: Sequence[int], second: Sequence[int]) -> fl
     mean = shares.mean(0)
     ratios = np.divide(shares, mean, out=np.ones_like(shares), where=shares > 0)
     return float((shares * np.log2(ratios)).sum() / 2)
-
-
-def unit_vectors(vectors: np.ndarray) -> np.ndarray:
-    """Return `vectors` divided by their lengths; a vector of zeros stays."""
-    vectors = vectors.astype(np.float64)
-    return vectors / np.maximum(np.linalg.norm(vectors, axis=-1, keepdims=True), np.finfo(np.float64).tiny)
 
 
 def _distance(cosine: float) -> float:

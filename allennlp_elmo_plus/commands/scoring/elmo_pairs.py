@@ -7,10 +7,7 @@ from collections.abc import Sequence
 from overrides import overrides
 from tqdm import tqdm
 
-from allennlp_elmo_plus.commands.shared.command_line import (
-    ElmoCommand,
-    refuse_to_replace,
-)
+from allennlp_elmo_plus.commands.shared.command_line import ElmoCommand, refuse_to_replace
 from allennlp_elmo_plus.commands.shared.model_arguments import MODEL_HELP, add_device_argument, add_vocab_file_argument
 from allennlp_elmo_plus.data.text.minimal_pairs import read_pairs
 from allennlp_elmo_plus.data.text.raw.segmentation import Segmenter

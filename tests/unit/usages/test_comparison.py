@@ -15,11 +15,12 @@ from allennlp_elmo_plus.formats.model_files import ModelSource
 from allennlp_elmo_plus.formats.pretrained import load_language_model, read_model
 from allennlp_elmo_plus.inference.embedder import ElmoEmbedder
 from allennlp_elmo_plus.inference.neighbors import TokenInContext
+from allennlp_elmo_plus.inference.pooling import unit_vectors
 from allennlp_elmo_plus.inference.scoring.word_log_probs import WordScorer
 from allennlp_elmo_plus.usages import _clusters
 from allennlp_elmo_plus.usages._clusters import MIN_USAGES, cluster
 from allennlp_elmo_plus.usages.comparison import UsageComparer
-from allennlp_elmo_plus.usages.measures import average_pairwise_distance, prototype_distance, unit_vectors
+from allennlp_elmo_plus.usages.measures import average_pairwise_distance, prototype_distance
 from allennlp_elmo_plus.usages.occurrences import Sample
 from allennlp_elmo_plus.usages.usage_model import UsageModel
 from tests.helpers.saved_bilm import VOCABULARY, saved
