@@ -7,6 +7,8 @@ from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from allennlp.common import Params
+
 from allennlp_elmo_plus.data.text.text_files import iter_sentences
 from allennlp_elmo_plus.storage.atomic_files import atomic_path
 from examples.low_resource.language import Language
@@ -77,9 +79,8 @@ def _num_epochs(language: Language) -> int:
 
 def _bilm(kind: str, language: Language, directory: Path, overrides: dict[str, Any]) -> Vectors:
     data = {"train_data_path": str(language.text), "validation_data_path": str(language.heldout)}
-    epochs = {"trainer.num_epochs": _num_epochs(language)}
-    minutes = train(CONFIGS / "bilm.jsonnet", directory, {**data, **epochs, **overrides})
-    options = json.loads((directory / "config.json").read_text("utf-8"))["model"]
+    overrides = {**data, "trainer.num_epochs": _num_epochs(language), **overrides}
+    options = Params.from_file(CONFIGS / "bilm.jsonnet", json.dumps(overrides)).as_dict()["model"]
     indexer = {
         "type": "bilm_characters",
         "max_characters_per_token": options["char_cnn"]["max_characters_per_token"],
@@ -90,6 +91,7 @@ def _bilm(kind: str, language: Language, directory: Path, overrides: dict[str, A
     if kind == "untrained":
         options = {name: value for name, value in options.items() if name not in ("type", "precision")}
         return Vectors(Embedding({"bilm": indexer}, {"bilm": {**embedder, "options": options}}, width), {})
+    minutes = train(CONFIGS / "bilm.jsonnet", directory, overrides)
     metrics = json.loads((directory / "metrics.json").read_text("utf-8"))
     figures = {
         "words": language.num_words(),

@@ -8,6 +8,7 @@ import pytest
 from allennlp_elmo_plus.errors import InputError
 from examples.low_resource.__main__ import measure
 from examples.low_resource.language import read_language, to_bioul
+from examples.low_resource.vectors import make_vectors
 from examples.shared.figures import Figures
 from examples.shared.flair_models import train_flair
 from tests.helpers.small_text import SENTENCES, small_model_config, write_text
@@ -108,6 +109,13 @@ def test_every_task_has_figures_and_is_not_repeated(folder, tmp_path):
     before = figures.lines({})
     run()
     assert figures.lines({}) == before
+
+
+def test_an_untrained_bilm_needs_no_pretraining(folder, tmp_path):
+    language = read_language(folder, tmp_path / "work")
+    vectors = make_vectors("untrained", language, tmp_path / "work", BILM)
+    assert vectors.figures == {} and not (tmp_path / "work/bilm").exists()
+    assert vectors.embedding.width == 16 and vectors.embedding.embedders["bilm"]["options"]["lstm"]["dim"] == 16
 
 
 @pytest.mark.skipif(find_spec("gensim") is None, reason="needs gensim")
