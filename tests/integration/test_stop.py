@@ -112,3 +112,13 @@ def test_the_callback_without_a_trainer_handles_no_signal(tmp_path: Path) -> Non
     handler = signal.getsignal(signal.SIGINT)
     BilmResume(str(tmp_path))
     assert signal.getsignal(signal.SIGINT) is handler
+
+
+def test_a_training_without_checkpoints_leaves_signals_to_others(tmp_path: Path) -> None:
+    handler, seen = signal.getsignal(signal.SIGTERM), []
+
+    def look(trainer: Any) -> None:
+        seen.append(signal.getsignal(signal.SIGTERM))
+
+    train(tmp_path, 1, action=look, **short_run(tmp_path, checkpointer=None))
+    assert seen == [handler]

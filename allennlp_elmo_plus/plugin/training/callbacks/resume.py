@@ -56,11 +56,11 @@ class BilmResume(StrictFromParams, TrainerCallback):
     loss in the metrics of each batch is the mean over the epoch so far, also for callbacks that come later in the config.
     `training_duration` is the time of the whole run.
 
-    A warning at recovery names each of these settings that differs, on which the last bits of a number depend: threads, numba,
-    instruction set and versions, see `training.environment`.
+    A warning at recovery names each setting that differs and that the last bits of a number depend on, see `training.environment`.
 
     At SIGINT, SIGTERM and SIGUSR1 the current batch is finished, a checkpoint saved, and the process exits with status 128 + the
-    signal's number (130, 143, 138). A second SIGINT or SIGTERM ends it at once. Recovery repeats an interrupted validation.
+    signal's number (130, 143, 138). A second SIGINT or SIGTERM ends it at once; without a checkpointer, the first one does.
+    Recovery repeats an interrupted validation.
 
     A training batch whose loss is not finite, or with the optimizer "bilm" whose gradient norm is not, ends the run with a
     `FloatingPointError` that names epoch and batch, before the batch changes weights or checkpoints.
@@ -130,7 +130,8 @@ class BilmResume(StrictFromParams, TrainerCallback):
             trainer.optimizer.on_nonfinite_norm = partial(
                 self._nonfinite_batches.skip_or_raise, trainer, "gradient norm"
             )
-        self._signals.install()
+        if trainer._checkpointer is not None:
+            self._signals.install()
         self._started = time.monotonic()
 
     def _resume(self, trainer: Any) -> None:
@@ -187,8 +188,7 @@ class BilmResume(StrictFromParams, TrainerCallback):
         **kwargs: Any,
     ) -> None:
         if is_training:
-            mean_loss = self._epoch_loss.add(batch_metrics["batch_loss"], batch_number)
-            if mean_loss is not None:
+            if (mean_loss := self._epoch_loss.add(batch_metrics["batch_loss"], batch_number)) is not None:
                 batch_metrics["loss"] = mean_loss
             self._record()
         if world().num_processes > 1 and self._stop is None:
