@@ -12,11 +12,11 @@ import itertools
 from collections.abc import Callable
 from typing import Any, Optional
 
-import numpy as np
 import torch
 from torch import Tensor
 
-from allennlp_elmo_plus.data.text.characters import BOS_WORD, EOS_WORD, encode_words
+from allennlp_elmo_plus.data.batching.sentences import sentence_ids
+from allennlp_elmo_plus.data.text.characters import BOS_WORD, DEFAULT_MAX_CHARACTERS, EOS_WORD, encode_words
 from allennlp_elmo_plus.data.text.vocabulary import SPECIAL_WORDS
 from allennlp_elmo_plus.formats.export import ExportedFiles, export_model
 from allennlp_elmo_plus.formats.pretrained import load_encoder
@@ -44,7 +44,7 @@ def run(settings: Settings) -> Report:
     options = BiLMOptions.from_dict(settings.size(released_small(), tiny()))
     files = export_model(build_encoder(options), options, SPECIAL_WORDS, settings.scratch / "embedding")
     batches = _batches(settings)
-    ids = list(map(_character_ids, batches))
+    ids = [sentence_ids(batch, DEFAULT_MAX_CHARACTERS) for batch in batches]
     num_tokens = sum(len(sentence) for batch in batches for sentence in batch)
 
     reason = settings.why_without_allennlp()
@@ -98,14 +98,6 @@ def _batches(settings: Settings) -> list[Sentences]:
         write_text(text, num_tokens)
     sentences = sorted(read_sentences(text, num_tokens), key=len)
     return [sentences[first : first + batch_size] for first in range(0, len(sentences), batch_size)]
-
-
-def _character_ids(batch: Sentences) -> Tensor:
-    """Return character ids (B, T, 50), 0 for padding, equal to those of AllenNLP's `batch_to_ids`."""
-    ids = np.zeros((len(batch), max(map(len, batch)), 50), dtype=np.int64)
-    for row, sentence in enumerate(batch):
-        ids[row, : len(sentence)] = encode_words(sentence)
-    return torch.from_numpy(ids)
 
 
 @torch.no_grad()

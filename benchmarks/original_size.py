@@ -7,11 +7,8 @@ also runs with products in bfloat16, for processors that support them. The limit
 encoded once, LSTMs and sampled softmax, forward and backward.
 """
 
-from collections.abc import Callable
 from itertools import cycle
 from typing import Optional
-
-from allennlp_elmo_plus.data.batching.batch import LanguageModelBatch
 
 from .measurement.comparison import compare
 from .measurement.report import Case, Report
@@ -25,21 +22,19 @@ from .workloads.training_step import TrainingJob
 NUM_BATCHES = 4
 LIMIT = "limit: the products alone"
 
-AllenNlpStep = Callable[[Options, int], Callable[[LanguageModelBatch], None]]
-
 
 def run(settings: Settings) -> Report:
     options = settings.size(released_original(), tiny())
     small, large = settings.size((50_000, RELEASED_VOCABULARY), (200, 500))
-    reason, allennlp_step = _allennlp_step(settings)
+    reason = settings.why_without_allennlp()
     # Sequentially, so that only one model is in memory.
-    cases = [_case(options, small, allennlp_step, settings), _case(options, large, None, settings)]
+    cases = [_case(options, small, reason is None, settings), _case(options, large, False, settings)]
     return Report(
         "original_size", "training step at the original size", cases, notes=[] if reason is None else [reason]
     )
 
 
-def _case(options: Options, vocab_size: int, allennlp_step: Optional[AllenNlpStep], settings: Settings) -> Case:
+def _case(options: Options, vocab_size: int, with_allennlp: bool, settings: Settings) -> Case:
     num_lanes = settings.size(32, 4)
     corpus = sample_corpus(settings.scratch, settings.tokens(200_000, 2_000))
     batches = training_batches(corpus, vocab_size, num_lanes, options["n_negative_samples_batch"], NUM_BATCHES)
@@ -52,21 +47,12 @@ def _case(options: Options, vocab_size: int, allennlp_step: Optional[AllenNlpSte
         Contender("ours, bfloat16 products", in_bfloat16.step, num_tokens, flops=products.flops),
         Contender(LIMIT, products, num_tokens, flops=products.flops),
     ]
-    if allennlp_step is not None:
+    if with_allennlp:
+        # Imported here, because AllenNLP may be missing.
+        from .workloads.allennlp_parts import allennlp_step
+
         step, theirs = allennlp_step(options, vocab_size), cycle(batches)
         contenders.insert(
             2, Contender("AllenNLP's parts", lambda: step(next(theirs)), num_tokens, flops=products.flops, limit=LIMIT)
         )
     return compare(f"{vocab_size:,} words, batch {num_lanes} x 20", contenders, settings)
-
-
-def _allennlp_step(settings: Settings) -> tuple[Optional[str], Optional[AllenNlpStep]]:
-    """Return the reason why AllenNLP's contender is missing, or None, and the function that makes its step."""
-    reason = settings.why_without_allennlp()
-    if reason is not None:
-        return reason, None
-    try:
-        from .workloads.allennlp_parts import allennlp_step
-    except ImportError as error:
-        return f"AllenNLP's contender is left out: {error}", None
-    return None, allennlp_step

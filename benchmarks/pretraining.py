@@ -20,7 +20,8 @@ from typing import Any
 
 import torch
 
-from allennlp_elmo_plus.data.text.vocabulary import SPECIAL_WORDS, write_vocabulary
+from allennlp_elmo_plus.data.text.vocabulary import order_by_frequency, write_vocabulary
+from allennlp_elmo_plus.data.text.word_counts import count_words
 
 from .measurement.comparison import compare
 from .measurement.report import Report
@@ -54,7 +55,7 @@ def run(settings: Settings) -> Report:
         text = settings.scratch / "text.txt"
         write_text(text, num_batches(ours) * num_lanes * NUM_STEPS * 2)
     vocabulary = settings.scratch / "vocabulary.txt"
-    write_vocabulary(vocabulary, _commonest_words(text, vocab_size))
+    write_vocabulary(vocabulary, order_by_frequency(count_words(text), max_size=vocab_size))
 
     def training(name: str, config: Callable[..., dict[str, Any]], batches_per_turn: int) -> "_Training":
         directory = settings.scratch / name
@@ -221,17 +222,6 @@ class _Training:
         self._process.join(_SECONDS_TO_END)
         self._process.kill()
         self._process.join()
-
-
-def _commonest_words(text: Path, vocab_size: int) -> list[str]:
-    from collections import Counter
-
-    counts: Counter[str] = Counter()
-    with text.open(encoding="utf-8") as lines:
-        for line in lines:
-            counts.update(line.split())
-    others = [word for word, _ in counts.most_common(vocab_size) if word not in SPECIAL_WORDS]
-    return [*SPECIAL_WORDS, *others][:vocab_size]
 
 
 def _beginning(text: Path, path: Path, num_tokens: int) -> Path:

@@ -6,13 +6,12 @@ from typing import NamedTuple, Optional
 import torch
 from torch import Tensor
 
-from allennlp_elmo_plus.data.text.characters import BOS_WORD, EOS_WORD, UNK_WORD, encode_words
-from allennlp_elmo_plus.data.text.vocabulary import look_up_words
+from allennlp_elmo_plus.data.text.characters import BOS_WORD, EOS_WORD, UNK_WORD
+from allennlp_elmo_plus.data.text.word_indexers import CharacterIndexer, VocabularyIndexer
 from allennlp_elmo_plus.errors import check_at_least
 from allennlp_elmo_plus.inference.top_words import top_words
 from allennlp_elmo_plus.modules.bilm import BiLMState
 from allennlp_elmo_plus.modules.language_model import LanguageModel
-from allennlp_elmo_plus.modules.token_encoder import WordEncoder
 
 
 class Continuation(NamedTuple):
@@ -51,9 +50,7 @@ class DirectionalLM:
         self.model = model
         self.vocabulary = vocabulary
         self.first_word, self.last_word = (EOS_WORD, BOS_WORD) if backward else (BOS_WORD, EOS_WORD)
-        takes_ids = isinstance(model.token_encoder, WordEncoder)
-        self._ids = {word: number for number, word in enumerate(vocabulary)} if takes_ids else {}
-        self._max_characters = max_characters
+        self._indexer = VocabularyIndexer(vocabulary) if max_characters is None else CharacterIndexer(max_characters)
         self._backward = backward
         # `<UNK>` is not a word, and the boundary that begins a sentence never follows.
         self.banned_words = frozenset((UNK_WORD, self.first_word))
@@ -78,12 +75,8 @@ class DirectionalLM:
     def _run(
         self, words: Sequence[str], batch_sizes: list[int], state: Optional[BiLMState]
     ) -> tuple[Tensor, BiLMState]:
-        encoder, device = self.model.token_encoder, self.model.softmax.weight.device
-        if isinstance(encoder, WordEncoder):
-            vectors = encoder(torch.tensor(look_up_words(words, self._ids), device=device))
-        else:
-            assert self._max_characters is not None
-            vectors = encoder(torch.from_numpy(encode_words(words, self._max_characters)).to(device))
+        ids = torch.from_numpy(self._indexer.ids(words)).to(self.model.softmax.weight.device)
+        vectors = self.model.token_encoder(ids)
         # The other direction is computed too and its output ignored; compared with the softmax its cost is small.
         output = self.model.bilm(vectors, vectors, batch_sizes, state)
         layers = output.backward if self._backward else output.forward

@@ -11,11 +11,8 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from allennlp_elmo_plus.data.batching.sentences import sentence_ids
-from allennlp_elmo_plus.data.text.characters import encode_words
-from allennlp_elmo_plus.data.text.vocabulary import look_up_words
 from allennlp_elmo_plus.errors import check_at_least
 from allennlp_elmo_plus.modules.encoder import BiLMEncoder
-from allennlp_elmo_plus.modules.token_encoder import WordEncoder
 
 BATCH_TOKENS = 4096
 MAX_SENTENCE_WORDS = 1000
@@ -192,11 +189,6 @@ class NeighborSearch:
     @torch.no_grad()
     def _word_vectors(self, words: Sequence[str]) -> Tensor:
         """Return unit vectors of `words` without context, (len(words), D)."""
-        token_encoder = self._encoder.token_encoder
-        if isinstance(token_encoder, WordEncoder):
-            assert self._word_ids is not None
-            ids = torch.tensor(look_up_words(words, self._word_ids), device=self._device)
-        else:
-            assert self._encoder.max_characters is not None
-            ids = torch.from_numpy(encode_words(words, self._encoder.max_characters)).to(self._device)
-        return F.normalize(token_encoder(ids), dim=1)
+        ids = sentence_ids([words], self._encoder.max_characters, self._word_ids)[0].to(self._device)
+        # `sentence_ids` counts the words of a vocabulary from 1.
+        return F.normalize(self._encoder.token_encoder(ids if ids.dim() == 2 else ids - 1), dim=1)

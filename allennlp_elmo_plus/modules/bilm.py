@@ -45,9 +45,6 @@ class BiLM(nn.Module):
 
     Attributes:
         output_size: D, the width of one direction.
-
-    Raises:
-        ValueError: The numbers of layers differ, there is no layer, or `dropout_prob` is out of range.
     """
 
     def __init__(
@@ -58,14 +55,6 @@ class BiLM(nn.Module):
         dropout_prob: float = 0.0,
     ) -> None:
         super().__init__()
-        if not forward_layers:
-            raise ValueError("`forward_layers` must hold at least 1 layer, got none")
-        if backward_layers and len(backward_layers) != len(forward_layers):
-            raise ValueError(
-                f"`backward_layers` must hold {len(forward_layers)} layers or none, got {len(backward_layers)}"
-            )
-        if not 0 <= dropout_prob < 1:
-            raise ValueError(f"`dropout_prob` must be at least 0 and below 1, got {dropout_prob}")
         self.forward_layers = nn.ModuleList(forward_layers)
         self.backward_layers = nn.ModuleList(backward_layers)
         self.output_size = forward_layers[0].output_size

@@ -7,7 +7,6 @@ import torch
 from torch import Tensor, nn
 
 from allennlp_elmo_plus.data.text.characters import PADDING_ID
-from allennlp_elmo_plus.errors import check_at_least
 from allennlp_elmo_plus.kernels.char_conv.conv_max_pool import conv_max_pool
 from allennlp_elmo_plus.kernels.dtypes import common_dtype
 from allennlp_elmo_plus.modules.initialization import normal_
@@ -30,10 +29,6 @@ class CharacterCNN(nn.Module):
         max_characters: C, the characters of a word.
         num_characters: A, the highest character id, which is padding.
 
-    Raises:
-        InputError: `embedding_dim` is below 1.
-        ValueError: Another argument is out of range, or a filter is wider than `max_characters`.
-
     All weights are zero until they are initialized or loaded.
     """
 
@@ -46,16 +41,6 @@ class CharacterCNN(nn.Module):
         num_characters: int = PADDING_ID,
     ) -> None:
         super().__init__()
-        check_at_least(1, embedding_dim=embedding_dim)
-        if activation not in _ACTIVATIONS:
-            raise ValueError(f"`activation` must be one of {', '.join(_ACTIVATIONS)}, got {activation!r}")
-        if not filters or any(len(pair) != 2 or min(pair) < 1 for pair in filters):
-            raise ValueError(f"`filters` must be pairs of a width and a number, each at least 1, got {filters!r}")
-        widest_filter = max(width for width, _ in filters)
-        if widest_filter > max_characters:
-            raise ValueError(
-                f"`filters` must be no wider than `max_characters`, {max_characters}, got width {widest_filter}"
-            )
         self.max_characters = max_characters
         self.num_filters = sum(number for _, number in filters)
         self.activation = activation

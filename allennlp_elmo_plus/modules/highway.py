@@ -7,7 +7,6 @@ import torch
 from torch import Tensor, nn
 from torch.autograd.function import once_differentiable
 
-from allennlp_elmo_plus.errors import check_at_least
 from allennlp_elmo_plus.kernels.dtypes import common_dtype
 from allennlp_elmo_plus.kernels.gemm.linear import affine_gradients, linear
 from allennlp_elmo_plus.kernels.threads import run_in_threads
@@ -29,14 +28,10 @@ class Highway(nn.Module):
     Args:
         dim: Width of input and output, at least 1.
         num_layers: At least 1.
-
-    Raises:
-        InputError: An argument is below 1.
     """
 
     def __init__(self, dim: int, num_layers: int) -> None:
         super().__init__()
-        check_at_least(1, dim=dim, num_layers=num_layers)
         self.carry_weights = nn.ParameterList(torch.zeros(dim, dim) for _ in range(num_layers))
         self.carry_biases = nn.ParameterList(torch.zeros(dim) for _ in range(num_layers))
         self.transform_weights = nn.ParameterList(torch.zeros(dim, dim) for _ in range(num_layers))

@@ -55,9 +55,6 @@ class LanguageModel(nn.Module):
         softmax: Over V words, D wide. Its weight may be the embedding of `token_encoder`.
         dropout_prob: Dropout on the top layer's output.
         sample_softmax: Whether training uses `sampled_loss` rather than `exact_loss`.
-
-    Raises:
-        ValueError: `softmax` is not as wide as the output of `bilm`.
     """
 
     def __init__(
@@ -69,10 +66,6 @@ class LanguageModel(nn.Module):
         sample_softmax: bool = True,
     ) -> None:
         super().__init__()
-        if softmax.weight.shape[1] != bilm.output_size:
-            raise ValueError(
-                f"`softmax` must be as wide as the biLM's output, {bilm.output_size}, got {softmax.weight.shape[1]}"
-            )
         self.token_encoder = token_encoder
         self.bilm = bilm
         self.softmax = softmax

@@ -3,7 +3,6 @@
 import torch
 from torch import nn
 
-from allennlp_elmo_plus.errors import check_at_least
 from allennlp_elmo_plus.modules.initialization import normal_
 
 
@@ -16,14 +15,10 @@ class SoftmaxLayer(nn.Module):
     Args:
         vocab_size: V, at least 1.
         dim: D, at least 1.
-
-    Raises:
-        InputError: An argument is below 1.
     """
 
     def __init__(self, vocab_size: int, dim: int) -> None:
         super().__init__()
-        check_at_least(1, vocab_size=vocab_size, dim=dim)
         self.weight = nn.Parameter(torch.zeros(vocab_size, dim))
         self.bias = nn.Parameter(torch.zeros(vocab_size))
 

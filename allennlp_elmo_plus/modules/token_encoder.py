@@ -7,7 +7,6 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from allennlp_elmo_plus.errors import InputError, check_at_least
 from allennlp_elmo_plus.kernels.dtypes import common_dtype
 from allennlp_elmo_plus.kernels.gemm.linear import affine, pad_rows_to_multiple
 from allennlp_elmo_plus.modules.char_cnn import CharacterCNN
@@ -24,14 +23,10 @@ class CharacterEncoder(nn.Module):
         cnn: The character convolutions.
         highway: The highway layers, as wide as `cnn.num_filters`; None for none.
         projection_dim: D, at least 1; None for no projection and D = `cnn.num_filters`, as in bilm-tf where both are equal.
-
-    Raises:
-        InputError: `projection_dim` is below 1.
     """
 
     def __init__(self, cnn: CharacterCNN, highway: Optional[Highway], projection_dim: Optional[int]) -> None:
         super().__init__()
-        check_at_least(1, projection_dim=projection_dim)
         self.cnn = cnn
         self.highway = highway
         self.output_size = cnn.num_filters if projection_dim is None else projection_dim
@@ -80,16 +75,10 @@ class WordEncoder(nn.Module):
         vocab_size: V, the number of words.
         dim: D, at least 1.
         sparse: Whether the gradient is a sparse tensor that holds only the rows of the words read.
-
-    Raises:
-        InputError: `vocab_size` is below 0 or `dim` below 1.
     """
 
     def __init__(self, vocab_size: int, dim: int, sparse: bool = False) -> None:
         super().__init__()
-        if vocab_size < 0:
-            raise InputError(f"`vocab_size` must be at least 0, got {vocab_size}")
-        check_at_least(1, dim=dim)
         self.output_size = dim
         self.sparse = sparse
         self.embedding = nn.Parameter(torch.zeros(vocab_size, dim))

@@ -5,7 +5,6 @@ from typing import Any, Optional, Union
 import torch
 from torch import Tensor, nn
 
-from allennlp_elmo_plus.errors import check_at_least
 from allennlp_elmo_plus.kernels.dtypes import common_dtype
 from allennlp_elmo_plus.kernels.gemm.linear import affine, pad_rows_to_multiple
 from allennlp_elmo_plus.modules.initialization import normal_
@@ -24,19 +23,12 @@ class WordAndCharacterEncoder(nn.Module):
         words: The embedding of words; None for none.
         characters: The character CNN with its highway layers, without projection; None for none.
         projection_dim: D, at least 1.
-
-    Raises:
-        ValueError: Both parts are None.
-        InputError: `projection_dim` is below 1.
     """
 
     def __init__(
         self, words: Optional[WordEncoder], characters: Optional[CharacterEncoder], projection_dim: int
     ) -> None:
         super().__init__()
-        if words is None and characters is None:
-            raise ValueError("`words` or `characters` must be given, got None for both")
-        check_at_least(1, projection_dim=projection_dim)
         self.words = words
         self.characters = characters
         self.output_size = projection_dim

@@ -5,26 +5,24 @@ The model reads characters in one direction (Akbik et al. 2018, "Contextual Stri
 flair's fast released models: 1,024 cells, windows of 250 characters, 100 lanes. A biLM needs two such models.
 """
 
-import os
-import time
 from collections import Counter
 from multiprocessing.connection import Connection
 from pathlib import Path
-from typing import Any, NamedTuple, Optional
+from typing import Any, NamedTuple
 
 import torch
 from flair.data import Dictionary
 from flair.models import LanguageModel
 from flair.trainers.language_model_trainer import LanguageModelTrainer, TextCorpus
 
-from ..measurement.rounds import Interval
+from .turns import redirect_output, turns
 
 NUM_CELLS, NUM_CHARACTERS, NUM_LANES = 1024, 250, 100
 
 
 class ClockedLanguageModel(LanguageModel):
     """
-    A `LanguageModel` whose `forward`, which the trainer calls once per batch, answers the messages of `pipe` as `clock.Clock` does.
+    A `LanguageModel` whose `forward`, which the trainer calls once per batch, answers the messages of `pipe` as `turns` does.
 
     So an interval is from one forward pass to the next: gradients, clip and update are part of it.
     """
@@ -33,30 +31,11 @@ class ClockedLanguageModel(LanguageModel):
         self, dictionary: Dictionary, num_cells: int, pipe: Connection, warm_up: int, batches_per_turn: int
     ) -> None:
         super().__init__(dictionary, is_forward_lm=True, hidden_size=num_cells, nlayers=1)
-        self._pipe, self._warm_up, self._batches_per_turn = pipe, warm_up, batches_per_turn
-        self._intervals: list[Interval] = []
-        self._start: Optional[float] = None
+        self._turns = turns(pipe, warm_up, batches_per_turn)
 
     def forward(self, *args: Any, **kwargs: Any) -> Any:
-        now = time.perf_counter()
-        if self._start is not None:
-            self._intervals.append(Interval(self._start, now))
-        if self._warm_up:
-            self._warm_up -= 1
-            if not self._warm_up:
-                self._pipe.send(None)
-                self._wait()
-        elif len(self._intervals) == self._batches_per_turn:
-            self._pipe.send(self._intervals)
-            self._wait()
-        else:
-            self._start = now
+        next(self._turns)
         return super().forward(*args, **kwargs)
-
-    def _wait(self) -> None:
-        if not self._pipe.recv():
-            raise SystemExit
-        self._intervals, self._start = [], time.perf_counter()
 
 
 class FlairJob(NamedTuple):
@@ -73,9 +52,7 @@ class FlairJob(NamedTuple):
 
 def train(job: FlairJob, num_threads: int, pipe: Connection, log: Path) -> None:
     """Run flair's trainer until `pipe` tells it to stop; its output goes to `log`."""
-    with log.open("w", encoding="utf-8") as file:
-        os.dup2(file.fileno(), 1)
-        os.dup2(file.fileno(), 2)
+    redirect_output(log)
     torch.set_num_threads(num_threads)
     text = job.text.read_text("utf-8")
     dictionary = Dictionary()

@@ -7,7 +7,6 @@ Runs whose figures are there are not repeated.
 """
 
 import argparse
-import sys
 import time
 from collections.abc import Sequence
 from functools import partial
@@ -15,10 +14,10 @@ from pathlib import Path
 from typing import Any
 
 from allennlp_elmo_plus import plugin  # noqa: F401
-from allennlp_elmo_plus.errors import InputError
 from examples.chunking.chunks import Chunks, choose, read_chunks
 from examples.chunking.tagger import Schedule, Vectors, train_and_measure
 from examples.chunking.vectors import NONE, VECTORS, Inputs, embed, pretrain
+from examples.shared.commands import error_in_one_line
 from examples.shared.figures import Figures, add_figures_argument
 from examples.shared.files import find
 
@@ -99,7 +98,7 @@ def main() -> None:
     parser.add_argument("--work", type=Path, default=Path("runs/chunking"), help="for models (default: runs/chunking)")
     add_figures_argument(parser)
     arguments = parser.parse_args()
-    try:
+    with error_in_one_line():
         text, heldout = (find(arguments.folder, name) for name in ("train.txt", "heldout.txt"))
         chunks = read_chunks(arguments.folder)
         for kind in arguments.vectors:
@@ -111,8 +110,6 @@ def main() -> None:
                     chunks, inputs, Figures(arguments.figures or arguments.work / "figures.jsonl")
                 )
                 measurement.run(kind, arguments.seeds, {share: schedules[share] for share in arguments.shares})
-    except InputError as error:
-        sys.exit(f"error: {error}")
 
 
 if __name__ == "__main__":

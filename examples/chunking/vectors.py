@@ -1,6 +1,5 @@
 """The vectors that are compared: from the same text, by different models. All are frozen and computed once per sentence."""
 
-import time
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import NamedTuple, Optional
@@ -9,9 +8,9 @@ import numpy as np
 import torch
 
 from allennlp_elmo_plus import ElmoEmbedder
-from allennlp_elmo_plus.data.text.text_files import iter_sentences
 from allennlp_elmo_plus.errors import InputError
 from examples.shared.flair_models import embed_with_flair, train_flair
+from examples.shared.gensim_models import train_gensim
 from examples.shared.stored_vectors import Sentence
 
 # No vectors but those that the tagger learns.
@@ -19,7 +18,6 @@ NONE = "none"
 VECTORS = (NONE, "bilm", "untrained", "fasttext", "word2vec", "flair")
 
 _GENSIM = {"vector_size": 256, "min_count": 4, "workers": 1, "seed": 1}
-_NUM_NGRAM_VECTORS = 500_000
 
 
 class Inputs(NamedTuple):
@@ -46,7 +44,9 @@ def pretrain(kind: str, inputs: Inputs) -> dict[str, float]:
     if kind == "flair":
         return {"minutes": train_flair(inputs.text, inputs.heldout, inputs.work / "flair", inputs.flair_minutes)}
     if kind in ("fasttext", "word2vec"):
-        return {"minutes": _train_gensim(kind, inputs)}
+        path = inputs.work / f"{kind}.vectors"
+        finished = path.with_suffix(".minutes")
+        return {"minutes": train_gensim(kind, inputs.text, _GENSIM, finished, lambda wv: wv.save(str(path)))}
     return {}
 
 
@@ -77,32 +77,6 @@ def _model(inputs: Inputs) -> Path:
     if inputs.model is None:
         raise InputError("`--models` must name a pretrained biLM for the vectors bilm and untrained, got none")
     return inputs.model
-
-
-class _Text:
-    """The sentences of a text; gensim reads them once per epoch."""
-
-    def __init__(self, path: Path) -> None:
-        self._path = path
-
-    def __iter__(self) -> Iterator[list[str]]:
-        return iter_sentences(self._path)
-
-
-def _train_gensim(kind: str, inputs: Inputs) -> float:
-    # The program starts without gensim, for those who compare other vectors only.
-    from gensim.models import FastText, Word2Vec
-
-    finished = inputs.work / f"{kind}.minutes"
-    if not finished.exists():
-        start = time.process_time()
-        options = {**_GENSIM, "sentences": _Text(inputs.text)}
-        model = FastText(**options, bucket=_NUM_NGRAM_VECTORS) if kind == "fasttext" else Word2Vec(**options)
-        minutes = (time.process_time() - start) / 60
-        inputs.work.mkdir(parents=True, exist_ok=True)
-        model.wv.save(str(inputs.work / f"{kind}.vectors"))
-        finished.write_text(f"{minutes}\n", encoding="utf-8")
-    return float(finished.read_text("utf-8"))
 
 
 def _embed_with_gensim(path: Path, sentences: Sequence[Sentence]) -> Iterator[np.ndarray]:

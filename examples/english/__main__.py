@@ -6,14 +6,12 @@ resumed. The figures are added to `figures.jsonl` in the directory `--work`.
 
 import argparse
 import json
-import sys
 from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any, Optional
 
-from allennlp_elmo_plus.errors import InputError
-from examples.shared.commands import train
+from examples.shared.commands import error_in_one_line, train
 from examples.shared.figures import Figures, add_figures_argument
 from examples.shared.files import find
 
@@ -53,15 +51,13 @@ def main() -> None:
     parser.add_argument("--work", type=Path, default=Path("runs/english"), help="for models (default: runs/english)")
     add_figures_argument(parser)
     arguments = parser.parse_args()
-    try:
+    with error_in_one_line():
         pretrain(
             arguments.folder,
             arguments.work,
             arguments.seeds,
             Figures(arguments.figures or arguments.work / "figures.jsonl"),
         )
-    except InputError as error:
-        sys.exit(f"error: {error}")
 
 
 if __name__ == "__main__":

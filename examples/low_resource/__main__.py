@@ -7,17 +7,16 @@ Runs whose figures are there are not repeated, and the trainings in `--work` are
 """
 
 import argparse
-import sys
 from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any, Optional
 
 from allennlp_elmo_plus import plugin  # noqa: F401
-from allennlp_elmo_plus.errors import InputError
 from examples.low_resource.language import read_language
 from examples.low_resource.tasks import TASKS, run_task
 from examples.low_resource.vectors import VECTORS, make_vectors
+from examples.shared.commands import error_in_one_line
 from examples.shared.figures import Figures, add_figures_argument
 
 DEFAULT_TASKS = ("pos", "names", "parser_small")
@@ -68,10 +67,8 @@ def main() -> None:
     arguments = parser.parse_args()
     work = arguments.work or Path("runs/low_resource") / arguments.folder.resolve().name
     figures = Figures(arguments.figures or work / "figures.jsonl")
-    try:
+    with error_in_one_line():
         measure(arguments.folder, work, arguments.tasks, arguments.vectors, arguments.seeds, figures)
-    except InputError as error:
-        sys.exit(f"error: {error}")
 
 
 if __name__ == "__main__":

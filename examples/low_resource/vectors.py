@@ -2,18 +2,17 @@
 
 import json
 import os
-import time
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
 from allennlp.common import Params
 
-from allennlp_elmo_plus.data.text.text_files import iter_sentences
 from allennlp_elmo_plus.storage.atomic_files import atomic_path
 from examples.low_resource.language import Language
 from examples.shared.commands import train
 from examples.shared.flair_models import HIDDEN_SIZE, embed_with_flair, train_flair
+from examples.shared.gensim_models import train_gensim
 from examples.shared.stored_vectors import write_vectors
 
 CONFIGS = Path(__file__).parent
@@ -29,7 +28,6 @@ _MIN_EPOCHS = 2
 _WIDTH = 200
 _MIN_GENSIM_EPOCHS = 5
 _GENSIM = {"vector_size": _WIDTH, "min_count": 2, "sg": 1, "workers": 1, "seed": 1}
-_NUM_NGRAM_VECTORS = 500_000
 
 
 class Embedding(NamedTuple):
@@ -116,35 +114,16 @@ def _flair(language: Language, directory: Path, minutes: float) -> Vectors:
     return Vectors(Embedding({"flair": indexer}, {"flair": embedder}, width), {"minutes": minutes})
 
 
-class _Sentences:
-    """The sentences of a text; gensim reads them once per epoch."""
-
-    def __init__(self, text: Path) -> None:
-        self._text = text
-
-    def __iter__(self) -> Iterator[list[str]]:
-        return iter_sentences(self._text)
-
-
 def _gensim(kind: str, language: Language, path: Path) -> Vectors:
-    finished = path.with_suffix(".minutes")
-    if not finished.exists():
-        # The program starts without gensim, for those who compare other vectors only.
-        from gensim.models import FastText, Word2Vec
-
-        start = time.process_time()
-        options = {
-            **_GENSIM,
-            "sentences": _Sentences(language.text),
-            "epochs": max(_MIN_GENSIM_EPOCHS, _num_epochs(language)),
-        }
-        model = FastText(**options, bucket=_NUM_NGRAM_VECTORS) if kind == "fasttext" else Word2Vec(**options)
+    def save(vectors: Any) -> None:
         # fastText has vectors for unknown words, too, from their n-grams.
-        _write_vectors(model.wv, (word for word in sorted(language.task_words()) if word in model.wv), path)
-        finished.write_text(f"{(time.process_time() - start) / 60}\n", encoding="utf-8")
+        _write_vectors(vectors, (word for word in sorted(language.task_words()) if word in vectors), path)
+
+    options = {**_GENSIM, "epochs": max(_MIN_GENSIM_EPOCHS, _num_epochs(language))}
+    minutes = train_gensim(kind, language.text, options, path.with_suffix(".minutes"), save)
     embedder = {"type": "embedding", "embedding_dim": _WIDTH, "pretrained_file": str(path), "trainable": False}
     embedding = Embedding({kind: {"type": "single_id"}}, {kind: embedder}, _WIDTH)
-    return Vectors(embedding, {"minutes": float(finished.read_text("utf-8"))})
+    return Vectors(embedding, {"minutes": minutes})
 
 
 def _write_vectors(vectors: Any, words: Iterable[str], path: Path) -> None:

@@ -8,16 +8,14 @@ The page `examples/meaning_over_time/README.md` says what FOLDER and MODEL are. 
 
 import argparse
 import json
-import sys
 from collections.abc import Mapping
 from functools import cache, partial
 from itertools import product
 from pathlib import Path
 from typing import Any
 
-from allennlp_elmo_plus.errors import InputError
 from examples.meaning_over_time.corpora import Petition, prepare, read_petitions, split_by_hash, split_by_year
-from examples.shared.commands import elmo_plus
+from examples.shared.commands import elmo_plus, error_in_one_line
 from examples.shared.figures import Figures, add_figures_argument
 
 FOLDER = Path(__file__).parent
@@ -68,10 +66,8 @@ def main() -> None:
     arguments = parser.parse_args()
     seeds = range(1, arguments.seeds + 1)
     figures = Figures(arguments.figures or arguments.work / "figures.jsonl")
-    try:
+    with error_in_one_line():
         measure(arguments.folder, arguments.model, arguments.work, arguments.words, seeds, figures)
-    except InputError as error:
-        sys.exit(f"error: {error}")
 
 
 if __name__ == "__main__":

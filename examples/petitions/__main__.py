@@ -8,19 +8,17 @@ Runs whose figures are there are not repeated, and a training of the biLM in `--
 
 import argparse
 import json
-import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any, Optional
 
 from allennlp_elmo_plus import plugin  # noqa: F401 (registers the components that the configs name)
-from allennlp_elmo_plus.errors import InputError
 from examples.petitions import baselines
 from examples.petitions.classifiers import CONFIGS, Variant, train_classifier, train_finetuned
 from examples.petitions.text import WORDS, write_words
 from examples.petitions.vectors import POOLED, POOLINGS, write_pooled, write_vectors
-from examples.shared.commands import elmo_plus, train
+from examples.shared.commands import elmo_plus, error_in_one_line, train
 from examples.shared.figures import Figures, add_figures_argument
 
 MAX_WORDS = {"spaces": 300, "morphemes": 600}
@@ -126,10 +124,8 @@ def main() -> None:
     add_figures_argument(parser)
     arguments = parser.parse_args()
     figures = Figures(arguments.figures or arguments.work / "figures.jsonl")
-    try:
+    with error_in_one_line():
         measure(arguments.folder, arguments.work, arguments.words, arguments.parts, arguments.seeds, figures)
-    except InputError as error:
-        sys.exit(f"error: {error}")
 
 
 if __name__ == "__main__":

@@ -4,8 +4,12 @@ import json
 import resource
 import subprocess
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Optional
+
+from allennlp_elmo_plus.errors import InputError
 
 
 def elmo_plus(*arguments: Any) -> float:
@@ -33,6 +37,15 @@ def train(config: Path, directory: Path, overrides: Optional[dict[str, Any]] = N
         minutes = elmo_plus("train", config, "-s", directory, *recover, "-o", json.dumps(overrides or {}))
         finished.write_text(f"{minutes}\n", encoding="utf-8")
     return float(finished.read_text("utf-8"))
+
+
+@contextmanager
+def error_in_one_line() -> Iterator[None]:
+    """End the program with one line where an InputError is raised."""
+    try:
+        yield
+    except InputError as error:
+        sys.exit(f"error: {error}")
 
 
 def _processor_seconds() -> float:

@@ -8,7 +8,6 @@ The page `examples/word_choice/README.md` says what FOLDER, MODEL and TEXT are. 
 
 import argparse
 import math
-import sys
 from collections import Counter
 from collections.abc import Callable, Sequence
 from functools import cache, partial
@@ -18,7 +17,7 @@ from typing import Any
 import numpy as np
 
 from allennlp_elmo_plus.data.text.text_files import iter_sentences
-from allennlp_elmo_plus.errors import InputError
+from examples.shared.commands import error_in_one_line
 from examples.shared.figures import Figures, add_figures_argument
 from examples.word_choice.bilm import CandidateModel
 from examples.word_choice.data import Item, read_items
@@ -117,15 +116,13 @@ def main() -> None:
     parser.add_argument("--work", type=Path, default=Path("runs/word_choice"), help="for figures")
     add_figures_argument(parser)
     arguments = parser.parse_args()
-    try:
+    with error_in_one_line():
         measure(
             arguments.folder,
             arguments.models,
             arguments.text,
             Figures(arguments.figures or arguments.work / "figures.jsonl"),
         )
-    except InputError as error:
-        sys.exit(f"error: {error}")
 
 
 if __name__ == "__main__":

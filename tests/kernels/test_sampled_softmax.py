@@ -271,9 +271,3 @@ def test_bad_shapes_are_named(changed, message):
         sampled_softmax_nll(**{**arguments, **changed}, negatives=negatives_of([0, 3], 3, 5))
     with pytest.raises(ValueError, match=message):
         exact_nll(**{**arguments, **changed})
-
-
-@pytest.mark.parametrize("name", ["vocab_size", "dim"])
-def test_bad_sizes_are_named(name):
-    with pytest.raises(ValueError, match=f"`{name}` must be at least 1, got 0"):
-        SoftmaxLayer(**{"vocab_size": 5, "dim": 3, name: 0})

@@ -6,10 +6,9 @@ import torch
 from overrides import overrides
 from torch import Tensor, nn
 
-from allennlp_elmo_plus.errors import check_at_least
 from allennlp_elmo_plus.kernels.dtypes import common_dtype
 from allennlp_elmo_plus.modules.initialization import glorot_uniform_
-from allennlp_elmo_plus.modules.recurrent.layer import RecurrentLayer, RecurrentOutput, check_clips, projection_size_of
+from allennlp_elmo_plus.modules.recurrent.layer import RecurrentLayer, RecurrentOutput, projection_size_of
 from allennlp_elmo_plus.options.bilm_options import LstmOptions
 
 
@@ -30,10 +29,6 @@ class HiddenStateLayer(RecurrentLayer):
         hidden_size: Width of the hidden state, at least 1.
         projection_size: P; None for no projection and P = `hidden_size`.
         proj_clip: Bound of the projected output; None for none. Ignored without a projection.
-
-    Raises:
-        InputError: A size is below 1.
-        ValueError: The clip is not positive.
     """
 
     def __init__(
@@ -44,8 +39,6 @@ class HiddenStateLayer(RecurrentLayer):
         proj_clip: Optional[float] = None,
     ) -> None:
         super().__init__()
-        check_at_least(1, input_size=input_size, hidden_size=hidden_size, projection_size=projection_size)
-        check_clips(proj_clip=proj_clip)
         self.input_size = input_size
         self.hidden_size = hidden_size
         self.cell_size = 0

@@ -65,17 +65,6 @@ class RecurrentLayer(nn.Module):
         return [layer(inputs[d], batch_sizes, hidden[d], cell[d]) for d, layer in enumerate(layers)]
 
 
-def check_clips(**clips: Optional[float]) -> None:
-    """Check `clips` by name; None stands for no clip.
-
-    Raises:
-        ValueError: A clip is not positive.
-    """
-    for name, clip in clips.items():
-        if clip is not None and not clip > 0:
-            raise ValueError(f"`{name}` must be positive, or None for no clip, got {clip}")
-
-
 def projection_size_of(options: LstmOptions) -> Optional[int]:
     """Return P, or None where these options have no projection."""
     return options.projection_dim if options.has_projection else None

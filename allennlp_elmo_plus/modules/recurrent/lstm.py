@@ -7,13 +7,12 @@ import torch
 from overrides import overrides
 from torch import Tensor, nn
 
-from allennlp_elmo_plus.errors import check_at_least
 from allennlp_elmo_plus.kernels.cuda_graph import GraphCapture
 from allennlp_elmo_plus.kernels.dtypes import common_dtype
 from allennlp_elmo_plus.kernels.lstm.clipped_lstm import clipped_lstm
 from allennlp_elmo_plus.kernels.lstm.window import LstmTensors
 from allennlp_elmo_plus.modules.initialization import glorot_uniform_
-from allennlp_elmo_plus.modules.recurrent.layer import RecurrentLayer, RecurrentOutput, check_clips, projection_size_of
+from allennlp_elmo_plus.modules.recurrent.layer import RecurrentLayer, RecurrentOutput, projection_size_of
 from allennlp_elmo_plus.options.bilm_options import LstmOptions
 
 
@@ -34,10 +33,6 @@ class LstmLayer(RecurrentLayer):
         projection_size: P; None for no projection and P = `cell_size`.
         cell_clip: Bound of the memory cell; None for none.
         proj_clip: Bound of the projected output; None for none. Ignored without a projection, as in bilm-tf.
-
-    Raises:
-        InputError: A size is below 1.
-        ValueError: A clip is not positive.
     """
 
     def __init__(
@@ -49,8 +44,6 @@ class LstmLayer(RecurrentLayer):
         proj_clip: Optional[float] = None,
     ) -> None:
         super().__init__()
-        check_at_least(1, input_size=input_size, cell_size=cell_size, projection_size=projection_size)
-        check_clips(cell_clip=cell_clip, proj_clip=proj_clip)
         self.input_size = input_size
         self.cell_size = cell_size
         self.output_size = self.hidden_size = cell_size if projection_size is None else projection_size

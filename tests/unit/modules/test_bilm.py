@@ -138,22 +138,3 @@ def test_rows_that_never_ran_keep_their_state() -> None:
         after.cell[:, :, 2:], state.cell[:, :, 2:]
     )
     assert not torch.equal(after.hidden[:, :, :2], state.hidden[:, :, :2])
-
-
-@pytest.mark.parametrize(
-    "make, message",
-    [
-        (lambda: BiLM([], []), "`forward_layers` must hold at least 1 layer, got none"),
-        (
-            lambda: BiLM([random_layer()] * 2, [random_layer()]),
-            "`backward_layers` must hold 2 layers or none, got 1",
-        ),
-        (
-            lambda: BiLM([random_layer()], [], dropout_prob=1.0),
-            "`dropout_prob` must be at least 0 and below 1, got 1.0",
-        ),
-    ],
-)
-def test_bad_stacks(make, message: str) -> None:
-    with pytest.raises(ValueError, match=f"^{message}$"):
-        make()

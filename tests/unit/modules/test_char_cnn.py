@@ -226,22 +226,6 @@ def test_weights_have_these_names_and_shapes_and_start_at_zero() -> None:
 
 
 @pytest.mark.parametrize(
-    "arguments, message",
-    [
-        ((0, [[1, 2]], "relu", 50), "`embedding_dim` must be at least 1, got 0"),
-        ((4, [[1, 2]], "gelu", 50), "`activation` must be one of relu, tanh, got 'gelu'"),
-        ((4, [], "relu", 50), r"`filters` must be pairs of a width and a number, each at least 1, got \[\]"),
-        ((4, [[0, 2]], "relu", 50), r"`filters` must be pairs .* got \[\[0, 2\]\]"),
-        ((4, [[1, 2, 3]], "relu", 50), r"`filters` must be pairs .* got \[\[1, 2, 3\]\]"),
-        ((4, [[1, 2], [7, 2]], "relu", 6), "`filters` must be no wider than `max_characters`, 6, got width 7"),
-    ],
-)
-def test_sizes_out_of_range_are_refused(arguments: tuple, message: str) -> None:  # type: ignore[type-arg]
-    with pytest.raises(ValueError, match=message):
-        CharacterCNN(*arguments)
-
-
-@pytest.mark.parametrize(
     "characters, buckets, message",
     [
         (torch.ones(2, 12), None, r"`characters` must have shape \(U, 50\), got \(2, 12\)"),

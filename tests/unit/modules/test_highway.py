@@ -85,15 +85,6 @@ def test_weights_have_these_names_and_shapes() -> None:
     }
 
 
-@pytest.mark.parametrize(
-    "dim, num_layers, message",
-    [(0, 1, "`dim` must be at least 1, got 0"), (3, 0, "`num_layers` must be at least 1, got 0")],
-)
-def test_sizes_out_of_range_are_refused(dim: int, num_layers: int, message: str) -> None:
-    with pytest.raises(ValueError, match=message):
-        Highway(dim, num_layers)
-
-
 def float32_highway(dim: int, num_layers: int) -> Highway:
     generator = torch.Generator().manual_seed(2)
     highway = Highway(dim, num_layers)

@@ -11,7 +11,6 @@ from allennlp_elmo_plus.errors import InputError
 from allennlp_elmo_plus.kernels.lstm.reference import lstm as lstm_reference
 from allennlp_elmo_plus.kernels.softmax.negatives import NegativeSample
 from allennlp_elmo_plus.modules.language_model import LanguageModel
-from allennlp_elmo_plus.modules.softmax import SoftmaxLayer
 from allennlp_elmo_plus.training.loss import mean_loss, scale_gradient
 from tests.helpers.small_models import (
     RECURRENCES,
@@ -181,9 +180,6 @@ def test_scale_gradient_multiplies_the_gradient_and_keeps_the_loss() -> None:
     assert mean_loss(nll[0], None, 4).item() == 1.5
 
 
-def test_a_softmax_of_another_size_is_refused() -> None:
-    model = small_model()
-    with pytest.raises(ValueError, match="`softmax` must be as wide as the biLM's output, 5, got 4"):
-        LanguageModel(model.token_encoder, model.bilm, SoftmaxLayer(12, 4))
+def test_another_number_of_words_is_refused() -> None:
     with pytest.raises(InputError, match="`n_tokens_vocab` must be 12, the number of words in the vocabulary, got 13"):
         small_model(n_tokens_vocab=13)

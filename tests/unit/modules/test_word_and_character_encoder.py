@@ -5,8 +5,6 @@ import torch
 
 from allennlp_elmo_plus.modules.build import build_many_langs_encoder
 from allennlp_elmo_plus.modules.encoder import BiLMEncoder
-from allennlp_elmo_plus.modules.token_encoder import WordEncoder
-from allennlp_elmo_plus.modules.word_and_character_encoder import WordAndCharacterEncoder
 from allennlp_elmo_plus.options.many_langs_options import ManyLangsOptions
 
 OPTIONS = ManyLangsOptions(3, 4, ((1, 4), (3, 5)), "relu", 1, 5, 6, 4, 1)
@@ -54,10 +52,3 @@ def test_ids_of_characters_out_of_range_are_refused() -> None:
 def test_ids_of_another_shape_are_refused() -> None:
     with pytest.raises(ValueError, match=r"`ids` must have shape \(B, T, 6\), got \(2, 3, 5\)"):
         encoder_of(OPTIONS)(torch.ones(2, 3, 5, dtype=torch.int64))
-
-
-def test_arguments_out_of_range_are_refused() -> None:
-    with pytest.raises(ValueError, match="`words` or `characters` must be given"):
-        WordAndCharacterEncoder(None, None, 3)
-    with pytest.raises(ValueError, match="`projection_dim` must be at least 1, got 0"):
-        WordAndCharacterEncoder(WordEncoder(2, 3), None, 0)

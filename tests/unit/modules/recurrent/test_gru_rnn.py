@@ -100,18 +100,3 @@ def test_autocast_does_not_round_the_state(kind: str) -> None:
 def test_weights_start_at_zero(kind: str) -> None:
     layer = LAYERS[kind][0](INPUT, HIDDEN, PROJECTION)
     assert all((parameter == 0).all() for parameter in layer.parameters())
-
-
-@pytest.mark.parametrize(
-    "arguments, message",
-    [
-        ((0, 4, 2), "`input_size` must be at least 1, got 0"),
-        ((4, 0, 2), "`hidden_size` must be at least 1, got 0"),
-        ((4, 4, -2), "`projection_size` must be at least 1, got -2"),
-        ((4, 4, 2, 0.0), "`proj_clip` must be positive, or None for no clip, got 0.0"),
-    ],
-)
-@kinds
-def test_sizes_out_of_range_are_refused(kind: str, arguments: tuple, message: str) -> None:
-    with pytest.raises(ValueError, match=f"^{message}$"):
-        LAYERS[kind][0](*arguments)

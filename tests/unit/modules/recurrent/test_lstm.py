@@ -7,21 +7,6 @@ from allennlp_elmo_plus.modules.recurrent.lstm import LstmLayer
 
 
 @pytest.mark.parametrize(
-    "arguments, message",
-    [
-        ((0, 4, 2), "`input_size` must be at least 1, got 0"),
-        ((4, 0, 2), "`cell_size` must be at least 1, got 0"),
-        ((4, 4, -2), "`projection_size` must be at least 1, got -2"),
-        ((4, 4, 2, -1.0), "`cell_clip` must be positive, or None for no clip, got -1.0"),
-        ((4, 4, 2, 3.0, 0.0), "`proj_clip` must be positive, or None for no clip, got 0.0"),
-    ],
-)
-def test_bad_sizes(arguments, message: str) -> None:
-    with pytest.raises(ValueError, match=f"^{message}$"):
-        LstmLayer(*arguments)
-
-
-@pytest.mark.parametrize(
     "changed, message",
     [
         ({"inputs": (8, 31)}, r"`inputs` must be \(8, 32\), got \(8, 31\)"),
