@@ -4,6 +4,7 @@ import hashlib
 import os
 from collections import Counter
 from collections.abc import Callable
+from contextlib import suppress
 from functools import partial
 from pathlib import Path
 from typing import Union
@@ -12,6 +13,8 @@ from allennlp_elmo_plus.cluster.shards import ShardRunner, shard_files
 from allennlp_elmo_plus.data.text.word_counts import count_words
 from allennlp_elmo_plus.errors import InputError
 from allennlp_elmo_plus.storage.atomic_files import atomic_path
+
+_DIGEST_SIZE = 16
 
 
 def count_shards(
@@ -40,10 +43,18 @@ def count_shards(
     return counts
 
 
+def remove_counts(directory: Path) -> None:
+    """Remove the files of `count_shards` from `directory`, and `directory` unless other files are there."""
+    for path in directory.glob(f"{'[0-9a-f]' * 2 * _DIGEST_SIZE}.counts"):
+        path.unlink()
+    with suppress(OSError):
+        directory.rmdir()
+
+
 def _count_shard(source: Path, directory: Path, encoding_errors: str) -> Path:
     status = os.stat(source)
     described = f"{source}\0{status.st_size}\0{status.st_mtime_ns}\0{encoding_errors}"
-    name = hashlib.blake2b(described.encode("utf-8", "surrogatepass"), digest_size=16).hexdigest()
+    name = hashlib.blake2b(described.encode("utf-8", "surrogatepass"), digest_size=_DIGEST_SIZE).hexdigest()
     path = directory / f"{name}.counts"
     if not path.exists():
         counts = count_words(source, encoding_errors)

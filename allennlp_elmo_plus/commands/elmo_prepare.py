@@ -9,7 +9,7 @@ from overrides import overrides
 from allennlp_elmo_plus.commands.shared.command_line import ElmoCommand, integer_from, progress_bar
 from allennlp_elmo_plus.data.text.raw.documents import iter_documents
 from allennlp_elmo_plus.data.text.raw.preparation import HELDOUT_FILE, TRAIN_FILE, PartCounts, prepare
-from allennlp_elmo_plus.data.text.text_files import resolve_paths
+from allennlp_elmo_plus.data.text.text_files import is_named_by
 from allennlp_elmo_plus.data.text.word_counts import num_bytes_to_read
 from allennlp_elmo_plus.errors import InputError, count_in_words
 from allennlp_elmo_plus.kernels.processor import num_usable_cores
@@ -83,9 +83,9 @@ examples:
     @overrides
     def run(self, args: argparse.Namespace) -> None:
         outputs = [Path(args.directory, name) for name in (TRAIN_FILE, HELDOUT_FILE)]
-        for source in resolve_paths(args.text):
-            if Path(source).resolve() in [path.resolve() for path in outputs]:
-                raise InputError(f"{source} must not be both read and written: choose another directory")
+        for path in outputs:
+            if is_named_by(args.text, path):
+                raise InputError(f"{path} must not be both read and written: choose another directory")
         num_bytes = num_bytes_to_read(args.text)
         num_processes = args.processes or min(num_usable_cores(), 1 + (num_bytes or 0) // BYTES_PER_PROCESS)
         try:

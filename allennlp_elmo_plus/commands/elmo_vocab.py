@@ -1,7 +1,6 @@
 """The command `elmo-vocab`."""
 
 import argparse
-import shutil
 import sys
 from collections import Counter
 from concurrent.futures.process import BrokenProcessPool
@@ -9,7 +8,7 @@ from pathlib import Path
 
 from overrides import overrides
 
-from allennlp_elmo_plus.cluster.counts import count_shards
+from allennlp_elmo_plus.cluster.counts import count_shards, remove_counts
 from allennlp_elmo_plus.commands.shared.cluster_arguments import (
     add_cluster_arguments,
     check_cluster_arguments,
@@ -108,7 +107,8 @@ def _write(args: argparse.Namespace) -> None:
         counts = _count(args)
         words = order_by_frequency(counts, args.min_count or 1, args.max_size)
         write_vocabulary(temporary, words)
-    shutil.rmtree(_shard_directory(args), ignore_errors=True)
+    if args.scheduler is not None:
+        remove_counts(_shard_directory(args))
     _print_coverage(words, counts)
     print(f"wrote {args.output}")
 

@@ -14,7 +14,7 @@ from typing import Any, NoReturn, Optional
 from tqdm import tqdm
 
 from allennlp_elmo_plus.commands.shared.catalog import typed_name
-from allennlp_elmo_plus.data.text.text_files import resolve_paths
+from allennlp_elmo_plus.data.text.text_files import is_named_by
 
 TEXT_HELP = (
     "one sentence per line, white space between words; a file, a directory, a pattern such as 'corpus/*.txt.gz' in quotes, or "
@@ -117,7 +117,7 @@ def add_encoding_errors_argument(parser: argparse.ArgumentParser) -> None:
 
 
 def refuse_to_replace(output: Optional[str], texts: Iterable[str] = (), files: Iterable[Optional[str]] = ()) -> None:
-    """Check that a command does not write over what it reads.
+    """Check that a command does not write over what it reads, nor into a text that it reads.
 
     Args:
         output: The file to write; None writes nothing.
@@ -127,11 +127,15 @@ def refuse_to_replace(output: Optional[str], texts: Iterable[str] = (), files: I
     Raises:
         UsageError: `output` is one of them.
     """
-    if output is None or not os.path.isfile(output):
+    if output is None:
         return
-    sources = [source for text in texts for source in resolve_paths(text)]
-    for source in (*sources, *(file for file in files if file is not None)):
-        if os.path.isfile(source) and os.path.samefile(source, output):
+    for text in texts:
+        if is_named_by(text, output):
+            raise UsageError(
+                f"the output must be another file than the input, got {output}, which is in the text {text}"
+            )
+    for file in files:
+        if file is not None and os.path.isfile(file) and os.path.exists(output) and os.path.samefile(file, output):
             raise UsageError(f"the output must be another file than the input, got {output} for both")
 
 

@@ -14,6 +14,7 @@ import sys
 import zlib
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
+from fnmatch import fnmatchcase
 from functools import lru_cache
 from itertools import chain, islice
 from pathlib import Path
@@ -54,6 +55,21 @@ def resolve_paths(spec: Union[str, "os.PathLike[str]"]) -> list[TextSource]:
     if os.path.exists(text):
         return _resolve_one(text, text)
     return [path for part in text.split(",") for path in _resolve_one(part.strip(), text)]
+
+
+def is_named_by(spec: str, path: Union[str, "os.PathLike[str]"]) -> bool:
+    """Return whether `path` is a file of `spec`, see `resolve_paths`, or would be one if it existed.
+
+    A pattern is compared only where its `*` and `?` are in the name of the file.
+    """
+    directory, name = os.path.split(os.path.realpath(path))
+    for part in [spec] if os.path.exists(spec) else map(str.strip, spec.split(",")):
+        if os.path.isfile(part) and os.path.exists(path) and os.path.samefile(part, path):
+            return True
+        parent, pattern = (part, "[!.]*") if os.path.isdir(part) else os.path.split(part)
+        if os.path.realpath(parent) == directory and (name == pattern or fnmatchcase(name, pattern)):
+            return True
+    return False
 
 
 def source_of(path: Union[str, "os.PathLike[str]"]) -> TextSource:

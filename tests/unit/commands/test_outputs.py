@@ -13,6 +13,8 @@ from tests.helpers.command_line import only_line
     [
         "elmo-vocab text.txt --output text.txt",
         "elmo-vocab DIRECTORY --output text.txt",
+        "elmo-vocab DIRECTORY --output new.txt",
+        "elmo-vocab *.txt --output new.txt",
         "elmo-pairs model.tar.gz text.txt --output-file text.txt",
         "elmo-pairs model.tar.gz text.txt --page text.txt",
         "elmo-cache weights.hdf5 --options-file options.json --weight-file weights.hdf5",
@@ -27,4 +29,34 @@ def test_an_output_that_is_an_input_is_refused_and_stays(command: str, tmp_path:
     words = ["." if word == "DIRECTORY" else word for word in command.split()]
     ended = run(*(tmp_path / word if word == "." or "." in word else word for word in words))
     assert ended.status == 2 and "the output must be another file than the input, got " in only_line(ended.err)
+    assert not (tmp_path / "new.txt").exists()
     assert {path.read_text() for path in tmp_path.iterdir()} == {"precious\n"}
+
+
+@pytest.mark.parametrize(
+    "command",
+    [
+        "elmo-cache weights.hdf5 --model DIRECTORY",
+        "elmo-cache vocab.txt --model DIRECTORY",
+        "elmo-cache new.hdf5 --model DIRECTORY",
+        "elmo-cache vocab.txt --options-file options.json --weight-file weights.hdf5",
+        "elmo-prepare DIRECTORY DIRECTORY --tokenized",
+    ],
+)
+def test_nothing_is_written_among_the_files_that_are_read(command: str, tmp_path: Path, run: Any) -> None:
+    for name in ("weights.hdf5", "options.json", "vocab.txt"):
+        (tmp_path / name).write_text("precious\n")
+    words = [tmp_path if word == "DIRECTORY" else tmp_path / word if "." in word else word for word in command.split()]
+    ended = run(*words)
+    assert ended.status in (1, 2) and " must " in only_line(ended.err)
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["options.json", "vocab.txt", "weights.hdf5"]
+    assert {path.read_text() for path in tmp_path.iterdir()} == {"precious\n"}
+
+
+def test_a_directory_beside_the_vocabulary_stays(tmp_path: Path, run: Any) -> None:
+    (tmp_path / "words.txt.shards").mkdir()
+    for name in ("text.txt", "words.txt.shards/precious.txt"):
+        (tmp_path / name).write_text("the mill\n")
+    for cluster in ([], ["--scheduler", "local", "--processes", "1"]):
+        assert run("elmo-vocab", tmp_path / "text.txt", "--output", tmp_path / "words.txt", *cluster).status == 0
+        assert [path.name for path in (tmp_path / "words.txt.shards").iterdir()] == ["precious.txt"]
