@@ -24,6 +24,8 @@ logger = logging.getLogger(__name__)
 FORMAT_VERSION = 1
 _META_FILE = "meta.json"
 _HASH_BLOCK_BYTES = 1 << 20
+# File systems allow 255 bytes, of which the hash and the names of other files take some.
+_MAX_NAME_BYTES = 200
 
 Meta = dict[str, Any]
 Encode = Callable[[Union[str, "os.PathLike[str]"], Path, str, int], None]
@@ -62,7 +64,10 @@ def open_or_encode(
 
     settings = {"format": FORMAT_VERSION, "encoding_errors": encoding_errors, "max_characters": max_characters}
     identity = json.dumps([os.fspath(spec), settings], sort_keys=True).encode("utf-8", "surrogatepass")
-    name = f"{Path(sources[0]).name}-{hashlib.blake2b(identity, digest_size=8).hexdigest()}"
+    readable = Path(sources[0]).name
+    if len(os.fsencode(readable)) > _MAX_NAME_BYTES:
+        readable = os.fsencode(readable)[:_MAX_NAME_BYTES].decode("utf-8", "ignore")
+    name = f"{readable}-{hashlib.blake2b(identity, digest_size=8).hexdigest()}"
     directory = Path(cache_directory) / name
     directory.parent.mkdir(parents=True, exist_ok=True)
     with open_locked(directory.with_name(f".{name}.lock"), wait=True):

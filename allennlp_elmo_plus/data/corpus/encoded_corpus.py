@@ -35,8 +35,6 @@ from allennlp_elmo_plus.errors import InputError, count_in_words
 
 logger = logging.getLogger(__name__)
 
-_HASH_BLOCK_BYTES = 1 << 20
-
 # Type ids of the sentence boundaries in every corpus.
 BOS_TYPE = 0
 EOS_TYPE = 1
@@ -76,6 +74,8 @@ class EncodedCorpus:
         self.type_characters = array("type_characters").reshape(-1, max_characters)
         self.type_lengths = array("type_lengths")
         self.type_counts = array("type_counts")
+        # Mapped like the arrays: another program may replace the directory while this one reads it.
+        self._words = np.memmap(directory / WORDS_FILE, np.uint8, mode="r")
 
     @property
     def num_tokens(self) -> int:
@@ -93,17 +93,15 @@ class EncodedCorpus:
         return len(self.type_characters)
 
     def digest(self) -> str:
-        """Return a hash of all words and sentence ends, in order; each call reads the files."""
+        """Return a hash of all words and sentence ends, in order; each call reads them all."""
         digest = hashlib.blake2b(digest_size=16)
-        for name in ("tokens", "offsets", WORDS_FILE):
-            with open(self.directory / name, "rb") as file:
-                while data := file.read(_HASH_BLOCK_BYTES):
-                    digest.update(data)
+        for values in (self.tokens, self.offsets, self._words):
+            digest.update(values)
         return digest.hexdigest()
 
     def type_words(self) -> list[str]:
-        """Return the word of each type; each call reads the file."""
-        return (self.directory / WORDS_FILE).read_bytes().decode("utf-8").split("\n")[:-1]
+        """Return the word of each type; each call reads them all."""
+        return self._words.tobytes().decode("utf-8").split("\n")[:-1]
 
     def vocabulary_ids(self, vocabulary: Mapping[str, int]) -> np.ndarray:
         """Return the id of each type in `vocabulary`, that of `<UNK>` for a word that it lacks: (num_types,) int64.

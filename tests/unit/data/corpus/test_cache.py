@@ -170,3 +170,20 @@ def test_of_two_processes_one_encodes_and_the_other_waits(text, cache):
     tokens = "[2, 3, 4, 2, 5]\n"
     assert sorted(outputs) == [tokens, "encoded\n" + tokens]
     assert len([path for path in cache.iterdir() if path.is_dir()]) == 1
+
+
+def test_a_corpus_stays_the_same_when_another_run_replaces_or_deletes_it(text, cache):
+    corpus = open_or_encode(text, cache)
+    before = corpus.digest(), corpus.type_words(), sentences_of(corpus)
+    write(text, "egg the sat hen")
+    other = open_or_encode(text, cache)
+    assert other.directory == corpus.directory and other.digest() != before[0]
+    assert (corpus.digest(), corpus.type_words(), sentences_of(corpus)) == before
+    shutil.rmtree(cache)
+    assert (corpus.digest(), corpus.type_words(), sentences_of(corpus)) == before
+
+
+def test_a_text_with_a_long_name_is_cached(tmp_path, cache):
+    text = write(tmp_path / f"{'語' * 83}.txt", "the mill")
+    assert len(os.fsencode(text.name)) == 253
+    assert sentences_of(open_or_encode(text, cache)) == [["the", "mill"]]
