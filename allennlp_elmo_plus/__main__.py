@@ -4,6 +4,7 @@ Only what a command needs is imported, so that its start takes as long as that o
 """
 
 import argparse
+import io
 import logging
 import os
 import select
@@ -46,6 +47,9 @@ def main() -> None:
     Raises:
         BrokenPipeError: of any pipe but the output of this process.
     """
+    if isinstance(sys.stdout, io.TextIOWrapper):
+        # A name or a word that the output's encoding lacks must not end a command whose work is done.
+        sys.stdout.reconfigure(errors="backslashreplace")
     try:
         try:
             _run_command()

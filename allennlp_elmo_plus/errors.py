@@ -27,6 +27,18 @@ def check_at_least(least: int, **numbers: Optional[int]) -> None:
             raise InputError(f"`{name}` must be at least {least}, got {number}")
 
 
+def check_utf8(text: str) -> None:
+    """Check an argument of a command, in which Python keeps bytes that are no UTF-8 as halves of surrogate pairs.
+
+    Raises:
+        InputError: It has such bytes.
+    """
+    try:
+        text.encode("utf-8")
+    except UnicodeEncodeError:
+        raise InputError(f"words must be UTF-8, got {truncated_repr(text)}") from None
+
+
 def truncated_repr(value: Any) -> str:
     """Return `value` in the form of a one-line message: at most 60 characters, no line break."""
     try:

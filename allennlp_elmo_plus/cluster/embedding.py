@@ -15,6 +15,7 @@ from allennlp_elmo_plus.inference.embed_file import EmbedSettings, describe_sett
 from allennlp_elmo_plus.inference.embedder import EmbedderFiles, load_embedder
 from allennlp_elmo_plus.storage.atomic_files import atomic_path
 from allennlp_elmo_plus.storage.resumable_hdf5 import check_new
+from allennlp_elmo_plus.storage.run_lock import hold
 
 _MANIFEST = "shards.json"
 
@@ -45,8 +46,8 @@ def embed_shards(
         The size of the corpus, with the shards of earlier runs.
 
     Raises:
-        InputError: `directory` holds shards of another biLM, of other settings or of a text that has changed since; two files
-            have the same name; or `embed_file` refuses a file.
+        InputError: `directory` holds shards of another biLM, of other settings or of a text that has changed since, or another run
+            writes to it; two files have the same name; or `embed_file` refuses a file.
     """
     sources = shard_files(spec)
     targets = [Path(directory).absolute() / f"{source.name}.{settings.output_format}" for source in sources]
@@ -56,6 +57,7 @@ def embed_shards(
                 f"`{os.fspath(spec)}`: two files have the name {target.stem}, and the vectors of both would go to {target}"
             )
     Path(directory).mkdir(parents=True, exist_ok=True)
+    lock = hold(directory)
     digest = load_embedder(files).digest()
     run = {"biLM": digest, **describe_settings(settings)}
     manifest = _Manifest(Path(directory), run, targets)
@@ -68,6 +70,7 @@ def embed_shards(
     embed_one = partial(_embed_shard, files=files, digest=digest, settings=settings)
     for index, scan in runner.run(embed_one, todo):
         source, target = todo[index]
+        lock.check()
         manifest.add(target, scan)
         report(os.path.getsize(source))
     return manifest.totals(targets)

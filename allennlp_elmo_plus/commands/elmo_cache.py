@@ -5,8 +5,12 @@ from pathlib import Path
 
 from overrides import overrides
 
-from allennlp_elmo_plus.commands.shared.command_line import ElmoCommand, UsageError, progress_bar, refuse_to_replace
-from allennlp_elmo_plus.commands.shared.model_arguments import add_model_arguments, check_model_arguments
+from allennlp_elmo_plus.commands.shared.command_line import ElmoCommand, progress_bar, refuse_to_replace
+from allennlp_elmo_plus.commands.shared.model_arguments import (
+    add_model_arguments,
+    check_model_arguments,
+    refuse_in_model_directory,
+)
 from allennlp_elmo_plus.errors import InputError, count_in_words
 from allennlp_elmo_plus.formats.model_files import ModelSource, find_vocabulary
 from allennlp_elmo_plus.formats.pretrained import read_model
@@ -43,14 +47,7 @@ example:
     @overrides
     def run(self, args: argparse.Namespace) -> None:
         check_model_arguments(args)
-        output = Path(args.output_file)
-        # The files of such a directory are recognized by their names.
-        if (
-            args.model is not None
-            and Path(args.model).is_dir()
-            and output.parent.resolve() == Path(args.model).resolve()
-        ):
-            raise UsageError(f"the output must not lie in the directory of the model, got {output}")
+        refuse_in_model_directory(args.output_file, args.model)
         beside_weights = None if args.weight_file is None else find_vocabulary(Path(args.weight_file).parent)
         inputs = [args.model, args.options_file, args.weight_file, args.vocab_file or beside_weights]
         refuse_to_replace(args.output_file, files=inputs)

@@ -18,8 +18,8 @@ from allennlp_elmo_plus.commands.shared.command_line import (
 )
 from allennlp_elmo_plus.commands.shared.model_arguments import MODEL_HELP, add_device_argument
 from allennlp_elmo_plus.data.text.text_files import iter_sentence_blocks, resolve_paths
-from allennlp_elmo_plus.data.text.vocabulary import read_vocabulary
-from allennlp_elmo_plus.errors import InputError, count_in_words
+from allennlp_elmo_plus.data.text.vocabulary import SPECIAL_WORDS, read_vocabulary
+from allennlp_elmo_plus.errors import InputError, check_utf8, count_in_words
 from allennlp_elmo_plus.formats.model_files import ModelSource
 from allennlp_elmo_plus.formats.pretrained import read_model
 from allennlp_elmo_plus.inference.neighbors import MAX_SENTENCE_WORDS, Neighbors, NeighborSearch, TokenInContext
@@ -79,6 +79,7 @@ example:
     def run(self, args: argparse.Namespace) -> None:
         queries = []
         for word, sentence in args.query:
+            check_utf8(sentence)
             words = tuple(sentence.split())
             if word not in words:
                 raise UsageError(f"--query: {word!r} is not a word of the sentence {sentence!r}")
@@ -104,7 +105,9 @@ def _search(args: argparse.Namespace, queries: Sequence[TokenInContext]) -> list
         raise InputError(
             f"--layer must be from 0 to {encoder.num_layers - 1}, the layers of this biLM, got {args.layer}"
         )
-    vocabulary = None if args.vocab is None else read_vocabulary(args.vocab)
+    vocabulary = None
+    if args.vocab is not None:
+        vocabulary = [word for word in read_vocabulary(args.vocab) if word not in SPECIAL_WORDS]
     layer = -1 if args.layer is None else args.layer
     word_ids = {word: number for number, word in enumerate(stored.vocabulary or ())}
     search = NeighborSearch(encoder, queries, args.top, layer, vocabulary, word_ids)

@@ -1,11 +1,12 @@
 """The command `elmo-report`."""
 
 import argparse
+import os
 from pathlib import Path
 
 from overrides import overrides
 
-from allennlp_elmo_plus.commands.shared.command_line import ElmoCommand, UsageError, progress_bar
+from allennlp_elmo_plus.commands.shared.command_line import ElmoCommand, UsageError, progress_bar, refuse_to_replace
 from allennlp_elmo_plus.inference.neighbors_file import read_neighbors
 from allennlp_elmo_plus.report.page import report_page
 from allennlp_elmo_plus.report.run import read_run
@@ -49,11 +50,13 @@ examples:
 
     @overrides
     def run(self, args: argparse.Namespace) -> None:
-        directories = list(map(Path, args.serialization_dirs))
+        # A run may be named twice, as by `runs/*` where a link names the latest one.
+        directories = list({os.path.realpath(name): Path(name) for name in args.serialization_dirs}.values())
         if len(directories) > 1 and args.neighbors is not None:
             raise UsageError(f"--neighbors must come with one run, got {len(directories)}")
         default = directories[0] if len(directories) == 1 else Path()
         output = default / "report.html" if args.output is None else Path(args.output)
+        refuse_to_replace(str(output), files=[args.neighbors])
         neighbors = None if args.neighbors is None else read_neighbors(Path(args.neighbors))
         runs = []
         with progress_bar("reading", " runs", len(directories)) as advance:

@@ -101,7 +101,7 @@ example:
             raise UsageError(f"--output must end in {' or '.join(_FORMATS)}, got {args.output}")
         words = read_target_words(args.words)
         for output in (args.output, args.page):
-            refuse_to_replace(output, [args.corpus_a, args.corpus_b], [args.model, args.words])
+            refuse_to_replace(output, [args.corpus_a, args.corpus_b], [args.model, args.words, args.vocab_file])
         with optional_path(args.output) as output, optional_path(args.page) as page:
             comparisons = _compare(args, words)
             if output is not None and suffix is not None:

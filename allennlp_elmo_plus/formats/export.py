@@ -78,9 +78,9 @@ def check_exportable(options: BiLMOptions) -> None:
         raise InputError(f"cannot be exported: {reasons}")
 
 
-def without_zero_softmax(model: LanguageModel) -> nn.Module:
-    """Return `model`, or, where its softmax is all zeros, as a model without a softmax was imported, its other parts."""
-    if not model.softmax.is_zero_initialized:
+def without_untrained_softmax(model: LanguageModel) -> nn.Module:
+    """Return `model`, or its other parts where its softmax was never trained."""
+    if not model.has_untrained_softmax:
         return model
     return nn.ModuleDict({"token_encoder": model.token_encoder, "bilm": model.bilm})
 

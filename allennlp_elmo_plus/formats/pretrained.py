@@ -175,8 +175,10 @@ def _read_archive(request: Request) -> StoredModel:
     archived = read_archive(path)
     words, weights = archived.vocabulary, archived.weights
     # An archive of a model that was imported without a softmax has one of zeros.
-    if request.with_softmax and not any(weights[name].any() for name in SOFTMAX_NAMES if name in weights):
-        weights = {name: value for name, value in weights.items() if name not in SOFTMAX_NAMES}
+    # A shared softmax is the word embedding, which is not zero.
+    own = SOFTMAX_NAMES[archived.options.share_embedding_softmax :]
+    if request.with_softmax and not any(weights[name].any() for name in own if name in weights):
+        weights = {name: value for name, value in weights.items() if name not in own}
     if request.vocab_file is not None:
         words = read_words(request.vocab_file)
         if request.with_softmax or archived.options.char_cnn is None:

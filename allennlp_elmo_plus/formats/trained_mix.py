@@ -82,7 +82,7 @@ def _has_layer_norm(config: Any) -> bool:
     while parts:
         part = parts.pop()
         if isinstance(part, dict):
-            if part.get("do_layer_norm") is True:
+            if part.get("do_layer_norm"):
                 return True
             parts += part.values()
         elif isinstance(part, list):

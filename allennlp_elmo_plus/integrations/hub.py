@@ -14,7 +14,7 @@ from torch import nn
 
 from allennlp_elmo_plus.errors import InputError, one_line_message, truncated_repr
 from allennlp_elmo_plus.formats.archive import write_archive
-from allennlp_elmo_plus.formats.export import EXPORTED_NAMES, check_exportable, export_model, without_zero_softmax
+from allennlp_elmo_plus.formats.export import EXPORTED_NAMES, check_exportable, export_model, without_untrained_softmax
 from allennlp_elmo_plus.formats.model_files import ARCHIVE_NAME, ModelSource, PathLike, is_url
 from allennlp_elmo_plus.formats.parameters import PretrainedModel
 from allennlp_elmo_plus.formats.pretrained import load_language_model
@@ -100,7 +100,14 @@ def write_repository(
 
     Returns:
         The paths of the written files.
+
+    Raises:
+        InputError: `directory` holds a biLM that this function did not write, which would be replaced.
     """
+    if not Path(directory, SAFETENSORS_NAME).exists():
+        for path in (Path(directory, name) for name in (ARCHIVE_NAME, *EXPORTED_NAMES)):
+            if path.exists():
+                raise InputError(f"{path} would be replaced: write to another directory")
     pretrained = _load(model, repo_id, vocab_file)
     return _write(Path(directory), pretrained, model, repo_id, language, license, tags)
 
@@ -137,7 +144,7 @@ def _write(
     license: Optional[str],
     tags: Sequence[str],
 ) -> list[Path]:
-    model = without_zero_softmax(pretrained.model)
+    model = without_untrained_softmax(pretrained.model)
     files = [*_write_model(directory, pretrained, model), directory / SAFETENSORS_NAME]
     _write_safetensors(files[-1], model)
     card = directory / CARD_NAME

@@ -82,6 +82,12 @@ class LanguageModel(nn.Module):
             self.softmax.reset_parameters()
 
     @property
+    def has_untrained_softmax(self) -> bool:
+        """Return whether all weights of the softmax alone are zero, as where a biLM was imported from files without a softmax."""
+        own = [self.softmax.bias] if self._shares_embedding else [self.softmax.bias, self.softmax.weight]
+        return not any(bool(weight.any()) for weight in own)
+
+    @property
     def _shares_embedding(self) -> bool:
         """Return whether the softmax's weight is the word embedding."""
         return isinstance(self.token_encoder, WordEncoder) and self.token_encoder.embedding is self.softmax.weight

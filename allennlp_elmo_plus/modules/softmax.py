@@ -26,8 +26,3 @@ class SoftmaxLayer(nn.Module):
         """Draw the initial values of all weights."""
         normal_(self.weight, 1 / self.weight.shape[1])
         nn.init.zeros_(self.bias)
-
-    @property
-    def is_zero_initialized(self) -> bool:
-        """Return whether all weights are zero: no training has begun, and all words are equally likely."""
-        return not self.bias.any() and not self.weight.any()

@@ -79,7 +79,9 @@ def read_run(directory: Path) -> Run:
             f"{directory}: no `config.json`, `metrics_epoch_*.json` or events under `log`, so this is no serialization directory"
         )
     weights = _read_weights(directory)
-    softmax = sum(value.numel() for name, value in weights.items() if ".softmax." in name)
+    # Each memory once: a shared softmax is the word embedding.
+    numbers = {value.data_ptr(): value.numel() for value in weights.values()}
+    own = {value.data_ptr(): value.numel() for name, value in weights.items() if ".softmax." not in name}
     log = _read_log(directory)
     return Run(
         directory,
@@ -88,7 +90,7 @@ def read_run(directory: Path) -> Run:
         sorted(epochs, key=lambda metrics: metrics["epoch"]),
         training,
         find_mixes(weights),
-        {"softmax": softmax, "others": sum(value.numel() for value in weights.values()) - softmax} if weights else {},
+        {"softmax": sum(numbers.values()) - sum(own.values()), "others": sum(own.values())} if weights else {},
         {
             path.stem: _num_lines(path)
             for path in sorted(directory.glob("vocabulary/*.txt"))

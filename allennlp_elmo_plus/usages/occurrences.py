@@ -6,7 +6,7 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
-from allennlp_elmo_plus.errors import InputError, check_at_least
+from allennlp_elmo_plus.errors import InputError, check_at_least, check_utf8
 from allennlp_elmo_plus.inference.neighbors import MAX_SENTENCE_WORDS, TokenInContext
 
 ANY_ENDING = "*"
@@ -100,6 +100,7 @@ def read_target_words(argument: str) -> list[str]:
     if not words:
         raise InputError(f"the words to compare must be at least one, got {argument!r}")
     for word in words:
+        check_utf8(word)
         if len(word.split()) > 1:
             raise InputError(f"a word to compare must have no white space inside, got {word!r}")
     return words

@@ -71,7 +71,7 @@ examples:
     @overrides
     def run(self, args: argparse.Namespace) -> None:
         for output in (args.output_file, args.page):
-            refuse_to_replace(output, args.files, [args.model])
+            refuse_to_replace(output, args.files, [args.model, args.vocab_file])
         split = _split_at_spaces if args.language is None else Segmenter(args.language).words
         # All files are read first, so that a damaged one is refused at once.
         pairs = [pair for spec in args.files for pair in read_pairs(spec, split)]

@@ -96,7 +96,7 @@ class EncodedCorpus:
         """Return a hash of all words and sentence ends, in order; each call reads them all."""
         digest = hashlib.blake2b(digest_size=16)
         for values in (self.tokens, self.offsets, self._words):
-            digest.update(values)
+            digest.update(values.data)
         return digest.hexdigest()
 
     def type_words(self) -> list[str]:

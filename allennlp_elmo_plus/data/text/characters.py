@@ -136,9 +136,9 @@ def check_max_characters(max_characters: int) -> None:
     """Raise an error if `max_characters` has no room for a sentence boundary, 3 positions, or is above MAX_CHARACTERS.
 
     Raises:
-        ValueError: `max_characters` is out of range.
+        InputError: `max_characters` is out of range.
     """
     if max_characters < 3:
-        raise ValueError(f"`max_characters` must be at least 3, got {max_characters}")
+        raise InputError(f"`max_characters` must be at least 3, got {max_characters}")
     if max_characters > MAX_CHARACTERS:
-        raise ValueError(f"`max_characters` must be at most {MAX_CHARACTERS}, got {max_characters}")
+        raise InputError(f"`max_characters` must be at most {MAX_CHARACTERS}, got {max_characters}")

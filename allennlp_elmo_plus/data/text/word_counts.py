@@ -14,6 +14,7 @@ from typing import Any, NamedTuple, Optional, Union
 
 from allennlp_elmo_plus.data.text.bytes_read import Report, is_converted, reported
 from allennlp_elmo_plus.data.text.text_files import (
+    MAX_LINE_BYTES,
     TextSource,
     check_encoding_errors,
     decode_block,
@@ -145,7 +146,8 @@ def _parts(path: TextSource, num_processes: int) -> list[_Part]:
     with open_text(path) as file:
         for number in range(1, num_parts):
             file.seek(size * number // num_parts)
-            file.readline()
+            # Of a line that is too long the rest begins the part: the part before is refused, as it ends in that line.
+            file.readline(MAX_LINE_BYTES + 1)
             starts.append(file.tell())
     return [_Part(path, start, end) for start, end in zip(starts, [*starts[1:], None], strict=True)]
 

@@ -17,7 +17,7 @@ from allennlp_elmo_plus.formats.export import (
     allennlp_refusal,
     bilm_tf_refusal,
     export_model,
-    without_zero_softmax,
+    without_untrained_softmax,
 )
 from allennlp_elmo_plus.formats.model_files import ModelSource
 from allennlp_elmo_plus.formats.pretrained import PretrainedModel, load_language_model
@@ -68,7 +68,7 @@ example:
 
 
 def _export(pretrained: PretrainedModel, directory: str) -> ExportedFiles:
-    model = without_zero_softmax(pretrained.model)
+    model = without_untrained_softmax(pretrained.model)
     if model is not pretrained.model:
         print("the model was imported without a softmax, so these files have no softmax")
     num_bytes = sum(parameter.numel() * _BYTES_PER_NUMBER for parameter in model.parameters())

@@ -175,7 +175,7 @@ class BilmModel(StrictFromParams, Model):
     def _exact_loss(self, batch: LanguageModelBatch) -> dict[str, torch.Tensor]:
         if not self.training and not self._has_checked_softmax:
             self._has_checked_softmax = True
-            if self.language_model.softmax.is_zero_initialized:
+            if self.language_model.has_untrained_softmax:
                 logger.warning(
                     "this model has no softmax, since it was imported from files without one: its probabilities and perplexities "
                     "are those of guessing among its %d words; fine-tune it first",

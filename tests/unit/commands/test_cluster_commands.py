@@ -10,6 +10,7 @@ import pytest
 
 from allennlp_elmo_plus.cluster.shards import ShardRunner
 from allennlp_elmo_plus.data.corpus.encoded_corpus import ARRAY_TYPES, WORDS_FILE
+from allennlp_elmo_plus.storage.run_lock import LOCK_FILE, RunLock
 from tests.helpers.exported_bilm import read_vectors
 from tests.helpers.small_text import SENTENCES, write_text
 
@@ -89,6 +90,16 @@ def test_a_corpus(text: Path, tmp_path: Path, address: str, run: Any) -> None:
         assert (sharded / name).read_bytes() == (whole / name).read_bytes(), name
 
 
+def test_a_directory_in_which_another_run_writes_is_refused(
+    text: Path, bilm: Path, tmp_path: Path, address: str, run: Any, begun: list[Any]
+) -> None:
+    (tmp_path / "vectors").mkdir()
+    lock = RunLock(tmp_path / "vectors")
+    ended = run("elmo", text, tmp_path / "vectors", "--all", "--model", bilm, "--scheduler", address)
+    assert ended.status == 1 and "is in use by process" in ended.err and begun == []
+    lock.check()
+
+
 @pytest.mark.slow
 def test_vectors(text: Path, bilm: Path, tmp_path: Path, address: str, run: Any, begun: list[Any]) -> None:
     options = ["--all", "--model", bilm, "--batch-size", 20]
@@ -131,7 +142,7 @@ def test_vectors_are_not_written_over_files_of_others(
     (tmp_path / "vectors" / "2.txt.hdf5").write_text("mine", encoding="utf-8")
     ended = run("elmo", text, tmp_path / "vectors", "--top", "--model", bilm, "--scheduler", address)
     assert ended.status == 1 and "2.txt.hdf5" in ended.err
-    assert [path.name for path in (tmp_path / "vectors").iterdir()] == ["2.txt.hdf5"]
+    assert sorted(path.name for path in (tmp_path / "vectors").iterdir()) == [LOCK_FILE, "2.txt.hdf5"]
 
 
 def test_two_files_of_one_name_are_refused(text: Path, bilm: Path, tmp_path: Path, address: str, run: Any) -> None:

@@ -27,3 +27,9 @@ def test_what_was_encoded_is_printed(num_sentences: int, counts: str, tmp_path: 
     (tmp_path / "text.txt").write_text("river\n" * num_sentences)
     ended = run("elmo-encode", tmp_path / "text.txt", tmp_path / "encoded")
     assert ended.status == 0 and ended.out.startswith(f"encoded {counts}, "), ended.out
+
+
+def test_too_many_characters_are_refused_in_one_line(tmp_path: Path, run) -> None:
+    (tmp_path / "text.txt").write_text("river\n")
+    ended = run("elmo-encode", tmp_path / "text.txt", tmp_path / "encoded", "--max-characters-per-token", 2000)
+    assert ended.status == 1 and only_line(ended.err) == "error: `max_characters` must be at most 1024, got 2000"

@@ -2,6 +2,7 @@ import json
 import logging
 from pathlib import Path
 
+import h5py
 import pytest
 import torch
 from allennlp.data import Token
@@ -10,11 +11,16 @@ from allennlp.modules.elmo import Elmo, batch_to_ids
 from allennlp.predictors import Predictor
 
 from allennlp_elmo_plus.formats.export import export_model
+from allennlp_elmo_plus.formats.model_files import ModelSource
+from allennlp_elmo_plus.formats.pretrained import read_model
+from allennlp_elmo_plus.integrations.hub import write_repository
 from allennlp_elmo_plus.modules.build import build_language_model
 from allennlp_elmo_plus.options.bilm_options import BiLMOptions
 from allennlp_elmo_plus.plugin.modules.token_embedders.bilm_token_embedder import BilmTokenEmbedder
 from tests.helpers.command_line import only_line
+from tests.helpers.small_models import small_model, small_options
 from tests.helpers.small_text import SENTENCES, write_text
+from tests.helpers.stored_bilms import write_form
 
 FIXTURES = Path(__file__).resolve().parents[3] / "fixtures"
 FILES = (FIXTURES / "options.json", FIXTURES / "weights.hdf5")
@@ -76,6 +82,19 @@ def test_a_missing_softmax_is_reported_at_import_and_at_evaluation(archive, tmp_
     assert json.loads(output.read_text())["perplexity"] == pytest.approx(9)
     (record,) = [record for record in caplog.records if "this model has no softmax" in record.getMessage()]
     assert "those of guessing among its 9 words; fine-tune it first" in record.getMessage()
+
+
+def test_a_shared_softmax_without_its_bias_counts_as_missing(archive, tmp_path, run):
+    shared = {"char_cnn": None, "share_embedding_softmax": True}
+    source = write_form(tmp_path, "export", small_model(**shared).float(), small_options(**shared))
+    with h5py.File(source.path / "weights.hdf5", "a") as weights:
+        del weights["softmax"]
+    ended = run("elmo-import", source.path, archive)
+    assert ended.status == 0 and "has no softmax" in ended.err
+    assert read_model(ModelSource(archive)).missing_softmax == ["softmax.bias"]
+    write_repository(archive, "user/elmo", tmp_path / "out")
+    with h5py.File(tmp_path / "out" / "weights.hdf5") as weights:
+        assert "softmax" not in weights and "embedding" in weights
 
 
 def test_an_error_is_one_line_and_leaves_nothing(archive, tmp_path, run):

@@ -68,7 +68,7 @@ def test_a_vocabulary_and_a_layer(bilm: Path, text: Path, tmp_path: Path, run) -
     ended = run("elmo-neighbors", bilm, text, "--query", *QUERY, "--vocab", vocabulary, "--layer", 0)
     assert ended.status == 0
     without, within = ended.out.split("\n  in ")
-    assert {line.split()[1] for line in without.splitlines()[2:]} == {"<S>", "</S>", "<UNK>", "windmill"}
+    assert {line.split()[1] for line in without.splitlines()[2:]} == {"windmill"}
     # Layer 0 knows no context: the same word is the same everywhere.
     assert within.count("1.000") == within.count("[mill]") - 1 == 3
 
@@ -131,6 +131,11 @@ def test_failures_have_status_1_and_one_line(bilm: Path, text: Path, tmp_path: P
     assert not output.exists()
 
 
+def test_a_query_that_is_no_utf8_is_refused_before_the_model_is_read(text: Path, run) -> None:
+    ended = run("elmo-neighbors", "absent.tar.gz", text, "--query", "caf\udce9", "the caf\udce9")
+    assert ended.status == 1 and only_line(ended.err) == r"error: words must be UTF-8, got 'the caf\udce9'"
+
+
 def test_an_interrupt_leaves_nothing_behind(bilm: Path, text: Path, tmp_path: Path, run, monkeypatch) -> None:
     def interrupted(*arguments: object) -> None:
         raise KeyboardInterrupt
@@ -166,3 +171,21 @@ def test_a_report_compares_several_runs(tmp_path: Path, run) -> None:
     assert "2 runs" in (tmp_path / "page.html").read_text("utf-8")
     ended = run("elmo-report", *runs, "--neighbors", "neighbors.json")
     assert ended.status == 2 and "--neighbors must come with one run, got 2" in ended.err
+
+
+def test_a_run_that_is_named_twice_is_shown_once(tmp_path: Path, run) -> None:
+    (tmp_path / "first").mkdir()
+    (tmp_path / "first" / "config.json").write_text("{}", "utf-8")
+    (tmp_path / "latest").symlink_to("first")
+    once = run("elmo-report", tmp_path / "first", "--output", tmp_path / "once.html")
+    twice = run("elmo-report", tmp_path / "first", tmp_path / "latest", "--output", tmp_path / "twice.html")
+    assert once.status == twice.status == 0
+    assert (tmp_path / "once.html").read_text("utf-8") == (tmp_path / "twice.html").read_text("utf-8")
+
+
+def test_a_report_does_not_replace_the_neighbors_that_it_shows(tmp_path: Path, run) -> None:
+    (tmp_path / "config.json").write_text("{}", "utf-8")
+    (tmp_path / "n.json").write_text("[]", "utf-8")
+    ended = run("elmo-report", tmp_path, "--neighbors", tmp_path / "n.json", "--output", tmp_path / "n.json")
+    assert ended.status == 2 and "the output must be another file than the input" in only_line(ended.err)
+    assert (tmp_path / "n.json").read_text("utf-8") == "[]"

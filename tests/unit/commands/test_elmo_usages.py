@@ -123,6 +123,7 @@ def test_failures_have_status_1_and_one_line(model: Path, corpora: tuple[Path, P
 
     assert "no.tar.gz: there is no such file" in failure(tmp_path / "no.tar.gz", "mill", *corpora)
     assert "no.txt" in failure(model, "mill", corpora[0], tmp_path / "no.txt")
+    assert "words must be UTF-8, got 'caf\\udce9'" in failure(model, "the,caf\udce9", *corpora)
     assert "the words to compare must be at least one" in failure(model, ",", *corpora)
     assert "`layer` must be from 0 to 2, the layers of this biLM, got 7" in failure(
         model, "mill", *corpora, "--layer", 7

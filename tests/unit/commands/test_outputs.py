@@ -21,6 +21,9 @@ from tests.helpers.command_line import only_line
         "elmo-neighbors model.tar.gz text.txt --output text.txt --query the the",
         "elmo-usages model.tar.gz mill text.txt other.txt --page other.txt",
         "elmo-import options.json weights.hdf5 weights.hdf5",
+        "elmo-import DIRECTORY model.tar.gz",
+        "elmo-pairs model.tar.gz other.txt --vocab-file text.txt --output-file text.txt",
+        "elmo-usages model.tar.gz mill other.txt other.txt --vocab-file text.txt --page text.txt",
     ],
 )
 def test_an_output_that_is_an_input_is_refused_and_stays(command: str, tmp_path: Path, run: Any) -> None:
@@ -39,6 +42,7 @@ def test_an_output_that_is_an_input_is_refused_and_stays(command: str, tmp_path:
         "elmo-cache weights.hdf5 --model DIRECTORY",
         "elmo-cache vocab.txt --model DIRECTORY",
         "elmo-cache new.hdf5 --model DIRECTORY",
+        "elmo vocab.txt new.hdf5 --all --model DIRECTORY",
         "elmo-cache vocab.txt --options-file options.json --weight-file weights.hdf5",
         "elmo-prepare DIRECTORY DIRECTORY --tokenized",
     ],

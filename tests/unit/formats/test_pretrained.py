@@ -133,11 +133,11 @@ def test_of_several_hdf5_files_the_one_called_weights_is_read(tmp_path):
 
 def test_a_softmax_is_not_taken_for_the_weights(tmp_path):
     source = write_form(tmp_path, "softmax apart", trained(), small_options())
-    assert load_language_model(source.path).model.softmax.is_zero_initialized
+    assert load_language_model(source.path).model.has_untrained_softmax
     other = source.path / "other.hdf5"
     source.softmax_file.rename(other)
     (source.path / "weights.hdf5").rename(source.path / "model.hdf5")
-    assert not load_language_model(source._replace(softmax_file=other)).model.softmax.is_zero_initialized
+    assert not load_language_model(source._replace(softmax_file=other)).model.has_untrained_softmax
 
 
 def test_a_softmax_needs_its_vocabulary_and_weights_without_one(tmp_path):
@@ -207,10 +207,10 @@ def test_options_of_word_input_name_the_rows_of_the_embedding(tmp_path, form):
 def test_a_model_without_a_softmax_gets_one_of_zeros(tmp_path):
     source = write_form(tmp_path, "softmax apart", trained(), small_options())
     read = load_language_model(ModelSource(source.path / "options.json", source.path / "weights.hdf5"))
-    assert read.model.softmax.is_zero_initialized and read.vocabulary == VOCABULARY
+    assert read.model.has_untrained_softmax and read.vocabulary == VOCABULARY
     (source.path / "vocab.txt").unlink()
     read = load_language_model(ModelSource(source.path / "options.json", source.path / "weights.hdf5"))
-    assert read.model.softmax.is_zero_initialized and read.vocabulary == ["<S>", "</S>", "<UNK>"]
+    assert read.model.has_untrained_softmax and read.vocabulary == ["<S>", "</S>", "<UNK>"]
 
 
 TRANSFORMER = {"type": "bidirectional_language_model_transformer", "hidden_dim": 2048}

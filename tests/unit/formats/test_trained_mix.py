@@ -120,8 +120,9 @@ def test_weights_of_the_bilm_that_are_not_finite_are_refused(tmp_path, value):
     assert all(torch.equal(ours, old) for ours, old in zip(encoder.parameters(), before, strict=True))
 
 
-def test_a_deeply_nested_config_is_searched_to_its_end(tmp_path):
-    config = {"do_layer_norm": True}
+@pytest.mark.parametrize("value", [True, 1])
+def test_a_deeply_nested_config_is_searched_to_its_end(tmp_path, value):
+    config = {"do_layer_norm": value}
     for _ in range(900):
         config = {"a": config}
     assert "`do_layer_norm` cannot be used" in refusal(archive(tmp_path, state(), json.dumps(config).encode()))

@@ -119,9 +119,9 @@ def test_all_weights_are_read_from_archives_and_from_hdf5_files(tmp_path, overri
 def test_a_softmax_of_zeros_is_read_as_missing(tmp_path):
     old = trained()
     torch.nn.init.zeros_(old.softmax.weight)
-    assert not old.softmax.is_zero_initialized
+    assert not old.has_untrained_softmax
     torch.nn.init.zeros_(old.softmax.bias)
-    assert old.softmax.is_zero_initialized
+    assert old.has_untrained_softmax
     weights = read_pretrained(archive(tmp_path, old), small_options()).weights
     assert "token_encoder.cnn.embedding" in weights and not any("softmax" in name for name in weights)
 

@@ -68,7 +68,7 @@ def test_files_that_allennlps_loader_refuses_are_imported_too(tmp_path, monkeypa
     for name, value in expected.items():
         assert torch.equal(model.state_dict()[name], value), name
     assert (archived_options.lstm, archived_options.bidirectional) == (options.lstm, options.bidirectional)
-    assert model.softmax.is_zero_initialized
+    assert model.has_untrained_softmax
     names = {"imported.tar.gz", "options.json", "vocab.txt", "weights.hdf5"}
     assert {path.name for path in tmp_path.iterdir()} == names
 

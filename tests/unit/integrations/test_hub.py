@@ -11,6 +11,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+import torch
 import yaml
 
 from allennlp_elmo_plus import ElmoEmbedder, InputError
@@ -58,6 +59,8 @@ def test_the_folder_loads_as_the_same_bilm(run_directory: Path, tmp_path: Path) 
 @pytest.mark.parametrize("overrides", [{}, {"char_cnn": None, "share_embedding_softmax": True}])
 def test_safetensors_hold_every_weight_by_its_name(tmp_path: Path, overrides: dict[str, object]) -> None:
     model = small_model(**overrides).float()
+    # A softmax with a bias of zeros that shares its weight counts as untrained.
+    torch.nn.init.ones_(model.softmax.bias)
     source = write_form(tmp_path, "archive", model, small_options(**overrides))
     write_repository(source.path, REPOSITORY, tmp_path / "out")
     weights = safetensors.load_file(tmp_path / "out" / "model.safetensors")
@@ -96,6 +99,20 @@ def test_a_bilm_in_the_other_form_is_replaced(run_directory: Path, tmp_path: Pat
         write_repository(source, REPOSITORY, out)
         expected = ElmoEmbedder.from_pretrained(source).embed_sentence(SENTENCES[0])
         np.testing.assert_array_equal(ElmoEmbedder.from_pretrained(out).embed_sentence(SENTENCES[0]), expected)
+
+
+def test_files_of_another_model_are_not_replaced(run_directory: Path, tmp_path: Path) -> None:
+    other = write_form(tmp_path, "archive", small_model(**GRU).float(), small_options(**GRU))
+    (tmp_path / "project").mkdir()
+    (tmp_path / "project" / "vocab.txt").write_text("mine\n")
+    for source, directory, name in (
+        (run_directory, run_directory, "model.tar.gz"),
+        (other.path, tmp_path / "project", "vocab.txt"),
+    ):
+        before = {path.name: path.read_bytes() for path in directory.iterdir()}
+        with pytest.raises(InputError, match=f"/{name} would be replaced: write to another directory"):
+            write_repository(source, REPOSITORY, directory)
+        assert {path.name: path.read_bytes() for path in directory.iterdir()} == before
 
 
 def test_the_card_names_the_facts_and_how_to_load(run_directory: Path, tmp_path: Path) -> None:

@@ -81,6 +81,13 @@ def write_run(directory: Path, **config: Any) -> Path:
     return directory
 
 
+def test_a_weight_that_two_parts_share_is_counted_once(tmp_path: Path) -> None:
+    directory, shared = write_run(tmp_path / "run"), torch.zeros(5, 4)
+    weights = {"a.token_encoder.embedding": shared, "a.softmax.weight": shared, "a.softmax.bias": torch.zeros(5)}
+    torch.save(weights, directory / "best.th")
+    assert read_run(directory).num_parameters == {"softmax": 5, "others": 20}
+
+
 def test_the_page_of_a_pretraining_run_has_its_metrics_plan_and_config(tmp_path: Path) -> None:
     run = read_run(write_run(tmp_path / "run"))
     assert [metrics["epoch"] for metrics in run.epochs] == list(range(12))

@@ -138,9 +138,8 @@ def _column(lines: Iterator[str], name: str, field: Optional[str]) -> Iterator[t
     # The limit is the process's; the default is 131,072 characters in a field.
     csv.field_size_limit(MAX_RECORD_BYTES)
     first_row = next(lines, "")
-    rows = csv.reader(
-        (f"{line}\n" for line in chain([first_row], lines)), delimiter=max(",;\t", key=first_row.count), strict=True
-    )
+    delimiter = max(",;\t", key=first_row.count)
+    rows = csv.reader((f"{line}\n" for line in chain([first_row], lines)), delimiter=delimiter, strict=True)
     try:
         columns = next(rows)
         _check_name(field, columns, name)
@@ -149,6 +148,11 @@ def _column(lines: Iterator[str], name: str, field: Optional[str]) -> Iterator[t
             place = f"{name}, line {rows.line_num}"
             if row and len(row) != len(columns):
                 raise InputError(f"{place}: a row must have {len(columns)} columns, as the first one, got {len(row)}")
+            if delimiter == "\t" and any("\t" in value and "\n" in value for value in row):
+                # Tables with tabs often have no quoting: then a quotation mark at the start of a field is part of the text.
+                raise InputError(
+                    f"{place}: a quotation mark that opens a field has joined rows: write it twice, in a quoted field"
+                )
             if row:
                 yield place, row[index]
     except csv.Error as error:

@@ -11,7 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from allennlp_elmo_plus.data.text import word_counts
-from allennlp_elmo_plus.data.text.text_files import iter_sentences
+from allennlp_elmo_plus.data.text.text_files import MAX_LINE_BYTES, iter_sentences
 from allennlp_elmo_plus.data.text.word_counts import (
     _count_part,
     _parts,
@@ -68,6 +68,21 @@ def test_lines_of_any_lengths(lines: list[str], num_parts: int, tmp_path_factory
         patch.setattr(word_counts, "MIN_BYTES_PER_PROCESS", 1)
         counts = sum((_count_part(part, "strict") for part in _parts(path, num_parts)), Counter())
     assert counts == plain_counts(path)
+
+
+def test_a_line_that_is_too_long_is_refused_before_it_is_in_memory(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(word_counts, "MIN_BYTES_PER_PROCESS", 100)
+    monkeypatch.setattr(word_counts, "MAX_LINE_BYTES", 1000)
+    path = tmp_path / "text.txt"
+    path.write_bytes(b"a" * 100_000)
+    assert [part.end for part in _parts(path, 2)] == [51_001, None]
+    monkeypatch.undo()
+    with path.open("wb") as file:
+        file.truncate(5 * MAX_LINE_BYTES)
+    with pytest.raises(InputError, match="line 1: the line is longer than"):
+        count_words(path, num_processes=2)
 
 
 def test_several_processes_count_the_same(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

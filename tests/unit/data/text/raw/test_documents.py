@@ -91,6 +91,7 @@ def test_the_bytes_of_a_file_are_reported(tmp_path: Path, name: str) -> None:
         ("a.csv", "", "text", "a.csv: `--field` must be one of no field, got 'text'"),
         ("a.csv", "id,body\n1,2,3\n", "body", "a.csv, line 2: a row must have 2 columns, as the first one, got 3"),
         ("a.csv", 'id,body\n1,"2\n', "body", "a.csv, line 2: must be a row of a table (CSV), got: unexpected end of data"),
+        ("a.tsv", 'body\tid\n"He came.\t1\nHe left."\t2\n', "body", "a.tsv, line 3: a quotation mark that opens a field has joined"),
         ("a.fasta", ">P1\nMK\n", None, "a.fasta: a FASTA file needs no preparation, every command reads it"),
     ],
 )  # fmt: skip
