@@ -35,8 +35,7 @@ class Kernel:
         self._name = f"{function.__module__}.{function.__qualname__}"
         try:
             self._dispatcher = numba.njit(cache=True, **options)(function)
-            # numba compares the time stamp of the function's own file only, and knows nothing of permissions.
-            self._dispatcher._cache._cache_file._source_stamp = sources_digest(), instruction_sets()
+            _secure(self._dispatcher._cache._cache_file)
         except (RuntimeError, AttributeError):
             # No writable directory, or a numba that keeps its files in another way: compiled anew in each process.
             self._dispatcher = numba.njit(**options)(function)
@@ -53,6 +52,10 @@ class Kernel:
             # A kernel may be compiled for float32, and fail to compile for bfloat16.
             types = tuple(map(self._dispatcher.typeof_pyval, arguments))
             if types in self._dispatcher.overloads:
+                if isinstance(error, OSError):
+                    # Compiled, but the disk is full.
+                    logger.warning("the compiled kernel %s cannot be stored: %s", self._name, error)
+                    return self._dispatcher(*arguments)
                 raise
             raise KernelUnavailableError(f"{self._name}: {type(error).__name__}: {error}") from error
 
@@ -98,6 +101,35 @@ def sources_digest() -> str:
     for path in sorted(Path(__file__).parent.rglob("*.py")):
         digest.update(path.read_bytes())
     return digest.hexdigest()
+
+
+def _secure(files: Any) -> None:
+    """Have numba's `files` of a kernel hold code of these sources only, and count a damaged file as missing.
+
+    numba compares the time stamp of the function's own file only, and knows nothing of permissions. It writes the index before the code:
+    where the code cannot be written, the index would name that of earlier sources.
+    """
+    import numba
+
+    stamp = sources_digest(), instruction_sets()
+    name = hashlib.sha256(repr((numba.__version__, stamp[0], sorted(stamp[1]))).encode()).hexdigest()[:16]
+    files._source_stamp = stamp
+    files._data_name_pattern = files._data_name_pattern.replace("{number", f"{name}.{{number")
+    files._load_index = _or_if_damaged(files._load_index, dict)
+    files.load = _or_if_damaged(files.load, lambda: None)
+
+
+def _or_if_damaged(read: Callable[..., Any], otherwise: Callable[[], Any]) -> Callable[..., Any]:
+    def read_or(*arguments: Any) -> Any:
+        try:
+            return read(*arguments)
+        except OSError:
+            raise
+        # Of a pickle that is cut or damaged: any error.
+        except Exception:
+            return otherwise()
+
+    return read_or
 
 
 @cache

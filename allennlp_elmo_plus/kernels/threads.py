@@ -58,8 +58,8 @@ def run_in_threads(tasks: Sequence[Callable[[], T]], device: torch.device) -> li
     """Return the results of `tasks`, in order.
 
     On a CPU with at least as many threads (`num_threads()`) as tasks, the tasks run in parallel, each with an equal share of
-    the threads. Otherwise they run one by one. Gradient mode and autocast are the caller's. If a task raises, all tasks that have
-    begun end before the error of the first one is raised.
+    the threads. Otherwise they run one by one. The modes of gradients, inference and autocast are the caller's. If a task raises, all
+    tasks that have begun end before the error of the first one is raised.
 
     Several threads may call this function at once. A task that no thread of the pool has begun when the caller has finished its own
     task is run by the caller, so no caller waits for the work of others.
@@ -69,14 +69,17 @@ def run_in_threads(tasks: Sequence[Callable[[], T]], device: torch.device) -> li
         return [task() for task in tasks]
     if share == 1 and before > 1:
         release_openmp_threads()
-    grad_enabled, autocast_enabled = torch.is_grad_enabled(), torch.is_autocast_enabled("cpu")
+    grad_enabled, is_inference = torch.is_grad_enabled(), torch.is_inference_mode_enabled()
+    autocast_enabled = torch.is_autocast_enabled("cpu")
     autocast_dtype = torch.get_autocast_dtype("cpu")
 
     def run(task: Callable[[], T]) -> T:
         # PyTorch and OpenMP have these settings per thread.
         torch.set_num_threads(share)
-        with torch.set_grad_enabled(grad_enabled), torch.autocast("cpu", autocast_dtype, autocast_enabled):
-            return task()
+        # The first of these switches gradients too.
+        with torch.inference_mode(is_inference), torch.set_grad_enabled(grad_enabled):
+            with torch.autocast("cpu", autocast_dtype, autocast_enabled):
+                return task()
 
     pool = _pool(os.getpid())
     others = [pool.submit(run, task) for task in tasks[1:]]

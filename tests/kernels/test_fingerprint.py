@@ -53,6 +53,10 @@ CHANGES = {
 }
 
 
+def test_a_weight_without_values_has_a_fingerprint() -> None:
+    assert fingerprint([torch.zeros(0, 5)]) != fingerprint([torch.zeros(1, 5)])
+
+
 def test_changes_of_many_values_count() -> None:
     weight = drawn(4096)
     found = {name: fingerprint([change(weight)]) for name, change in CHANGES.items()}

@@ -69,6 +69,48 @@ print(source, sorted(features))
     assert not any("amx" in stamp for stamp in stamps) or len(stamps) == 2
 
 
+DROPOUT = """
+import logging, numpy as np
+from allennlp_elmo_plus.kernels import backend
+from allennlp_elmo_plus.kernels.compile import missing_entries
+logging.basicConfig(format="%(message)s")
+if {full}:
+    import resource, signal
+    signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (8192, 8192))
+from allennlp_elmo_plus.kernels.dropout import _numba_kernels as kernels
+print(len(missing_entries({{"dropout": "float32"}})), end=" ")
+values = np.ones(8, np.float32)
+kernels.dropout(values, values, np.uint32(0), np.uint32(1), np.uint32(0), np.float32(2))
+print(values[0])
+"""
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("pattern, num_bytes", [("*.nbi", 0), ("*.nbi", 1000), ("*.nbc", 0), ("*.nbc", 1000)])
+def test_a_kernel_whose_file_is_cut_is_compiled_again(pattern: str, num_bytes: int, tmp_path: Path) -> None:
+    code = DROPOUT.format(full=False)
+    assert run_code(code, tmp_path) == "1 2.0\n"
+    (file,) = tmp_path.rglob(f"*.dropout*{pattern[1:]}")
+    size = file.stat().st_size
+    os.truncate(file, num_bytes)
+    assert run_code(code, tmp_path).endswith(" 2.0\n") and file.stat().st_size == size
+    assert run_code(code, tmp_path) == "0 2.0\n"
+
+
+@pytest.mark.slow
+def test_a_full_disk_stops_no_kernel_and_leaves_no_code_of_other_sources(tmp_path: Path) -> None:
+    source, copy = Path(allennlp_elmo_plus.__file__).parent, tmp_path / "allennlp_elmo_plus"
+    shutil.copytree(source, copy, ignore=shutil.ignore_patterns("__pycache__"))
+    kernels, cache = copy / "kernels" / "dropout" / "_numba_kernels.py", tmp_path / "cache"
+    now = kernels.read_text()
+    kernels.write_text(now.replace("(scale if", "(7 * scale if"))
+    assert run_code(DROPOUT.format(full=False), cache, cwd=tmp_path) == "1 14.0\n"
+    kernels.write_text(now)
+    assert run_code(DROPOUT.format(full=True), cache, cwd=tmp_path) == "1 2.0\n"
+    assert run_code(DROPOUT.format(full=False), cache, cwd=tmp_path).endswith(" 2.0\n")
+
+
 @pytest.mark.slow
 def test_a_kernel_is_compiled_again_when_a_function_that_it_contains_has_changed(tmp_path: Path) -> None:
     source, copy = Path(allennlp_elmo_plus.__file__).parent / "kernels", tmp_path / "allennlp_elmo_plus" / "kernels"

@@ -212,15 +212,26 @@ def test_the_compiled_loop_sums_gradients_over_blocks_of_rows() -> None:
     )
 
 
-def test_inputs_may_have_any_strides(forced_backend: str) -> None:
+@pytest.mark.parametrize("name", ["inputs", "hidden", "cell", "kernel", "projection"])
+def test_arguments_and_weights_may_have_any_strides(forced_backend: str, name: str) -> None:
     layer = lstm_layer(WHOLE_PANELS, torch.float32)
-    inputs, *others = lstm_arguments(layer, [9, 9, 9], 9)
+    inputs, batch_sizes, *state = lstm_arguments(layer, [9, 9, 9], 9)
+    tensors = {"inputs": inputs, "hidden": state[0], "cell": state[1], **dict(layer.named_parameters())}
 
-    def gradients(inputs: Tensor) -> tuple[Tensor, ...]:
-        return torch.autograd.grad(layer(inputs, *others).outputs.square().sum(), list(layer.parameters()))
+    def results() -> tuple[Tensor, ...]:
+        leaves = {key: tensor.detach().requires_grad_() for key, tensor in tensors.items()}
+        for key, parameter in layer.named_parameters():
+            parameter.data = leaves[key].data
+        output = layer(leaves["inputs"], batch_sizes, leaves["hidden"], leaves["cell"])
+        given = [leaves[key] for key in ("inputs", "hidden", "cell")]
+        return (
+            *output,
+            *torch.autograd.grad(sum(part.square().sum() for part in output), [*given, *layer.parameters()]),
+        )
 
-    for one, other in zip(gradients(inputs), gradients(inputs.t().contiguous().t()), strict=True):
-        assert torch.equal(one, other)
+    expected = results()
+    tensors[name] = tensors[name].detach().t().contiguous().t()
+    torch.testing.assert_close(results(), expected, rtol=1e-5, atol=1e-5)
 
 
 def test_arguments_are_not_changed(forced_backend: str) -> None:

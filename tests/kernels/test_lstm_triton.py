@@ -107,6 +107,12 @@ def test_equals_the_reference(batch_sizes: list[int], num_rows: int, dtype: torc
             assert 0.2 < (values.abs() == clip).double().mean() < 0.9
 
 
+@pytest.mark.parametrize("batch_sizes", [[], [0]])
+def test_without_rows_there_is_nothing_to_compute(batch_sizes: list[int]) -> None:
+    for result in stacked(random_layers(), *arguments(random_layers(), batch_sizes, 0)):
+        assert [len(tensor) for tensor in result] == [0, 0, 0]
+
+
 @pytest.mark.parametrize("num, projection, clips", [(2, False, True), (2, True, False), (1, True, True)])
 def test_equals_the_reference_without_some_parts(num: int, projection: bool, clips: bool) -> None:
     layers = random_layers(num, projection, clips)

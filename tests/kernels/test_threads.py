@@ -51,6 +51,13 @@ def test_gradient_mode_and_autocast_are_the_callers(two_threads: None) -> None:
     assert [result[:2] for result in run_in_threads([modes, modes], CPU)] == [(True, False)] * 2
 
 
+def test_tasks_may_change_tensors_of_inference_mode(two_threads: None) -> None:
+    with torch.inference_mode():
+        values = torch.zeros(2)
+        run_in_threads([lambda: values[0].add_(1), lambda: values[1].add_(2)], CPU)
+    assert values.tolist() == [1, 2]
+
+
 @pytest.mark.parametrize("failing", [0, 1])
 def test_an_error_is_the_callers_and_comes_when_all_have_ended(failing: int, two_threads: None) -> None:
     begun, ended = threading.Event(), []

@@ -56,7 +56,7 @@ def _torch_hash(tensor: Tensor) -> Tensor:
     # Multilinear hashing: the sum of the words, each times a random key of its column and its row.
     words = _padded_bytes(tensor, 4 * COLUMNS).view(torch.int32).view(-1, COLUMNS)
     keys = _signed_keys(tensor.device)
-    row_keys = torch.arange(1, 2 * len(words), 2, device=tensor.device) * keys[0]
+    row_keys = (2 * torch.arange(len(words), device=tensor.device) + 1) * keys[0]
     return ((words * keys).sum(1) * row_keys).sum()
 
 

@@ -1,7 +1,7 @@
 """The steps of one direction, forward and backward, in one call of a compiled loop: tensors in, tensors out."""
 
 from collections.abc import Callable, Sequence
-from functools import lru_cache
+from functools import lru_cache, partial
 from typing import Optional
 
 import numpy as np
@@ -67,7 +67,10 @@ def backward_loop(window: Window, gates: Tensor, upstream: UpstreamGradients, ne
     grad_inputs, grad_kernel, grad_projection = (
         make(tensor) if has_products and is_needed and tensor is not None else None
         for make, tensor, is_needed in zip(
-            (torch.empty_like, torch.zeros_like, torch.zeros_like),
+            (
+                partial(torch.empty_like, memory_format=torch.contiguous_format),
+                *[partial(torch.zeros_like, memory_format=torch.contiguous_format)] * 2,
+            ),
             (tensors.inputs, tensors.kernel, tensors.projection),
             products,
             strict=True,

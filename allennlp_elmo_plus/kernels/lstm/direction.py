@@ -5,6 +5,7 @@ from collections.abc import Callable, Sequence
 from functools import partial
 from typing import NamedTuple, Optional, TypeVar
 
+import torch
 from torch import Tensor
 
 from allennlp_elmo_plus.kernels.backend import is_packed_bfloat16, run
@@ -64,7 +65,7 @@ def forward(
     block_steps = max(1, num_steps if saves else math.ceil(block_rows / max(1, num_rows)))
     steps = plan_steps(tuple(batch_sizes), num_rows, block_steps, saves, projection is not None)
     window = Window(tensors, clips, Buffers(cells, unprojected, outputs), steps, block_steps)
-    final_hidden, final_cell = hidden.clone(), cell.clone()
+    final_hidden, final_cell = (state.clone(memory_format=torch.contiguous_format) for state in (hidden, cell))
 
     def loop() -> Tensor:
         from allennlp_elmo_plus.kernels.lstm._numba_loop import forward_loop

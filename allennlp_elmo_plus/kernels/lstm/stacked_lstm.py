@@ -34,7 +34,7 @@ def _last_rows(state: Tensor, steps: Sequence[Tensor]) -> Tensor:
         if step.shape[1] > finished:
             parts.append(step[:, finished:].to(state.dtype))
             finished = step.shape[1]
-    return torch.cat(parts, dim=1)
+    return torch.cat(parts, dim=1) if parts else state
 
 
 class _StackedLstm(torch.autograd.Function):
