@@ -10,9 +10,9 @@
 # make fuzz    feeds damaged files to each parser for ten minutes, see fuzz/README.md; some parsers, for another time:
 #              make fuzz FUZZ='options hdf5' FUZZ_SECONDS=60
 # make results DATA=DIR
-#              measures the examples that have figures, one at a time, and writes their tables. Its data are the folders low_resource,
-#              english, minimal_pairs, lexical_substitution and ko_petitions of DIR. It needs more packages: see the README of each
-#              example. The same command again resumes an interrupted run.
+#              repeats all examples that have figures, one at a time, into runs/, and prints their tables. Its data are the folders
+#              low_resource, english, minimal_pairs, lexical_substitution and ko_petitions of DIR. It needs more packages: see the README of
+#              each example. The same command again resumes an interrupted run.
 # make docs    builds the site of the documentation in site/; to read it: python -m http.server -d site
 #              With Chromium, and after `make train`, it has pictures of the pages that `report` and `explore` show.
 # make soak    the long form of the fault tests, a quarter of an hour or more: 50 kills at random moments, 20,000 steps of training,
@@ -82,16 +82,16 @@ fuzz: $(STAMP)
 
 results: $(STAMP)
 	@test -n "$(DATA)" || { echo "DATA is missing: make results DATA=DIR" >&2; exit 1; }
-	for folder in $(DATA)/low_resource/*/; do $(BIN)/python -m examples.low_resource --figures examples/low_resource/figures.jsonl $$folder || exit 1; done
-	$(BIN)/python -m examples.english --figures examples/english/figures.jsonl $(DATA)/english
-	$(BIN)/python -m examples.chunking --figures examples/chunking/figures.jsonl $(DATA)/english --models runs/english/seed*/model.tar.gz
-	$(BIN)/python -m examples.chunking.plot
-	$(BIN)/python -m examples.grammar --figures examples/grammar/figures.jsonl $(DATA)/minimal_pairs runs/english/seed*/model.tar.gz --text $(DATA)/english/train.txt.gz
-	$(BIN)/python -m examples.word_choice --figures examples/word_choice/figures.jsonl $(DATA)/lexical_substitution runs/english/seed*/model.tar.gz --text $(DATA)/english/train.txt.gz
-	$(BIN)/python -m examples.petitions --figures examples/petitions/figures.jsonl $(DATA)/ko_petitions
-	$(BIN)/python -m examples.petitions --figures examples/petitions/figures.jsonl $(DATA)/ko_petitions --words morphemes
-	$(BIN)/python -m examples.meaning_over_time --figures examples/meaning_over_time/figures.jsonl $(DATA)/ko_petitions runs/petitions/spaces/bilm/model.tar.gz
-	$(BIN)/python -m examples.shared.tables low_resource english chunking grammar word_choice petitions meaning_over_time
+	for folder in $(DATA)/low_resource/*/; do $(BIN)/python -m examples.low_resource --figures runs/low_resource/figures.jsonl $$folder || exit 1; done
+	$(BIN)/python -m examples.english $(DATA)/english
+	$(BIN)/python -m examples.chunking $(DATA)/english --models runs/english/seed*/model.tar.gz
+	$(BIN)/python -m examples.grammar $(DATA)/minimal_pairs runs/english/seed*/model.tar.gz --text $(DATA)/english/train.txt.gz
+	$(BIN)/python -m examples.word_choice $(DATA)/lexical_substitution runs/english/seed*/model.tar.gz --text $(DATA)/english/train.txt.gz
+	$(BIN)/python -m examples.petitions $(DATA)/ko_petitions
+	$(BIN)/python -m examples.petitions $(DATA)/ko_petitions --words morphemes
+	$(BIN)/python -m examples.meaning_over_time $(DATA)/ko_petitions runs/petitions/spaces/bilm/model.tar.gz
+	for name in low_resource english chunking grammar word_choice petitions meaning_over_time; do \
+		$(BIN)/python -m examples.shared.tables $$name --figures runs/$$name/figures.jsonl || exit 1; done
 
 # MkDocs reads the docstrings without importing the package, so its environment needs only the extra `docs` itself.
 docs: $(DOCS_VENV)/.installed

@@ -35,8 +35,8 @@ class ElmoNeighbors(ElmoCommand):
     """Print the nearest neighbours of words in context.
 
     For each word of a query, print the most similar words of the text in their sentences, and the most similar words without
-    context, as in table 4 of Peters et al. 2018. The similarity is the cosine of the vectors of a biLM. The text is read once and
-    not held in memory; sentences of more than 1,000 words are left out.
+    context, as in table 4 of Peters et al. 2018. The similarity is the cosine of the vectors of a biLM. The text is not held in
+    memory; sentences of more than 1,000 words are left out.
     """
 
     example = """\

@@ -19,9 +19,8 @@ NAMES = {
 SHARES = {0.01: "1%", 0.1: "10%", 1.0: "all"}
 
 
-def tables() -> list[Table]:
+def tables(figures: Figures) -> list[Table]:
     """Return the tables of the example's page, and of two pages in docs/."""
-    figures = Figures(FOLDER / "figures.jsonl")
     kinds = [kind for kind in NAMES if figures.lines({"task": "chunks", "vectors": kind})]
     return [
         Table(FOLDER / "README.md", "chunks", _chunks(figures, kinds)),

@@ -13,9 +13,8 @@ _SCORES = ("forward", "backward", "both")
 _ONE_RUN = " (one run)"
 
 
-def tables() -> list[Table]:
+def tables(figures: Figures) -> list[Table]:
     """Return the tables of the pages, from the file of figures."""
-    figures = Figures(FOLDER / "figures.jsonl")
     root = FOLDER.parents[1]
     return [
         Table(FOLDER / "README.md", "grammar phenomena", _by_phenomenon(figures)),

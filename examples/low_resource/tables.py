@@ -46,9 +46,8 @@ PUBLISHED = {
 }
 
 
-def tables() -> list[Table]:
+def tables(figures: Figures) -> list[Table]:
     """Return the tables of the example's page, and the short one of the page of all results."""
-    figures = Figures(FOLDER / "figures.jsonl")
     languages = list(dict.fromkeys(line["language"] for line in figures.lines({})))
     page = FOLDER / "README.md"
     return [

@@ -10,9 +10,8 @@ FOLDER = Path(__file__).parent
 _MEASURES = ("apd", "prt", "jsd")
 
 
-def tables() -> list[Table]:
+def tables(figures: Figures) -> list[Table]:
     """Return the table of the example's page."""
-    figures = Figures(FOLDER / "figures.jsonl")
     words = list(dict.fromkeys(line["word"] for line in figures.lines({})))
     words.sort(key=lambda word: -_ratio(figures, word))
     rows = []

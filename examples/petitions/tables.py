@@ -59,9 +59,8 @@ GAMMA = {
 }
 
 
-def tables() -> list[Table]:
+def tables(figures: Figures) -> list[Table]:
     """Return the tables of the example's page, and those of the pages in `docs/`."""
-    figures = Figures(FOLDER / "figures.jsonl")
     page = FOLDER / "README.md"
     short = [*WITHOUT_BILM, *VECTORS[-1:], *WITH_BOTH[-1:], *BEST_MIXES]
     return [

@@ -1,15 +1,18 @@
 """Markdown tables of figures, written into the pages that show them.
 
 An example with figures has the files `examples/NAME/figures.jsonl` and `examples/NAME/tables.py`. The latter has a function
-`tables()`, which returns the tables of all its pages. `python -m examples.shared.tables NAME` writes them into the pages, and
-`tests/examples/test_figures.py` checks that each page has them.
+`tables(figures)`, which returns the tables of all its pages. `python -m examples.shared.tables NAME...` writes the tables of these figures
+into the pages, and `tests/examples/test_figures.py` checks that each page has them. `python -m examples.shared.tables NAME --figures FILE`
+prints the tables of other figures, and changes no page.
 """
 
-import sys
+import argparse
 from collections.abc import Sequence
 from importlib import import_module
 from pathlib import Path
-from typing import NamedTuple
+from typing import NamedTuple, Optional
+
+from examples.shared.figures import Figures
 
 
 class Table(NamedTuple):
@@ -20,10 +23,11 @@ class Table(NamedTuple):
     text: str
 
 
-def write_tables(example: str) -> None:
-    """Write the tables of `examples/EXAMPLE/tables.py` into their pages."""
-    for table in import_module(f"examples.{example}.tables").tables():
-        replace_table(*table)
+def tables_of(example: str, file: Optional[Path] = None) -> list[Table]:
+    """Return the tables of the figures in `file`; by default, of those of the example's own file."""
+    module = import_module(f"examples.{example}.tables")
+    tables: list[Table] = module.tables(Figures(file or Path(f"{module.__file__}").with_name("figures.jsonl")))
+    return tables
 
 
 def markdown_table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
@@ -47,6 +51,18 @@ def replace_table(page: Path, name: str, table: str) -> None:
     page.write_text(f"{before}{first}\n{table}\n\n{last}{after}", encoding="utf-8")
 
 
+def main() -> None:
+    """Read the command line, and write or print the tables."""
+    parser = argparse.ArgumentParser(prog="python -m examples.shared.tables")
+    parser.add_argument("examples", nargs="+", metavar="NAME")
+    parser.add_argument("--figures", type=Path, metavar="FILE", help="print the tables of these figures of one example")
+    arguments = parser.parse_args()
+    for table in (table for name in arguments.examples for table in tables_of(name, arguments.figures)):
+        if arguments.figures is None:
+            replace_table(*table)
+        else:
+            print(f"{table.name}\n\n{table.text}\n")
+
+
 if __name__ == "__main__":
-    for name in sys.argv[1:]:
-        write_tables(name)
+    main()

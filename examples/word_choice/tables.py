@@ -56,9 +56,8 @@ _SUMMARY = {
 }
 
 
-def tables() -> list[Table]:
+def tables(figures: Figures) -> list[Table]:
     """Return the tables of the example's page, and the short one of the page of all results."""
-    figures = Figures(FOLDER / "figures.jsonl")
     page = FOLDER / "README.md"
     short = [row for row in WAYS if row[:2] in _SUMMARY]
     results = FOLDER.parents[1] / "docs/results.md"

@@ -1,8 +1,8 @@
 """The pages of the examples that measure show the figures of their files `figures.jsonl`."""
 
+import json
 import re
 import statistics
-from importlib import import_module
 from pathlib import Path
 
 import pytest
@@ -15,7 +15,7 @@ EXAMPLES = sorted(path.parent.name for path in Path("examples").glob("*/figures.
 
 @pytest.mark.parametrize("name", EXAMPLES)
 def test_each_page_has_the_tables_of_its_figures(name):
-    for page, table, text in import_module(f"examples.{name}.tables").tables():
+    for page, table, text in tables.tables_of(name):
         assert f"<!-- table {table} -->\n\n{text}\n\n<!-- end of {table} -->\n" in page.read_text("utf-8")
 
 
@@ -61,6 +61,24 @@ def test_a_written_table_replaces_the_one_before(tmp_path):
     assert page.read_text("utf-8") == expected
     with pytest.raises(ValueError, match="<!-- table two -->"):
         tables.replace_table(page, "two", text)
+
+
+def test_tables_of_other_figures_are_printed_and_change_no_page(tmp_path, monkeypatch, capsys):
+    line = {
+        "words": "spaces",
+        "part": "bilm",
+        "perplexity": 7.0,
+        "forward_perplexity": 6.0,
+        "backward_perplexity": 8.0,
+        "minutes": 9.0,
+    }
+    other = {"words": "spaces", "part": "vectors", "minutes": 5.0}
+    (tmp_path / "f.jsonl").write_text(f"{json.dumps(line)}\n{json.dumps(other)}\n", encoding="utf-8")
+    before = Path("examples/petitions/README.md").read_text("utf-8")
+    monkeypatch.setattr("sys.argv", ["tables", "petitions", "--figures", str(tmp_path / "f.jsonl")])
+    tables.main()
+    assert "| spaces | 7.0 | 6.0 | 8.0 | 9.0 | 5.0 |" in capsys.readouterr().out
+    assert Path("examples/petitions/README.md").read_text("utf-8") == before
 
 
 def test_figures_are_kept_in_a_directory_that_does_not_exist_yet(tmp_path):

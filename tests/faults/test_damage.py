@@ -59,7 +59,9 @@ def test_a_truncated_encoded_text_kills_the_process_and_the_run_can_be_recovered
 
 
 # The disk has space for all other files and this number of checkpoints: too small for the encoded text, for one checkpoint, for two.
-@pytest.mark.parametrize("num_checkpoints", [-0.9, 0.6, 1.6])
+@pytest.mark.parametrize(
+    "num_checkpoints", [1.6, *(pytest.param(number, marks=pytest.mark.slow) for number in (-0.9, 0.6))]
+)
 def test_a_full_disk_loses_no_saved_file(run: Run, uninterrupted: Run, num_checkpoints: float) -> None:
     checkpoint = sum(path.stat().st_size for path in uninterrupted.out.glob(f"*_state_e{NUM_EPOCHS}_b0.th"))
     others = (path for path in uninterrupted.out.rglob("*") if path.is_file() and path.suffix != ".th")
@@ -83,6 +85,7 @@ def test_a_disk_that_is_read_only_at_recovery_loses_no_file(run: Run, uninterrup
     assert_same_run(run, uninterrupted)
 
 
+@pytest.mark.slow
 def test_a_run_needs_no_shared_memory_file_system(run: Run, uninterrupted: Run) -> None:
     assert run.finish(mounts=[{"path": "/dev/shm", "memory": "size=4k,nr_inodes=1"}]) == 0
     assert_same_run(run, uninterrupted)

@@ -13,7 +13,14 @@ from tests.helpers.runs.fork_server import ForkServer
 
 
 # An epoch has 11 training batches, then 2 validation batches.
-@pytest.mark.parametrize("number, num_batches", [(signal.SIGTERM, 1), (signal.SIGINT, 7), (signal.SIGTERM, 15)])
+@pytest.mark.parametrize(
+    "number, num_batches",
+    [
+        (signal.SIGINT, 7),
+        pytest.param(signal.SIGTERM, 1, marks=pytest.mark.slow),
+        pytest.param(signal.SIGTERM, 15, marks=pytest.mark.slow),
+    ],
+)
 def test_after_a_signal_a_run_finishes_its_batch_saves_and_exits(
     run: Run, uninterrupted: Run, number: int, num_batches: int
 ) -> None:

@@ -285,6 +285,7 @@ def test_two_processes_share_the_batches_of_sentences(processes: ProcessPool, tm
     assert_close_metrics(tmp_path / "two" / "out", tmp_path / "alone" / "out", epoch=1)
 
 
+@pytest.mark.slow
 def test_each_process_has_its_own_seed(two_processes: tuple[Path, list[dict[str, Any]]]) -> None:
     _, (first, second) = two_processes
     # 133 is AllenNLP's seed, which AllenNLP gives to all processes.

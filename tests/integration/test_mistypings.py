@@ -126,6 +126,25 @@ MISTYPED: dict[str, tuple[str, int, str]] = {
     "fine-tuning a biLM that is missing": (train("training_config/finetune.jsonnet"), 1, "runs/bilm/model.tar.gz"),
 }  # fmt: skip
 
+# Their messages have tests of their own, in `unit/commands/test_error_lines.py` and beside the components.
+TESTED_ELSEWHERE = {
+    "a config that is missing",
+    "a directory that is in use",
+    "a pattern without a file",
+    "a precision",
+    "a run that is missing",
+    "a text as archive",
+    "a text that is missing",
+    "an archive that is missing",
+    "an option at the top",
+    "an option of the loader",
+    "an option of the LSTM",
+    "an option of the model",
+    "an option of the trainer",
+    "an optimizer's option",
+    "overrides that are no JSON",
+}
+
 RIGHT = {
     "a training": train("small.json"),
     "a clip of the trainer": train("small.json", trainer__grad_norm=5.0),
@@ -194,7 +213,10 @@ def terminal(server: ForkServer, tmp_path_factory: pytest.TempPathFactory) -> Te
     return terminal
 
 
-@pytest.mark.parametrize("mistake", MISTYPED)
+@pytest.mark.parametrize(
+    "mistake",
+    [pytest.param(name, marks=pytest.mark.slow if name in TESTED_ELSEWHERE else ()) for name in MISTYPED],
+)
 def test_a_mistake_is_answered_in_three_lines(mistake: str, terminal: Terminal, tmp_path: Path) -> None:
     command, expected_status, answer = MISTYPED[mistake]
     status, out, err = terminal.type(command.replace("-s out", f"-s {tmp_path}/out"))

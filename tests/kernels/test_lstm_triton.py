@@ -95,8 +95,15 @@ def run_with_gradients(run, layers: list[LstmLayer], batch_sizes: list[int], num
     return named
 
 
-@pytest.mark.parametrize("dtype, tolerance", [(torch.double, 1e-12), (torch.float, 1e-5)])
-@pytest.mark.parametrize("batch_sizes, num_rows", [([2, 2, 2], 2), (FALLING, 4)])
+@pytest.mark.parametrize(
+    "batch_sizes, num_rows, dtype, tolerance",
+    [
+        (FALLING, 4, torch.double, 1e-12),
+        ([2, 2, 2], 2, torch.float, 1e-5),
+        pytest.param(FALLING, 4, torch.float, 1e-5, marks=pytest.mark.slow),
+        pytest.param([2, 2, 2], 2, torch.double, 1e-12, marks=pytest.mark.slow),
+    ],
+)
 def test_equals_the_reference(batch_sizes: list[int], num_rows: int, dtype: torch.dtype, tolerance: float) -> None:
     layers = random_layers(dtype=dtype)
     ours = run_with_gradients(stacked, layers, batch_sizes, num_rows)

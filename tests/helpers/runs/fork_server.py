@@ -135,7 +135,10 @@ def _warm_up() -> None:
     from tests.helpers.small_text import small_config
 
     with tempfile.TemporaryDirectory() as directory:
-        train_model(Params(small_config(Path(directory))), os.path.join(directory, "out"))
+        config = small_config(Path(directory))
+        # One of several servers compiles the kernels, and the others wait.
+        config["trainer"]["callbacks"] = [{"type": "bilm_plan"}]
+        train_model(Params(config), os.path.join(directory, "out"))
     # The garbage collector of a fork skips frozen objects, so their memory pages stay shared.
     gc.collect()
     gc.freeze()

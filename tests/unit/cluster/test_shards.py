@@ -135,9 +135,12 @@ def test_a_worker_reads_a_bilm_again_that_has_changed(tmp_path: Path, monkeypatc
         embedding._embed_shard(shard, files=files, digest="0", settings=EmbedSettings())
 
 
-def test_a_file_of_the_user_is_not_replaced_when_the_text_gets_another_shard(
-    runner: ShardRunner, tmp_path: Path
-) -> None:
+def test_a_file_of_the_user_is_not_replaced_when_the_text_gets_another_shard(tmp_path: Path) -> None:
+    class InThisProcess(ShardRunner):
+        def run(self, function, shards):
+            yield from ((index, function(shard)) for index, shard in enumerate(shards))
+
+    runner = InThisProcess(None)
     saved(tmp_path)
     files = embedding.EmbedderFiles(str(tmp_path / "model.tar.gz"))
     text, out = tmp_path / "text", tmp_path / "out"

@@ -2,6 +2,7 @@
 
 import shutil
 
+import h5py
 import numpy as np
 import pytest
 import torch
@@ -24,6 +25,10 @@ def test_a_cache_of_words_changes_nothing_but_the_work(bilm, text, tmp_path, run
     plain, cached = read_vectors(tmp_path / "plain.hdf5"), read_vectors(tmp_path / "cached.hdf5")
     for key, array in plain.items():
         np.testing.assert_allclose(cached[key], array, rtol=0, atol=1e-5)
+    with h5py.File(tmp_path / "words.hdf5", "a") as file:
+        file["embedding"][:] += 1
+    ended = run("elmo", text, tmp_path / "other.hdf5", *command, "--token-embedding-file", tmp_path / "words.hdf5")
+    assert ended.status == 1 and "the cached vectors of words are those of another biLM" in only_line(ended.err)
 
 
 @pytest.mark.parametrize("name", ["words.vec", "words.TXT"])

@@ -230,7 +230,7 @@ def test_an_error_line_begins_after_a_progress_bar(capsys: pytest.CaptureFixture
     assert line == "error: a rule" and "training" in progress[-1]
 
 
-@pytest.mark.parametrize("where", ["model", "loader"])
+@pytest.mark.parametrize("where", ["model", pytest.param("loader", marks=pytest.mark.slow)])
 def test_an_error_in_a_process_of_a_distributed_training(where: str, server: ForkServer, tmp_path: Path) -> None:
     from tests.faults.command_process import run_command
 

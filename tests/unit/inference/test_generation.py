@@ -105,7 +105,7 @@ def test_a_wide_beam_finds_all_continuations_in_order(backward: bool, context: l
 
 @FORWARD_AND_BACKWARD
 @pytest.mark.parametrize("beam_size", [1, 2, 3, 5])
-@pytest.mark.parametrize("seed", [1, 2, 3])
+@pytest.mark.parametrize("seed", [1, *(pytest.param(seed, marks=pytest.mark.slow) for seed in (2, 3))])
 def test_a_beam_keeps_the_most_probable_continuations_at_every_word(backward: bool, beam_size: int, seed: int) -> None:
     model = model_of_five_words(seed)
     direction = direction_of(model, backward)

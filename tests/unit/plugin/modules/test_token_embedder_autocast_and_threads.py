@@ -68,9 +68,10 @@ def test_four_threads_with_one_token_embedder_get_the_vectors_of_one_thread(file
     batches = [
         ids_of([[f"{word}{number % 7}" for word in sentence] for sentence in BATCHES[2]]) for number in range(40)
     ]
+    alone, shared = BilmTokenEmbedder(**files).eval(), BilmTokenEmbedder(**files).eval()
     with torch.no_grad():
-        expected = [BilmTokenEmbedder(**files).eval()(batch) for batch in batches]
-    shared, by_threads = BilmTokenEmbedder(**files).eval(), [None] * len(batches)
+        expected = [alone(batch) for batch in batches]
+    by_threads = [None] * len(batches)
 
     def embed(first: int) -> None:
         with torch.no_grad():

@@ -195,9 +195,9 @@ def test_what_gradual_unfreezing_trains_later_is_trained_as_with_dense_gradients
     "optimizer, clip",
     [
         ({"type": "adam", "lr": 0.05}, None),
-        ({"type": "adagrad", "lr": 0.05}, None),
         ({"type": "bilm", "lr": 0.05}, 0.5),
-        (MULTI, None),
+        pytest.param({"type": "adagrad", "lr": 0.05}, None, marks=pytest.mark.slow),
+        pytest.param(MULTI, None, marks=pytest.mark.slow),
     ],
 )
 def test_several_processes_train_as_one(
