@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from tests.faults.runs import Run, assert_same_run, in_two_processes
-from tests.helpers.runs.fork_server import ForkServer
+from tests.helpers.runs.fork_server import TIMEOUT_SECONDS, ForkServer
 
 
 # An epoch has 11 training batches, then 2 validation batches.
@@ -38,6 +38,25 @@ def test_after_a_signal_a_run_finishes_its_batch_saves_and_exits(
     assert_same_run(run, uninterrupted)
     # No batch was trained on twice; an interrupted validation starts again.
     assert run.num_batches() <= uninterrupted.num_batches() + 2 and num_before < uninterrupted.num_batches()
+
+
+def test_a_signal_while_the_text_is_encoded_ends_the_run_and_leaves_no_unfinished_file(run: Run) -> None:
+    text = run.directory / "train.txt"
+    text.unlink()
+    os.mkfifo(text)
+    process = run.start()
+    with text.open("wb", buffering=0) as pipe:
+        pipe.write(b"the mill turns\n")
+        deadline = time.monotonic() + TIMEOUT_SECONDS
+        while not (written := [path for path in map(os.path.realpath, open_files(process)) if "bilm-corpus-" in path]):
+            assert time.monotonic() < deadline
+            time.sleep(0.01)
+        assert run.kill(process, signal.SIGTERM) not in (0, -signal.SIGTERM)
+    assert not any(os.path.exists(os.path.dirname(path)) for path in written) and run.num_batches() == 0
+
+
+def open_files(process: int) -> list[Path]:
+    return list(Path(f"/proc/{process}/fd").iterdir())
 
 
 def test_a_second_signal_ends_the_process_at_once(run: Run, uninterrupted: Run) -> None:
