@@ -7,6 +7,7 @@ import torch
 from torch import Tensor, nn
 
 from allennlp_elmo_plus.data.text.characters import PADDING_ID
+from allennlp_elmo_plus.errors import InputError
 from allennlp_elmo_plus.kernels.char_conv.conv_max_pool import conv_max_pool
 from allennlp_elmo_plus.kernels.dtypes import common_dtype
 from allennlp_elmo_plus.modules.initialization import normal_
@@ -67,10 +68,14 @@ class CharacterCNN(nn.Module):
             buckets: Where padding begins, as `kernels.char_conv.conv_max_pool` takes it; None for words in any order.
 
         Raises:
-            ValueError: `characters` have another width or ids out of range, or `buckets` do not fit the words.
+            InputError: `characters` have another width.
+            ValueError: `characters` have ids out of range, or `buckets` do not fit the words.
         """
         if characters.dim() != 2 or characters.shape[1] != self.max_characters:
-            raise ValueError(f"`characters` must have shape (U, {self.max_characters}), got {tuple(characters.shape)}")
+            raise InputError(
+                f"words must have the biLM's number of characters, {self.max_characters}, got shape {tuple(characters.shape)}: set "
+                "`max_characters_per_token` of the token indexer"
+            )
         common_dtype(self)
         if len(characters) == 0:
             return self.embedding.new_zeros(0, self.num_filters)

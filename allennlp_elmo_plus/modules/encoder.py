@@ -226,12 +226,16 @@ class BiLMEncoder(nn.Module):
         """Return the number of words of each sentence of `ids`; see `forward` for the errors.
 
         Raises:
+            InputError: `ids` has another shape than `forward` requires.
             ValueError: `ids` is not as `forward` requires.
         """
         word_shape, high = self.token_encoder.word_shape, self.token_encoder.max_id
         if ids.shape[2:] != word_shape or ids.dim() != 2 + len(word_shape):
             expected = ", ".join(["B", "T", *map(str, word_shape)])
-            raise ValueError(f"`ids` must have shape ({expected}), got {tuple(ids.shape)}")
+            hint = (
+                ": set `max_characters_per_token` of the token indexer" if ids.dim() == 2 + len(word_shape) == 3 else ""
+            )
+            raise InputError(f"`ids` must have shape ({expected}), got {tuple(ids.shape)}{hint}")
         if ids.numel() == 0:
             return [0] * ids.shape[0]
         present = (ids if ids.dim() == 3 else ids.unsqueeze(2)) > 0

@@ -60,8 +60,9 @@ _NOT_OPTIONS_OF_TRAINERS = (
 # The modules of the programs `allennlp` and `elmo-plus`, and the functions that their scripts import.
 _PROGRAMS = {"allennlp", "allennlp_elmo_plus", "elmo-plus"}
 
-# The metrics of the model "bilm" over held-out text.
-_VALIDATION_METRICS = ("perplexity", "forward_perplexity", "backward_perplexity", "loss", "tokens_per_second")
+# The metrics of the model "bilm" over held-out text; the others only where it reads in two directions.
+_VALIDATION_METRICS = ("perplexity", "loss", "tokens_per_second")
+_METRICS_OF_DIRECTIONS = ("forward_perplexity", "backward_perplexity")
 
 
 def apply() -> None:
@@ -71,6 +72,7 @@ def apply() -> None:
         return
     _replace(GradientDescentTrainer, "__init__", _construct_adapt_gradients_and_announce)
     _replace(GradientDescentTrainer, "from_partial_objects", _refuse_unknown_options_and_construct)
+    _replace(GradientDescentTrainer, "_save_model_state", _save_weights_atomically)
     if "verbose" not in inspect.signature(ReduceLROnPlateau).parameters:
         _replace(_PlateauScheduler, "__init__", _construct_without_verbose)
     _replace(Params, "to_file", _write_atomically)
@@ -116,14 +118,25 @@ def _refuse_unknown_options_and_construct(
         refuse_unknown("trainer", unknown, [name for name in known if name not in _NOT_OPTIONS_OF_TRAINERS])
         # A subclass may have metrics of its own.
         if type(options["model"]) is BilmModel:
-            _refuse_unknown_metrics(options.get("validation_metric") or "-loss")
+            _refuse_unknown_metrics(options.get("validation_metric") or "-loss", options["model"])
     return construct(cls, *args, **options)
 
 
-def _refuse_unknown_metrics(metrics: Union[str, list[str]]) -> None:
+def _refuse_unknown_metrics(metrics: Union[str, list[str]], model: BilmModel) -> None:
+    known = (*_VALIDATION_METRICS, *(_METRICS_OF_DIRECTIONS if model.language_model.bilm.is_bidirectional else ()))
     for metric in [metrics] if isinstance(metrics, str) else metrics:
-        if metric.lstrip("+-") not in _VALIDATION_METRICS:
-            raise InputError(f"`validation_metric` must be one of {', '.join(_VALIDATION_METRICS)}, got {metric!r}")
+        if metric.lstrip("+-") not in known:
+            raise InputError(f"`validation_metric` must be one of {', '.join(known)}, got {metric!r}")
+
+
+def _save_weights_atomically(save: Callable[..., None], trainer: GradientDescentTrainer, path: str) -> None:
+    """Write the best weights to a new file, which then replaces the file at `path`.
+
+    Symptom: `best.th` may be a hard link to the weights of an earlier epoch's checkpoint (training/gradient_descent_trainer.py:922). If a
+    later epoch that saves no checkpoint is better, AllenNLP writes its weights into that checkpoint too.
+    """
+    with atomic_path(path) as temporary:
+        save(trainer, str(temporary))
 
 
 def _construct_without_verbose(

@@ -109,6 +109,29 @@ def test_a_run_with_a_skipped_batch_is_that_of_a_text_without_the_batch(
     )
 
 
+@pytest.mark.parametrize("clip", [{"grad_norm": True}, {"grad_norm": 1.0}, {"grad_clipping": 1.0}], ids=str)
+def test_a_batch_is_skipped_with_a_clip_of_the_trainer(
+    clip: dict[str, Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    changes = changes_of(tmp_path, 1)
+    changes["trainer"] |= clip
+    make_nonfinite(monkeypatch, math.inf, "loss")
+    losses = train(tmp_path, **changes)
+    assert [number for number, loss in enumerate(losses, 1) if loss == 0] == [BAD_BATCH]
+
+
+def test_a_skipped_window_of_a_shorter_last_step_is_left_out_of_the_loss(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    changes = changes_of(tmp_path, 1)
+    # 11 windows: two steps over five, and one over the last.
+    changes["trainer"] |= {"num_gradient_accumulation_steps": 5}
+    make_nonfinite(monkeypatch, math.inf, "loss", bad_batch=11)
+    losses = train(tmp_path, **changes)
+    (metrics, _) = final_weights_and_metrics(tmp_path, 1)[1]
+    assert len(losses) == 3 and metrics["training_loss"] == pytest.approx(sum(losses) / 2)
+
+
 def test_a_skipped_gradient_is_not_applied(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     changes = changes_of(tmp_path / "run", 1)
     weights = []

@@ -16,6 +16,7 @@ from overrides import overrides
 
 from allennlp_elmo_plus.data.batching.batch import LanguageModelBatch
 from allennlp_elmo_plus.data.batching.negatives import LogUniformSampler, sampler_of
+from allennlp_elmo_plus.data.text.vocabulary import SPECIAL_WORDS
 from allennlp_elmo_plus.inference.scoring.sentence_log_probs import sentence_log_probs
 from allennlp_elmo_plus.kernels.precision import check_precision, products_in
 from allennlp_elmo_plus.kernels.threads import take_threads
@@ -118,6 +119,10 @@ class BilmModel(StrictFromParams, Model):
         if exact_chunk_size < 1:
             raise ConfigurationError(f"`exact_chunk_size` must be at least 1, got {exact_chunk_size}")
         self.options = BiLMOptions.from_dict(options, source="model", inference=False)
+        if words_of(vocab)[: len(SPECIAL_WORDS)] != list(SPECIAL_WORDS):
+            raise ConfigurationError(
+                'the model "bilm" needs the vocabulary "bilm", got another one: `vocabulary: {type: "bilm"}`'
+            )
         # AllenNLP counts its padding token as an entry.
         vocab_size = vocab.get_vocab_size(TOKENS_NAMESPACE) - 1
         self._sampler = sampler_of(vocab_size, n_negative_samples_batch) if sample_softmax else None
@@ -138,6 +143,20 @@ class BilmModel(StrictFromParams, Model):
         self._metrics = BilmMetrics()
         self._has_checked_softmax = False
         self.on_nonfinite_loss: Optional[Callable[[float], None]] = None
+
+    @overrides
+    def extend_embedder_vocab(self, embedding_sources_mapping: Optional[dict[str, str]] = None) -> None:
+        """Refuse a vocabulary that AllenNLP has extended, as with `--extend-vocab`.
+
+        Raises:
+            ConfigurationError: It has more words than the softmax.
+        """
+        num_words, size = len(words_of(self.vocab)), len(self.language_model.softmax.bias)
+        if num_words > size:
+            raise ConfigurationError(
+                f"the vocabulary of a biLM must have the {size} words of its softmax, got {num_words}: leave out --extend-vocab; to train "
+                "on with other words, use `pretrained_file` in place of `from_archive`"
+            )
 
     # The base class takes `*inputs`; a model names the fields of its instances.
     @overrides(check_signature=False)

@@ -97,13 +97,12 @@ class BilmRepresentations(StrictFromParams, torch.nn.Module):
         self._encoder = _load_encoder(options_file, weight_file, archive_file, options, pretrained_file)
         self._encoder.precision = check_precision(precision)
         self._encoder.requires_grad_(requires_grad)
-        self._mixes: list[ScalarMix] = []
+        self._num_mixes = num_output_representations
         for number in range(num_output_representations):
             mix = _make_mix(
                 self._encoder.num_layers, do_layer_norm, scalar_mix_parameters, use_top_only, use_average, use_gamma
             )
             self.add_module(f"scalar_mix_{number}", mix)
-            self._mixes.append(mix)
         self._dropout = torch.nn.Dropout(dropout)
         self._keep_sentence_boundaries = keep_sentence_boundaries
         self._stateful = stateful
@@ -156,7 +155,10 @@ class BilmRepresentations(StrictFromParams, torch.nn.Module):
             return vectors.view(*leading, *vectors.shape[1:])
 
         return {
-            "elmo_representations": [self._dropout(padded(mix(layers, everywhere))) for mix in self._mixes],
+            "elmo_representations": [
+                self._dropout(padded(getattr(self, f"scalar_mix_{number}")(layers, everywhere)))
+                for number in range(self._num_mixes)
+            ],
             "mask": padded(everywhere.unsqueeze(1)).squeeze(-1),
         }
 

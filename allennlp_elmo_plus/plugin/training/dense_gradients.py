@@ -51,7 +51,11 @@ def adapt_gradients(trainer: GradientDescentTrainer) -> None:
             reason,
             len(model.language_model.softmax.bias),
         )
-    rescale_gradients = trainer.rescale_gradients
+    rescale_gradients, clip_gradient = trainer.rescale_gradients, trainer.clip_gradient
+
+    # A batch that is skipped has no gradients, and AllenNLP fails to compute the norm of none, and to clip none.
+    def has_gradients() -> bool:
+        return any(parameter.grad is not None for parameter in model.parameters())
 
     def average_make_dense_and_rescale() -> Optional[float]:
         if all_reduce is not None:
@@ -60,11 +64,10 @@ def adapt_gradients(trainer: GradientDescentTrainer) -> None:
             for parameter in sparse_parameters:
                 if parameter.grad is not None and parameter.grad.is_sparse:
                     parameter.grad = parameter.grad.to_dense()
-        # A batch that is skipped has no gradients, and AllenNLP fails to compute the norm of none.
-        has_gradients = any(parameter.grad is not None for parameter in model.parameters())
-        return rescale_gradients() if has_gradients else None
+        return rescale_gradients() if has_gradients() else None
 
     trainer.rescale_gradients = average_make_dense_and_rescale  # type: ignore[method-assign]
+    trainer.clip_gradient = lambda: clip_gradient() if has_gradients() else None  # type: ignore[method-assign]
 
 
 def reason_for_dense_gradients(trainer: GradientDescentTrainer) -> Optional[str]:

@@ -3,6 +3,7 @@
 from typing import Any
 
 from allennlp.common.checks import ConfigurationError
+from allennlp.training.callbacks import ConfidenceChecksCallback
 
 from allennlp_elmo_plus.plugin.data.data_loaders.bilm_loader import BilmDataLoader
 from allennlp_elmo_plus.plugin.models.bilm_model import BilmModel
@@ -21,6 +22,12 @@ def bilm_parts(trainer: Any, callback: str) -> tuple[BilmModel, BilmDataLoader]:
             f"got a {type(model).__name__} and a {type(loader).__name__}"
         )
     return model, loader
+
+
+def num_windows_of_step(trainer: Any, loader: BilmDataLoader) -> int:
+    """Return over how many windows the current step sums gradients; the last step of an epoch may have fewer than the others."""
+    steps = int(trainer._num_gradient_accumulation_steps)
+    return min(steps, loader.num_batches(trainer._epochs_completed) - steps * trainer._batches_in_epoch_completed)
 
 
 def trainer_state(trainer: Any) -> dict[str, Any]:
@@ -43,6 +50,8 @@ def restore_trainer_state(trainer: Any, state: dict[str, Any]) -> None:
       learning rate (`CombinedLearningRateScheduler.load_state_dict`).
     - The frozen parameters: "slanted_triangular" with gradual unfreezing thaws them epoch by epoch (`SlantedTriangular.step`).
     - Whether the epoch is validated: the callback "should_validate_callback" decides it for epoch 0 at each start.
+    - The end of AllenNLP's checks of the first batch: otherwise their hooks stay, and collect values at every batch of a resumed run
+      (`ConfidenceChecksCallback.on_batch`).
     """
     for group, saved in zip(trainer.optimizer.param_groups, state["parameter_groups"], strict=True):
         group.update(saved)
@@ -50,6 +59,9 @@ def restore_trainer_state(trainer: Any, state: dict[str, Any]) -> None:
     for name, parameter in trainer.model.named_parameters():
         parameter.requires_grad_(name not in frozen)
     trainer._should_validate_this_epoch = state["validates_next"]
+    for callback in trainer._callbacks:
+        if isinstance(callback, ConfidenceChecksCallback) and trainer._primary:
+            callback._verification.destroy_hooks()
 
 
 def restore_moving_average(trainer: Any) -> None:

@@ -93,6 +93,10 @@ TRAININGS: list[tuple[str, str]] = [
         '{"trainer.validation_metric": "-perplexit"}',
         "error: `validation_metric` must be one of perplexity, .*, got '-perplexit'",
     ),
+    (
+        '{"model.bidirectional": false, "trainer.validation_metric": "-backward_perplexity"}',
+        "error: `validation_metric` must be one of perplexity, loss, tokens_per_second, got '-backward_perplexity'",
+    ),
     ('{"trainer.cuda_device": 0}', "error: .*GPU.*trainer.cuda_device"),
     ('{"data_loader.batchsize": 8}', "error: BilmDataLoader has no option `batchsize`: did you mean `batch_size`?"),
     (
@@ -114,6 +118,19 @@ def test_a_mistake_in_a_training(overrides: str, line: str, run: Callable[..., E
     config.write_text(json.dumps(small_config(tmp_path)))
     ended = run("train", config, "-s", tmp_path / "out", "-o", overrides)
     assert re.search(line, last_line(ended)), ended.err
+
+
+def test_words_of_another_number_of_characters_in_the_first_batch(run: Callable[..., Ended], tmp_path: Path) -> None:
+    config = small_config(tmp_path)
+    characters = {"type": "bilm_characters", "max_characters_per_token": 40}
+    config["dataset_reader"]["token_indexers"] = {"tokens": {"type": "single_id"}, "characters": characters}
+    (tmp_path / "config.json").write_text(json.dumps(config))
+    ended = run("train", tmp_path / "config.json", "-s", tmp_path / "out")
+    assert ended.status == 1 and "Traceback" not in ended.err
+    assert lines_of(ended.err)[-1] == (
+        "error: words must have the biLM's number of characters, 50, got shape (19, 40): "
+        "set `max_characters_per_token` of the token indexer"
+    )
 
 
 def test_mistakes_in_the_arguments_of_train(run: Callable[..., Ended], tmp_path: Path) -> None:

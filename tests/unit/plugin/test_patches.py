@@ -2,10 +2,12 @@
 
 import inspect
 import json
+import os
 import shutil
 import sys
 from collections.abc import Callable
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -92,6 +94,25 @@ def test_the_plateau_scheduler_can_be_constructed(without_patch: WithoutPatch) -
     without_patch(type(scheduler), "__init__")
     with pytest.raises(TypeError, match="verbose"):
         LearningRateScheduler.from_params(Params(options), optimizer=optimizer)
+
+
+def test_new_best_weights_do_not_change_the_checkpoint_that_the_former_ones_are_linked_to(
+    tmp_path: Path, without_patch: WithoutPatch
+) -> None:
+    trainer: Any = SimpleNamespace(_ddp_wrapped_model=None, model=torch.nn.Linear(1, 1))
+
+    def save_better_weights() -> bool:
+        checkpoint, best = tmp_path / "model_state_e1_b0.th", tmp_path / "best.th"
+        checkpoint.write_bytes(b"those of epoch 1")
+        best.unlink(missing_ok=True)
+        os.link(checkpoint, best)
+        GradientDescentTrainer._save_model_state(trainer, str(best))
+        assert torch.load(best).keys() == {"weight", "bias"}
+        return checkpoint.read_bytes() == b"those of epoch 1"
+
+    assert save_better_weights()
+    without_patch(GradientDescentTrainer, "_save_model_state")
+    assert not save_better_weights()
 
 
 def test_a_config_is_written_atomically(

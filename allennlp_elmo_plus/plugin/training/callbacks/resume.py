@@ -32,6 +32,7 @@ from allennlp_elmo_plus.plugin.training.process_state import (
 )
 from allennlp_elmo_plus.plugin.training.trainer_state import (
     bilm_parts,
+    num_windows_of_step,
     restore_moving_average,
     restore_trainer_state,
     trainer_state,
@@ -192,8 +193,7 @@ class BilmResume(StrictFromParams, TrainerCallback):
                 batch_metrics["loss"] = mean_loss
             self._record()
         if world().num_processes > 1 and self._stop is None:
-            signal = dist_reduce(self._signal, dist.ReduceOp.MAX)
-            if signal:
+            if signal := dist_reduce(self._signal, dist.ReduceOp.MAX):
                 self._stop_after_batch(signal)
         if not is_training and self._stop is not None:
             raise self._stop
@@ -297,4 +297,4 @@ class BilmResume(StrictFromParams, TrainerCallback):
     def _skip_nonfinite_loss(self, loss: float) -> None:
         trainer: Any = self.trainer
         self._nonfinite_batches.skip_or_raise(trainer, "loss", loss)
-        self._epoch_loss.batches_without_loss += 1 / trainer._num_gradient_accumulation_steps
+        self._epoch_loss.batches_without_loss += 1 / num_windows_of_step(trainer, self._loader)

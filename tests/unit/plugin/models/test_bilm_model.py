@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 import torch
 from allennlp.common.checks import ConfigurationError
+from allennlp.data import Vocabulary
 from allennlp.data.data_loaders import SimpleDataLoader
 
 from allennlp_elmo_plus.errors import InputError
@@ -190,6 +191,20 @@ def test_another_number_of_negatives_than_in_the_model_is_refused(data: BilmData
     model = make_float64_model(data)
     with pytest.raises(ConfigurationError, match="the same in the model and the data loader, got 10 and 7"):
         model(**next(iter(make_loader(data, n_negative_samples_batch=7))))
+
+
+def test_another_vocabulary_is_refused(data: BilmData) -> None:
+    plain = Vocabulary(tokens_to_add={"tokens": ["the", "river"]})
+    with pytest.raises(ConfigurationError, match='the model "bilm" needs the vocabulary "bilm", got another one'):
+        make_model(plain)
+    model = make_model(data.vocabulary)
+    model.extend_embedder_vocab()
+    data.vocabulary.add_token_to_namespace("windmill")
+    num_words = len(model.language_model.softmax.bias)
+    with pytest.raises(
+        ConfigurationError, match=f"must have the {num_words} words of its softmax, got {num_words + 1}"
+    ):
+        model.extend_embedder_vocab()
 
 
 def test_a_call_without_a_batch_is_refused(data: BilmData) -> None:

@@ -209,6 +209,14 @@ def test_contradicting_arguments_are_refused(files: dict[str, str], make: type, 
         make(**files, **arguments)
 
 
+def test_a_mix_can_be_replaced_as_in_allennlps_elmo(files: dict[str, str]) -> None:
+    ours = BilmRepresentations(**files, dropout=0.0)
+    theirs = Elmo(**files, num_output_representations=1, dropout=0.0)
+    for module in (ours, theirs):
+        module.scalar_mix_0 = ScalarMix(3, initial_scalar_parameters=[5.0, -5.0, 1.0], trainable=False)
+    close(ours(IDS)["elmo_representations"][0], theirs(IDS)["elmo_representations"][0], 1e-5)
+
+
 def test_zero_representations_are_refused(files: dict[str, str]) -> None:
     with pytest.raises(ConfigurationError, match="`num_output_representations` must be at least 1, got 0"):
         BilmRepresentations(**files, num_output_representations=0)
