@@ -64,10 +64,9 @@ def is_named_by(spec: str, path: Union[str, "os.PathLike[str]"]) -> bool:
     """
     directory, name = os.path.split(os.path.realpath(path))
     for part in [spec] if os.path.exists(spec) else map(str.strip, spec.split(",")):
-        if os.path.isfile(part) and os.path.exists(path) and os.path.samefile(part, path):
-            return True
         parent, pattern = (part, "[!.]*") if os.path.isdir(part) else os.path.split(part)
-        if os.path.realpath(parent) == directory and (name == pattern or fnmatchcase(name, pattern)):
+        is_in_parent = os.path.realpath(parent) == directory and (name == pattern or fnmatchcase(name, pattern))
+        if is_in_parent or (os.path.isfile(part) and os.path.exists(path) and os.path.samefile(part, path)):
             return True
     return False
 
