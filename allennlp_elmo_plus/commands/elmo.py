@@ -68,8 +68,8 @@ examples:
         layers.add_argument(
             "--mix",
             metavar="ARCHIVE",
-            help="write the weighted sum of the layers that the model in ARCHIVE has learned. The model must have a token embedder "
-            "of type `bilm`, whose output before dropout and projection this is. The biLM in ARCHIVE computes the layers",
+            help="write the weighted sum of the layers that the model in ARCHIVE has learned: the output of its token embedder, which "
+            "must be of type `bilm`, before dropout and projection. The biLM in ARCHIVE computes the layers",
         )
         add_model_arguments(parser, f"{MODEL_HELP}; or a directory or a zip of ELMoForManyLangs")
         parser.add_argument(

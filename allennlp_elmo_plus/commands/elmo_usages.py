@@ -36,9 +36,9 @@ class ElmoUsages(ElmoCommand):
     """Compare how words are used in two corpora.
 
     For each word, print how far its occurrences in the two corpora are from each other in the vectors of a biLM: average pairwise
-    distance (APD), distance of the mean vectors (PRT), and Jensen-Shannon divergence of clusters of usages (JSD). The page shows the
-    clusters, with example sentences and with the words that fit in the place. It needs scikit-learn. Sentences of more than 1,000
-    words are left out.
+    distance (APD), distance of the mean vectors (PRT), and Jensen-Shannon divergence of clusters of usages (JSD). The page shows
+    the clusters, with example sentences and with the words that fit in the place of the word. The command needs scikit-learn.
+    Sentences of more than 1,000 words are left out.
     """
 
     example = """\
@@ -95,7 +95,7 @@ example:
     @overrides
     def run(self, args: argparse.Namespace) -> None:
         if args.corpus_a == args.corpus_b == STANDARD_INPUT:
-            raise UsageError("standard input can be one of the corpora only, got - for both")
+            raise UsageError("only one of the corpora can be standard input, got - for both")
         suffix = None if args.output is None else Path(args.output).suffix
         if suffix is not None and suffix not in _FORMATS:
             raise UsageError(f"--output must end in {' or '.join(_FORMATS)}, got {args.output}")

@@ -97,7 +97,7 @@ examples:
             return
         for name in ("scheduler", "min_count", "max_size"):
             if getattr(args, name) is not None:
-                raise UsageError(f"--{name.replace('_', '-')} must be given with --output only")
+                raise UsageError(f"--{name.replace('_', '-')} must come with --output")
         _check(args)
 
 

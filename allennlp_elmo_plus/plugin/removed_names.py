@@ -1,8 +1,8 @@
 """Names that AllenNLP 2.10.1 imports and that later releases of other libraries have removed.
 
-`restore` must run before the first import of AllenNLP. `elmo-plus` and `import allennlp_elmo_plus.plugin` do that; the program `allennlp`
-imports itself first, so there these libraries must be older. A restored name lets AllenNLP be imported; the one feature that uses the
-name ends with an `InputError`.
+`restore` must run before the first import of AllenNLP. `elmo-plus` and `import allennlp_elmo_plus.plugin` do that; the program
+`allennlp` imports AllenNLP before this package, so for that program these libraries must be older. A restored name lets AllenNLP be
+imported; the one feature that uses the name ends with an `InputError`.
 """
 
 import importlib

@@ -29,9 +29,9 @@ class ElmoPairs(ElmoCommand):
     """Test a biLM on minimal pairs, such as those of BLiMP and Zorro.
 
     A minimal pair is an acceptable and an unacceptable sentence. The biLM is right if the acceptable one is more probable; equally
-    probable sentences count half. The probability is that of the forward direction, of the backward direction, and the product of
-    both. Each sentence is read by itself. A word that the vocabulary lacks is read by its characters, but its probability is that of
-    <UNK>, all such words together; so pairs with such words are counted apart.
+    probable sentences count half. There are three scores: the probability in the forward direction, that in the backward direction,
+    and the product of both. Each sentence is read by itself. A word that the vocabulary lacks is read by its characters, but its
+    probability is that of <UNK>, all such words together; so pairs with such words are counted apart.
     """
 
     example = """\

@@ -1,6 +1,6 @@
 """Words -> the ids of ELMoForManyLangs: the word in a dictionary of words, its code points in a dictionary of characters.
 
-A word is first cut to `max_characters` - 2 code points. Its ids are, from 1 on as 0 marks a position without a word:
+A word is first cut to `max_characters` - 2 code points. Its ids start at 1, because 0 marks a position without a word:
 
 | Column | Id |
 |---|---|

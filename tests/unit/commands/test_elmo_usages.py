@@ -102,7 +102,7 @@ def test_options_change_the_result(model: Path, corpora: tuple[Path, Path], run)
     "arguments, message",
     [
         (["m", "a", "t"], "the following arguments are required: corpus_b"),
-        (["m", "a", "-", "-"], "standard input can be one of the corpora only, got - for both"),
+        (["m", "a", "-", "-"], "only one of the corpora can be standard input, got - for both"),
         (["m", "a", "t", "u", "--output", "x.csv"], "--output must end in .tsv or .jsonl, got x.csv"),
         (["m", "a", "t", "u", "--max-occurrences", "0"], "--max-occurrences: must be at least 1, got 0"),
         (["m", "a", "t", "u", "--clustering", "x"], "--clustering: invalid choice: 'x'"),

@@ -83,7 +83,7 @@ def test_every_fault_of_a_file_is_named(shards: Path, tmp_path: Path, run) -> No
         (["text.txt", "--output", "v.txt", "--max-size", "3"], "--max-size: must be at least 4, got 3"),
         (["text.txt", "--output", "v.txt", "--processes", "many"], "must be a whole number, got 'many'"),
         (["--output", "v.txt"], "--output needs a text"),
-        (["--check", "v.txt", "--max-size", "9"], "--max-size must be given with --output only"),
+        (["--check", "v.txt", "--max-size", "9"], "--max-size must come with --output"),
         (["text.txt"], "one of the arguments --output --check is required"),
         (["text.txt", "--check", "v.txt", "--output", "w.txt"], "not allowed with argument"),
     ],
