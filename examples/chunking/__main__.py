@@ -7,6 +7,7 @@ Runs whose figures are there are not repeated.
 """
 
 import argparse
+import statistics
 import time
 from collections.abc import Sequence
 from functools import partial
@@ -19,7 +20,7 @@ from examples.chunking.tagger import Schedule, Vectors, train_and_measure
 from examples.chunking.vectors import NONE, VECTORS, Inputs, embed, pretrain
 from examples.shared.commands import error_in_one_line
 from examples.shared.figures import Figures, add_figures_argument
-from examples.shared.files import find
+from examples.shared.files import check_folder, find, names_of_models
 
 # For each share of the training sentences. A tagger learns more slowly without pretrained vectors.
 SCHEDULES = {0.01: Schedule(8, 30), 0.1: Schedule(16, 12), 1.0: Schedule(64, 4)}
@@ -65,7 +66,7 @@ class Measurement:
 
     def _key(self, task: str, kind: str) -> dict[str, str]:
         # Several biLMs may be measured, of different seeds; each has a directory of its own.
-        model = {"model": self._inputs.model.parent.name} if kind == "bilm" and self._inputs.model else {}
+        model = {"model": self._inputs.model.resolve().parent.name} if kind == "bilm" and self._inputs.model else {}
         return {"task": task, "vectors": kind, **model}
 
     def _measure(self, vectors: Vectors | None, seed: int, share: float, schedule: Schedule) -> dict[str, float]:
@@ -77,6 +78,13 @@ class Measurement:
 
 def _print(line: dict[str, Any]) -> None:
     print("  ".join(f"{name} {value:.2f}" if isinstance(value, float) else str(value) for name, value in line.items()))
+
+
+def _minutes_of(models: Sequence[Path | None]) -> float:
+    """Return the mean time of the training of `models`, or half an hour where none is known."""
+    files = [model.with_name("processor_minutes") for model in models if model is not None]
+    times = [float(file.read_text("utf-8")) for file in files if file.exists()]
+    return statistics.mean(times) if times else 30.0
 
 
 def main() -> None:
@@ -94,18 +102,26 @@ def main() -> None:
     parser.add_argument("--vectors", nargs="+", choices=VECTORS, default=VECTORS)
     parser.add_argument("--shares", nargs="+", type=float, choices=SCHEDULES, default=SCHEDULES)
     parser.add_argument("--seeds", nargs="+", type=int, default=[1, 2, 3])
-    parser.add_argument("--flair-minutes", type=float, default=30, help="processor time to train flair (default: 30)")
+    parser.add_argument(
+        "--flair-minutes",
+        type=float,
+        help="processor time to train flair (default: the mean of the biLMs, if it is known, or 30)",
+    )
     parser.add_argument("--work", type=Path, default=Path("runs/chunking"), help="for models (default: runs/chunking)")
     add_figures_argument(parser)
     arguments = parser.parse_args()
     with error_in_one_line():
+        check_folder(arguments.folder, arguments.work)
+        names_of_models(list(filter(None, arguments.models)))
         text, heldout = (find(arguments.folder, name) for name in ("train.txt", "heldout.txt"))
         chunks = read_chunks(arguments.folder)
         for kind in arguments.vectors:
             schedules = SCHEDULES_WITHOUT_VECTORS if kind == NONE else SCHEDULES
             # The first gives its shape to the untrained biLM.
             for model in arguments.models if kind == "bilm" else arguments.models[:1]:
-                inputs = Inputs(text, heldout, model, arguments.work, arguments.flair_minutes)
+                inputs = Inputs(
+                    text, heldout, model, arguments.work, arguments.flair_minutes or _minutes_of(arguments.models)
+                )
                 measurement = Measurement(
                     chunks, inputs, Figures(arguments.figures or arguments.work / "figures.jsonl")
                 )

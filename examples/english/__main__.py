@@ -13,7 +13,7 @@ from typing import Any, Optional
 
 from examples.shared.commands import error_in_one_line, train
 from examples.shared.figures import Figures, add_figures_argument
-from examples.shared.files import find
+from examples.shared.files import check_folder, find
 
 FOLDER = Path(__file__).parent
 
@@ -52,6 +52,7 @@ def main() -> None:
     add_figures_argument(parser)
     arguments = parser.parse_args()
     with error_in_one_line():
+        check_folder(arguments.folder, arguments.work)
         pretrain(
             arguments.folder,
             arguments.work,

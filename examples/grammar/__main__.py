@@ -7,7 +7,6 @@ is there already is not measured again.
 """
 
 import argparse
-import json
 import time
 from collections.abc import Mapping, Sequence
 from functools import partial
@@ -21,8 +20,9 @@ from allennlp_elmo_plus.formats.model_files import ModelSource
 from allennlp_elmo_plus.formats.pretrained import read_model
 from allennlp_elmo_plus.inference.scoring.minimal_pairs import BACKWARD, BOTH, FORWARD, PairLogProbs
 from examples.grammar.kneser_ney import KneserNey
-from examples.shared.commands import elmo_plus
+from examples.shared.commands import elmo_plus, error_in_one_line
 from examples.shared.figures import Figures, add_figures_argument
+from examples.shared.files import check_folder, names_of_models, read_json_lines
 
 # The order with the lowest perplexity on the held-out text: 190.6 with 3, 183.3 with 4, 182.0 with 5.
 ORDER = 5
@@ -45,13 +45,15 @@ def measure(folder: Path, models: Sequence[Path], text: Path, work: Path, figure
         figures: the file to add to.
     """
     files = sorted(folder.glob("*.txt*"))
-    for model in models:
-        name = model.resolve().parent.name
+    names = names_of_models(models)
+    for model, name in zip(models, names, strict=True):
         key = {"scorer": BILM, "seed": name}
-        figures.once({**key, "figure": "time"}, partial(_score_with_bilm, model, files, work / name))
+        times = _score_with_bilm(model, files, work / name)
+        figures.once({**key, "figure": "time"}, partial(dict, times))
         _add(figures, key, _judgements(work / name))
-    first = work / models[0].resolve().parent.name
-    if not figures.lines({"scorer": N_GRAM}):
+    first = work / names[0]
+    # The figure that is added last.
+    if not figures.lines({"scorer": N_GRAM, "figure": "time"}):
         start = time.process_time()
         judgements = _judge_with_n_grams(_judgements(first), models[0], text)
         minutes = (time.process_time() - start) / 60
@@ -69,7 +71,7 @@ def _score_with_bilm(model: Path, files: Sequence[Path], work: Path) -> dict[str
 
 
 def _judgements(work: Path) -> list[Judgement]:
-    return [json.loads(line) for line in (work / "scores.jsonl").read_text("utf-8").splitlines()]
+    return read_json_lines(work / "scores.jsonl")
 
 
 def _judge_with_n_grams(pairs: Sequence[Judgement], model: Path, text: Path) -> list[Judgement]:
@@ -112,7 +114,7 @@ def _accuracy(lines: Sequence[Judgement]) -> dict[str, float]:
 
 
 def main() -> None:
-    """Read the command line and measure."""
+    """Read the command line, measure, and print an error as one line."""
     parser = argparse.ArgumentParser(prog="python -m examples.grammar", description=(__doc__ or "").splitlines()[0])
     parser.add_argument("folder", type=Path, help="the pairs of Zorro, a file for each phenomenon")
     parser.add_argument("models", type=Path, nargs="+", metavar="MODEL", help="the model.tar.gz of a biLM")
@@ -121,7 +123,9 @@ def main() -> None:
     add_figures_argument(parser)
     arguments = parser.parse_args()
     figures = Figures(arguments.figures or arguments.work / "figures.jsonl")
-    measure(arguments.folder, arguments.models, arguments.text, arguments.work, figures)
+    with error_in_one_line():
+        check_folder(arguments.folder, arguments.work)
+        measure(arguments.folder, arguments.models, arguments.text, arguments.work, figures)
 
 
 if __name__ == "__main__":

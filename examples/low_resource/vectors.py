@@ -13,7 +13,7 @@ from examples.low_resource.language import Language
 from examples.shared.commands import train
 from examples.shared.flair_models import HIDDEN_SIZE, embed_with_flair, train_flair
 from examples.shared.gensim_models import train_gensim
-from examples.shared.stored_vectors import write_vectors
+from examples.shared.stored_vectors import read_sentences, write_vectors
 
 CONFIGS = Path(__file__).parent
 VECTORS = ("bilm", "untrained", "fasttext", "word2vec", "bilm+fasttext", "flair")
@@ -106,8 +106,8 @@ def _bilm(kind: str, language: Language, directory: Path, overrides: dict[str, A
 def _flair(language: Language, directory: Path, minutes: float) -> Vectors:
     """Return the vectors of flair's two models, which have the processor time `minutes` of the biLM."""
     path, minutes = directory / "vectors.npy", train_flair(language.text, language.heldout, directory, minutes)
-    if not path.exists():
-        sentences = sorted(language.task_sentences())
+    sentences = sorted(language.task_sentences())
+    if not path.exists() or read_sentences(path) != sentences:
         write_vectors(path, sentences, (vectors[0] for vectors in embed_with_flair(directory, sentences)))
     width = 2 * HIDDEN_SIZE
     indexer, embedder = {"type": "stored_vectors", "path": str(path)}, {"type": "pass_through", "hidden_dim": width}
@@ -115,12 +115,14 @@ def _flair(language: Language, directory: Path, minutes: float) -> Vectors:
 
 
 def _gensim(kind: str, language: Language, path: Path) -> Vectors:
-    def save(vectors: Any) -> None:
-        # fastText has vectors for unknown words, too, from their n-grams.
-        _write_vectors(vectors, (word for word in sorted(language.task_words()) if word in vectors), path)
-
     options = {**_GENSIM, "epochs": max(_MIN_GENSIM_EPOCHS, _num_epochs(language))}
-    minutes = train_gensim(kind, language.text, options, path.with_suffix(".minutes"), save)
+    model = path.with_suffix(".vectors")
+    minutes = train_gensim(kind, language.text, options, path.with_suffix(".minutes"), lambda wv: wv.save(str(model)))
+    from gensim.models import KeyedVectors
+
+    vectors = KeyedVectors.load(str(model))
+    # Each time, as the data of tasks may be new. fastText has vectors for unknown words, too, from their n-grams.
+    _write_vectors(vectors, (word for word in sorted(language.task_words()) if word in vectors), path)
     embedder = {"type": "embedding", "embedding_dim": _WIDTH, "pretrained_file": str(path), "trainable": False}
     embedding = Embedding({kind: {"type": "single_id"}}, {kind: embedder}, _WIDTH)
     return Vectors(embedding, {"minutes": minutes})

@@ -17,6 +17,7 @@ from typing import Any
 from examples.meaning_over_time.corpora import Petition, prepare, read_petitions, split_by_hash, split_by_year
 from examples.shared.commands import elmo_plus, error_in_one_line
 from examples.shared.figures import Figures, add_figures_argument
+from examples.shared.files import check_folder
 
 FOLDER = Path(__file__).parent
 # In both years and in each half, nearly every word occurs this often, so all comparisons are of samples of the same size.
@@ -67,6 +68,7 @@ def main() -> None:
     seeds = range(1, arguments.seeds + 1)
     figures = Figures(arguments.figures or arguments.work / "figures.jsonl")
     with error_in_one_line():
+        check_folder(arguments.folder, arguments.work)
         measure(arguments.folder, arguments.model, arguments.work, arguments.words, seeds, figures)
 
 

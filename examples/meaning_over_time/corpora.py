@@ -5,7 +5,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import NamedTuple
 
-from allennlp_elmo_plus.data.text.raw.preparation import digest_of
+from allennlp_elmo_plus.data.text.raw.preparation import TRAIN_FILE, digest_of
 from allennlp_elmo_plus.errors import InputError
 from allennlp_elmo_plus.storage.atomic_files import atomic_path
 from examples.shared.commands import elmo_plus
@@ -54,13 +54,14 @@ def split_by_hash(petitions: list[Petition], number: int) -> dict[str, list[Peti
 
 def prepare(petitions: list[Petition], directory: Path) -> None:
     """Write the sentences of `petitions` to `directory`, unless they are there."""
-    if not directory.exists():
+    # The file that is written last.
+    if not (directory / TRAIN_FILE).exists():
         directory.parent.mkdir(parents=True, exist_ok=True)
         raw = directory.with_suffix(".jsonl")
         with atomic_path(raw) as path, path.open("w", encoding="utf-8") as file:
             for petition in petitions:
                 file.write(json.dumps({"text": petition.text}, ensure_ascii=False) + "\n")
-        elmo_plus("prepare", raw, directory, "--field", "text", "--language", "xx", "--processes", 1)
+        elmo_plus("prepare", raw, directory, "--field", "text", "--overwrite", "--language", "xx", "--processes", 1)
 
 
 def _read(file: Path) -> Iterator[Petition]:

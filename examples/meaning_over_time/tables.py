@@ -12,7 +12,7 @@ _MEASURES = ("apd", "prt", "jsd")
 
 def tables(figures: Figures) -> list[Table]:
     """Return the table of the example's page."""
-    words = list(dict.fromkeys(line["word"] for line in figures.lines({})))
+    words = [word for word in dict.fromkeys(line["word"] for line in figures.lines({})) if _is_complete(figures, word)]
     words.sort(key=lambda word: -_ratio(figures, word))
     rows = []
     for word in words:
@@ -36,6 +36,12 @@ def tables(figures: Figures) -> list[Table]:
         "JSD, halves",
     ]
     return [Table(FOLDER / "README.md", "words", markdown_table([*header, "PRT, years / halves"], rows))]
+
+
+def _is_complete(figures: Figures, word: str) -> bool:
+    """Return whether `word` was compared in both kinds of corpora, and occurs in each corpus."""
+    lines = [figures.lines({"word": word, "corpora": corpora}) for corpora in ("years", "halves")]
+    return all(lines) and all(line[measure] is not None for line in sum(lines, []) for measure in _MEASURES)
 
 
 def _ratio(figures: Figures, word: str) -> float:

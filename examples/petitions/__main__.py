@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any, Optional
 
 from allennlp_elmo_plus import plugin  # noqa: F401 (registers the components that the configs name)
+from allennlp_elmo_plus.data.text.raw.preparation import TRAIN_FILE
 from allennlp_elmo_plus.errors import InputError
 from examples.petitions import baselines
 from examples.petitions.classifiers import CONFIGS, Variant, train_classifier, train_finetuned
@@ -22,6 +23,7 @@ from examples.petitions.text import WORDS, write_words
 from examples.petitions.vectors import POOLED, POOLINGS, write_pooled, write_vectors
 from examples.shared.commands import elmo_plus, error_in_one_line, train
 from examples.shared.figures import Figures, add_figures_argument
+from examples.shared.files import check_folder
 
 MAX_WORDS = {"spaces": 300, "morphemes": 600}
 
@@ -71,10 +73,11 @@ def measure(
 
 def prepare(folder: Path, directory: Path, words: str) -> None:
     """Write the words of the petitions in `folder`, and the text to pretrain on, to `directory`, unless they are there."""
-    if not (directory / "text").exists():
+    # The file that is written last.
+    if not (directory / "text" / TRAIN_FILE).exists():
         write_words(folder, words, directory)
         how = ["--language", "xx"] if words == "spaces" else ["--tokenized"]
-        elmo_plus("prepare", directory / "raw.jsonl", directory / "text", "--field", "text", *how)
+        elmo_plus("prepare", directory / "raw.jsonl", directory / "text", "--field", "text", "--overwrite", *how)
 
 
 def pretrain(directory: Path, overrides: dict[str, Any]) -> dict[str, float]:
@@ -127,6 +130,7 @@ def main() -> None:
     arguments = parser.parse_args()
     figures = Figures(arguments.figures or arguments.work / "figures.jsonl")
     with error_in_one_line():
+        check_folder(arguments.folder, arguments.work)
         if "fasttext" in arguments.parts and find_spec("fasttext") is None:
             raise InputError("the part fasttext needs the package fasttext-wheel: install it, or name other --parts")
         measure(arguments.folder, arguments.work, arguments.words, arguments.parts, arguments.seeds, figures)

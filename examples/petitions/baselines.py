@@ -1,6 +1,5 @@
 """Classifiers without AllenNLP: scikit-learn's regressions over TF-IDF and vectors of a biLM, and fastText."""
 
-import json
 import tempfile
 import time
 from collections.abc import Sequence
@@ -14,6 +13,7 @@ from sklearn.model_selection import GridSearchCV, LeaveOneGroupOut
 
 from examples.petitions.scores import measure, named
 from examples.petitions.text import PARTS
+from examples.shared.files import read_json_lines
 
 # Set once, without a search.
 TFIDF = {
@@ -42,8 +42,9 @@ def read_texts(directory: Path) -> dict[str, Texts]:
     """Return the complete petitions of each part in `directory`."""
     parts = {}
     for part in PARTS:
-        records = [json.loads(line) for line in (directory / f"{part}.jsonl").read_text("utf-8").splitlines()]
-        texts = [" ".join(record["sentences"]) for record in records]
+        records = read_json_lines(directory / f"{part}.jsonl")
+        # fastText would end a text at its first line end.
+        texts = [" ".join(" ".join(record["sentences"]).split()) for record in records]
         parts[part] = Texts(texts, *([record[name] for record in records] for name in ("label", "month")))
     return parts
 
@@ -85,8 +86,8 @@ def pooled_vectors(directory: Path, pooling: str) -> dict[str, np.ndarray]:
     vectors = np.load(directory / f"pooled_{pooling}" / "vectors.npy")
     features = {}
     for part in PARTS:
-        lines = (directory / f"pooled_{pooling}" / f"{part}.jsonl").read_text("utf-8").splitlines()
-        features[part] = vectors[[json.loads(line)["first"] for line in lines]].reshape(len(lines), -1)
+        records = read_json_lines(directory / f"pooled_{pooling}" / f"{part}.jsonl")
+        features[part] = vectors[[record["first"] for record in records]].reshape(len(records), -1)
     return features
 
 

@@ -12,6 +12,7 @@ import numpy as np
 from allennlp_elmo_plus import ElmoEmbedder
 from allennlp_elmo_plus.storage.atomic_files import atomic_path
 from examples.petitions.text import PARTS
+from examples.shared.files import read_json_lines
 
 # In the order of a file of vectors, the first one is zeros: AllenNLP's classifiers take position 0 for padding.
 _PADDING = 1
@@ -88,8 +89,7 @@ def write_pooled(directory: Path, pooling: str) -> None:
     num_to_train_on = 0
     for part in PARTS:
         with atomic_path(output / f"{part}.jsonl") as path, path.open("w", encoding="utf-8") as file:
-            for line in (directory / "vectors" / f"{part}.jsonl").read_text("utf-8").splitlines():
-                record = json.loads(line)
+            for record in read_json_lines(directory / "vectors" / f"{part}.jsonl"):
                 positions = slice(record["first"], record["first"] + len(record["words"]))
                 words = features(vectors[positions])
                 pooled = {"label": record["label"], "words": [pooling], "first": len(rows)}
@@ -142,8 +142,7 @@ def _inverse_document_frequencies(petitions: dict[str, list[Any]]) -> np.ndarray
 
 def _read(path: Path, max_words: int) -> Iterator[tuple[str, list[list[str]]]]:
     """Yield the label and the sentences of each petition, at most `max_words` words in all."""
-    for line in path.read_text("utf-8").splitlines():
-        record: dict[str, Any] = json.loads(line)
+    for record in read_json_lines(path):
         sentences, num_words = [], 0
         for sentence in record["sentences"]:
             words = sentence.split()[: max_words - num_words]

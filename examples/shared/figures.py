@@ -7,6 +7,8 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
+from examples.shared.files import read_json_lines
+
 Key = Mapping[str, Any]
 
 
@@ -43,7 +45,7 @@ class Figures:
         """Return the lines that have all fields of `key`, with the same values, in the order of the file."""
         if not self._path.exists():
             return []
-        lines = [json.loads(line) for line in self._path.read_text("utf-8").splitlines()]
+        lines = read_json_lines(self._path)
         return [line for line in lines if all(line.get(name) == value for name, value in key.items())]
 
     def mean(self, key: Key, figure: str, digits: int = 1, scale: float = 1.0) -> str:

@@ -94,7 +94,7 @@ def _train(work: Path, direction: str, seconds: float) -> Any:
     for rate, share in _LEARNING_RATES.items():
         # From epoch 1 on, flair reads the files in random order, so each rate sees other text.
         trainer = LanguageModelTrainer(model, corpus, epoch=1)
-        with _interrupted_after(share * seconds):
+        with _interrupted_after(share * seconds) as interruptions:
             trainer.train(
                 work / f"{direction}-training",
                 SEQUENCE_LENGTH,
@@ -102,20 +102,29 @@ def _train(work: Path, direction: str, seconds: float) -> Any:
                 mini_batch_size=BATCH_SIZE,
                 num_workers=0,
             )
+        if not interruptions:
+            # flair ends a training without a word at Ctrl-C.
+            raise KeyboardInterrupt
     return model
 
 
 @contextmanager
-def _interrupted_after(seconds: float) -> Iterator[None]:
-    """Raise a KeyboardInterrupt, at which flair ends a training, when `seconds` of processor time have passed."""
+def _interrupted_after(seconds: float) -> Iterator[list[float]]:
+    """Raise a KeyboardInterrupt, at which flair ends a training, when `seconds` of processor time have passed.
+
+    Yields:
+        A list, to which `seconds` are added at that moment.
+    """
+    interruptions: list[float] = []
 
     def interrupt(*arguments: Any) -> None:
+        interruptions.append(seconds)
         raise KeyboardInterrupt
 
     before = signal.signal(signal.SIGPROF, interrupt)
     signal.setitimer(signal.ITIMER_PROF, seconds)
     try:
-        yield
+        yield interruptions
     finally:
         signal.setitimer(signal.ITIMER_PROF, 0)
         signal.signal(signal.SIGPROF, before)

@@ -30,9 +30,7 @@ class StoredVectorsIndexer(TokenIndexer):
     @classmethod
     def from_file(cls, path: str) -> "StoredVectorsIndexer":
         """Return the indexer of a file of `write_vectors`. In a config it has the type "stored_vectors"."""
-        # Not splitlines: a word may have one of its other line ends, such as U+2028.
-        lines = _sentences_file(path).read_text("utf-8").split("\n")[:-1]
-        sentences = [tuple(line.split(" ")) for line in lines]
+        sentences = read_sentences(path)
         ends = np.cumsum([len(sentence) for sentence in sentences])
         return cls(dict(zip(sentences, np.split(np.load(path, mmap_mode="r"), ends[:-1]), strict=True)))
 
@@ -52,6 +50,13 @@ class StoredVectorsIndexer(TokenIndexer):
 
 
 TokenIndexer.register("stored_vectors", constructor="from_file")(StoredVectorsIndexer)
+
+
+def read_sentences(path: str | Path) -> list[Sentence]:
+    """Return the sentences whose vectors are in the file `path` of `write_vectors`."""
+    # Not splitlines: a word may have one of its other line ends, such as U+2028.
+    lines = _sentences_file(path).read_text("utf-8").split("\n")[:-1]
+    return [tuple(line.split(" ")) for line in lines]
 
 
 def write_vectors(path: Path, sentences: Iterable[Sentence], vectors: Iterable[np.ndarray]) -> None:

@@ -19,6 +19,7 @@ import numpy as np
 from allennlp_elmo_plus.data.text.text_files import iter_sentences
 from examples.shared.commands import error_in_one_line
 from examples.shared.figures import Figures, add_figures_argument
+from examples.shared.files import check_folder, names_of_models
 from examples.word_choice.bilm import CandidateModel
 from examples.word_choice.data import Item, read_items
 from examples.word_choice.gap import score_ranking
@@ -61,7 +62,7 @@ def _measure_word2vec(items: Sequence[Item], text: Path, seed: int, figures: Fig
 def _measure_bilm(items: Sequence[Item], model: str, log_priors: Callable[[], Scores], figures: Figures) -> None:
     evidence = cache(lambda: CandidateModel(model).evidence(items))
     for way in (*SCORERS, *CHOSEN):
-        key = {"vectors": "biLM", "model": Path(model).parent.name, "way": way}
+        key = {"vectors": "biLM", "model": Path(model).resolve().parent.name, "way": way}
         _print(figures.once(key, lambda way=way: _choose(items, way, evidence(), log_priors())))
 
 
@@ -117,6 +118,8 @@ def main() -> None:
     add_figures_argument(parser)
     arguments = parser.parse_args()
     with error_in_one_line():
+        check_folder(arguments.folder, arguments.work)
+        names_of_models(arguments.models)
         measure(
             arguments.folder,
             arguments.models,

@@ -49,6 +49,7 @@ def test_each_seed_compares_the_years_and_two_halves(folder: Path, tmp_path: Pat
         calls.append(arguments)
         if arguments[0] == "prepare":
             arguments[2].mkdir()
+            (arguments[2] / "train.txt").touch()
             return
         output = arguments[arguments.index("--output") + 1]
         counts = dict.fromkeys(("found_a", "found_b", "used_a", "used_b"), 7)
