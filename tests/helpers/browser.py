@@ -1,7 +1,6 @@
 """Chromium without a window, driven through its DevTools protocol."""
 
 import asyncio
-import base64
 import json
 import shutil
 import subprocess
@@ -62,11 +61,6 @@ class Browser:
         self._num_loads = 0
         self.evaluate(f"document.querySelector({json.dumps(selector)}).click()")
         self._wait_for_page()
-
-    def save_screenshot(self, path: Path) -> None:
-        """Write a PNG of the whole page, to look at."""
-        picture = self._call("Page.captureScreenshot", captureBeyondViewport=True)
-        path.write_bytes(base64.b64decode(picture["data"]))
 
     def _wait_for_page(self) -> None:
         while not self._num_loads:

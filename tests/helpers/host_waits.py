@@ -1,7 +1,8 @@
 """Operations for whose result the host waits, on an accelerator. They are noticed on any device."""
 
 import traceback
-from contextlib import ExitStack
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -26,51 +27,29 @@ _INDEXING = {_aten.index, _aten.index_put, _aten.index_put_, _aten._index_put_im
 _TO_HOST = {torch.Tensor.tolist, torch.Tensor.numpy, torch.Tensor.cpu}
 
 
-class HostWaits:
-    """Notes the function of the package that each waiting operation of this thread comes from, within a `with` block.
+@contextmanager
+def host_waits() -> Iterator[list[str]]:
+    """Yield a list that gets the `module.function` of the package that each waiting operation of this thread comes from."""
+    functions: list[str] = []
 
-    Attributes:
-        functions: `module.function` of each, in order.
-    """
-
-    def __init__(self) -> None:
-        self.functions: list[str] = []
-        self._modes = ExitStack()
-
-    def __enter__(self) -> "HostWaits":
-        self._modes.enter_context(_Operations(self))
-        self._modes.enter_context(_ToHost(self))
-        return self
-
-    def __exit__(self, *error: object) -> None:
-        self._modes.close()
-
-    def note(self) -> None:
-        """Note the function that runs."""
+    def note() -> None:
         frames = traceback.extract_stack()
         frame = next((frame for frame in reversed(frames) if "/allennlp_elmo_plus/" in frame.filename), frames[0])
-        self.functions.append(f"{Path(frame.filename).stem}.{frame.name}")
+        functions.append(f"{Path(frame.filename).stem}.{frame.name}")
 
+    class Operations(TorchDispatchMode):
+        def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+            packet = func.overloadpacket
+            indices = args[1] if packet in _INDEXING else ()
+            if packet in _WAITING or any(index is not None and index.dtype == torch.bool for index in indices):
+                note()
+            return func(*args, **(kwargs or {}))
 
-class _Operations(TorchDispatchMode):
-    def __init__(self, waits: HostWaits) -> None:
-        super().__init__()
-        self._waits = waits
+    class ToHost(TorchFunctionMode):
+        def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+            if func in _TO_HOST:
+                note()
+            return func(*args, **(kwargs or {}))
 
-    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
-        packet = func.overloadpacket
-        indices = args[1] if packet in _INDEXING else ()
-        if packet in _WAITING or any(index is not None and index.dtype == torch.bool for index in indices):
-            self._waits.note()
-        return func(*args, **(kwargs or {}))
-
-
-class _ToHost(TorchFunctionMode):
-    def __init__(self, waits: HostWaits) -> None:
-        super().__init__()
-        self._waits = waits
-
-    def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
-        if func in _TO_HOST:
-            self._waits.note()
-        return func(*args, **(kwargs or {}))
+    with Operations(), ToHost():
+        yield functions

@@ -9,7 +9,7 @@ import torch
 from allennlp_elmo_plus.data.batching.negatives import LogUniformSampler
 from allennlp_elmo_plus.kernels import backend
 from allennlp_elmo_plus.training.adagrad import Adagrad
-from tests.helpers.host_waits import HostWaits
+from tests.helpers.host_waits import host_waits
 from tests.helpers.small_models import batch_of, small_model
 
 
@@ -18,12 +18,12 @@ def test_a_training_step_waits_for_the_sizes_of_tables_and_for_the_norm_alone(se
     model, batch, rng = small_model(dropout=0.1), batch_of(sentences), np.random.default_rng(0)
     sampler = LogUniformSampler(len(model.softmax.bias), 3)
     negatives, optimizer = (sampler.sample(rng), sampler.sample(rng)), Adagrad(model.parameters(), max_norm=1.0)
-    with backend.force("torch"), HostWaits() as waits:
+    with backend.force("torch"), host_waits() as functions:
         loss = model.sampled_loss(batch, negatives)
         assert loss.backward_nll_sum is not None
         (loss.forward_nll_sum + loss.backward_nll_sum).backward()
         optimizer.step()
-    assert waits.functions == [
+    assert functions == [
         "char_cnn.forward",  # the range of the characters
         "_ngrams.unique_ngrams",
         *["sampled_softmax._torch_nll_and_gradients"] * 2,  # the distinct targets that are not sampled
@@ -42,6 +42,6 @@ def test_a_training_step_waits_for_the_sizes_of_tables_and_for_the_norm_alone(se
     ],
 )
 def test_each_kind_of_wait_is_noticed(operation: Callable[[torch.Tensor], object]) -> None:
-    with HostWaits() as waits:
+    with host_waits() as functions:
         operation(torch.tensor([1, 0, 1]))
-    assert len(waits.functions) == 1
+    assert len(functions) == 1
