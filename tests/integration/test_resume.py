@@ -9,6 +9,7 @@ from typing import Any, Optional
 import pytest
 import torch
 from allennlp.common.checks import ConfigurationError
+from allennlp.training.callbacks import ConfidenceChecksCallback
 
 from tests.helpers.runs.interrupted_runs import (
     NUM_EPOCHS,
@@ -202,3 +203,18 @@ def test_a_shuffled_validation_goes_on_in_the_order_of_its_epoch(
         paths = sorted((tmp_path / name / "out").glob("metrics_epoch_*.json"))
         metrics.append([json.loads(path.read_text())["validation_loss"] for path in paths])
     assert metrics[0] == metrics[1] and len(set(metrics[0])) == NUM_EPOCHS
+
+
+def test_a_resumed_run_does_not_keep_the_hooks_of_allennlps_first_batch(tmp_path: Path) -> None:
+    numbers: list[int] = []
+
+    def count_hooks(trainer: Any) -> None:
+        (checks,) = [part for part in trainer._callbacks if isinstance(part, ConfidenceChecksCallback)]
+        numbers.append(len(checks._verification._hook_handles))
+
+    changes = {
+        "trainer": {**config_of(tmp_path)["trainer"], "run_confidence_checks": True, "enable_default_callbacks": True}
+    }
+    train(tmp_path, SAVE_EVERY + 1, **changes)
+    train(tmp_path, 2, recover=True, action=count_hooks, **changes)
+    assert numbers == [0]
