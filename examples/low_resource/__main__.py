@@ -18,6 +18,7 @@ from examples.low_resource.tasks import TASKS, run_task
 from examples.low_resource.vectors import VECTORS, make_vectors
 from examples.shared.commands import error_in_one_line
 from examples.shared.figures import Figures, add_figures_argument
+from examples.shared.files import check_folder
 
 DEFAULT_TASKS = ("pos", "names", "parser_small")
 DEFAULT_VECTORS = ("bilm", "untrained", "fasttext", "word2vec", "bilm+fasttext")
@@ -68,6 +69,7 @@ def main() -> None:
     work = arguments.work or Path("runs/low_resource") / arguments.folder.resolve().name
     figures = Figures(arguments.figures or work / "figures.jsonl")
     with error_in_one_line():
+        check_folder(arguments.folder, work)
         measure(arguments.folder, work, arguments.tasks, arguments.vectors, arguments.seeds, figures)
 
 
