@@ -34,7 +34,8 @@ def check_folder(folder: Path, work: Path) -> None:
     """
     work.mkdir(parents=True, exist_ok=True)
     record = work / "folder.txt"
-    if not record.exists():
+    # A run that was refused has left nothing else.
+    if not record.exists() or set(work.iterdir()) == {record}:
         record.write_text(f"{folder.resolve()}\n", encoding="utf-8")
     if (before := record.read_text("utf-8").rstrip("\n")) != str(folder.resolve()):
         raise InputError(

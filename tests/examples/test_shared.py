@@ -66,6 +66,9 @@ def test_the_time_of_an_interrupted_training_counts(tmp_path: Path, monkeypatch:
 
 
 def test_other_data_needs_another_directory(tmp_path: Path) -> None:
+    check_folder(tmp_path / "mistyped", tmp_path / "work")
+    check_folder(tmp_path / "one", tmp_path / "work")
+    (tmp_path / "work" / "figures.jsonl").touch()
     for folder in ("one", "one", "../" + tmp_path.name + "/one"):
         check_folder(tmp_path / folder, tmp_path / "work")
     with pytest.raises(InputError, match="the runs in .*work are over the data of .*one, got .*two: name another"):
