@@ -119,10 +119,8 @@ class BilmModel(StrictFromParams, Model):
         if exact_chunk_size < 1:
             raise ConfigurationError(f"`exact_chunk_size` must be at least 1, got {exact_chunk_size}")
         self.options = BiLMOptions.from_dict(options, source="model", inference=False)
-        if words_of(vocab)[: len(SPECIAL_WORDS)] != list(SPECIAL_WORDS):
-            raise ConfigurationError(
-                'the model "bilm" needs the vocabulary "bilm", got another one: `vocabulary: {type: "bilm"}`'
-            )
+        if not set(SPECIAL_WORDS) <= vocab.get_token_to_index_vocabulary(TOKENS_NAMESPACE).keys():
+            raise ConfigurationError('the model "bilm" needs the vocabulary "bilm": `vocabulary: {type: "bilm"}`')
         # AllenNLP counts its padding token as an entry.
         vocab_size = vocab.get_vocab_size(TOKENS_NAMESPACE) - 1
         self._sampler = sampler_of(vocab_size, n_negative_samples_batch) if sample_softmax else None
