@@ -48,8 +48,11 @@ def main() -> None:
         BrokenPipeError: of any pipe but the output of this process.
     """
     if isinstance(sys.stdout, io.TextIOWrapper):
-        # A name or a word that the output's encoding lacks must not end a command whose work is done.
-        sys.stdout.reconfigure(errors="backslashreplace")
+        # A character that the terminal lacks must not end a command. Files are UTF-8, as all that are read and written.
+        if sys.stdout.isatty():
+            sys.stdout.reconfigure(errors="backslashreplace")
+        else:
+            sys.stdout.reconfigure(encoding="utf-8", errors="surrogateescape")
     try:
         try:
             _run_command()

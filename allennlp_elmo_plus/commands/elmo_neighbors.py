@@ -16,7 +16,11 @@ from allennlp_elmo_plus.commands.shared.command_line import (
     progress_bar,
     refuse_to_replace,
 )
-from allennlp_elmo_plus.commands.shared.model_arguments import MODEL_HELP, add_device_argument
+from allennlp_elmo_plus.commands.shared.model_arguments import (
+    MODEL_HELP,
+    add_device_argument,
+    refuse_in_model_directory,
+)
 from allennlp_elmo_plus.data.text.text_files import iter_sentence_blocks, resolve_paths
 from allennlp_elmo_plus.data.text.vocabulary import SPECIAL_WORDS, read_vocabulary
 from allennlp_elmo_plus.errors import InputError, check_utf8, count_in_words
@@ -85,6 +89,7 @@ example:
                 raise UsageError(f"--query: {word!r} is not a word of the sentence {sentence!r}")
             queries.append(TokenInContext(words, words.index(word)))
         refuse_to_replace(args.output, [args.text], [args.model, args.vocab])
+        refuse_in_model_directory(args.output, args.model)
         with optional_path(args.output) as temporary:
             results = _search(args, queries)
             if temporary is not None:

@@ -102,7 +102,7 @@ def write_repository(
         The paths of the written files.
 
     Raises:
-        InputError: `directory` holds a biLM that this function did not write, which would be replaced.
+        InputError: `directory` holds files of a biLM and no model.safetensors, so that an earlier call did not write them.
     """
     if not Path(directory, SAFETENSORS_NAME).exists():
         for path in (Path(directory, name) for name in (ARCHIVE_NAME, *EXPORTED_NAMES)):

@@ -107,7 +107,7 @@ def _secure(files: Any) -> None:
     """Have numba's `files` of a kernel hold code of these sources only, and count a damaged file as missing.
 
     numba compares the time stamp of the function's own file only, and knows nothing of permissions. It writes the index before the code:
-    where the code cannot be written, the index would name that of earlier sources.
+    where the code cannot be written, the index would name that of earlier sources. The files of earlier sources stay.
     """
     import numba
 

@@ -73,8 +73,8 @@ class CharacterCNN(nn.Module):
         """
         if characters.dim() != 2 or characters.shape[1] != self.max_characters:
             raise InputError(
-                f"words must have the biLM's number of characters, {self.max_characters}, got shape {tuple(characters.shape)}: set "
-                "`max_characters_per_token` of the token indexer"
+                f"`characters` must have shape (U, {self.max_characters}), by the biLM's `max_characters_per_token`, got "
+                f"{tuple(characters.shape)}"
             )
         common_dtype(self)
         if len(characters) == 0:

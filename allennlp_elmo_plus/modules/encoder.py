@@ -232,10 +232,8 @@ class BiLMEncoder(nn.Module):
         word_shape, high = self.token_encoder.word_shape, self.token_encoder.max_id
         if ids.shape[2:] != word_shape or ids.dim() != 2 + len(word_shape):
             expected = ", ".join(["B", "T", *map(str, word_shape)])
-            hint = (
-                ": set `max_characters_per_token` of the token indexer" if ids.dim() == 2 + len(word_shape) == 3 else ""
-            )
-            raise InputError(f"`ids` must have shape ({expected}), got {tuple(ids.shape)}{hint}")
+            rule = "" if self.max_characters is None else ", by the biLM's `max_characters_per_token`"
+            raise InputError(f"`ids` must have shape ({expected}){rule}, got {tuple(ids.shape)}")
         if ids.numel() == 0:
             return [0] * ids.shape[0]
         present = (ids if ids.dim() == 3 else ids.unsqueeze(2)) > 0

@@ -10,13 +10,11 @@ import argparse
 import json
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import partial
-from importlib.util import find_spec
 from pathlib import Path
 from typing import Any, Optional
 
 from allennlp_elmo_plus import plugin  # noqa: F401 (registers the components that the configs name)
 from allennlp_elmo_plus.data.text.raw.preparation import TRAIN_FILE
-from allennlp_elmo_plus.errors import InputError
 from examples.petitions import baselines
 from examples.petitions.classifiers import CONFIGS, Variant, train_classifier, train_finetuned
 from examples.petitions.text import WORDS, write_words
@@ -131,8 +129,6 @@ def main() -> None:
     figures = Figures(arguments.figures or arguments.work / "figures.jsonl")
     with error_in_one_line():
         check_folder(arguments.folder, arguments.work)
-        if "fasttext" in arguments.parts and find_spec("fasttext") is None:
-            raise InputError("the part fasttext needs the package fasttext-wheel: install it, or name other --parts")
         measure(arguments.folder, arguments.work, arguments.words, arguments.parts, arguments.seeds, figures)
 
 

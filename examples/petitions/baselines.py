@@ -11,6 +11,7 @@ from sklearn.feature_extraction.text import TfidfVectorizer
 from sklearn.linear_model import LogisticRegression, RidgeClassifier
 from sklearn.model_selection import GridSearchCV, LeaveOneGroupOut
 
+from allennlp_elmo_plus.errors import InputError
 from examples.petitions.scores import measure, named
 from examples.petitions.text import PARTS
 from examples.shared.files import read_json_lines
@@ -106,8 +107,17 @@ def coordinates(products: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
 
 
 def classify_fasttext(directory: Path, seed: int) -> dict[str, float]:
-    """Return the figures of fastText's classifier, which learns vectors of words and of n-grams of characters."""
-    import fasttext
+    """Return the figures of fastText's classifier, which learns vectors of words and of n-grams of characters.
+
+    Raises:
+        InputError: fastText is not installed.
+    """
+    try:
+        import fasttext
+    except ImportError:
+        raise InputError(
+            "the part fasttext needs the package fasttext-wheel: install it, or name other --parts"
+        ) from None
 
     start = time.process_time()
     parts = read_texts(directory)

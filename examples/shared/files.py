@@ -39,7 +39,8 @@ def check_folder(folder: Path, work: Path) -> None:
         record.write_text(f"{folder.resolve()}\n", encoding="utf-8")
     if (before := record.read_text("utf-8").rstrip("\n")) != str(folder.resolve()):
         raise InputError(
-            f"the runs in {work} are over the data of {before}, got {folder}: name another directory with --work"
+            f"the runs in {work} are over the data of {before}, got {folder}: name another directory with --work, or, if the "
+            f"data was moved, write its new path into {record}"
         )
 
 
@@ -52,5 +53,5 @@ def names_of_models(models: Sequence[Path]) -> list[str]:
     names = [Path(model).resolve().parent.name for model in models]
     for number, name in enumerate(names):
         if name in names[:number]:
-            raise InputError(f"each model must be in a directory of its own name, got two in a directory {name!r}")
+            raise InputError(f"the directories of the models must have different names, got {name!r} twice")
     return names

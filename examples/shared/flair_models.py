@@ -12,6 +12,7 @@ import numpy as np
 import torch
 
 from allennlp_elmo_plus.data.text.text_files import iter_sentences
+from allennlp_elmo_plus.errors import InputError
 from allennlp_elmo_plus.storage.atomic_files import atomic_path
 
 DIRECTIONS = ("forward", "backward")
@@ -103,8 +104,7 @@ def _train(work: Path, direction: str, seconds: float) -> Any:
                 num_workers=0,
             )
         if not interruptions:
-            # flair ends a training without a word at Ctrl-C.
-            raise KeyboardInterrupt
+            raise InputError("flair's training ended before its time, by Ctrl-C or by itself: nothing of it is kept")
     return model
 
 

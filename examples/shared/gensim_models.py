@@ -29,7 +29,8 @@ def train_gensim(kind: str, text: Path, options: dict[str, Any], finished: Path,
         start = time.process_time()
         options = {**options, "sentences": _Sentences(text)}
         model = FastText(**options, bucket=_NUM_NGRAM_VECTORS) if kind == "fasttext" else Word2Vec(**options)
+        minutes = (time.process_time() - start) / 60
         finished.parent.mkdir(parents=True, exist_ok=True)
         save(model.wv)
-        finished.write_text(f"{(time.process_time() - start) / 60}\n", encoding="utf-8")
+        finished.write_text(f"{minutes}\n", encoding="utf-8")
     return float(finished.read_text("utf-8"))

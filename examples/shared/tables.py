@@ -57,6 +57,8 @@ def main() -> None:
     parser.add_argument("examples", nargs="+", metavar="NAME")
     parser.add_argument("--figures", type=Path, metavar="FILE", help="print the tables of these figures of one example")
     arguments = parser.parse_args()
+    if arguments.figures is not None and (len(arguments.examples) > 1 or not arguments.figures.exists()):
+        parser.error(f"--figures must be a file of one example, got {arguments.figures}")
     for table in (table for name in arguments.examples for table in tables_of(name, arguments.figures)):
         if arguments.figures is None:
             replace_table(*table)

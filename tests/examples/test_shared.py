@@ -79,7 +79,7 @@ def test_models_have_the_names_of_their_directories(tmp_path: Path, monkeypatch:
     (tmp_path / "here").mkdir()
     monkeypatch.chdir(tmp_path / "here")
     assert names_of_models([Path("model.tar.gz"), Path("../there/model.tar.gz")]) == ["here", "there"]
-    with pytest.raises(InputError, match="got two in a directory 'bilm'"):
+    with pytest.raises(InputError, match="must have different names, got 'bilm' twice"):
         names_of_models([Path("a/bilm/model.tar.gz"), Path("b/bilm/model.tar.gz")])
 
 

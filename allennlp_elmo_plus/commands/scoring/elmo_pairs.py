@@ -8,7 +8,12 @@ from overrides import overrides
 from tqdm import tqdm
 
 from allennlp_elmo_plus.commands.shared.command_line import ElmoCommand, refuse_to_replace
-from allennlp_elmo_plus.commands.shared.model_arguments import MODEL_HELP, add_device_argument, add_vocab_file_argument
+from allennlp_elmo_plus.commands.shared.model_arguments import (
+    MODEL_HELP,
+    add_device_argument,
+    add_vocab_file_argument,
+    refuse_in_model_directory,
+)
 from allennlp_elmo_plus.data.text.minimal_pairs import read_pairs
 from allennlp_elmo_plus.data.text.raw.segmentation import Segmenter
 from allennlp_elmo_plus.formats.model_files import ModelSource
@@ -72,6 +77,7 @@ examples:
     def run(self, args: argparse.Namespace) -> None:
         for output in (args.output_file, args.page):
             refuse_to_replace(output, args.files, [args.model, args.vocab_file])
+            refuse_in_model_directory(output, args.model)
         split = _split_at_spaces if args.language is None else Segmenter(args.language).words
         # All files are read first, so that a damaged one is refused at once.
         pairs = [pair for spec in args.files for pair in read_pairs(spec, split)]

@@ -58,15 +58,15 @@ def resolve_paths(spec: Union[str, "os.PathLike[str]"]) -> list[TextSource]:
 
 
 def is_named_by(spec: str, path: Union[str, "os.PathLike[str]"]) -> bool:
-    """Return whether `path` is a file of `spec`, see `resolve_paths`, or would be one if it existed.
-
-    A pattern is compared only where its `*` and `?` are in the name of the file.
-    """
-    directory, name = os.path.split(os.path.realpath(path))
-    for part in [spec] if os.path.exists(spec) else map(str.strip, spec.split(",")):
-        parent, pattern = (part, "[!.]*") if os.path.isdir(part) else os.path.split(part)
-        is_in_parent = os.path.realpath(parent) == directory and (name == pattern or fnmatchcase(name, pattern))
-        if is_in_parent or (os.path.isfile(part) and os.path.exists(path) and os.path.samefile(part, path)):
+    """Return whether `path` is a file of `spec`, see `resolve_paths`, or would be one if it existed (not where a folder has a pattern)."""
+    if os.path.exists(path):
+        files = [source for source in resolve_paths(spec) if isinstance(source, Path) and source.exists()]
+        return any(os.path.samefile(file, path) for file in files)
+    directory, name = os.path.split(os.path.abspath(path))
+    parts = [spec] if os.path.exists(spec) else map(str.strip, spec.split(","))
+    for part in filter(lambda part: not os.path.isfile(part), parts):
+        folder, pattern = (part, "[!.]*") if os.path.isdir(part) else os.path.split(part)
+        if os.path.realpath(folder) == os.path.realpath(directory) and fnmatchcase(name, pattern):
             return True
     return False
 

@@ -128,8 +128,7 @@ def test_words_of_another_number_of_characters_in_the_first_batch(run: Callable[
     ended = run("train", tmp_path / "config.json", "-s", tmp_path / "out")
     assert ended.status == 1 and "Traceback" not in ended.err
     assert lines_of(ended.err)[-1] == (
-        "error: words must have the biLM's number of characters, 50, got shape (19, 40): "
-        "set `max_characters_per_token` of the token indexer"
+        "error: `characters` must have shape (U, 50), by the biLM's `max_characters_per_token`, got (19, 40)"
     )
 
 

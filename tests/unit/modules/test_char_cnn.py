@@ -228,7 +228,7 @@ def test_weights_have_these_names_and_shapes_and_start_at_zero() -> None:
 @pytest.mark.parametrize(
     "characters, buckets, message",
     [
-        (torch.ones(2, 12), None, r"words must have the biLM's number of characters, 50, got shape \(2, 12\)"),
+        (torch.ones(2, 12), None, r"`characters` must have shape \(U, 50\), by the biLM's .*, got \(2, 12\)"),
         (torch.zeros(2, 50, dtype=torch.long), None, "`characters` must be from 1 to 261, got 0"),
         (torch.full((2, 50), 262), None, "`characters` must be from 1 to 261, got 262"),
         (torch.ones(2, 50), [(1, 20)], "`buckets` must end at row 2, the number of words, got 1"),

@@ -148,15 +148,24 @@ def _column(lines: Iterator[str], name: str, field: Optional[str]) -> Iterator[t
             place = f"{name}, line {rows.line_num}"
             if row and len(row) != len(columns):
                 raise InputError(f"{place}: a row must have {len(columns)} columns, as the first one, got {len(row)}")
-            if delimiter == "\t" and any("\t" in value and "\n" in value for value in row):
-                # Tables with tabs often have no quoting: then a quotation mark at the start of a field is part of the text.
+            if delimiter == "\t" and any(_has_row(value, len(columns)) for value in row):
                 raise InputError(
-                    f"{place}: a quotation mark that opens a field has joined rows: write it twice, in a quoted field"
+                    f"{place}: a quotation mark that opens a field seems to have joined rows: write the mark twice, in a quoted field, or "
+                    "replace tabs inside of fields"
                 )
             if row:
                 yield place, row[index]
     except csv.Error as error:
         raise InputError(f"{name}, line {rows.line_num}: must be a row of a table (CSV), got: {error}") from None
+
+
+def _has_row(value: str, num_columns: int) -> bool:
+    """Return whether the field `value` holds a row of a table with tabs.
+
+    Such tables often have no quoting: then a quotation mark at the start of a field is part of the text, and opens no field.
+    """
+    lines = value.split("\n")
+    return len(lines) > 1 and any(line.count("\t") == num_columns - 1 > 0 for line in lines)
 
 
 def _check_name(field: Optional[str], names: list[str], place: str) -> None:

@@ -47,6 +47,11 @@ def test_each_row_of_a_table_is_a_document(tmp_path: Path, name: str, separator:
     assert documents(tmp_path, name, table, field="body") == [['The "mill", turns.', "It rains."], []]
 
 
+def test_a_quoted_field_may_have_tabs_and_line_ends(tmp_path: Path) -> None:
+    table = 'id\tbody\n1\t"It rains.\tMuch.\tToday.\nIt snows."\n'
+    assert len(documents(tmp_path, "a.tsv", table, field="body")) == 1
+
+
 def test_a_table_of_one_column_needs_no_separator(tmp_path: Path) -> None:
     assert documents(tmp_path, "a.csv", "body\nIt rains.\n", field="body") == [["It rains."]]
 
@@ -91,7 +96,7 @@ def test_the_bytes_of_a_file_are_reported(tmp_path: Path, name: str) -> None:
         ("a.csv", "", "text", "a.csv: `--field` must be one of no field, got 'text'"),
         ("a.csv", "id,body\n1,2,3\n", "body", "a.csv, line 2: a row must have 2 columns, as the first one, got 3"),
         ("a.csv", 'id,body\n1,"2\n', "body", "a.csv, line 2: must be a row of a table (CSV), got: unexpected end of data"),
-        ("a.tsv", 'body\tid\n"He came.\t1\nHe left."\t2\n', "body", "a.tsv, line 3: a quotation mark that opens a field has joined"),
+        ("a.tsv", 'body\tid\n"He came.\t1\nHe left."\t2\n', "body", "a.tsv, line 3: a quotation mark that opens a field seems to"),
         ("a.fasta", ">P1\nMK\n", None, "a.fasta: a FASTA file needs no preparation, every command reads it"),
     ],
 )  # fmt: skip
