@@ -20,7 +20,6 @@ settings.load_profile("untimed")
 # Folders and files whose tests import AllenNLP at the top. Without AllenNLP they are not collected; elsewhere single tests are skipped.
 NEED_ALLENNLP = [
     "examples/test_fast_parser.py",
-    "examples/test_shared.py",
     "examples/test_stored_vectors.py",
     "faults",
     "integration",
