@@ -1,7 +1,6 @@
 """The command `elmo-report`."""
 
 import argparse
-import os
 from pathlib import Path
 
 from overrides import overrides
@@ -50,13 +49,13 @@ examples:
 
     @overrides
     def run(self, args: argparse.Namespace) -> None:
+        named = list(map(Path, args.serialization_dirs))
         # A run may be named twice, as by `runs/*` where a link names the latest one.
-        directories = list({os.path.realpath(name): Path(name) for name in reversed(args.serialization_dirs)}.values())[
-            ::-1
-        ]
+        paths = [directory.resolve() for directory in named]
+        directories = [directory for number, directory in enumerate(named) if paths[number] not in paths[:number]]
         if len(directories) > 1 and args.neighbors is not None:
             raise UsageError(f"--neighbors must come with one run, got {len(directories)}")
-        default = directories[0] if len(args.serialization_dirs) == 1 else Path()
+        default = directories[0] if len(named) == 1 else Path()
         output = default / "report.html" if args.output is None else Path(args.output)
         refuse_to_replace(str(output), files=[args.neighbors])
         neighbors = None if args.neighbors is None else read_neighbors(Path(args.neighbors))

@@ -234,14 +234,14 @@ def test_every_recurrence_learns_without_a_leak(data: BilmData, recurrence: str)
     optimizer = torch.optim.Adagrad(model.parameters(), lr=0.1)
     (batch,) = make_loader(data, batch_size=4, num_steps=60, shuffle=False)
     losses = []
-    for _ in range(10):
+    for _ in range(25):
         model.reset_states()
         optimizer.zero_grad()
         loss = model(**batch)["loss"]
         loss.backward()
         optimizer.step()
         losses.append(loss.item())
-    assert losses[-1] < 0.92 * losses[0] and model.find_leaks() == []
+    assert losses[-1] < 0.9 * losses[0] and model.find_leaks() == []
 
 
 @pytest.mark.parametrize("recurrence", RECURRENCES)
