@@ -11,12 +11,11 @@ from allennlp_elmo_plus.commands.shared.cluster_arguments import (
     check_cluster_arguments,
     shard_runner,
 )
-from allennlp_elmo_plus.commands.shared.command_line import ElmoCommand, integer_from, progress_bar
+from allennlp_elmo_plus.commands.shared.command_line import ElmoCommand, integer_from, progress_bar, refuse_to_replace
 from allennlp_elmo_plus.commands.shared.model_arguments import (
     MODEL_HELP,
     add_model_arguments,
     check_model_arguments,
-    refuse_in_model_directory,
 )
 from allennlp_elmo_plus.data.text.text_files import source_of
 from allennlp_elmo_plus.errors import InputError, count_in_words
@@ -115,7 +114,7 @@ examples:
     def run(self, args: argparse.Namespace) -> None:
         check_model_arguments(args)
         check_cluster_arguments(args)
-        refuse_in_model_directory(args.output_file, args.model)
+        refuse_to_replace(args.output_file, files=[args.model])
         files = EmbedderFiles(
             args.model or args.options_file,
             args.weight_file,

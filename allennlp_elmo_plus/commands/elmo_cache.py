@@ -9,7 +9,6 @@ from allennlp_elmo_plus.commands.shared.command_line import ElmoCommand, progres
 from allennlp_elmo_plus.commands.shared.model_arguments import (
     add_model_arguments,
     check_model_arguments,
-    refuse_in_model_directory,
 )
 from allennlp_elmo_plus.errors import InputError, count_in_words
 from allennlp_elmo_plus.formats.model_files import ModelSource, find_vocabulary
@@ -47,7 +46,6 @@ example:
     @overrides
     def run(self, args: argparse.Namespace) -> None:
         check_model_arguments(args)
-        refuse_in_model_directory(args.output_file, args.model)
         beside_weights = None if args.weight_file is None else find_vocabulary(Path(args.weight_file).parent)
         inputs = [args.model, args.options_file, args.weight_file, args.vocab_file or beside_weights]
         refuse_to_replace(args.output_file, files=inputs)

@@ -1,7 +1,6 @@
 """The command `elmo-import`."""
 
 import argparse
-import os
 import sys
 from functools import partial
 from typing import Any
@@ -11,7 +10,7 @@ from overrides import overrides
 from allennlp_elmo_plus.commands.shared.command_line import ElmoCommand, progress_bar, refuse_to_replace
 from allennlp_elmo_plus.commands.shared.model_arguments import MODEL_HELP
 from allennlp_elmo_plus.formats.archive import write_archive
-from allennlp_elmo_plus.formats.model_files import ARCHIVE_NAME, ModelSource
+from allennlp_elmo_plus.formats.model_files import ModelSource
 from allennlp_elmo_plus.formats.pretrained import load_language_model
 
 
@@ -56,8 +55,7 @@ then use the archive like any other:
     @overrides
     def run(self, args: argparse.Namespace) -> None:
         source = ModelSource(args.source, args.weight_file, args.vocab_file, args.softmax_file)
-        inputs = [args.source, args.weight_file, args.vocab_file, args.softmax_file]
-        refuse_to_replace(args.archive_file, files=[*inputs, os.path.join(args.source, ARCHIVE_NAME)])
+        refuse_to_replace(args.archive_file, files=[args.source, args.weight_file, args.vocab_file, args.softmax_file])
         bilm = load_language_model(source)
         write_archive(args.archive_file, bilm, partial(progress_bar, "compressing", "B"))
         print(f"wrote {args.archive_file}")

@@ -19,7 +19,6 @@ from allennlp_elmo_plus.commands.shared.command_line import (
 from allennlp_elmo_plus.commands.shared.model_arguments import (
     MODEL_HELP,
     add_device_argument,
-    refuse_in_model_directory,
 )
 from allennlp_elmo_plus.data.text.text_files import iter_sentence_blocks, resolve_paths
 from allennlp_elmo_plus.data.text.vocabulary import SPECIAL_WORDS, read_vocabulary
@@ -89,7 +88,6 @@ example:
                 raise UsageError(f"--query: {word!r} is not a word of the sentence {sentence!r}")
             queries.append(TokenInContext(words, words.index(word)))
         refuse_to_replace(args.output, [args.text], [args.model, args.vocab])
-        refuse_in_model_directory(args.output, args.model)
         with optional_path(args.output) as temporary:
             results = _search(args, queries)
             if temporary is not None:

@@ -20,7 +20,6 @@ from allennlp_elmo_plus.commands.shared.model_arguments import (
     MODEL_HELP,
     add_device_argument,
     add_vocab_file_argument,
-    refuse_in_model_directory,
 )
 from allennlp_elmo_plus.data.text.text_files import STANDARD_INPUT, iter_sentence_blocks, resolve_paths
 from allennlp_elmo_plus.errors import InputError, count_in_words
@@ -107,7 +106,6 @@ example:
         words = read_target_words(args.words)
         for output in (args.output, args.page):
             refuse_to_replace(output, [args.corpus_a, args.corpus_b], [args.model, args.words, args.vocab_file])
-            refuse_in_model_directory(output, args.model)
         with optional_path(args.output) as output, optional_path(args.page) as page:
             comparisons = _compare(args, words)
             if output is not None and suffix is not None:

@@ -12,7 +12,6 @@ from allennlp_elmo_plus.commands.shared.model_arguments import (
     MODEL_HELP,
     add_device_argument,
     add_vocab_file_argument,
-    refuse_in_model_directory,
 )
 from allennlp_elmo_plus.data.text.minimal_pairs import read_pairs
 from allennlp_elmo_plus.data.text.raw.segmentation import Segmenter
@@ -77,7 +76,6 @@ examples:
     def run(self, args: argparse.Namespace) -> None:
         for output in (args.output_file, args.page):
             refuse_to_replace(output, args.files, [args.model, args.vocab_file])
-            refuse_in_model_directory(output, args.model)
         split = _split_at_spaces if args.language is None else Segmenter(args.language).words
         # All files are read first, so that a damaged one is refused at once.
         pairs = [pair for spec in args.files for pair in read_pairs(spec, split)]

@@ -122,10 +122,11 @@ def refuse_to_replace(output: Optional[str], texts: Iterable[str] = (), files: I
     Args:
         output: The file to write; None writes nothing.
         texts: The texts to read, see `resolve_paths`.
-        files: Other files to read; None, and what is no file, is passed over.
+        files: Other files to read, and directories of models, whose files are recognized by their names; None, and what is
+            neither, is passed over.
 
     Raises:
-        UsageError: `output` is one of them.
+        UsageError: `output` is one of them, or lies in such a directory.
     """
     if output is None:
         return
@@ -134,8 +135,10 @@ def refuse_to_replace(output: Optional[str], texts: Iterable[str] = (), files: I
             raise UsageError(
                 f"the output must be another file than the input, got {output}, which is in the text {text}"
             )
-    for file in files:
-        if file is not None and os.path.isfile(file) and os.path.exists(output) and os.path.samefile(file, output):
+    for file in filter(None, files):
+        if os.path.isdir(file) and os.path.realpath(file) == os.path.realpath(os.path.dirname(output)):
+            raise UsageError(f"the output must not lie in the directory of the model, got {output}")
+        if os.path.isfile(file) and os.path.exists(output) and os.path.samefile(file, output):
             raise UsageError(f"the output must be another file than the input, got {output} for both")
 
 

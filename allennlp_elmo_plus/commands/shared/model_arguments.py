@@ -1,9 +1,6 @@
 """The arguments of commands that use a pretrained biLM."""
 
 import argparse
-import os
-from pathlib import Path
-from typing import Optional
 
 import torch
 
@@ -40,23 +37,6 @@ def check_model_arguments(args: argparse.Namespace) -> None:
     """
     if (args.options_file is None) != (args.weight_file is None):
         raise UsageError("--options-file and --weight-file must be given together")
-
-
-def refuse_in_model_directory(output: Optional[str], model: Optional[str]) -> None:
-    """Check that the file `output` does not lie in the directory `model`, whose files are recognized by their names.
-
-    None stands for no output, or for a model that is named in another way.
-
-    Raises:
-        UsageError: It does.
-    """
-    if (
-        output is not None
-        and model is not None
-        and os.path.isdir(model)
-        and Path(output).parent.resolve() == Path(model).resolve()
-    ):
-        raise UsageError(f"the output must not lie in the directory of the model, got {output}")
 
 
 def add_device_argument(parser: argparse.ArgumentParser) -> None:
